@@ -1,0 +1,113 @@
+//! What compile needs to know of the host; gathered by `daemon::host`, or assumed.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// A user of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct UserFact {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub home: String,
+    pub shell: String,
+    /// Supplementary groups from the group data base (initgroups(3)), without the primary one.
+    pub groups: Vec<u32>,
+}
+
+/// A group of the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct GroupFact {
+    pub name: String,
+    pub gid: u32,
+}
+
+/// Numbers of a device node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct DeviceNumbers {
+    pub character: bool,
+    pub major: u32,
+    pub minor: u32,
+}
+
+/// What the control groups offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroups {
+    /// Pure v2: birth into the group and its namespace in one clone3.
+    pub unified: bool,
+    /// Names of controllers that can be used, in v2 words: `memory`, `pids`, `cpu`, `cpuset`, `io`, `hugetlb`,
+    /// `devices`.
+    pub controllers: Vec<String>,
+    /// v1 controllers among them (a limit that only v2 knows is refused for these).
+    pub v1_controllers: Vec<String>,
+    /// `false`: no group can be made at all (ordinary user without delegation).
+    pub available: bool,
+}
+
+/// Everything compile may ask about the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostFacts {
+    /// Effective uid of the daemon; not 0: an ordinary user's `rsvc run`, a user namespace is needed.
+    pub euid: u32,
+    /// Its gid.
+    pub egid: u32,
+    /// Capabilities that the daemon itself has; a bounding set can only shrink.
+    pub capabilities: crate::plan::CapabilitySet,
+    /// Highest capability number that the kernel knows.
+    pub last_capability: u32,
+    /// `/run/systemd/journal/stdout` accepts connections.
+    pub journald: bool,
+    /// Control groups.
+    pub cgroups: Cgroups,
+    /// Runtime directory of this instance, such as `/run/rsvc`.
+    pub runtime_dir: PathBuf,
+    /// State directory, such as `/var/lib/rsvc`.
+    pub state_dir: PathBuf,
+    /// Unit directories, hidden in the sandbox when below /run or /var.
+    pub unit_path: Vec<PathBuf>,
+    /// Where `directories.*` live: `/run`, `/var/lib`, `/var/cache`, `/var/log`, `/etc`, or below the instance's own
+    /// directories when those are redirected.
+    pub directory_roots: DirectoryRoots,
+    /// `rsvc run`: `logging.target = "auto"` means the terminal.
+    pub foreground: bool,
+    /// Users that the unit names (by name, or by number as text).
+    pub users: BTreeMap<String, UserFact>,
+    /// Groups that the unit names.
+    pub groups: BTreeMap<String, GroupFact>,
+    /// Nodes under `/dev` that are asked for, and the standard six.
+    pub devices: BTreeMap<PathBuf, DeviceNumbers>,
+    /// Mount points of the host below which binds from `/` would not show anything new; unused paths are harmless.
+    pub existing: Vec<PathBuf>,
+    /// PR_SET_MDWE is known (6.3).
+    pub mdwe: bool,
+    /// Hard limit of open files of the daemon.
+    pub nofile_hard: u64,
+    /// The daemon has CAP_SYS_RESOURCE: may raise hard limits and lower oom_score_adj.
+    pub may_raise_limits: bool,
+    /// The host's /proc has nothing mounted over it (else a user namespace may not mount a fresh one).
+    pub proc_mountable: bool,
+    /// Locale for LANG, from /etc/default/locale or /etc/locale.conf; `C.UTF-8` else.
+    pub lang: String,
+}
+
+/// Host directories behind `directories.*`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct DirectoryRoots {
+    pub runtime: PathBuf,
+    pub state: PathBuf,
+    pub cache: PathBuf,
+    pub logs: PathBuf,
+    pub configuration: PathBuf,
+}
+
+impl HostFacts {
+    /// A current Debian host with pure cgroup v2 and journald, run by root, with the unit's users and groups assumed
+    /// to exist: for `rsvc check` and tests.
+    pub fn assumed() -> HostFacts {
+        unimplemented!()
+    }
+}

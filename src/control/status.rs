@@ -1,0 +1,131 @@
+//! One object per unit: what `status`, `list` and their JSON show. Stable schema, `v` counts incompatible changes.
+
+use serde::{Deserialize, Serialize};
+
+/// State of one unit. Sizes are bytes, durations `_usec`, times RFC 3339 UTC, unset or unlimited is `null`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UnitStatus {
+    /// Schema version, 1.
+    pub v: u32,
+    /// Unit name.
+    pub name: String,
+    /// `unit.description`.
+    pub description: Option<String>,
+    /// The file.
+    pub file: Option<String>,
+    /// `loaded`, `not-found`, `bad-setting`, `masked`.
+    pub load_state: String,
+    /// For `bad-setting`: the diagnostics as text.
+    pub load_error: Option<String>,
+    /// In the boot set.
+    pub enabled: bool,
+    /// The file on disk is not the one that runs.
+    pub changed_on_disk: bool,
+    /// systemd's active state.
+    pub state: String,
+    /// systemd's sub-state.
+    pub substate: String,
+    /// systemd's result word.
+    pub result: String,
+    /// The sentence that says why it failed or is restarting; several lines possible.
+    pub cause: Option<String>,
+    /// Since when in `state`.
+    pub since: Option<String>,
+    /// How readiness is known: `exec`, `notify`, `listen`, `pid-file`, `exit`.
+    pub ready: Option<String>,
+    /// STATUS= text.
+    pub status_text: Option<String>,
+    /// The service's own pid on the host.
+    pub main_pid: Option<i32>,
+    /// The same in its pid namespace.
+    pub main_pid_inner: Option<i32>,
+    /// Exit status of the last end of the main process.
+    pub exit_code: Option<i32>,
+    /// Name of the signal that ended it, `SIGKILL`.
+    pub exit_signal: Option<String>,
+    /// Automatic restarts.
+    pub restarts: u32,
+    /// When the next one will be.
+    pub next_restart_at: Option<String>,
+    /// 32 hex digits, new for each start.
+    pub invocation_id: Option<String>,
+    /// Path of the control group below its mount.
+    pub cgroup: Option<String>,
+    /// Profile in force.
+    pub profile: Option<String>,
+    /// What could not be applied: `key: why`.
+    pub degraded: Vec<String>,
+    /// Where the output goes.
+    pub log: Option<LogPlace>,
+    /// Accounting.
+    #[serde(flatten)]
+    pub counters: GroupCounters,
+    /// Processes of the group.
+    pub processes: Vec<ProcessLine>,
+}
+
+/// Where output goes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LogPlace {
+    /// `journald`, `file`, `null`, `inherit`.
+    pub target: String,
+    /// For `file`.
+    pub path: Option<String>,
+    /// For `journald`: SYSLOG_IDENTIFIER.
+    pub identifier: Option<String>,
+}
+
+/// Accounting of a group; `None` where the controller is missing or nothing runs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+#[allow(missing_docs)] // Words of the cgroup v2 guide.
+pub struct GroupCounters {
+    pub memory_current: Option<u64>,
+    pub memory_peak: Option<u64>,
+    pub memory_max: Option<u64>,
+    pub memory_high: Option<u64>,
+    pub memory_swap_current: Option<u64>,
+    /// "memory.events" high, max, oom.
+    pub memory_events_high: Option<u64>,
+    pub memory_events_max: Option<u64>,
+    pub memory_events_oom: Option<u64>,
+    pub oom_kills: Option<u64>,
+    pub cpu_usage_usec: Option<u64>,
+    pub cpu_user_usec: Option<u64>,
+    pub cpu_system_usec: Option<u64>,
+    pub cpu_nr_throttled: Option<u64>,
+    pub cpu_throttled_usec: Option<u64>,
+    pub tasks_current: Option<u64>,
+    pub tasks_peak: Option<u64>,
+    pub tasks_max: Option<u64>,
+    /// "pids.events" max: refused forks.
+    pub tasks_refused: Option<u64>,
+    pub io_read_bytes: Option<u64>,
+    pub io_write_bytes: Option<u64>,
+    pub io_read_operations: Option<u64>,
+    pub io_write_operations: Option<u64>,
+    pub memory_pressure: Option<Pressure>,
+    pub cpu_pressure: Option<Pressure>,
+    pub io_pressure: Option<Pressure>,
+}
+
+/// One PSI file: the `some` and `full` lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Pressure {
+    pub some_avg10: f64,
+    pub some_total_usec: u64,
+    pub full_avg10: f64,
+    pub full_total_usec: u64,
+}
+
+/// One process of the group.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ProcessLine {
+    /// Host pid.
+    pub pid: i32,
+    /// Host pid of the parent.
+    pub parent: i32,
+    /// Command line, or the name in brackets.
+    pub command: String,
+}

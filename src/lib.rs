@@ -1,0 +1,24 @@
+//! rsvc: a declarative service isolator and supervisor for Linux.
+//!
+//! An arrow may only point down this list; `tests/layering.rs` holds the imports against it.
+//!
+//! ```text
+//! main ─▶ cli ─────────────▶ control ─▶ supervise ─▶ unit ─▶ filter      pure: no I/O, no clock, no globals
+//!      └▶ daemon ─▶ compile ─▶ plan                                      pure
+//!      │         └▶ cgroup ──▶ plan, sys                                 shell
+//!      └▶ init ─────────────▶ plan, sys                                  shell: the set-up stage
+//!                              sys                                       the only unsafe
+//! ```
+
+pub mod cgroup;
+pub mod cli;
+pub mod compile;
+pub mod control;
+pub mod daemon;
+pub mod filter;
+pub mod init;
+pub mod load;
+pub mod plan;
+pub mod supervise;
+pub mod sys;
+pub mod unit;

@@ -1,0 +1,454 @@
+//! The privileged vocabulary of the set-up stage: one variant, one operation, no decision.
+//!
+//! Steps before [`Step::ForkService`] run in the set-up stage, which is PID 1 of a new pid namespace; steps after it
+//! run in the service's own process, while PID 1 executes the resident init. Without `ForkService` one process runs
+//! them all and becomes the service.
+//!
+//! Mount objects live in numbered [`Slot`]s: descriptors that steps open, adjust while still detached, and attach.
+//! No path is resolved twice: a path is opened once (`openat2`), everything after goes through the descriptor.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Number of a mount object held by the set-up stage. Slot 0 is the root tree by convention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Slot(pub u16);
+
+impl Slot {
+    /// The tree that becomes the root.
+    pub const ROOT: Slot = Slot(0);
+}
+
+/// Namespaces as a set, in the order of namespaces(7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespaces {
+    /// CLONE_NEWNS
+    pub mount: bool,
+    /// CLONE_NEWPID
+    pub pid: bool,
+    /// CLONE_NEWIPC
+    pub ipc: bool,
+    /// CLONE_NEWUTS
+    pub uts: bool,
+    /// CLONE_NEWNET
+    pub net: bool,
+    /// CLONE_NEWUSER
+    pub user: bool,
+    /// CLONE_NEWCGROUP, together with birth into the group (v2). On v1 it is `Step::UnshareCgroupNamespace`.
+    pub cgroup: bool,
+    /// CLONE_NEWTIME is made by `Step::UnshareTimeNamespace`, never by clone3.
+    pub time: bool,
+}
+
+/// One kind of namespace, for joining by path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum NamespaceKind {
+    /// mnt
+    Mount,
+    /// pid (affects only children: a fork must follow)
+    Pid,
+    /// ipc
+    Ipc,
+    /// uts
+    Uts,
+    /// net
+    Net,
+    /// user
+    User,
+    /// cgroup
+    Cgroup,
+    /// time
+    Time,
+}
+
+/// Attributes of a mount; `true` sets. Clearing is not offered: in a user namespace it is refused as soon as one
+/// submount of the host has the flag locked (mount_namespaces(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountFlags {
+    /// MOUNT_ATTR_RDONLY
+    pub read_only: bool,
+    /// MOUNT_ATTR_NOSUID
+    pub no_suid: bool,
+    /// MOUNT_ATTR_NODEV
+    pub no_dev: bool,
+    /// MOUNT_ATTR_NOEXEC
+    pub no_exec: bool,
+    /// MOUNT_ATTR_NOATIME
+    pub no_atime: bool,
+    /// MOUNT_ATTR_NOSYMFOLLOW
+    pub no_symlinks: bool,
+}
+
+/// Where the path of [`Step::OpenTree`] is looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TreeSource {
+    /// The host's tree as the daemon sees it (symbolic links of the host are followed).
+    Host,
+    /// The new root in slot 0, with RESOLVE_IN_ROOT: for writable paths of an own root file system.
+    Root,
+}
+
+/// What [`Step::Attach`] and its kin do when the target is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Create {
+    /// Fail with ENOENT.
+    Never,
+    /// Fail silently: the mount is not wanted where its target does not exist (masks of paths that may be absent).
+    SkipMissing,
+    /// Make missing directories in the new root (0755), component by component, no symbolic link followed.
+    Directory,
+    /// The same, the last component an empty file.
+    File,
+}
+
+/// Resource limits of setrlimit(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(missing_docs)] // The names are those of setrlimit(2).
+pub enum LimitResource {
+    As,
+    Core,
+    Cpu,
+    Data,
+    Fsize,
+    Locks,
+    Memlock,
+    Msgqueue,
+    Nice,
+    Nofile,
+    Nproc,
+    Rss,
+    Rtprio,
+    Rttime,
+    Sigpending,
+    Stack,
+}
+
+/// Capabilities as a bit mask; bit N is capability N of capabilities(7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CapabilitySet(pub u64);
+
+impl CapabilitySet {
+    /// No capability.
+    pub const EMPTY: CapabilitySet = CapabilitySet(0);
+
+    /// Is capability number `bit` in the set?
+    pub const fn contains(self, bit: u32) -> bool {
+        bit < 64 && self.0 & (1 << bit) != 0
+    }
+
+    /// The set with capability number `bit` added.
+    pub const fn with(self, bit: u32) -> CapabilitySet {
+        CapabilitySet(self.0 | (1 << bit))
+    }
+}
+
+/// A system-call filter program, as the kernel takes it: pairs of code, jt, jf, k.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FilterProgram(pub Vec<(u16, u8, u8, u32)>);
+
+/// One operation of the set-up stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Step {
+    // ── entering ────────────────────────────────────────────────────────────────────────────────────────────────
+    /// Waits for the daemon's byte (id maps are written), then setresgid(0), setresuid(0) in the user namespace.
+    EnterUserNamespace,
+    /// Writes `0` to each inherited `cgroup.procs` descriptor (v1 hierarchies); nothing on pure v2.
+    EnterCgroups,
+    /// setns(2) on a path such as `/run/netns/blue`, opened on the host. Fails unless it is a namespace of that kind.
+    JoinNamespace {
+        /// Kind expected.
+        kind: NamespaceKind,
+        /// File on the host.
+        path: PathBuf,
+    },
+    /// setns(2) on the inherited pidfd of the unit's PID 1: all of its namespaces that differ from ours.
+    JoinContainer {
+        /// Which namespaces to join.
+        namespaces: Namespaces,
+    },
+    /// unshare(CLONE_NEWCGROUP), after the attach to v1 groups.
+    UnshareCgroupNamespace,
+    /// unshare(CLONE_NEWTIME); affects children, so it stands before `ForkService`.
+    UnshareTimeNamespace,
+    /// setsid(2).
+    NewSession,
+    /// keyctl(KEYCTL_JOIN_SESSION_KEYRING, NULL): an empty session keyring.
+    NewSessionKeyring,
+    /// Connects `/run/systemd/journal/stdout` of the host, before mounts change; becomes standard output and error.
+    /// Sets `JOURNAL_STREAM` in the environment.
+    ConnectJournal {
+        /// SYSLOG_IDENTIFIER.
+        identifier: String,
+        /// Default priority, 0 to 7.
+        priority: u8,
+    },
+    /// sethostname(2) in the new UTS namespace.
+    SetHostname {
+        /// At most 64 bytes.
+        name: String,
+    },
+    /// Sets the loopback interface up; the kernel gives it 127.0.0.1/8 and ::1.
+    LoopbackUp,
+
+    // ── mounts ──────────────────────────────────────────────────────────────────────────────────────────────────
+    /// mount_setattr(/, recursive, private): later mounts of the host do not appear inside, nor ours outside.
+    PrivatePropagation,
+    /// open_tree(OPEN_TREE_CLONE) of an existing path into a slot. `missing_ok`: leaves the slot empty when the path
+    /// does not exist; every later step on an empty slot is skipped.
+    OpenTree {
+        /// Receives the detached tree.
+        slot: Slot,
+        /// Host or new root.
+        source: TreeSource,
+        /// Absolute path.
+        path: PathBuf,
+        /// With submounts.
+        recursive: bool,
+        /// `true` for paths written with a leading `-` and for built-in masks.
+        missing_ok: bool,
+    },
+    /// fsopen, fsconfig for each option, fsmount: a new file system, detached, in a slot.
+    NewFilesystem {
+        /// Receives the detached mount.
+        slot: Slot,
+        /// `tmpfs`, `proc`, `devpts`, `mqueue`, `sysfs`, `cgroup2`, ...
+        fs_type: String,
+        /// fsconfig strings; `None` as value sets a flag.
+        options: Vec<(String, Option<String>)>,
+        /// Mount attributes given to fsmount.
+        flags: MountFlags,
+    },
+    /// An overlay of host directories. The upper layer lies on a file system that is attached (kernels before 6.18
+    /// refuse a detached one).
+    NewOverlay {
+        /// Receives the detached mount.
+        slot: Slot,
+        /// Read-only layers, topmost first, host paths.
+        lower: Vec<PathBuf>,
+        /// Writable layer.
+        upper: OverlayUpper,
+        /// Mount attributes.
+        flags: MountFlags,
+    },
+    /// mount_setattr on a detached tree: adds `set`.
+    SetAttributes {
+        /// The tree.
+        slot: Slot,
+        /// Flags to add.
+        set: MountFlags,
+        /// All submounts too.
+        recursive: bool,
+    },
+    /// move_mount of slot 0 onto `/` and fchdir into it: from here on "the new root" exists.
+    AttachRoot,
+    /// move_mount of a slot onto `at` in the new root (openat2 with RESOLVE_IN_ROOT, no magic links). The slot's
+    /// descriptor stays valid and now names the attached mount.
+    Attach {
+        /// The tree.
+        slot: Slot,
+        /// Absolute path in the new root.
+        at: PathBuf,
+        /// Missing targets.
+        create: Create,
+    },
+    /// Makes a directory inside the attached file system of a slot.
+    MakeDirectory {
+        /// File system.
+        slot: Slot,
+        /// Relative path; the parents exist.
+        name: PathBuf,
+        /// Permission bits (umask does not apply).
+        mode: u32,
+    },
+    /// Makes a symbolic link inside the attached file system of a slot.
+    MakeSymlink {
+        /// File system.
+        slot: Slot,
+        /// Relative path of the link.
+        name: PathBuf,
+        /// Content.
+        target: PathBuf,
+    },
+    /// Makes a device node inside the attached file system of a slot with mknod. The host's node of that path was
+    /// checked by the daemon for its numbers.
+    MakeNode {
+        /// File system.
+        slot: Slot,
+        /// Relative path.
+        name: PathBuf,
+        /// Character (else block) device.
+        character: bool,
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Attaches a slot on an empty file made for it inside the attached file system of another slot: how device nodes
+    /// and sockets get into a private `/dev` where mknod is refused (user namespaces).
+    AttachNode {
+        /// What is attached (a clone of one file).
+        node: Slot,
+        /// File system.
+        slot: Slot,
+        /// Relative path.
+        name: PathBuf,
+    },
+    /// Hides `at` in the new root: a directory under an empty read-only tmpfs, anything else under an empty
+    /// read-only file of our own; both are made once and cloned. Nothing that the container controls is used.
+    Mask {
+        /// Absolute path in the new root.
+        at: PathBuf,
+        /// `true`: nothing to do when it does not exist.
+        missing_ok: bool,
+    },
+    /// mount_setattr on what is attached at `at` in the new root, cloned on top of itself first when `at` is not a
+    /// mount point: for read-only and no-exec paths below other mounts.
+    Restrict {
+        /// Absolute path in the new root.
+        at: PathBuf,
+        /// Flags to add.
+        set: MountFlags,
+        /// All submounts too.
+        recursive: bool,
+        /// `true`: nothing to do when it does not exist.
+        missing_ok: bool,
+    },
+    /// mount_setattr on the attached mount of a slot (tmpfs roots and `/dev`, once filled).
+    Seal {
+        /// The mount.
+        slot: Slot,
+        /// Flags to add.
+        set: MountFlags,
+    },
+    /// pivot_root(".", "."), umount2(".", MNT_DETACH), chdir("/").
+    PivotRoot,
+
+    // ── attributes of the process ───────────────────────────────────────────────────────────────────────────────
+    /// Writes `/proc/self/oom_score_adj`, through a private procfs.
+    SetOomScoreAdjust {
+        /// -1000 to 1000.
+        value: i32,
+    },
+    /// setpriority(2).
+    SetNice {
+        /// -20 to 19.
+        value: i32,
+    },
+    /// prlimit(2). A raise above the hard limit that is refused is clamped and reported when `may_fail`.
+    SetLimit {
+        /// Which.
+        resource: LimitResource,
+        /// `u64::MAX` is unlimited.
+        soft: u64,
+        /// `u64::MAX` is unlimited.
+        hard: u64,
+    },
+    /// umask(2).
+    SetUmask {
+        /// Permission bits.
+        mask: u32,
+    },
+
+    // ── the fork ────────────────────────────────────────────────────────────────────────────────────────────────
+    /// The child goes on with the next step; the parent executes the resident init (own container) or waits for the
+    /// child and ends like it (joined container). The child waits until init is ready.
+    ForkService,
+
+    // ── the service's own process ───────────────────────────────────────────────────────────────────────────────
+    /// Drops every capability not in `keep` from the bounding set, up to the kernel's last.
+    DropBoundingSet {
+        /// What stays.
+        keep: CapabilitySet,
+    },
+    /// Securebits KEEP_CAPS (until the ids are set).
+    KeepCapabilities,
+    /// setgroups(2), exact list.
+    SetGroups {
+        /// Group ids as seen in the user namespace.
+        groups: Vec<u32>,
+    },
+    /// setresgid(2) then setresuid(2).
+    SetIds {
+        /// User id as seen in the user namespace.
+        uid: u32,
+        /// Group id.
+        gid: u32,
+    },
+    /// capset(2): effective, permitted and inheritable in one call, then the ambient set.
+    SetCapabilities {
+        /// Effective and permitted.
+        permitted: CapabilitySet,
+        /// Inheritable.
+        inheritable: CapabilitySet,
+        /// Ambient.
+        ambient: CapabilitySet,
+    },
+    /// chdir(2), as the service's user; afterwards getcwd must name an absolute path inside the root.
+    ChangeDirectory {
+        /// Absolute path.
+        path: PathBuf,
+        /// `true`: `/` when it does not exist.
+        missing_ok: bool,
+    },
+    /// prctl(PR_SET_MDWE): no memory both writable and executable (since Linux 6.3).
+    DenyWriteExecute,
+    /// prctl(PR_SET_NO_NEW_PRIVS).
+    NoNewPrivileges,
+    /// Reads ids, groups, the five capability sets and no_new_privs back and compares; any difference fails.
+    VerifyCredentials {
+        /// User id.
+        uid: u32,
+        /// Group id.
+        gid: u32,
+        /// Supplementary groups, sorted; `None`: not checked (they could not be set without privilege).
+        groups: Option<Vec<u32>>,
+        /// Bounding set; intersected with what the kernel knows.
+        bounding: CapabilitySet,
+        /// Permitted before exec.
+        permitted: CapabilitySet,
+        /// Inheritable.
+        inheritable: CapabilitySet,
+        /// Ambient.
+        ambient: CapabilitySet,
+        /// no_new_privs.
+        no_new_privileges: bool,
+    },
+    /// All signals to their default action, empty mask (SIGPIPE too, which the Rust runtime ignores).
+    ResetSignals,
+    /// Standard input from `/dev/null`, standard output and error from what was connected or inherited; every other
+    /// descriptor close-on-exec. Stands before `PivotRoot` for the opening, see `init::run_step`.
+    ArrangeDescriptors,
+    /// seccomp(2) SECCOMP_SET_MODE_FILTER; the last steps before `Execute`.
+    LoadFilter {
+        /// The program.
+        program: FilterProgram,
+        /// SECCOMP_FILTER_FLAG_LOG: denied calls are logged by the kernel.
+        log: bool,
+    },
+    /// execve(2). A name without `/` is looked up in `PATH` of the environment.
+    Execute {
+        /// argv; the first is the program.
+        argv: Vec<String>,
+        /// Environment, without what [`super::wire::PerStart`] adds.
+        environment: Vec<(String, String)>,
+    },
+}
+
+/// The writable layer of an overlay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OverlayUpper {
+    /// A new tmpfs of at most so many bytes; gone with the container.
+    Ephemeral {
+        /// Bytes.
+        size: u64,
+    },
+    /// Host directory that holds `upper` and `work`; made by a host step.
+    Directory {
+        /// Absolute path.
+        path: PathBuf,
+    },
+    /// None: a read-only stack of layers (at least two, or one given twice).
+    None,
+}

@@ -1,0 +1,388 @@
+//! Facts that come in (past tense) and orders that go out (imperative).
+
+use serde::{Deserialize, Serialize};
+
+/// Label of a service: an index that the daemon hands out and never reuses while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ServiceId(pub u32);
+
+/// Label of a client's request that waits for an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// A point in time: microseconds of CLOCK_BOOTTIME. Comparable across daemons of one boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Moment(pub u64);
+
+/// What a launched process is to its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Role {
+    /// `service.exec`.
+    Main,
+    /// `service.exec_start_pre[n]`: own container, before the main process.
+    StartPre(u16),
+    /// `service.exec_start_post[n]`: joins the main process's container.
+    StartPost(u16),
+    /// `service.exec_reload[n]`: joins.
+    Reload(u16),
+    /// `service.exec_stop[n]`: joins.
+    Stop(u16),
+    /// `service.exec_stop_post[n]`: own container, after everything else is gone.
+    StopPost(u16),
+}
+
+/// How a process ended (waitid(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Exit {
+    /// Exit status, 0 to 255.
+    Exited(u8),
+    /// Signal number.
+    Killed(u8),
+    /// Signal number, with a core dump.
+    Dumped(u8),
+    /// Nobody saw it: the daemon was away and no record was left. Never success.
+    Unknown,
+}
+
+/// Why a launch did not reach exec. The daemon made the words; the machine only keeps and shows them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchFailure {
+    /// Name of the step, as in systemd's table: `NAMESPACE`, `EXEC`, `SECCOMP`...
+    pub step: String,
+    /// systemd's exit code for the step, 200 to 245.
+    pub code: u8,
+    /// The whole message, several lines, without the unit's name in front.
+    pub message: String,
+}
+
+/// How a command around the main process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommandOutcome {
+    /// It ran.
+    Exited(Exit),
+    /// It could not be started.
+    NotLaunched(LaunchFailure),
+}
+
+/// A fact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    // ── requests of people ──
+    /// Start this one, pulling in `wants` and `requires`. `request` is answered when it is ready or has failed.
+    StartRequested {
+        /// Which.
+        id: ServiceId,
+        /// Whom to answer; `None` for the boot set.
+        request: Option<RequestId>,
+    },
+    /// Stop; always wins over a restart. Answered when the group is empty and `exec_stop_post` is done.
+    StopRequested {
+        /// Which.
+        id: ServiceId,
+        /// Whom to answer.
+        request: Option<RequestId>,
+    },
+    /// Stop, then start. Starts when it was down.
+    RestartRequested {
+        /// Which.
+        id: ServiceId,
+        /// Whom to answer.
+        request: Option<RequestId>,
+    },
+    /// `exec_reload` or `reload_signal`.
+    ReloadRequested {
+        /// Which.
+        id: ServiceId,
+        /// Whom to answer.
+        request: Option<RequestId>,
+    },
+    /// Forget failure and counters.
+    ResetFailedRequested {
+        /// Which.
+        id: ServiceId,
+        /// Whom to answer.
+        request: Option<RequestId>,
+    },
+    /// The client of a request went away; it is not answered any more, the work goes on.
+    RequestAbandoned {
+        /// Which request.
+        request: RequestId,
+    },
+
+    // ── what launches report ──
+    /// The program of `role` has been executed.
+    Executed {
+        /// Which.
+        id: ServiceId,
+        /// What.
+        role: Role,
+    },
+    /// The launch of the main process failed before exec. (Other roles: `CommandEnded` with `NotLaunched`.)
+    LaunchFailed {
+        /// Which.
+        id: ServiceId,
+        /// Why, in words.
+        failure: LaunchFailure,
+    },
+    /// The main process ended.
+    MainExited {
+        /// Which.
+        id: ServiceId,
+        /// How.
+        exit: Exit,
+        /// The kernel killed for lack of memory in this group since the start.
+        oom: bool,
+    },
+    /// A command around the main process ended.
+    CommandEnded {
+        /// Which.
+        id: ServiceId,
+        /// What.
+        role: Role,
+        /// How.
+        outcome: CommandOutcome,
+    },
+    /// No process of the unit is left in its group. Comes once each time the group becomes empty, before or after
+    /// the `MainExited` or `CommandEnded` of the last process.
+    CgroupEmptied {
+        /// Which.
+        id: ServiceId,
+    },
+
+    // ── what services say ──
+    /// READY=1, or the `[ready] listen` check succeeded, or the pid file of `forking` names a process of the group.
+    BecameReady {
+        /// Which.
+        id: ServiceId,
+    },
+    /// RELOADING=1.
+    Reloading {
+        /// Which.
+        id: ServiceId,
+    },
+    /// STOPPING=1.
+    Stopping {
+        /// Which.
+        id: ServiceId,
+    },
+    /// STATUS=...
+    StatusText {
+        /// Which.
+        id: ServiceId,
+        /// One line.
+        text: String,
+    },
+
+    // ── time and adoption ──
+    /// A deadline may have passed: `step` is called with the present moment.
+    DeadlinePassed,
+    /// A daemon that has just started found this service running (see `daemon::adopt`).
+    Adopted {
+        /// Which.
+        id: ServiceId,
+        /// It had become ready.
+        ready: bool,
+        /// When the present run began.
+        since: Moment,
+        /// Restart counter carried over.
+        restarts: u32,
+        /// A stop had been asked for and is to be continued.
+        stopping: bool,
+    },
+}
+
+/// To whom a signal goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The main process.
+    Main,
+    /// The command that runs beside it, if any.
+    Control,
+    /// Every process of the group.
+    All,
+}
+
+/// What is removed on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// A restart follows.
+    AfterRun,
+    /// The service is down for good.
+    AtStop,
+}
+
+/// An order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Launch a process of the unit. The outcome comes as an event.
+    Launch {
+        /// Which.
+        id: ServiceId,
+        /// What.
+        role: Role,
+        /// For `Stop` and `StopPost`: SERVICE_RESULT and how the main process ended.
+        result: ServiceResult,
+        /// Last end of the main process, for EXIT_CODE and EXIT_STATUS.
+        main_exit: Option<Exit>,
+    },
+    /// Send a signal (to pidfds, never to numbers), then SIGCONT when it is a stop signal.
+    Signal {
+        /// Which.
+        id: ServiceId,
+        /// To whom.
+        target: Target,
+        /// Number.
+        signal: i32,
+    },
+    /// Kill everything in the unit's group, whatever it does.
+    KillCgroup {
+        /// Which.
+        id: ServiceId,
+    },
+    /// Begin to look for the sockets of `[ready] listen` or the `pid_file`; `BecameReady` follows.
+    WatchReadiness {
+        /// Which.
+        id: ServiceId,
+    },
+    /// Stop looking.
+    UnwatchReadiness {
+        /// Which.
+        id: ServiceId,
+    },
+    /// Remove runtime directories as the unit says.
+    Remove {
+        /// Which.
+        id: ServiceId,
+        /// How much.
+        removal: Removal,
+    },
+    /// Answer a waiting client.
+    Reply {
+        /// Whom.
+        request: RequestId,
+        /// What.
+        outcome: Outcome,
+    },
+    /// Write to the log; the status has changed as well, so persist it.
+    Record {
+        /// Which.
+        id: ServiceId,
+        /// What happened.
+        note: Note,
+    },
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// It did not come about, with the cause.
+    Failed(Cause),
+    /// A stop or another request overtook it.
+    Cancelled,
+    /// Not running (reload, kill).
+    NotRunning,
+    /// The unit has neither `exec_reload` nor `reload_signal`.
+    NotSupported,
+}
+
+/// systemd's result words (systemd.service(5)); the first failure of a run wins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // The words are systemd's.
+pub enum ServiceResult {
+    #[default]
+    Success,
+    Resources,
+    Protocol,
+    Timeout,
+    ExitCode,
+    Signal,
+    CoreDump,
+    Watchdog,
+    StartLimitHit,
+    OomKill,
+    ExecCondition,
+}
+
+/// Why a run ended or a start failed, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// Set-up failed before exec.
+    Launch(LaunchFailure),
+    /// The main process ended.
+    Main {
+        /// How.
+        exit: Exit,
+        /// The word.
+        result: ServiceResult,
+    },
+    /// A command around it failed.
+    Command {
+        /// Which.
+        role: Role,
+        /// How.
+        outcome: CommandOutcome,
+    },
+    /// Not ready within `timeout_start`.
+    StartTimeout,
+    /// `timeout_stop` passed; it was killed.
+    StopTimeout,
+    /// Exited before it was ready (notify), or a forking service left no pid file.
+    Protocol,
+    /// `restart.limit_burst` reached.
+    StartLimit,
+    /// A required unit did not start.
+    Dependency {
+        /// Its name.
+        unit: String,
+    },
+    /// Ordering cycle; the path by names, first repeated at the end.
+    Cycle {
+        /// Names.
+        path: Vec<String>,
+    },
+    /// `requires` names a unit that does not exist or is not usable.
+    MissingDependency {
+        /// Its name.
+        unit: String,
+    },
+}
+
+/// What the daemon's log says about a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A start begins; `attempt` counts automatic restarts.
+    Starting {
+        /// 0 for a manual start.
+        restarts: u32,
+    },
+    /// Ready, or executed where no readiness is asked.
+    Started,
+    /// A stop begins.
+    Stopping,
+    /// Down after a stop.
+    Stopped,
+    /// The run ended by itself.
+    Ended(Cause),
+    /// Will be started again.
+    RestartScheduled {
+        /// When.
+        at: Moment,
+        /// Which restart this will be, from 1.
+        restarts: u32,
+    },
+    /// Gave up or may not be restarted.
+    Failed(Cause),
+    /// Reload began.
+    Reloading,
+    /// Reload ended; `Some` says why it failed.
+    Reloaded(Option<Cause>),
+    /// `timeout_stop` or `timeout_start` passed; killing.
+    Killing,
+    /// STATUS= changed.
+    StatusText,
+    /// Taken over by a new daemon.
+    Adopted,
+}

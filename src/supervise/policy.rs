@@ -1,0 +1,84 @@
+//! The part of a unit that the state machine looks at.
+
+use crate::unit::{KillMode, ReadyKind, RestartSettings, ServiceType, StatusSet, Unit};
+use std::time::Duration;
+
+/// One command around the main process, as far as the machine cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// `ignore_failure = true`.
+    pub ignore_failure: bool,
+}
+
+/// How one service is to be treated. A change takes effect at the next start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Unit name.
+    pub name: String,
+    /// `service.type`.
+    pub kind: ServiceType,
+    /// Commands before.
+    pub start_pre: Vec<Command>,
+    /// Commands after readiness.
+    pub start_post: Vec<Command>,
+    /// Reload commands.
+    pub reload: Vec<Command>,
+    /// `service.reload_signal`, number.
+    pub reload_signal: Option<i32>,
+    /// Stop commands.
+    pub stop: Vec<Command>,
+    /// Commands after the end.
+    pub stop_post: Vec<Command>,
+    /// Number of `service.stop_signal`.
+    pub stop_signal: i32,
+    /// `service.kill_mode`.
+    pub kill_mode: KillMode,
+    /// `None` is infinity.
+    pub timeout_start: Option<Duration>,
+    /// One budget for the whole stop; `None` is infinity.
+    pub timeout_stop: Option<Duration>,
+    /// Statuses and signals that count as success besides the usual.
+    pub success: StatusSet,
+    /// What makes it ready.
+    pub ready: ReadyKind,
+    /// All of `[restart]`.
+    pub restart: RestartSettings,
+    /// `unit.after`.
+    pub after: Vec<String>,
+    /// `unit.before`.
+    pub before: Vec<String>,
+    /// `unit.wants`.
+    pub wants: Vec<String>,
+    /// `unit.requires`.
+    pub requires: Vec<String>,
+}
+
+impl From<&Unit> for Policy {
+    fn from(unit: &Unit) -> Policy {
+        let commands = |list: &[crate::unit::ExecCommand]| {
+            list.iter().map(|c| Command { ignore_failure: c.ignore_failure }).collect::<Vec<_>>()
+        };
+        let service = &unit.service;
+        Policy {
+            name: unit.name.clone(),
+            kind: service.kind,
+            start_pre: commands(&service.exec_start_pre),
+            start_post: commands(&service.exec_start_post),
+            reload: commands(&service.exec_reload),
+            reload_signal: service.reload_signal.map(|s| s.number()),
+            stop: commands(&service.exec_stop),
+            stop_post: commands(&service.exec_stop_post),
+            stop_signal: service.stop_signal.number(),
+            kill_mode: service.kill_mode,
+            timeout_start: service.timeout_start,
+            timeout_stop: service.timeout_stop,
+            success: service.success_exit_status.clone(),
+            ready: unit.ready_kind(),
+            restart: unit.restart.clone(),
+            after: unit.unit.after.clone(),
+            before: unit.unit.before.clone(),
+            wants: unit.unit.wants.clone(),
+            requires: unit.unit.requires.clone(),
+        }
+    }
+}
