@@ -11,6 +11,8 @@ pub mod confine;
 pub mod credentials;
 pub mod fd;
 pub mod mount;
+pub mod peer;
+pub mod poll;
 pub mod process;
 mod raw;
 pub mod socket;
