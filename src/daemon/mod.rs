@@ -1,5 +1,8 @@
 //! daemon
 #![forbid(unsafe_code)]
 
+pub mod log_file;
+mod log_tail;
 pub mod notify;
 pub mod service_socket;
+pub mod timestamp;
