@@ -1,6 +1,7 @@
 //! daemon
 #![forbid(unsafe_code)]
 
+pub mod directories;
 pub mod log_file;
 mod log_tail;
 pub mod notify;
