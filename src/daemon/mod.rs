@@ -1,2 +1,9 @@
 //! daemon
+#![forbid(unsafe_code)]
 pub mod listener;
+pub mod directories;
+pub mod log_file;
+mod log_tail;
+pub mod notify;
+pub mod service_socket;
+pub mod timestamp;

@@ -1,0 +1,256 @@
+//! What services say about themselves on their `NOTIFY_SOCKET` (sd_notify(3)).
+//!
+//! Parsing is a pure function over untrusted bytes. The caller decides by the *socket* which unit is meant and by the
+//! sender's pid whether that process belongs to it; a number in `MAINPID=` counts inside the service's pid namespace
+//! and must be translated (`NSpid:` in `/proc/PID/status`) before it means anything.
+
+use super::service_socket::ServiceSocket;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+
+/// Longest datagram taken, bytes; a longer one is dropped whole.
+pub const DATAGRAM_LIMIT: usize = 4096;
+
+/// Longest `STATUS=` text kept, bytes of UTF-8.
+pub const STATUS_LIMIT: usize = 1024;
+
+/// One assignment of a datagram. Those that this version does not act on are left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// `READY=1`: started, or reloaded.
+    Ready,
+    /// `RELOADING=1`; haproxy says it at its first start too.
+    Reloading,
+    /// `STOPPING=1`
+    Stopping,
+    /// `STATUS=`: one line for people, control characters replaced; empty clears it.
+    Status(String),
+    /// `MAINPID=`: a number of the sender's pid namespace, at least 1.
+    MainPid(i32),
+    /// `ERRNO=`: why it fails, 0 to 4095.
+    Errno(i32),
+    /// `EXTEND_TIMEOUT_USEC=`: asks for so many more microseconds in the present phase.
+    ExtendTimeout(u64),
+    /// Something that is not acted on, and why: for one line in the log.
+    Malformed {
+        /// What was assigned, at most 64 bytes, printable.
+        what: String,
+        /// Why it is refused.
+        why: &'static str,
+    },
+}
+
+/// One datagram of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notification {
+    /// Host pid of the sender, as the kernel says; `None`: it cannot be seen from here, so it is nobody's.
+    pub sender: Option<i32>,
+    /// Its assignments in order; never acted on before the sender has been looked up.
+    pub messages: Vec<Message>,
+}
+
+/// The notify socket of one service.
+#[derive(Debug)]
+pub struct NotifySocket(ServiceSocket);
+
+impl NotifySocket {
+    /// Binds `directory/notify`, mode 0666; see [`ServiceSocket::bind`].
+    ///
+    /// # Errors
+    /// Naming the path.
+    pub fn bind(directory: &Path) -> io::Result<NotifySocket> {
+        ServiceSocket::bind(directory, "notify").map(NotifySocket)
+    }
+
+    /// Takes over a socket that was kept open for the daemon ([`ServiceSocket::adopt`]).
+    pub fn adopt(socket: ServiceSocket) -> NotifySocket {
+        NotifySocket(socket)
+    }
+
+    /// Value of `NOTIFY_SOCKET` outside a sandbox.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The next datagram, `None` when there is none now. The caller takes a bounded number per turn (16 is good), so
+    /// that one talkative service does not starve the others: the socket stays readable.
+    ///
+    /// # Errors
+    /// Of recvmsg(2).
+    pub fn receive(&self) -> io::Result<Option<Notification>> {
+        Ok(self.0.receive(DATAGRAM_LIMIT)?.map(|datagram| {
+            let messages = if datagram.truncated {
+                vec![malformed(&datagram.bytes, "the datagram is longer than 4096 bytes")]
+            } else {
+                parse(&datagram.bytes)
+            };
+            Notification { sender: datagram.sender, messages }
+        }))
+    }
+
+    /// Removes the name.
+    ///
+    /// # Errors
+    /// Of unlink(2).
+    pub fn unlink(&self) -> io::Result<()> {
+        self.0.unlink()
+    }
+}
+
+impl AsFd for NotifySocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Reads the assignments of one datagram: lines of `KEY=VALUE`. Unknown keys are passed over, as sd_notify(3) asks.
+pub fn parse(datagram: &[u8]) -> Vec<Message> {
+    // libsystemd's older callers count the terminating NUL.
+    let trimmed = datagram.strip_suffix(b"\0").unwrap_or(datagram);
+    if trimmed.contains(&0) {
+        return vec![malformed(trimmed, "a NUL byte inside")];
+    }
+    trimmed.split(|b| *b == b'\n').filter(|line| !line.is_empty()).filter_map(assignment).collect()
+}
+
+fn assignment(line: &[u8]) -> Option<Message> {
+    let Some(at) = line.iter().position(|b| *b == b'=') else {
+        return Some(malformed(line, "no `=`"));
+    };
+    let (key, value) = (&line[..at], &line[at + 1..]);
+    match key {
+        b"READY" => (value == b"1").then_some(Message::Ready),
+        b"RELOADING" => (value == b"1").then_some(Message::Reloading),
+        b"STOPPING" => (value == b"1").then_some(Message::Stopping),
+        b"STATUS" => Some(match std::str::from_utf8(value) {
+            Ok(text) => Message::Status(one_line(text)),
+            Err(_) => malformed(line, "not UTF-8"),
+        }),
+        b"MAINPID" => Some(match number(value) {
+            Some(pid @ 1..=0x7fff_ffff) => Message::MainPid(pid as i32),
+            _ => malformed(line, "not a process id"),
+        }),
+        b"ERRNO" => Some(match number(value) {
+            Some(errno @ 0..=4095) => Message::Errno(errno as i32),
+            _ => malformed(line, "not an errno"),
+        }),
+        b"EXTEND_TIMEOUT_USEC" => Some(match number(value) {
+            Some(usec) => Message::ExtendTimeout(usec),
+            None => malformed(line, "not a number of microseconds"),
+        }),
+        _ => None,
+    }
+}
+
+/// Decimal digits only: no sign, no blanks, no overflow.
+fn number(value: &[u8]) -> Option<u64> {
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// The text without control characters (a terminal must be able to show it), at most [`STATUS_LIMIT`] bytes.
+fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len().min(STATUS_LIMIT));
+    for c in text.chars() {
+        let c = if c.is_control() { '\u{fffd}' } else { c };
+        if line.len() + c.len_utf8() > STATUS_LIMIT {
+            break;
+        }
+        line.push(c);
+    }
+    line
+}
+
+fn malformed(bytes: &[u8], why: &'static str) -> Message {
+    Message::Malformed { what: bytes[..bytes.len().min(64)].escape_ascii().to_string(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::os::unix::net::UnixDatagram;
+
+    #[test]
+    fn several_assignments_in_one_datagram_keep_their_order() {
+        assert_eq!(
+            parse(b"RELOADING=1\nREADY=1\nMAINPID=7\nSTATUS=Ready to accept\nX_FOO=1\nSTOPPING=1\n"),
+            [
+                Message::Reloading,
+                Message::Ready,
+                Message::MainPid(7),
+                Message::Status("Ready to accept".into()),
+                Message::Stopping,
+            ]
+        );
+    }
+
+    #[test]
+    fn status_is_one_printable_bounded_line() {
+        assert_eq!(parse(b"STATUS=a\x1b[31mb\tc"), [Message::Status("a\u{fffd}[31mb\u{fffd}c".into())]);
+        assert_eq!(parse(b"STATUS="), [Message::Status(String::new())]);
+        let long = [b"STATUS=".as_slice(), "ä".repeat(2000).as_bytes()].concat();
+        assert_eq!(parse(&long), [Message::Status("ä".repeat(512))]);
+    }
+
+    #[test]
+    fn what_is_not_a_process_id_is_refused() {
+        for bad in ["", "0", "-1", "+1", " 1", "1 ", "0x1", "2147483648", "99999999999999999999", "١"] {
+            let messages = parse(format!("MAINPID={bad}").as_bytes());
+            assert!(
+                matches!(messages[..], [Message::Malformed { why: "not a process id", .. }]),
+                "{bad}: {messages:?}"
+            );
+        }
+        assert_eq!(parse(b"MAINPID=2147483647"), [Message::MainPid(i32::MAX)]);
+    }
+
+    #[test]
+    fn values_other_than_one_mean_nothing() {
+        assert_eq!(parse(b"READY=0\nREADY=yes\nREADY=11\nSTOPPING=\nready=1"), []);
+    }
+
+    #[test]
+    fn garbage_is_named_in_printable_form() {
+        assert_eq!(parse(b""), []);
+        assert_eq!(parse(b"READY=1\0"), [Message::Ready]);
+        assert_eq!(parse(b"hello"), [Message::Malformed { what: "hello".into(), why: "no `=`" }]);
+        assert_eq!(
+            parse(b"READY=1\0\nSTATUS=x"),
+            [Message::Malformed { what: "READY=1\\x00\\nSTATUS=x".into(), why: "a NUL byte inside" }]
+        );
+        assert!(matches!(parse(b"STATUS=\xff")[..], [Message::Malformed { why: "not UTF-8", .. }]));
+        assert!(matches!(parse(b"ERRNO=4096")[..], [Message::Malformed { .. }]));
+        assert_eq!(parse(b"ERRNO=2\nEXTEND_TIMEOUT_USEC=5000000").len(), 2);
+    }
+
+    #[test]
+    fn an_oversized_datagram_is_dropped_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = NotifySocket::bind(directory.path()).unwrap();
+        let client = UnixDatagram::unbound().unwrap();
+        let mut long = b"READY=1\n".to_vec();
+        long.resize(5000, b'x');
+        client.send_to(&long, socket.path()).unwrap();
+        client.send_to(b"READY=1", socket.path()).unwrap();
+        let first = socket.receive().unwrap().unwrap();
+        assert!(matches!(first.messages[..], [Message::Malformed { .. }]));
+        let second = socket.receive().unwrap().unwrap();
+        assert_eq!(second, Notification { sender: Some(std::process::id() as i32), messages: vec![Message::Ready] });
+        assert_eq!(socket.receive().unwrap(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_parsed_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            for message in parse(&bytes) {
+                if let Message::Status(text) = message {
+                    prop_assert!(!text.chars().any(char::is_control));
+                }
+            }
+        }
+    }
+}

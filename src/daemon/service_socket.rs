@@ -1,0 +1,214 @@
+//! Datagram sockets through which one service talks to the daemon: `<runtime>/io/NAME/{notify,log}`.
+//!
+//! The directory is 0755 and holds nothing but sockets of mode 0666: it is bound read-only into the sandbox, where a
+//! service of any user must reach them. Which socket a datagram arrives at says which unit it is for; the sender's
+//! pid, which the kernel attaches and translates, only says whether that process may speak.
+
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use std::fs::{self, DirBuilder, File, Permissions};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+
+/// A bound, non-blocking datagram socket that learns each sender's credentials.
+#[derive(Debug)]
+pub struct ServiceSocket {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+/// One datagram.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Payload, cut to the buffer's size.
+    pub bytes: Vec<u8>,
+    /// It was longer than the buffer; the rest is lost.
+    pub truncated: bool,
+    /// Host pid of the sender, `None` when it is in a pid namespace that the daemon cannot see. The process may be
+    /// gone already.
+    pub sender: Option<i32>,
+    /// Descriptors that came along; they are closed.
+    pub descriptors: usize,
+}
+
+impl ServiceSocket {
+    /// Binds `directory/name`, replacing what an earlier daemon left there. Missing directories are made (0755).
+    ///
+    /// # Errors
+    /// Of mkdir(2), bind(2) and chmod(2), naming the path.
+    pub fn bind(directory: &Path, name: &str) -> io::Result<ServiceSocket> {
+        let path = directory.join(name);
+        bind_in(directory, name).map(|socket| ServiceSocket { socket, path: path.clone() }).map_err(|e| named(e, &path))
+    }
+
+    /// Takes over a socket that was bound by an earlier daemon and kept open by the service's init. The path goes on
+    /// naming it.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is not a Unix datagram socket.
+    pub fn adopt(descriptor: OwnedFd, path: PathBuf) -> io::Result<ServiceSocket> {
+        let unix = nix::sys::socket::getsockname::<nix::sys::socket::UnixAddr>(descriptor.as_raw_fd()).is_ok();
+        let kind = nix::sys::socket::getsockopt(&descriptor, sockopt::SockType);
+        if !unix || kind != Ok(nix::sys::socket::SockType::Datagram) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a Unix datagram socket"));
+        }
+        let socket = UnixDatagram::from(descriptor);
+        prepare(&socket)?;
+        Ok(ServiceSocket { socket, path })
+    }
+
+    /// Where services find it on the host.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The next datagram; `None` when there is none now. Never blocks.
+    ///
+    /// # Errors
+    /// Of recvmsg(2); the socket stays usable.
+    pub fn receive(&self, limit: usize) -> io::Result<Option<Datagram>> {
+        let mut bytes = vec![0; limit];
+        // Room for all that one message can carry (SCM_MAX_FD), so that no descriptor is left behind unseen.
+        let mut control = nix::cmsg_space!(nix::sys::socket::UnixCredentials, [i32; 253]);
+        let mut parts = [IoSliceMut::new(&mut bytes)];
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+        let (length, truncated, (sender, descriptors)) = loop {
+            match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
+                Err(nix::Error::EINTR) => {}
+                Err(nix::Error::EAGAIN) => return Ok(None),
+                Err(e) => return Err(e.into()),
+                Ok(m) => break (m.bytes, m.flags.contains(MsgFlags::MSG_TRUNC), control_facts(&m)?),
+            }
+        };
+        bytes.truncate(length);
+        Ok(Some(Datagram { bytes, truncated, sender, descriptors }))
+    }
+
+    /// Removes the name; who holds the socket keeps it.
+    pub fn unlink(&self) -> io::Result<()> {
+        match fs::remove_file(&self.path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}
+
+impl AsFd for ServiceSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Sender's pid, and how many descriptors were received (and closed here).
+fn control_facts(message: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> io::Result<(Option<i32>, usize)> {
+    let (mut sender, mut descriptors) = (None, 0);
+    for item in message.cmsgs()? {
+        match item {
+            ControlMessageOwned::ScmCredentials(credentials) => sender = Some(credentials.pid()).filter(|pid| *pid > 0),
+            ControlMessageOwned::ScmRights(received) => {
+                descriptors += received.len();
+                for fd in received {
+                    // An error of close(2) on Linux still closes.
+                    let _ = nix::unistd::close(fd);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((sender, descriptors))
+}
+
+fn bind_in(directory: &Path, name: &str) -> io::Result<UnixDatagram> {
+    DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+    fs::set_permissions(directory, Permissions::from_mode(0o755))?;
+    let opened = File::open(directory)?;
+    // By descriptor: the path of an instance in a deep directory may exceed the 107 bytes of a socket address.
+    let address = PathBuf::from(format!("/proc/self/fd/{}/{name}", opened.as_raw_fd()));
+    match fs::remove_file(&address) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
+    let socket = UnixDatagram::bind(&address)?;
+    prepare(&socket)?;
+    fs::set_permissions(&address, Permissions::from_mode(0o666))?;
+    Ok(socket)
+}
+
+fn prepare(socket: &UnixDatagram) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    Ok(setsockopt(socket, sockopt::PassCred, &true)?)
+}
+
+fn named(error: io::Error, path: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{ControlMessage, UnixAddr, sendmsg};
+
+    #[test]
+    fn a_datagram_carries_the_senders_pid() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = ServiceSocket::bind(&directory.path().join("io/web"), "notify").unwrap();
+        assert_eq!(socket.receive(100).unwrap(), None);
+        let client = UnixDatagram::unbound().unwrap();
+        client.send_to(b"READY=1", socket.path()).unwrap();
+        let datagram = socket.receive(100).unwrap().unwrap();
+        assert_eq!(datagram.bytes, b"READY=1");
+        assert_eq!(datagram.sender, Some(std::process::id() as i32));
+        assert!(!datagram.truncated);
+        assert_eq!(fs::metadata(socket.path()).unwrap().permissions().mode() & 0o777, 0o666);
+    }
+
+    #[test]
+    fn received_descriptors_are_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = ServiceSocket::bind(directory.path(), "notify").unwrap();
+        let (read, write) = nix::unistd::pipe().unwrap();
+        let client = UnixDatagram::unbound().unwrap();
+        let many = vec![write.as_raw_fd(); 253];
+        let address = UnixAddr::new(socket.path()).unwrap();
+        let payload = [io::IoSlice::new(b"X=1")];
+        let rights = [ControlMessage::ScmRights(&many)];
+        sendmsg(client.as_raw_fd(), &payload, &rights, MsgFlags::empty(), Some(&address)).unwrap();
+        drop(write);
+        assert_eq!(socket.receive(100).unwrap().unwrap().descriptors, 253);
+        // End of file: nobody holds the write end any more.
+        assert_eq!(nix::unistd::read(&read, &mut [0; 1]), Ok(0));
+    }
+
+    #[test]
+    fn too_long_a_datagram_is_marked() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = ServiceSocket::bind(directory.path(), "notify").unwrap();
+        UnixDatagram::unbound().unwrap().send_to(&[b'x'; 200], socket.path()).unwrap();
+        let datagram = socket.receive(100).unwrap().unwrap();
+        assert!(datagram.truncated);
+        assert_eq!(datagram.bytes.len(), 100);
+    }
+
+    #[test]
+    fn a_deep_directory_is_no_obstacle_and_a_stale_socket_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let deep = directory.path().join("d".repeat(100)).join("e".repeat(100));
+        drop(ServiceSocket::bind(&deep, "log").unwrap());
+        let again = ServiceSocket::bind(&deep, "log").unwrap();
+        again.unlink().unwrap();
+        again.unlink().unwrap();
+        assert!(!again.path().exists());
+    }
+
+    #[test]
+    fn only_a_datagram_socket_is_adopted() {
+        let (stream, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(ServiceSocket::adopt(stream.into(), PathBuf::new()).is_err());
+        let (datagram, peer) = UnixDatagram::pair().unwrap();
+        let socket = ServiceSocket::adopt(datagram.into(), PathBuf::new()).unwrap();
+        peer.send(b"STATUS=x").unwrap();
+        assert_eq!(socket.receive(100).unwrap().unwrap().bytes, b"STATUS=x");
+    }
+}
