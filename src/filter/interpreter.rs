@@ -18,7 +18,7 @@ impl Call {
             8 | 12 => 0xdead_beef, // The instruction pointer; no program of ours may ask for it.
             16..=60 if offset.is_multiple_of(4) => {
                 let argument = self.arguments[(offset as usize - 16) / 8];
-                if offset % 8 == 0 { argument as u32 } else { (argument >> 32) as u32 }
+                if offset.is_multiple_of(8) { argument as u32 } else { (argument >> 32) as u32 }
             }
             _ => panic!("load from offset {offset}"),
         }

@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod calls;
+mod fragment;
 mod groups;
 #[cfg(test)]
 mod interpreter;
@@ -24,6 +25,8 @@ mod interpreter;
 mod model;
 mod policy;
 mod program;
+#[cfg(test)]
+mod properties;
 mod restrict;
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use super::calls::{self, Abi};
 use super::groups;
 use super::interpreter::Call;
 use super::policy::{Arch, FilterMode, FilterPolicy};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const X86_64: u32 = 0xc000_003e;
 pub(super) const I386: u32 = 0x4000_0003;
@@ -37,40 +37,62 @@ impl Names {
     }
 }
 
-fn lists(list: &[String], name: &str) -> bool {
-    list.iter().any(|entry| entry == name || groups::group(entry).is_some_and(|calls| calls.contains(&name)))
+fn resolved(list: &[String]) -> BTreeSet<String> {
+    let calls = |entry: &String| match groups::group(entry) {
+        Some(calls) => calls.into_iter().map(str::to_owned).collect(),
+        None => vec![entry.clone()],
+    };
+    list.iter().flat_map(calls).collect()
 }
 
-/// The answer that `policy`, when not empty, gives to `call` on a machine of `arch`.
-pub(super) fn answer(policy: &FilterPolicy, arch: Arch, names: &Names, call: &Call) -> u32 {
-    let refused = |answer: u32| if policy.mode == FilterMode::Log { LOG } else { answer };
-    let lets_in = |name: &str| policy.foreign.iter().any(|entry| entry == name);
-    let enters = match (arch, call.arch) {
-        (Arch::X86_64, X86_64) => call.number < 0x4000_0000 || lets_in("x32"),
-        (Arch::X86_64, I386) => lets_in("x86"),
-        (Arch::Aarch64, AARCH64) => true,
-        _ => false,
-    };
-    if !enters {
-        return refused(errno(ENOSYS));
+/// A policy and the machine it is for.
+pub(super) struct Model<'a> {
+    policy: &'a FilterPolicy,
+    arch: Arch,
+    allow: Option<BTreeSet<String>>,
+    deny: BTreeSet<String>,
+    log: BTreeSet<String>,
+}
+
+impl<'a> Model<'a> {
+    /// `policy` is not empty.
+    pub fn new(policy: &'a FilterPolicy, arch: Arch) -> Model<'a> {
+        let allow = policy.allow.as_deref().map(resolved);
+        Model { policy, arch, allow, deny: resolved(&policy.deny), log: resolved(&policy.log) }
     }
-    let Some(name) = names.of(call) else {
-        let free = policy.allow.is_none();
-        return if free { ALLOW } else { refused(errno(policy.unknown_errno as u32)) };
-    };
-    let needed = ["execve", "execveat", "exit", "exit_group", "rt_sigreturn", "write"].contains(&name);
-    let allowed = policy.allow.as_ref().is_none_or(|list| needed || lists(list, name)) || lists(&policy.log, name);
-    if !allowed || lists(&policy.deny, name) {
-        return refused(match name {
-            "clone3" => errno(ENOSYS),
-            _ if policy.kill => KILL,
-            _ => errno(policy.errno as u32),
-        });
-    }
-    match restricted(policy, call, name) {
-        Some(number) => refused(errno(number)),
-        None if lists(&policy.log, name) => LOG,
-        None => ALLOW,
+
+    /// The answer to `call`.
+    pub fn answer(&self, names: &Names, call: &Call) -> u32 {
+        let policy = self.policy;
+        let refused = |answer: u32| if policy.mode == FilterMode::Log { LOG } else { answer };
+        let lets_in = |name: &str| policy.foreign.iter().any(|entry| entry == name);
+        let enters = match (self.arch, call.arch) {
+            (Arch::X86_64, X86_64) => call.number < 0x4000_0000 || lets_in("x32"),
+            (Arch::X86_64, I386) => lets_in("x86"),
+            (Arch::Aarch64, AARCH64) => true,
+            _ => false,
+        };
+        if !enters {
+            return refused(errno(ENOSYS));
+        }
+        let Some(name) = names.of(call) else {
+            let free = self.allow.is_none();
+            return if free { ALLOW } else { refused(errno(policy.unknown_errno as u32)) };
+        };
+        let needed = ["execve", "execveat", "exit", "exit_group", "rt_sigreturn", "write"].contains(&name);
+        let allowed = self.allow.as_ref().is_none_or(|list| needed || list.contains(name)) || self.log.contains(name);
+        if !allowed || self.deny.contains(name) {
+            return refused(match name {
+                "clone3" => errno(ENOSYS),
+                _ if policy.kill => KILL,
+                _ => errno(policy.errno as u32),
+            });
+        }
+        match restricted(policy, call, name) {
+            Some(number) => refused(errno(number)),
+            None if self.log.contains(name) => LOG,
+            None => ALLOW,
+        }
     }
 }
 
