@@ -1,7 +1,9 @@
 //! daemon
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod directories;
+pub mod environment_files;
 pub mod log_file;
 mod log_tail;
 pub mod notify;
