@@ -1,0 +1,229 @@
+//! Answers and refusals of the daemon: their values and their form on the wire.
+
+use super::{UnitStatus, Verb};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::fmt;
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// The job is done (or accepted, when it is not waited for).
+    Done,
+    /// `Status`.
+    Status(Box<UnitStatus>),
+    /// `List`: all units, or with `more` one in each reply; an instance without units answers with none.
+    Units(Vec<UnitStatus>),
+    /// `Plan`: lines without line ends.
+    Plan(Vec<String>),
+    /// `Describe`.
+    Description(Box<Description>),
+}
+
+impl Answer {
+    /// The parameters as they travel.
+    pub fn parameters(&self) -> Value {
+        match self {
+            Answer::Done => json!({}),
+            Answer::Status(status) => json!({ "status": status }),
+            Answer::Units(units) => json!({ "units": units }),
+            Answer::Plan(lines) => json!({ "lines": lines }),
+            Answer::Description(description) => json!({ "description": description }),
+        }
+    }
+
+    /// The answer to a call of `verb`.
+    ///
+    /// # Errors
+    /// When the parameters are not what this verb is answered with.
+    pub fn decode(verb: Verb, parameters: Map<String, Value>) -> Result<Answer, serde_json::Error> {
+        let mut parameters = parameters;
+        let mut take = |name: &str| parameters.remove(name).unwrap_or_default();
+        Ok(match verb {
+            Verb::Status => Answer::Status(serde_json::from_value(take("status"))?),
+            Verb::List => Answer::Units(serde_json::from_value(take("units"))?),
+            Verb::Plan => Answer::Plan(serde_json::from_value(take("lines"))?),
+            Verb::Describe => Answer::Description(serde_json::from_value(take("description"))?),
+            Verb::Start
+            | Verb::Stop
+            | Verb::Restart
+            | Verb::TryRestart
+            | Verb::Reload
+            | Verb::Kill
+            | Verb::ResetFailed
+            | Verb::StopAll => Answer::Done,
+        })
+    }
+}
+
+/// The daemon about itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Description {
+    /// Schema version, 1.
+    pub v: u32,
+    /// Version of the daemon, which may differ from the client's after an upgrade.
+    pub version: String,
+    /// Its host pid.
+    pub pid: i32,
+    /// Since when it runs, RFC 3339 UTC.
+    pub since: Option<String>,
+    /// Units that have a file or are loaded.
+    pub units: u64,
+    /// Of these, active.
+    pub active: u64,
+    /// Of these, failed.
+    pub failed: u64,
+    /// Path of the root group below the mount of its hierarchy.
+    pub cgroup_root: Option<String>,
+    /// `v2`, `hybrid`, `v1`, `none`.
+    pub cgroup_layout: Option<String>,
+    /// Unit directories, the first wins.
+    pub unit_path: Vec<String>,
+    /// Runtime directory.
+    pub runtime_dir: String,
+    /// State directory.
+    pub state_dir: String,
+    /// Where `logging.target = "auto"` leads: `journald` or `file`.
+    pub log: String,
+}
+
+/// An error reply: the Varlink error name's last word, and for people the text.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum CallError {
+    /// 5: no such unit.
+    UnitNotFound { unit: String },
+    /// 6: invalid file or masked; all diagnostics as text.
+    UnitUnusable { unit: String, message: String },
+    /// 1: the job failed; the cause as shown to people, last output lines included.
+    JobFailed { unit: String, message: String },
+    /// 1: overtaken by another request.
+    JobCancelled { unit: String },
+    /// 7: reload, kill: not running.
+    NotRunning { unit: String },
+    /// 7: no `exec_reload` and no `reload_signal`.
+    NotSupported { unit: String, message: String },
+    /// 4
+    PermissionDenied { message: String },
+    /// 1: anything else that is the daemon's fault or the host's.
+    Internal { message: String },
+}
+
+impl CallError {
+    /// The error's name without the interface.
+    pub fn name(&self) -> &'static str {
+        match self {
+            CallError::UnitNotFound { .. } => "UnitNotFound",
+            CallError::UnitUnusable { .. } => "UnitUnusable",
+            CallError::JobFailed { .. } => "JobFailed",
+            CallError::JobCancelled { .. } => "JobCancelled",
+            CallError::NotRunning { .. } => "NotRunning",
+            CallError::NotSupported { .. } => "NotSupported",
+            CallError::PermissionDenied { .. } => "PermissionDenied",
+            CallError::Internal { .. } => "Internal",
+        }
+    }
+
+    /// Exit code of the command that met it (rsvc(1), EXIT STATUS).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            CallError::UnitNotFound { .. } => 5,
+            CallError::UnitUnusable { .. } => 6,
+            CallError::NotRunning { .. } | CallError::NotSupported { .. } => 7,
+            CallError::PermissionDenied { .. } => 4,
+            CallError::JobFailed { .. } | CallError::JobCancelled { .. } | CallError::Internal { .. } => 1,
+        }
+    }
+
+    /// The parameters as they travel.
+    pub fn parameters(&self) -> Value {
+        match self {
+            CallError::UnitNotFound { unit } | CallError::JobCancelled { unit } | CallError::NotRunning { unit } => {
+                json!({ "unit": unit })
+            }
+            CallError::UnitUnusable { unit, message }
+            | CallError::JobFailed { unit, message }
+            | CallError::NotSupported { unit, message } => json!({ "unit": unit, "message": message }),
+            CallError::PermissionDenied { message } | CallError::Internal { message } => json!({ "message": message }),
+        }
+    }
+
+    /// The error of that name; `None` for a name that this version does not know.
+    pub fn decode(name: &str, parameters: &Map<String, Value>) -> Option<CallError> {
+        let text = |key: &str| parameters.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let (unit, message) = (text("unit"), text("message"));
+        Some(match name {
+            "UnitNotFound" => CallError::UnitNotFound { unit },
+            "UnitUnusable" => CallError::UnitUnusable { unit, message },
+            "JobFailed" => CallError::JobFailed { unit, message },
+            "JobCancelled" => CallError::JobCancelled { unit },
+            "NotRunning" => CallError::NotRunning { unit },
+            "NotSupported" => CallError::NotSupported { unit, message },
+            "PermissionDenied" => CallError::PermissionDenied { message },
+            "Internal" => CallError::Internal { message },
+            _ => return None,
+        })
+    }
+}
+
+/// The words for people; a message of the daemon stands as it is.
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallError::UnitNotFound { unit } => write!(f, "{unit}: no such unit"),
+            CallError::UnitUnusable { message, .. } => f.write_str(message),
+            CallError::JobFailed { message, .. } => f.write_str(message),
+            CallError::JobCancelled { unit } => write!(f, "{unit}: cancelled, another request overtook it"),
+            CallError::NotRunning { unit } => write!(f, "{unit}: not running"),
+            CallError::NotSupported { unit, message } if message.is_empty() => {
+                write!(f, "{unit}: not supported by the unit")
+            }
+            CallError::NotSupported { message, .. } => f.write_str(message),
+            CallError::PermissionDenied { message } => write!(f, "permission denied: {message}"),
+            CallError::Internal { message } => f.write_str(message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_survives_its_own_encoding_and_has_a_documented_exit_code() {
+        let (unit, message) = ("web".to_owned(), "why".to_owned());
+        let errors = [
+            (CallError::UnitNotFound { unit: unit.clone() }, 5),
+            (CallError::UnitUnusable { unit: unit.clone(), message: message.clone() }, 6),
+            (CallError::JobFailed { unit: unit.clone(), message: message.clone() }, 1),
+            (CallError::JobCancelled { unit: unit.clone() }, 1),
+            (CallError::NotRunning { unit: unit.clone() }, 7),
+            (CallError::NotSupported { unit, message: message.clone() }, 7),
+            (CallError::PermissionDenied { message: message.clone() }, 4),
+            (CallError::Internal { message }, 1),
+        ];
+        for (error, code) in errors {
+            let Value::Object(parameters) = error.parameters() else { panic!("an object") };
+            assert_eq!(CallError::decode(error.name(), &parameters), Some(error.clone()));
+            assert_eq!(error.exit_code(), code);
+        }
+        assert_eq!(CallError::decode("Other", &Map::new()), None);
+    }
+
+    #[test]
+    fn answers_survive_their_own_encoding() {
+        let status = UnitStatus { name: "web".into(), state: "active".into(), ..UnitStatus::default() };
+        let answers = [
+            (Verb::Start, Answer::Done),
+            (Verb::Status, Answer::Status(Box::new(status.clone()))),
+            (Verb::List, Answer::Units(vec![status])),
+            (Verb::Plan, Answer::Plan(vec!["line".into()])),
+            (Verb::Describe, Answer::Description(Box::new(Description { pid: 5, ..Description::default() }))),
+        ];
+        for (verb, answer) in answers {
+            let Value::Object(parameters) = answer.parameters() else { panic!("an object") };
+            assert_eq!(Answer::decode(verb, parameters).unwrap(), answer);
+        }
+    }
+}

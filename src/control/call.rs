@@ -1,0 +1,317 @@
+//! Calls of `io.rsvc.Manager`: the verbs, their parameters, decoding and encoding.
+//!
+//! A verb is known before its parameters are looked at, because the permission check stands between the two (see
+//! [`super::who`]): whoever may not ask is not told what is wrong with the question.
+
+use super::varlink::ServiceError;
+use serde_json::{Map, Value, json};
+
+/// A call that the daemon answers, decoded.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // Named after the verbs of rsvc(1).
+pub enum Call {
+    Start {
+        unit: String,
+    },
+    Stop {
+        unit: String,
+    },
+    Restart {
+        unit: String,
+    },
+    TryRestart {
+        unit: String,
+    },
+    Reload {
+        unit: String,
+    },
+    /// Status of one unit.
+    Status {
+        unit: String,
+    },
+    /// Status of all units that are loaded or have a file; one reply each with `more`, else in one array.
+    List,
+    /// Compiles what a start would do now, as text lines.
+    Plan {
+        unit: String,
+    },
+    /// Signal to the main process, or to all.
+    Kill {
+        unit: String,
+        signal: i32,
+        whole: bool,
+    },
+    /// `None`: all failed units.
+    ResetFailed {
+        unit: Option<String>,
+    },
+    /// Stop everything, in order.
+    StopAll,
+    /// Version, counts, cgroup layout, runtime directories.
+    Describe,
+}
+
+/// What is asked, without of what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)] // As the calls.
+pub enum Verb {
+    Start,
+    Stop,
+    Restart,
+    TryRestart,
+    Reload,
+    Status,
+    List,
+    Plan,
+    Kill,
+    ResetFailed,
+    StopAll,
+    Describe,
+}
+
+impl Verb {
+    /// All verbs with the names of their methods.
+    pub const ALL: [(Verb, &'static str); 12] = [
+        (Verb::Start, "Start"),
+        (Verb::Stop, "Stop"),
+        (Verb::Restart, "Restart"),
+        (Verb::TryRestart, "TryRestart"),
+        (Verb::Reload, "Reload"),
+        (Verb::Status, "Status"),
+        (Verb::List, "List"),
+        (Verb::Plan, "Plan"),
+        (Verb::Kill, "Kill"),
+        (Verb::ResetFailed, "ResetFailed"),
+        (Verb::StopAll, "StopAll"),
+        (Verb::Describe, "Describe"),
+    ];
+
+    /// The method's name without the interface.
+    pub fn name(self) -> &'static str {
+        Verb::ALL.iter().find(|(verb, _)| *verb == self).map_or("", |(_, name)| name)
+    }
+
+    /// The verb of a method's name.
+    pub fn from_name(name: &str) -> Option<Verb> {
+        Verb::ALL.iter().find(|(_, n)| *n == name).map(|(verb, _)| *verb)
+    }
+
+    /// A job that runs on after it was accepted: takes the parameter `wait`.
+    pub fn is_job(self) -> bool {
+        matches!(self, Verb::Start | Verb::Stop | Verb::Restart | Verb::TryRestart | Verb::Reload | Verb::StopAll)
+    }
+
+    /// Decodes the parameters of this verb. The second value is `wait`: `false` asks for a reply as soon as the job
+    /// is accepted.
+    ///
+    /// # Errors
+    /// `InvalidParameter` with the name of the first that is missing, of the wrong type, out of range or unknown.
+    pub fn decode(self, parameters: Map<String, Value>) -> Result<(Call, bool), ServiceError> {
+        let mut given = Parameters(parameters);
+        let wait = if self.is_job() { given.flag("wait")?.unwrap_or(true) } else { true };
+        let call = match self {
+            Verb::Start => Call::Start { unit: given.unit()? },
+            Verb::Stop => Call::Stop { unit: given.unit()? },
+            Verb::Restart => Call::Restart { unit: given.unit()? },
+            Verb::TryRestart => Call::TryRestart { unit: given.unit()? },
+            Verb::Reload => Call::Reload { unit: given.unit()? },
+            Verb::Status => Call::Status { unit: given.unit()? },
+            Verb::List => Call::List,
+            Verb::Plan => Call::Plan { unit: given.unit()? },
+            Verb::Kill => Call::Kill {
+                unit: given.unit()?,
+                signal: given.signal()?,
+                whole: given.flag("whole")?.unwrap_or(false),
+            },
+            Verb::ResetFailed => Call::ResetFailed { unit: given.optional_unit()? },
+            Verb::StopAll => Call::StopAll,
+            Verb::Describe => Call::Describe,
+        };
+        given.finish()?;
+        Ok((call, wait))
+    }
+}
+
+impl Call {
+    /// What is asked.
+    pub fn verb(&self) -> Verb {
+        match self {
+            Call::Start { .. } => Verb::Start,
+            Call::Stop { .. } => Verb::Stop,
+            Call::Restart { .. } => Verb::Restart,
+            Call::TryRestart { .. } => Verb::TryRestart,
+            Call::Reload { .. } => Verb::Reload,
+            Call::Status { .. } => Verb::Status,
+            Call::List => Verb::List,
+            Call::Plan { .. } => Verb::Plan,
+            Call::Kill { .. } => Verb::Kill,
+            Call::ResetFailed { .. } => Verb::ResetFailed,
+            Call::StopAll => Verb::StopAll,
+            Call::Describe => Verb::Describe,
+        }
+    }
+
+    /// The unit that is meant, if one is.
+    pub fn unit(&self) -> Option<&str> {
+        match self {
+            Call::Start { unit }
+            | Call::Stop { unit }
+            | Call::Restart { unit }
+            | Call::TryRestart { unit }
+            | Call::Reload { unit }
+            | Call::Status { unit }
+            | Call::Plan { unit }
+            | Call::Kill { unit, .. } => Some(unit),
+            Call::ResetFailed { unit } => unit.as_deref(),
+            Call::List | Call::StopAll | Call::Describe => None,
+        }
+    }
+
+    /// The parameters as they travel.
+    pub fn parameters(&self) -> Value {
+        match self {
+            Call::Kill { unit, signal, whole } => json!({ "unit": unit, "signal": signal, "whole": whole }),
+            _ => match self.unit() {
+                Some(unit) => json!({ "unit": unit }),
+                None => json!({}),
+            },
+        }
+    }
+}
+
+/// Longest name of a unit, in bytes: a file `NAME.toml` has to fit into a directory entry.
+const NAME_LIMIT: usize = 250;
+
+/// Parameters that were not taken yet.
+struct Parameters(Map<String, Value>);
+
+impl Parameters {
+    /// Takes one; `null` is as good as absent (Varlink: a nullable field).
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.0.remove(name).filter(|value| !value.is_null())
+    }
+
+    fn unit(&mut self) -> Result<String, ServiceError> {
+        self.optional_unit()?.ok_or_else(|| invalid("unit"))
+    }
+
+    /// A name that could be a unit's: what it says is the daemon's to judge, but no path and nothing that a
+    /// terminal or a log would act upon gets that far.
+    fn optional_unit(&mut self) -> Result<Option<String>, ServiceError> {
+        match self.take("unit") {
+            None => Ok(None),
+            Some(Value::String(name)) if is_unit_name(&name) => Ok(Some(name)),
+            Some(_) => Err(invalid("unit")),
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Result<Option<bool>, ServiceError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(_) => Err(invalid(name)),
+        }
+    }
+
+    /// Signal number, 1 to 64; SIGTERM when not given.
+    fn signal(&mut self) -> Result<i32, ServiceError> {
+        match self.take("signal") {
+            None => Ok(15),
+            Some(value) => match value.as_i64().and_then(|n| i32::try_from(n).ok()) {
+                Some(number @ 1..=64) => Ok(number),
+                _ => Err(invalid("signal")),
+            },
+        }
+    }
+
+    /// Nothing may be left: a misspelt parameter must not be silently without effect.
+    fn finish(self) -> Result<(), ServiceError> {
+        match self.0.into_iter().next() {
+            None => Ok(()),
+            Some((name, _)) => Err(invalid(&name)),
+        }
+    }
+}
+
+fn invalid(parameter: &str) -> ServiceError {
+    ServiceError::InvalidParameter { parameter: parameter.to_owned() }
+}
+
+/// Could `name` be the name of a unit? Not empty, no path, no leading dot or dash, nothing unprintable.
+pub fn is_unit_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= NAME_LIMIT
+        && !name.starts_with(['.', '-'])
+        && !name.contains('/')
+        && !name.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(verb: Verb, parameters: Value) -> Result<(Call, bool), ServiceError> {
+        let Value::Object(map) = parameters else { panic!("not an object") };
+        verb.decode(map)
+    }
+
+    #[test]
+    fn every_call_survives_its_own_encoding() {
+        let unit = || "web".to_owned();
+        let calls = [
+            Call::Start { unit: unit() },
+            Call::Stop { unit: unit() },
+            Call::Restart { unit: unit() },
+            Call::TryRestart { unit: unit() },
+            Call::Reload { unit: unit() },
+            Call::Status { unit: unit() },
+            Call::List,
+            Call::Plan { unit: unit() },
+            Call::Kill { unit: unit(), signal: 9, whole: true },
+            Call::ResetFailed { unit: None },
+            Call::ResetFailed { unit: Some(unit()) },
+            Call::StopAll,
+            Call::Describe,
+        ];
+        for call in calls {
+            assert_eq!(decode(call.verb(), call.parameters()), Ok((call.clone(), true)));
+            assert_eq!(Verb::from_name(call.verb().name()), Some(call.verb()));
+        }
+    }
+
+    #[test]
+    fn the_bad_parameter_is_named() {
+        let table = [
+            (Verb::Start, json!({}), "unit"),
+            (Verb::Start, json!({ "unit": 5 }), "unit"),
+            (Verb::Start, json!({ "unit": null }), "unit"),
+            (Verb::Start, json!({ "unit": "" }), "unit"),
+            (Verb::Start, json!({ "unit": "../etc" }), "unit"),
+            (Verb::Start, json!({ "unit": "a\u{1b}[2J" }), "unit"),
+            (Verb::Start, json!({ "unit": "x".repeat(251) }), "unit"),
+            (Verb::Start, json!({ "unit": "web", "wait": 1 }), "wait"),
+            (Verb::Status, json!({ "unit": "web", "wait": true }), "wait"),
+            (Verb::Start, json!({ "unit": "web", "untis": 1 }), "untis"),
+            (Verb::Kill, json!({ "unit": "web", "signal": 0 }), "signal"),
+            (Verb::Kill, json!({ "unit": "web", "signal": 65 }), "signal"),
+            (Verb::Kill, json!({ "unit": "web", "signal": "TERM" }), "signal"),
+            (Verb::Kill, json!({ "unit": "web", "signal": 4294967305i64 }), "signal"),
+            (Verb::List, json!({ "unit": "web" }), "unit"),
+        ];
+        for (verb, parameters, name) in table {
+            assert_eq!(decode(verb, parameters.clone()), Err(invalid(name)), "{verb:?} {parameters}");
+        }
+    }
+
+    #[test]
+    fn a_job_can_be_asked_not_to_be_waited_for() {
+        let call = Call::Start { unit: "web".into() };
+        assert_eq!(decode(Verb::Start, json!({ "unit": "web", "wait": false })), Ok((call, false)));
+    }
+
+    #[test]
+    fn kill_sends_sigterm_to_the_main_process_unless_told() {
+        let call = Call::Kill { unit: "web".into(), signal: 15, whole: false };
+        assert_eq!(decode(Verb::Kill, json!({ "unit": "web" })), Ok((call, true)));
+    }
+}

@@ -1,0 +1,388 @@
+//! The control socket: accepts peers, reads calls, asks the rules, writes replies. Knows nothing of units.
+//!
+//! Everything is non-blocking and behind one descriptor: an epoll of its own, which the daemon's loop watches as a
+//! whole (level-triggered). The loop then goes
+//!
+//! ```text
+//! readable ─▶ dispatch() ─▶ next_call() until None ─▶ reply(), at once or much later ─▶ next_call() until None
+//!                       └▶ next_gone() until None: nobody waits for that answer any more
+//! ```
+//!
+//! A connection has one call at a time; what a client sends ahead stays in the buffer until the reply is given, so
+//! replies are in order without numbers. A peer that does not read, or that sends what is no call, loses its
+//! connection. Nobody can make the daemon hold more than [`BACKLOG_TOTAL`] bytes or [`MAX_CONNECTIONS`] descriptors.
+
+mod connection;
+#[cfg(test)]
+mod tests;
+
+use crate::control::{
+    Answer, Asked, Call, CallError, Peer, Request, Rules, encode_answer, encode_error, encode_info,
+    encode_interface_description, encode_service_error,
+};
+use crate::sys::peer::peer_groups;
+use connection::Connection;
+use rustix::event::epoll;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+/// Connections at a time.
+pub const MAX_CONNECTIONS: usize = 256;
+
+/// Connections of one ordinary user, so that nobody can shut out the others.
+pub const MAX_PER_USER: usize = 64;
+
+/// Bytes of replies that wait for one slow reader; a list of 5,000 units is about 8 MiB.
+pub const BACKLOG: usize = 16 << 20;
+
+/// Bytes of replies that wait for all slow readers together.
+pub const BACKLOG_TOTAL: usize = 64 << 20;
+
+/// Token of the listening socket in the epoll; connections count from 1.
+const LISTENING: u64 = 0;
+
+/// Events taken, and peers accepted, in one round; the rest comes with the next.
+const ROUND: usize = 64;
+
+/// Label of a connection, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// A call that the peer may make, to be answered by [`Listener::reply`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Incoming {
+    /// Where the answer goes.
+    pub connection: ConnectionId,
+    /// Who asks.
+    pub peer: Peer,
+    /// What is asked.
+    pub call: Call,
+    /// Several answers are welcome.
+    pub more: bool,
+    /// No answer is wanted; one that is given is dropped.
+    pub oneway: bool,
+    /// For jobs: answer when it is done. `false`: answer as soon as it is accepted.
+    pub wait: bool,
+}
+
+/// The listening socket and its connections.
+#[derive(Debug)]
+pub struct Listener {
+    epoll: OwnedFd,
+    socket: UnixListener,
+    path: PathBuf,
+    /// Closed for a moment when descriptors run out, so that a peer can be accepted and turned away.
+    spare: Option<File>,
+    rules: Rules,
+    connections: BTreeMap<ConnectionId, Connection>,
+    /// Connections that may have a whole call in their buffer.
+    ready: VecDeque<ConnectionId>,
+    gone: VecDeque<ConnectionId>,
+    /// Counts connections and their activity; a label and a clock without time.
+    counter: u64,
+    /// Bytes that wait in all connections.
+    backlog: usize,
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.epoll.as_fd()
+    }
+}
+
+impl Listener {
+    /// Listens at `path`, mode 0666 as the rules decide and not the file system. An existing socket there is
+    /// replaced in one step; clients of the former one notice nothing but its end.
+    ///
+    /// # Errors
+    /// Of bind(2), chmod(2), rename(2), epoll_create1(2).
+    pub fn bind(path: &Path, rules: Rules) -> io::Result<Listener> {
+        let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let mut temporary = std::ffi::OsString::from(format!(".{}.", std::process::id()));
+        temporary.push(name);
+        let temporary = path.with_file_name(temporary);
+        match fs::remove_file(&temporary) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let socket = bind_long(&temporary)?;
+        socket.set_nonblocking(true)?;
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o666))?;
+        fs::rename(&temporary, path)?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &socket, epoll::EventData::new_u64(LISTENING), epoll::EventFlags::IN)?;
+        Ok(Listener {
+            epoll,
+            socket,
+            path: path.to_owned(),
+            spare: File::open("/dev/null").ok(),
+            rules,
+            connections: BTreeMap::new(),
+            ready: VecDeque::new(),
+            gone: VecDeque::new(),
+            counter: LISTENING,
+            backlog: 0,
+        })
+    }
+
+    /// Removes the socket's name, for an end after which no other daemon follows. Without that, clients wait for the
+    /// next daemon as long as the name is there.
+    ///
+    /// # Errors
+    /// Of unlink(2).
+    pub fn remove_name(&self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+
+    /// Does what the sockets are ready for, without blocking. `admit` is asked once for each new peer; its error, a
+    /// sentence fragment, answers every call of that peer ("from inside the managed unit web").
+    ///
+    /// # Errors
+    /// Of epoll_wait(2). Trouble with a peer ends that peer's connection and nothing else.
+    pub fn dispatch(&mut self, admit: &mut dyn FnMut(&Peer) -> Result<(), String>) -> io::Result<()> {
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(ROUND);
+        let none = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&none)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in events {
+            match event.data.u64() {
+                LISTENING => self.accept(admit),
+                label => self.serve(ConnectionId(label), event.flags),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next call that may be made, in turn over the connections. To be called until `None` after [`dispatch`]
+    /// and after [`reply`].
+    ///
+    /// [`dispatch`]: Listener::dispatch
+    /// [`reply`]: Listener::reply
+    pub fn next_call(&mut self) -> Option<Incoming> {
+        while let Some(id) = self.ready.pop_front() {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            if connection.pending {
+                continue;
+            }
+            match connection.next_request() {
+                Err(_) => self.close(id),
+                Ok(None) if connection.is_finished() => self.close(id),
+                Ok(None) => self.refresh(id),
+                Ok(Some(request)) => {
+                    self.ready.push_back(id);
+                    let oneway = request.oneway || connection.dead;
+                    match consider(&self.rules, id, connection, request) {
+                        Err(_) if oneway => {}
+                        Err(bytes) => self.send(id, &bytes),
+                        Ok(incoming) => {
+                            connection.pending = !oneway;
+                            return Some(Incoming { oneway, ..incoming });
+                        }
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// The next connection that went away while its call was not answered yet.
+    pub fn next_gone(&mut self) -> Option<ConnectionId> {
+        self.gone.pop_front()
+    }
+
+    /// Answers the call of `connection`; without effect when that went away or has no open call.
+    pub fn reply(&mut self, connection: ConnectionId, reply: &Result<Answer, CallError>) {
+        let Some(open) = self.connections.get_mut(&connection).filter(|c| c.pending) else { return };
+        open.pending = false;
+        self.ready.push_back(connection);
+        let bytes = match reply {
+            Ok(answer) => encode(answer, false),
+            Err(error) => encode_error(error),
+        };
+        self.send(connection, &bytes);
+    }
+
+    /// One of several answers, another follows. Only for a call with `more`.
+    pub fn reply_part(&mut self, connection: ConnectionId, answer: &Answer) {
+        if self.connections.get(&connection).is_some_and(|c| c.pending) {
+            self.send(connection, &encode(answer, true));
+        }
+    }
+
+    /// Connections at present.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    fn accept(&mut self, admit: &mut dyn FnMut(&Peer) -> Result<(), String>) {
+        for _ in 0..ROUND {
+            let flags = rustix::net::SocketFlags::NONBLOCK | rustix::net::SocketFlags::CLOEXEC;
+            match rustix::net::accept_with(&self.socket, flags) {
+                Ok(stream) => match peer(&stream) {
+                    Ok(peer) => {
+                        let barred = admit(&peer).err();
+                        self.adopt(stream, peer, barred);
+                    }
+                    // A peer without credentials cannot be judged.
+                    Err(_) => drop(stream),
+                },
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
+                // Left in the queue, the peer would wake the loop for ever: take it and turn it away.
+                Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => {
+                    if self.spare.take().is_none() {
+                        return;
+                    }
+                    drop(rustix::net::accept_with(&self.socket, flags));
+                    self.spare = File::open("/dev/null").ok();
+                }
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Takes a connected socket over, if there is room for one more of that user.
+    fn adopt(&mut self, stream: OwnedFd, peer: Peer, barred: Option<String>) {
+        let privileged = |uid: u32| uid == 0 || uid == self.rules.owner;
+        let mine = self.connections.values().filter(|c| c.peer.uid == peer.uid).count();
+        let room = if !privileged(peer.uid) && mine >= MAX_PER_USER {
+            self.idlest(|c| c.peer.uid == peer.uid)
+        } else if self.connections.len() < MAX_CONNECTIONS {
+            Some(None)
+        } else if privileged(peer.uid) {
+            self.idlest(|c| !privileged(c.peer.uid)).or_else(|| self.idlest(|_| true))
+        } else {
+            self.idlest(|c| c.peer.uid == peer.uid)
+        };
+        let Some(evicted) = room else { return };
+        if let Some(id) = evicted {
+            self.close(id);
+        }
+        self.counter += 1;
+        let connection = Connection::new(stream, peer, barred, self.counter);
+        let data = epoll::EventData::new_u64(self.counter);
+        if epoll::add(&self.epoll, &connection.stream, data, connection.interest).is_ok() {
+            self.connections.insert(ConnectionId(self.counter), connection);
+        }
+    }
+
+    /// The connection that has been idle for longest, if one of that kind is; in the form that `adopt` wants.
+    fn idlest(&self, kind: impl Fn(&Connection) -> bool) -> Option<Option<ConnectionId>> {
+        let idle = self.connections.iter().filter(|(_, c)| kind(c) && c.is_idle());
+        idle.min_by_key(|(_, c)| c.used).map(|(id, _)| Some(*id))
+    }
+
+    fn serve(&mut self, id: ConnectionId, flags: epoll::EventFlags) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        self.counter += 1;
+        connection.used = self.counter;
+        if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::HUP) {
+            connection.receive();
+        }
+        if flags.contains(epoll::EventFlags::OUT) {
+            self.backlog -= connection.flush();
+        }
+        if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+            connection.dead = true;
+        }
+        if connection.dead {
+            // What was sent before the end is still carried out. HUP cannot be masked: out of the epoll with it.
+            let _ = epoll::delete(&self.epoll, &connection.stream);
+            if std::mem::take(&mut connection.pending) {
+                self.gone.push_back(id);
+            }
+        } else {
+            self.refresh(id);
+        }
+        self.ready.push_back(id);
+    }
+
+    fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.dead {
+            return;
+        }
+        let before = connection.waiting();
+        connection.send(bytes);
+        let after = connection.waiting();
+        self.backlog = self.backlog - before + after;
+        if after > BACKLOG || self.backlog > BACKLOG_TOTAL {
+            self.close(id);
+        } else {
+            self.refresh(id);
+        }
+    }
+
+    /// Tells the epoll what the connection waits for, if that changed.
+    fn refresh(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id).filter(|c| !c.dead) else { return };
+        let wanted = connection.wanted();
+        if wanted != connection.interest {
+            connection.interest = wanted;
+            let data = epoll::EventData::new_u64(id.0);
+            if epoll::modify(&self.epoll, &connection.stream, data, wanted).is_err() {
+                self.close(id);
+            }
+        }
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        self.backlog -= connection.waiting();
+        if connection.pending {
+            self.gone.push_back(id);
+        }
+        if !connection.dead {
+            // Not left to close(2): a child between clone and exec may still hold the same open file.
+            let _ = epoll::delete(&self.epoll, &connection.stream);
+        }
+    }
+}
+
+/// The call, if it can be understood and the peer may make it; else the bytes of the reply.
+fn consider(rules: &Rules, id: ConnectionId, from: &Connection, request: Request) -> Result<Incoming, Vec<u8>> {
+    let verb = match request.asked().map_err(|error| encode_service_error(&error))? {
+        Asked::Info => return Err(encode_info(env!("CARGO_PKG_VERSION"))),
+        Asked::InterfaceDescription => return Err(encode_interface_description(&request.into_parameters())),
+        Asked::Verb(verb) => verb,
+    };
+    let permitted = match &from.barred {
+        Some(message) => Err(message.clone()),
+        None => rules.permit(&from.peer, verb),
+    };
+    permitted.map_err(|message| encode_error(&CallError::PermissionDenied { message }))?;
+    let (more, oneway) = (request.more, request.oneway);
+    let (call, wait) = verb.decode(request.into_parameters()).map_err(|error| encode_service_error(&error))?;
+    Ok(Incoming { connection: id, peer: from.peer.clone(), call, more, oneway, wait })
+}
+
+fn encode(answer: &Answer, continues: bool) -> Vec<u8> {
+    encode_answer(answer, continues).unwrap_or_else(|error| {
+        encode_error(&CallError::Internal { message: format!("{error}; ask with `more`, or for one unit") })
+    })
+}
+
+/// Who is at the other end, at the time of its connect(2).
+fn peer(stream: &OwnedFd) -> io::Result<Peer> {
+    let credentials = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?;
+    let groups = peer_groups(stream.as_fd())?;
+    Ok(Peer { pid: credentials.pid(), uid: credentials.uid(), gid: credentials.gid(), groups })
+}
+
+/// Binds a path of any length: past the 107 bytes of sun_path it goes through a descriptor of the directory.
+fn bind_long(path: &Path) -> io::Result<UnixListener> {
+    if path.as_os_str().as_bytes().len() < 107 {
+        return UnixListener::bind(path);
+    }
+    use std::os::fd::AsRawFd;
+    let directory = File::open(path.parent().unwrap_or(Path::new(".")))?;
+    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    UnixListener::bind(Path::new(&format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name))
+}

@@ -1,0 +1,122 @@
+//! One peer of the control socket: its buffers in both directions. Decides nothing.
+
+use crate::control::{FrameReader, Malformed, Peer, REQUEST_LIMIT, Request};
+use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use std::os::fd::OwnedFd;
+
+/// Bytes taken from the socket at a time.
+const CHUNK: usize = 16 * 1024;
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub stream: OwnedFd,
+    pub peer: Peer,
+    /// Why no call of this peer is carried out.
+    pub barred: Option<String>,
+    /// A call is being carried out and wants an answer.
+    pub pending: bool,
+    /// The peer closed both directions, or the socket failed: nothing can be sent any more.
+    pub dead: bool,
+    /// What the epoll was told.
+    pub interest: EventFlags,
+    /// Number of the last activity.
+    pub used: u64,
+    /// The peer will send nothing more.
+    ended: bool,
+    reader: FrameReader,
+    out: Vec<u8>,
+    /// Bytes of `out` that were sent.
+    sent: usize,
+}
+
+impl Connection {
+    pub fn new(stream: OwnedFd, peer: Peer, barred: Option<String>, used: u64) -> Connection {
+        Connection {
+            stream,
+            peer,
+            barred,
+            pending: false,
+            dead: false,
+            interest: EventFlags::IN | EventFlags::RDHUP,
+            used,
+            ended: false,
+            reader: FrameReader::new(REQUEST_LIMIT),
+            out: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// Takes what has arrived, as long as there is room.
+    pub fn receive(&mut self) {
+        let mut chunk = [0u8; CHUNK];
+        while !self.ended && self.reader.held() <= REQUEST_LIMIT {
+            match recv(&self.stream, &mut chunk[..], RecvFlags::DONTWAIT) {
+                Ok((0, _)) => self.ended = true,
+                Ok((count, _)) => self.reader.push(&chunk[..count]),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return,
+                Err(_) => (self.ended, self.dead) = (true, true),
+            }
+        }
+    }
+
+    /// The next whole request in the buffer.
+    pub fn next_request(&mut self) -> Result<Option<Request>, Malformed> {
+        let frame = self.reader.next_frame().map_err(|error| Malformed { message: error.to_string() })?;
+        frame.map(|frame| Request::decode(&frame)).transpose()
+    }
+
+    /// Sends `bytes` after what still waits.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+        self.flush();
+    }
+
+    /// Sends what waits, as far as the peer takes it. Returns how many bytes went.
+    pub fn flush(&mut self) -> usize {
+        let before = self.waiting();
+        while self.waiting() > 0 && !self.dead {
+            match send(&self.stream, &self.out[self.sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(count) => self.sent += count,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                // The reader's end tells the rest: what the peer sent before may still be in the buffer.
+                Err(_) => self.sent = self.out.len(),
+            }
+        }
+        let went = before - self.waiting();
+        if self.waiting() == 0 {
+            (self.out, self.sent) = (Vec::new(), 0);
+        }
+        went
+    }
+
+    /// Bytes that wait to be sent.
+    pub fn waiting(&self) -> usize {
+        self.out.len() - self.sent
+    }
+
+    /// What the epoll should wake us for.
+    pub fn wanted(&self) -> EventFlags {
+        let mut wanted = EventFlags::empty();
+        if !self.ended && self.reader.held() <= REQUEST_LIMIT {
+            wanted |= EventFlags::IN | EventFlags::RDHUP;
+        }
+        if self.waiting() > 0 {
+            wanted |= EventFlags::OUT;
+        }
+        wanted
+    }
+
+    /// Nothing more can come of it.
+    pub fn is_finished(&self) -> bool {
+        self.dead || (self.ended && !self.pending && self.waiting() == 0)
+    }
+
+    /// Nothing is lost when it is closed now.
+    pub fn is_idle(&self) -> bool {
+        !self.pending && self.waiting() == 0
+    }
+}
