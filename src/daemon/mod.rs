@@ -10,9 +10,11 @@
 //! holds per service are at most a handful of descriptors: pidfds, the exits pipe, sockets where the unit wants them.
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 mod adopt;
 pub mod directories;
 mod engine;
+pub mod environment_files;
 mod foreground;
 mod launch;
 pub mod listener;

@@ -262,6 +262,12 @@ pub fn deny_write_execute() -> Result<()> {
     prctl(PR_SET_MDWE, 1, 0).map(drop)
 }
 
+/// Does this kernel know PR_SET_MDWE (since Linux 6.3)? Asked by PR_GET_MDWE, which changes nothing.
+pub fn knows_deny_write_execute() -> bool {
+    const PR_GET_MDWE: libc::c_int = 66;
+    prctl(PR_GET_MDWE, 0, 0).is_ok()
+}
+
 /// PR_SET_CHILD_SUBREAPER: orphans below this process become its children.
 ///
 /// # Errors
