@@ -185,11 +185,9 @@ impl Engine {
         let Some(service) = self.service(id) else { return Ok(Vec::new()) };
         let mut environment = vec![("INVOCATION_ID".to_owned(), service.invocation.clone())];
         if let Some(unit) = &service.running {
-            for (path, optional) in &unit.service.environment_files {
-                let more = super::environment_files::read(path, *optional)
-                    .map_err(|error| failure("EXEC", 203, format!("failed at step EXEC: environment_files: {error}")))?;
-                environment.extend(more);
-            }
+            let more = super::environment_files::load(&unit.service.environment_files)
+                .map_err(|error| failure("EXEC", 203, format!("failed at step EXEC: environment_files: {error}")))?;
+            environment.extend(more);
         }
         if role != Role::Main && let Some(main) = &service.main && main.exit.is_none() {
             environment.push(("MAINPID".to_owned(), main.inner_pid.to_string()));
@@ -373,7 +371,7 @@ impl Engine {
             error: inherit.report(),
         });
         let (pid, pidfd) = spawned.map_err(|error| {
-            failure("NAMESPACE", 226, plan::hint::clone_failure_message(&plan, error.call, error.errno))
+            failure("NAMESPACE", 226, plan::hint::clone_failure_message(error.errno))
         })?;
         let process = self.register(id, role, plan, pid, pidfd, &kept)?;
         if let Some(service) = self.services.get_mut(&id) {

@@ -32,7 +32,14 @@ impl Engine {
                 }
             }
             Action::Signal { id, target, signal } => self.signal(id, target, signal),
-            Action::KillCgroup { id } => self.kill_group(id),
+            Action::KillCgroup { id } => {
+                self.kill_group(id);
+                // The supervisor waits for the group to be empty, also when it was so already.
+                if let Some(service) = self.services.get_mut(&id) {
+                    service.emptied = false;
+                }
+                self.check_empty(id);
+            }
             Action::WatchReadiness { id } => {
                 if let Some(service) = self.services.get_mut(&id) {
                     service.watching_readiness = true;

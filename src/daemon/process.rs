@@ -48,8 +48,7 @@ impl Engine {
                 Ok(Some((length, sender))) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
                     if let Some(error) = SpawnFailure::parse(bytes) {
-                        let plan = std::rc::Rc::clone(&process.plan);
-                        let message = hint::clone_failure_message(&plan, error.call, error.errno);
+                        let message = format!("failed at step EXEC: the set-up stage cannot be executed: {error}");
                         process.failure = Some(LaunchFailure { step: "EXEC".to_owned(), code: 203, message });
                         continue;
                     }
