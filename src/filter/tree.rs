@@ -173,3 +173,60 @@ fn chain(ranges: &[Range]) -> Option<(Target, Vec<Range>)> {
     let all_single = exceptions.iter().all(|range| range.first == range.last);
     (all_single && exceptions.len() <= CHAIN).then_some((wide.target, exceptions))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::interpreter::{self, Call};
+    use super::*;
+
+    fn answer(program: &[Instruction], number: u32) -> u32 {
+        interpreter::run(program, &Call { arch: 0, number, arguments: [0; 6] }).answer
+    }
+
+    #[test]
+    fn a_branch_reaches_both_ends_however_far_they_are() {
+        for (first, second) in (245..262).flat_map(|first| (245..262).map(move |second| (first, second))) {
+            for swapped in [false, true] {
+                let mut writer = Writer::default();
+                let far = writer.push((RETURN, 0, 0, 1));
+                while writer.reversed.len() < first {
+                    writer.push((RETURN, 0, 0, 0));
+                }
+                let nearer = writer.push((RETURN, 0, 0, 2));
+                while writer.reversed.len() < first + second {
+                    writer.push((RETURN, 0, 0, 0));
+                }
+                let (yes, no) = if swapped { (far, nearer) } else { (nearer, far) };
+                let branch = writer.branch(JUMP_EQUAL, 7, yes, no);
+                writer.load(NUMBER, branch);
+                let program = writer.finish();
+                interpreter::check(&program);
+                let expected = if swapped { (1, 2) } else { (2, 1) };
+                assert_eq!((answer(&program, 7), answer(&program, 8)), expected, "{first} {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_join_equal_neighbours_and_leave_no_gap() {
+        const A: Target = Target::Answer(1);
+        const B: Target = Target::Answer(2);
+        let range = |first, last, target| Range { first, last, target };
+        assert_eq!(ranges(&[], &[(0, A)]), [range(0, u32::MAX, A)]);
+        assert_eq!(
+            ranges(&[(0, B), (1, B), (5, A), (6, B), (u32::MAX, B)], &[(0, A), (100, B)]),
+            [range(0, 1, B), range(2, 5, A), range(6, 6, B), range(7, 99, A), range(100, u32::MAX, B)]
+        );
+    }
+
+    #[test]
+    fn single_exceptions_cost_one_comparison_each() {
+        let numbers = [(3, Target::Answer(2)), (9, Target::Answer(3))];
+        let ranges = ranges(&numbers, &[(0, Target::Answer(1))]);
+        let mut writer = Writer::default();
+        writer.tree(&ranges);
+        let program = writer.finish();
+        assert_eq!(program.iter().filter(|(code, ..)| *code == JUMP_EQUAL).count(), 2);
+        assert!(program.iter().all(|(code, ..)| *code != JUMP_AT_LEAST));
+    }
+}
