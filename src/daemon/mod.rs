@@ -16,6 +16,7 @@ pub mod directories;
 mod engine;
 pub mod environment_files;
 mod foreground;
+pub mod host;
 mod launch;
 pub mod listener;
 mod lock;
