@@ -13,14 +13,11 @@ use crate::supervise::{ActiveState, Event, Exit, Moment, Role, ServiceId};
 use crate::sys::process;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::rc::Rc;
 
-/// The root group that an earlier daemon of this instance recorded.
-pub(super) fn recorded_root(options: &Options) -> Option<PathBuf> {
-    let text = std::fs::read_to_string(options.runtime_dir.join("cgroup-root")).ok()?;
-    let path = PathBuf::from(text.trim_end_matches('\n'));
-    path.is_absolute().then_some(path)
+/// The root groups that an earlier daemon of this instance recorded.
+pub(super) fn recorded_root(options: &Options) -> Option<String> {
+    std::fs::read_to_string(options.runtime_dir.join("cgroup-root")).ok()
 }
 
 impl Engine {
@@ -28,7 +25,7 @@ impl Engine {
     pub(super) fn record_root(&self) {
         let Some(tree) = &self.tree else { return };
         let file = self.options.runtime_dir.join("cgroup-root");
-        if let Err(error) = state::write_atomically(&file, tree.root_path().display().to_string().as_bytes()) {
+        if let Err(error) = state::write_atomically(&file, tree.record().as_bytes()) {
             tracing::error!("cannot write {}: {error}", file.display());
         }
     }

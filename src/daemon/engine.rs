@@ -4,8 +4,10 @@ use super::host::Host;
 use super::log_file::{LogDirectory, Scratch};
 use super::service::Service;
 use crate::cgroup::Tree;
+use crate::compile::{Cgroups, HostFacts};
 use crate::supervise::{Event, Moment, Note, Outcome, RequestId, Role, ServiceId, Supervisor};
 use crate::sys::poll::{Interest, Poller, Ready, Token};
+use crate::unit::Unit;
 use nix::sys::inotify::{InitFlags, Inotify, WatchDescriptor};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
@@ -162,7 +164,13 @@ impl Engine {
             rustix::fs::Mode::empty(),
         )?;
         let seed = now().0 ^ (u64::from(std::process::id()) << 32);
-        let host = Host::new(&options, tree.as_ref());
+        let host = Host::new(super::host::Instance {
+            runtime_dir: options.runtime_dir.clone(),
+            state_dir: options.state_dir.clone(),
+            unit_path: options.unit_path.clone(),
+            redirected: !options.system,
+            foreground: options.foreground,
+        });
         Ok(Engine {
             options,
             poller,
@@ -304,9 +312,25 @@ impl Engine {
         }
     }
 
+    /// What compile needs to know of the host for one unit.
+    pub fn facts(&mut self, unit: &Unit) -> HostFacts {
+        let cgroups = self.tree.as_ref().map_or_else(no_groups, Tree::facts);
+        let needs = crate::compile::needs(unit);
+        let gathered = self.host.facts(&cgroups, &needs);
+        for problem in gathered.problems {
+            tracing::warn!(unit = unit.name, "{}: {problem}", unit.name);
+        }
+        gathered.facts
+    }
+
     pub fn service(&self, id: ServiceId) -> Option<&Service> {
         self.services.get(&id)
     }
+}
+
+/// Where no group can be made.
+fn no_groups() -> Cgroups {
+    Cgroups { unified: false, controllers: Vec::new(), v1_controllers: Vec::new(), available: false }
 }
 
 /// A failed system call as an [`io::Error`] that keeps the errno.

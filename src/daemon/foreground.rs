@@ -66,7 +66,7 @@ fn foreground(run: RunOptions) -> io::Result<u8> {
     super::launch::make_directory(&options.runtime_dir, 0o755)?;
     super::launch::make_directory(&options.runtime_dir.join("services"), 0o700)?;
     eprint!("{warnings}");
-    let root = RootOptions { root: options.cgroup_root.clone(), name: options.cgroup_name.clone() };
+    let root = RootOptions { root: options.cgroup_root.clone(), name: options.cgroup_name.clone(), recorded: None };
     let tree = match Tree::open(&root) {
         Ok(tree) => Some(tree),
         Err(error) => {

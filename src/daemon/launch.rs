@@ -124,7 +124,10 @@ impl Engine {
             let message = "the unit file of this service is gone or unusable: `rsvc check` it".to_owned();
             return Err(failure("EXEC", 203, message));
         };
-        let facts = self.host.facts(&unit);
+        let facts = self.facts(&unit);
+        let Some(service) = self.services.get_mut(&id) else {
+            return Err(failure("EXEC", 203, "the unit is gone".to_owned()));
+        };
         let plan = compile::compile(&unit, &facts, purpose).map_err(|errors| compile_failure(&errors))?;
         if self.options.strict_host && let Some(first) = plan.degraded.first() {
             let message = format!("{}: {} (strict_host = true refuses degraded defaults)", first.key, first.why);
@@ -204,13 +207,14 @@ impl Engine {
 
     /// Notify, syslog and log sockets that the plan's processes will find.
     fn make_sockets(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
+        let journald = self.host.journald();
         let Some(service) = self.services.get(&id) else { return Ok(()) };
         let Some(unit) = service.running.clone() else { return Ok(()) };
         let name = service.name.clone();
         let directory = self.options.runtime_dir.join("io").join(&name);
         let wants_log = plan.output == plan::Output::Pipe && service.log.is_none();
         let wants_notify = service.notify.is_none() && unit.service.kind == crate::unit::ServiceType::Notify;
-        let wants_syslog = service.syslog.is_none() && unit.logging.syslog_socket && !self.host.journald();
+        let wants_syslog = service.syslog.is_none() && unit.logging.syslog_socket && !journald;
         let made = |what: &'static str| io_failure("STDOUT", 209, what);
         make_directory(&directory, 0o755).map_err(made("directory of sockets"))?;
         if wants_log {
@@ -377,6 +381,11 @@ impl Engine {
         if let Some(service) = self.services.get_mut(&id) {
             service.emptied = false;
             *service.process(Place::from(role)) = Some(process);
+        }
+        if let Some(group) = self.service(id).and_then(|service| service.group.as_ref())
+            && let Err(error) = group.attach_late(pid)
+        {
+            tracing::error!("{error}");
         }
         if let Some(writer) = kept.maps {
             self.write_maps(id, role, pid, writer)?;

@@ -182,7 +182,7 @@ impl Engine {
         let Some(parsed) = self.service(id).and_then(|service| service.unit.clone()) else {
             return Err(CallError::UnitNotFound { unit: unit.to_owned() });
         };
-        let facts = self.host.facts(&parsed);
+        let facts = self.facts(&parsed);
         match crate::compile::compile(&parsed, &facts, crate::compile::Purpose::Main) {
             Ok(plan) => Ok(plan.to_string().lines().map(str::to_owned).collect()),
             Err(errors) => Err(CallError::UnitUnusable {
@@ -192,7 +192,17 @@ impl Engine {
         }
     }
 
-    fn describe(&self) -> Description {
+    fn cgroup_layout(&self) -> &'static str {
+        let Some(tree) = &self.tree else { return "none" };
+        let facts = tree.facts();
+        match (facts.unified, facts.v1_controllers.is_empty()) {
+            (true, _) => "v2",
+            (false, false) => "v1",
+            (false, true) => "hybrid",
+        }
+    }
+
+    fn describe(&mut self) -> Description {
         let states = self.services.keys().filter_map(|id| self.supervisor.status(*id));
         let (mut active, mut failed) = (0, 0);
         for status in states {
@@ -215,7 +225,7 @@ impl Engine {
             active,
             failed,
             cgroup_root: self.tree.as_ref().map(|tree| tree.root_path().display().to_string()),
-            cgroup_layout: Some(self.host.cgroup_layout().to_owned()),
+            cgroup_layout: Some(self.cgroup_layout().to_owned()),
             unit_path: self.options.unit_path.iter().map(|path| path.display().to_string()).collect(),
             runtime_dir: self.options.runtime_dir.display().to_string(),
             state_dir: self.options.state_dir.display().to_string(),

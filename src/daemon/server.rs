@@ -42,8 +42,9 @@ pub fn serve(options: Options, rules: crate::control::Rules) -> io::Result<()> {
     super::launch::make_directory(&options.runtime_dir.join("io"), 0o755)?;
     super::launch::make_directory(&options.state_dir, 0o755)?;
     let _lock = super::lock::take(&options.runtime_dir)?;
-    let root = super::adopt::recorded_root(&options).or_else(|| options.cgroup_root.clone());
-    let tree = match Tree::open(&RootOptions { root, name: options.cgroup_name.clone() }) {
+    let recorded = super::adopt::recorded_root(&options);
+    let root = RootOptions { root: options.cgroup_root.clone(), name: options.cgroup_name.clone(), recorded };
+    let tree = match Tree::open(&root) {
         Ok(tree) => Some(tree),
         Err(error) => {
             tracing::error!("no control groups: limits are refused and stops are less certain: {error}");
