@@ -234,17 +234,17 @@ impl Place {
         if self.check_ours().is_ok() {
             return Ok(());
         }
+        if in_use(&primary) {
+            return Err(guard::refuse("take over", primary, "this group is in use and was not made by rsvc"));
+        }
         if self.slice.is_some() {
             self.create_slice()?;
         }
         for legacy in self.places.v1.iter().filter(|legacy| legacy.always) {
             file::make_directory(&legacy.directory.join(&self.below))?;
         }
-        // On pure v1 the primary one was made just now, or long ago: an empty one is taken either way.
+        // An empty group without a mark is taken: what a daemon left that was killed before this line's end.
         file::make_directory(&primary)?;
-        if in_use(&primary) {
-            return Err(guard::refuse("take over", primary, "this group is in use and was not made by rsvc"));
-        }
         self.places.marks.set(&primary, &Mark::Unit(self.unit.clone()))
     }
 
