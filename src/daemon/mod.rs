@@ -9,5 +9,6 @@ pub mod listener;
 pub mod log_file;
 mod log_tail;
 pub mod notify;
+pub mod ready;
 pub mod service_socket;
 pub mod timestamp;
