@@ -5,6 +5,7 @@ pub mod accounts;
 pub mod directories;
 pub mod environment_files;
 pub mod host;
+pub mod journal;
 pub mod listener;
 pub mod log_file;
 mod log_tail;
