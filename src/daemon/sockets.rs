@@ -52,9 +52,10 @@ impl Engine {
             return;
         }
         let pids = service.group.as_ref().and_then(|group| group.pids().ok()).unwrap_or_default();
-        match super::ready::host_pid(&pids, inner) {
-            Some(pid) => {
-                self.follow_main(id, pid, inner);
+        let init = service.main.as_ref().map_or(0, |main| main.pid);
+        match super::ready::inner_to_host(init, inner, &pids) {
+            Some(process) => {
+                self.follow_main(id, process.pid, process.inner);
             }
             None => tracing::warn!(unit = service.name, "MAINPID={inner} names no process of the unit: not believed"),
         }
@@ -101,10 +102,14 @@ impl Engine {
         match unit.ready_kind() {
             ReadyKind::PidFile => {
                 let Some(file) = &unit.service.pid_file else { return false };
-                let Some((pid, inner)) = super::ready::read_pid_file(main.pid, file, &pids) else { return false };
-                self.follow_main(id, pid, inner)
+                match super::ready::read_pid_file(main.pid, file, &pids) {
+                    Ok(process) => self.follow_main(id, process.pid, process.inner),
+                    Err(_) => false, // It may still be written; the timeout tells what was waited for.
+                }
             }
-            ReadyKind::Listening => super::ready::all_listening(&unit.ready.listen, main.main_pid(), &pids),
+            ReadyKind::Listening => {
+                super::ready::missing(&unit.ready.listen, &pids).is_ok_and(|missing| missing.is_empty())
+            }
             ReadyKind::Executed | ReadyKind::Notify | ReadyKind::Exited => false,
         }
     }
