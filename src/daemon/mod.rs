@@ -8,6 +8,7 @@ pub mod host;
 pub mod journal;
 pub mod listener;
 pub mod log_file;
+pub mod log_layer;
 mod log_tail;
 pub mod notify;
 pub mod ready;
