@@ -1,16 +1,44 @@
-//! daemon
+//! The shell of the supervisor: one thread, one epoll, one clock.
+//!
+//! ```text
+//! ready descriptor ─▶ Event ─▶ Supervisor::step ─▶ Action ─▶ perform ─▶ kernel
+//!                       ▲                                       │
+//!                       └──────── every outcome comes back ─────┘
+//! ```
+//!
+//! The loop never waits for a child, never logs to something that blocks, and never ends because of one unit. What it
+//! holds per service are at most a handful of descriptors: pidfds, the exits pipe, sockets where the unit wants them.
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+mod adopt;
 pub mod directories;
+mod engine;
 pub mod environment_files;
+mod foreground;
 pub mod host;
 pub mod journal;
+mod launch;
 pub mod listener;
+mod lock;
 pub mod log_file;
 pub mod log_layer;
 mod log_tail;
 pub mod notify;
+mod manager;
+mod perform;
+mod process;
 pub mod ready;
+mod requests;
+mod server;
+mod service;
 pub mod service_socket;
+mod signals;
+mod snapshot;
+mod sockets;
 pub mod timestamp;
+mod units;
+
+pub use engine::Options;
+pub use foreground::{RunOptions, own_runtime_dir, run};
+pub use server::serve;

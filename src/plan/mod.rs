@@ -13,13 +13,17 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod capability;
 mod cgroup;
 pub mod hint;
+mod phrase;
 mod print;
 mod step;
 pub mod wire;
 
+pub use capability::capability_name;
 pub use cgroup::{BlockDevice, CgroupSettings, CpuMax, DeviceRule, DeviceType, IoMax};
+pub use phrase::step_code;
 pub use step::{
     CapabilitySet, Create, FilterProgram, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, Slot,
     Step, TreeSource,

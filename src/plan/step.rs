@@ -99,6 +99,9 @@ pub enum Create {
     Directory,
     /// The same, the last component an empty file.
     File,
+    /// Like `Directory` or `File`, whichever the tree that is attached is (fstat(2) of its descriptor): for binds,
+    /// whose source is known at the start only.
+    AsTree,
 }
 
 /// Resource limits of setrlimit(2).
@@ -154,7 +157,10 @@ pub enum Step {
     EnterUserNamespace,
     /// Writes `0` to each inherited `cgroup.procs` descriptor (v1 hierarchies); nothing on pure v2.
     EnterCgroups,
-    /// setns(2) on a path such as `/run/netns/blue`, opened on the host. Fails unless it is a namespace of that kind.
+    /// setns(2) on a path such as `/run/netns/blue`. Fails unless it is a namespace of that kind.
+    ///
+    /// The path is the host's: the stage opens the files of all these steps before it runs the first step, as a user
+    /// namespace is joined only after `PivotRoot` (the mounts belong to the namespace around it).
     JoinNamespace {
         /// Kind expected.
         kind: NamespaceKind,

@@ -1,11 +1,15 @@
 //! The encoding of a plan for the memfd, versioned. Decoding trusts nothing.
 //!
+//! A plan has a header, so that a stage of another version says so instead of misreading it. Reports and exit records
+//! are exchanged by processes of one start and have none.
+//!
 //! ```text
 //! magic "rsvc-plan\0" | version u16 LE | body length u32 LE | body: postcard of (LaunchPlan, PerStart)
 //! ```
 
 use super::LaunchPlan;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// What differs from start to start of one compiled plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,15 +121,261 @@ pub enum WireError {
 /// Current version of the encoding.
 pub const VERSION: u16 = 1;
 
+/// First bytes of an encoded plan.
+const MAGIC: &[u8; 10] = b"rsvc-plan\0";
+
+/// Magic, version, length.
+const HEADER: usize = MAGIC.len() + 2 + 4;
+
 /// Encodes a plan and what this start adds.
-pub fn encode(_plan: &LaunchPlan, _start: &PerStart) -> Vec<u8> {
-    unimplemented!()
+pub fn encode(plan: &LaunchPlan, start: &PerStart) -> Vec<u8> {
+    // Strings, numbers and vectors of them always encode; a path would not if it were no UTF-8, which `compile` refuses.
+    let body = postcard::to_allocvec(&(plan, start)).expect("paths of a compiled plan are UTF-8");
+    let length = u32::try_from(body.len()).expect("a plan is far smaller than 4 GiB");
+    let mut bytes = Vec::with_capacity(HEADER + body.len());
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&VERSION.to_le_bytes());
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(&body);
+    bytes
 }
 
 /// Decodes what [`encode`] wrote.
 ///
 /// # Errors
 /// Every malformed input; it never panics.
-pub fn decode(_bytes: &[u8]) -> Result<(LaunchPlan, PerStart), WireError> {
-    unimplemented!()
+pub fn decode(bytes: &[u8]) -> Result<(LaunchPlan, PerStart), WireError> {
+    let (magic, rest) = bytes.split_first_chunk::<10>().ok_or(WireError::Truncated)?;
+    if magic != MAGIC {
+        return Err(WireError::Magic);
+    }
+    let (version, rest) = rest.split_first_chunk::<2>().ok_or(WireError::Truncated)?;
+    let version = u16::from_le_bytes(*version);
+    if version != VERSION {
+        return Err(WireError::Version(version));
+    }
+    let (length, body) = rest.split_first_chunk::<4>().ok_or(WireError::Truncated)?;
+    let length = u32::from_le_bytes(*length) as usize;
+    if body.len() < length {
+        return Err(WireError::Truncated);
+    }
+    if body.len() > length {
+        return Err(WireError::Body(format!("{} bytes too many", body.len() - length)));
+    }
+    decode_body(body)
+}
+
+/// Encodes one report, a datagram.
+pub fn encode_report(report: &Report) -> Vec<u8> {
+    postcard::to_allocvec(report).expect("numbers and a string always encode")
+}
+
+/// Decodes one datagram of the report socket.
+///
+/// # Errors
+/// [`WireError::Body`] for every malformed datagram, also one with bytes too many; it never panics.
+pub fn decode_report(bytes: &[u8]) -> Result<Report, WireError> {
+    decode_body(bytes)
+}
+
+/// One value and nothing behind it.
+fn decode_body<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, WireError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(WireError::Body(format!("{} bytes too many", rest.len()))),
+        Err(error) => Err(WireError::Body(error.to_string())),
+    }
+}
+
+impl ExitRecord {
+    /// Bytes of one record.
+    pub const SIZE: usize = 32;
+
+    /// The 32 bytes as init writes them.
+    pub fn to_bytes(&self) -> [u8; ExitRecord::SIZE] {
+        let mut bytes = [0; ExitRecord::SIZE];
+        bytes[0..4].copy_from_slice(&RECORD_MAGIC.to_ne_bytes());
+        bytes[4..8].copy_from_slice(&self.pid.to_ne_bytes());
+        bytes[8..12].copy_from_slice(&self.code.to_ne_bytes());
+        bytes[12..16].copy_from_slice(&self.status.to_ne_bytes());
+        bytes[16..24].copy_from_slice(&self.boottime.to_ne_bytes());
+        bytes[24..32].copy_from_slice(&self.sequence.to_ne_bytes());
+        bytes
+    }
+
+    /// Reads one record; `None` when the place was never written (no magic), is cut short, or holds a code that
+    /// waitid(2) does not give for an ended process.
+    pub fn from_bytes(bytes: &[u8]) -> Option<ExitRecord> {
+        let bytes: &[u8; ExitRecord::SIZE] = bytes.try_into().ok()?;
+        let word = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+        let long = |at: usize| {
+            let mut value = [0; 8];
+            value.copy_from_slice(&bytes[at..at + 8]);
+            u64::from_ne_bytes(value)
+        };
+        let record = ExitRecord {
+            pid: i32::from_ne_bytes(word(4)),
+            code: i32::from_ne_bytes(word(8)),
+            status: i32::from_ne_bytes(word(12)),
+            boottime: long(16),
+            sequence: long(24),
+        };
+        (u32::from_ne_bytes(word(0)) == RECORD_MAGIC && (1..=3).contains(&record.code)).then_some(record)
+    }
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WireError::Truncated => f.write_str("the plan is cut short"),
+            WireError::Magic => f.write_str("not a plan"),
+            WireError::Version(version) => write!(f, "a plan of version {version}, this rsvc reads {VERSION}"),
+            WireError::Body(why) => write!(f, "the plan does not decode: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for WireError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{
+        CgroupSettings, Container, FilterProgram, IdMaps, Namespaces, Origin, Output, PlannedStep, Slot, Step,
+    };
+    use proptest::prelude::*;
+
+    fn example() -> (LaunchPlan, PerStart) {
+        let steps = [
+            Step::NewSession,
+            Step::Mask { at: "/proc/kcore".into(), missing_ok: true },
+            Step::Seal { slot: Slot(3), set: Default::default() },
+            Step::LoadFilter { program: FilterProgram(vec![(0x20, 0, 0, 4), (6, 0, 0, 0x7fff_0000)]), log: false },
+            Step::Execute { argv: vec!["/bin/true".into()], environment: vec![("A".into(), "b".into())] },
+        ];
+        let plan = LaunchPlan {
+            unit: "web".into(),
+            role: "main".into(),
+            container: Container::Own,
+            origins: vec![Origin { key: "service.exec".into(), place: None }],
+            prepare: Vec::new(),
+            cgroup: CgroupSettings { pids_max: Some(4096), ..Default::default() },
+            clone: Namespaces { mount: true, ..Default::default() },
+            id_maps: Some(IdMaps { uid: vec![(0, 1000, 1)], gid: vec![(0, 1000, 1)], deny_setgroups: true }),
+            init: false,
+            output: Output::Pipe,
+            steps: steps.into_iter().map(|step| PlannedStep { step, origin: Some(0), may_fail: false }).collect(),
+            degraded: Vec::new(),
+        };
+        let start = PerStart { environment: vec![("INVOCATION_ID".into(), "0".into())], ..Default::default() };
+        (plan, start)
+    }
+
+    #[test]
+    fn a_plan_survives_the_journey() {
+        let (plan, start) = example();
+        assert_eq!(decode(&encode(&plan, &start)), Ok((plan, start)));
+    }
+
+    #[test]
+    fn every_shortened_plan_is_refused() {
+        let (plan, start) = example();
+        let bytes = encode(&plan, &start);
+        for length in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..length]), Err(WireError::Truncated), "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn bytes_behind_the_plan_are_refused_outside_and_inside_the_stated_length() {
+        let (plan, start) = example();
+        let mut bytes = encode(&plan, &start);
+        bytes.push(0);
+        assert_eq!(decode(&bytes), Err(WireError::Body("1 bytes too many".into())));
+        let length = u32::try_from(bytes.len() - HEADER).expect("small");
+        bytes[12..16].copy_from_slice(&length.to_le_bytes());
+        assert_eq!(decode(&bytes), Err(WireError::Body("1 bytes too many".into())));
+    }
+
+    #[test]
+    fn another_version_and_another_file_are_told_apart() {
+        let (plan, start) = example();
+        let mut bytes = encode(&plan, &start);
+        bytes[10] = 9;
+        assert_eq!(decode(&bytes), Err(WireError::Version(9)));
+        bytes[0] = b'R';
+        assert_eq!(decode(&bytes), Err(WireError::Magic));
+        assert_eq!(decode(b""), Err(WireError::Truncated));
+    }
+
+    #[test]
+    fn reports_survive_the_journey_and_nothing_longer_does() {
+        let reports = [
+            Report::Executing,
+            Report::Failed { step: 8, errno: 13, detail: "/srv".into() },
+            Report::Degraded { step: 300, errno: 1, detail: "clamped to 20000".into() },
+        ];
+        for report in reports {
+            let mut bytes = encode_report(&report);
+            assert_eq!(decode_report(&bytes), Ok(report));
+            bytes.push(7);
+            assert!(decode_report(&bytes).is_err());
+        }
+        assert!(decode_report(b"").is_err());
+    }
+
+    #[test]
+    fn an_exit_record_has_the_documented_layout() {
+        let record = ExitRecord { pid: 2, code: 2, status: 9, boottime: 0x0102_0304_0506_0708, sequence: 1 };
+        let bytes = record.to_bytes();
+        assert_eq!(&bytes[0..4], &RECORD_MAGIC.to_ne_bytes());
+        assert_eq!(&bytes[16..24], &0x0102_0304_0506_0708u64.to_ne_bytes());
+        assert_eq!(ExitRecord::from_bytes(&bytes), Some(record));
+    }
+
+    #[test]
+    fn a_place_never_written_holds_no_record() {
+        assert_eq!(ExitRecord::from_bytes(&[0; 32]), None);
+        let record = ExitRecord { pid: 2, code: 1, status: 0, boottime: 0, sequence: 1 };
+        assert_eq!(ExitRecord::from_bytes(&record.to_bytes()[..31]), None);
+        let unfinished = ExitRecord { code: 0, ..record };
+        assert_eq!(ExitRecord::from_bytes(&unfinished.to_bytes()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_never_panics_on_changed_bytes(
+            changes in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..8),
+        ) {
+            let (plan, start) = example();
+            let mut bytes = encode(&plan, &start);
+            for (index, value) in changes {
+                let at = index.index(bytes.len());
+                bytes[at] = value;
+            }
+            if let Ok((plan, start)) = decode(&bytes) {
+                // What decodes encodes again: nothing half-read gets through.
+                prop_assert_eq!(decode(&encode(&plan, &start)), Ok((plan, start)));
+            }
+        }
+
+        #[test]
+        fn decoding_never_panics_on_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(decode(&bytes).is_err());
+            let mut framed = MAGIC.to_vec();
+            framed.extend_from_slice(&VERSION.to_le_bytes());
+            framed.extend_from_slice(&u32::try_from(bytes.len()).expect("small").to_le_bytes());
+            framed.extend_from_slice(&bytes);
+            let _ = decode(&framed);
+            let _ = decode_report(&bytes);
+        }
+
+        #[test]
+        fn records_survive_the_journey(
+            pid in any::<i32>(), code in 1..=3, status in any::<i32>(), boottime in any::<u64>(), sequence in any::<u64>(),
+        ) {
+            let record = ExitRecord { pid, code, status, boottime, sequence };
+            prop_assert_eq!(ExitRecord::from_bytes(&record.to_bytes()), Some(record));
+        }
+    }
 }

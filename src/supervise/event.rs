@@ -1,6 +1,7 @@
 //! Facts that come in (past tense) and orders that go out (imperative).
 
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Label of a service: an index that the daemon hands out and never reuses while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -13,6 +14,18 @@ pub struct RequestId(pub u64);
 /// A point in time: microseconds of CLOCK_BOOTTIME. Comparable across daemons of one boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Moment(pub u64);
+
+impl Moment {
+    /// The moment `wait` later; the end of time when that cannot be written.
+    pub fn after(self, wait: Duration) -> Moment {
+        Moment(u64::try_from(wait.as_micros()).map_or(u64::MAX, |micros| self.0.saturating_add(micros)))
+    }
+
+    /// How long ago `earlier` was; zero when it lies in the future.
+    pub fn since(self, earlier: Moment) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
 
 /// What a launched process is to its unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -234,7 +247,8 @@ pub enum Action {
         /// Number.
         signal: i32,
     },
-    /// Kill everything in the unit's group, whatever it does.
+    /// Kill everything in the unit's group, whatever it does. `CgroupEmptied` follows, also when the group was empty
+    /// already or was never made.
     KillCgroup {
         /// Which.
         id: ServiceId,

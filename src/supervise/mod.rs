@@ -2,63 +2,209 @@
 //!
 //! [`Supervisor::step`] is told what happened and when, and answers with what should be done. It never blocks, never
 //! fails, never reads a clock, touches no kernel, and knows pids and descriptors only as labels that others hold.
+//! Equal events at equal moments with an equal seed give equal actions.
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod event;
+mod exit;
+mod graph;
+mod jobs;
 mod policy;
+mod restart;
+mod run;
+mod service;
+mod status;
+mod stop;
+#[cfg(test)]
+mod tests;
 
 pub use event::{
     Action, Cause, CommandOutcome, Event, Exit, LaunchFailure, Moment, Note, Outcome, Removal, RequestId, Role,
     ServiceId, ServiceResult, Target,
 };
 pub use policy::{Command, Policy};
-
-mod status;
 pub use status::{ActiveState, Status, SubState};
 
-use std::collections::BTreeMap;
+use adopt::Adopted;
+use graph::{Graph, reach};
+use jobs::{Work, no_such_service};
+use restart::Jitter;
+use run::Fact;
+use service::{Service, State};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All services and their relations.
 #[derive(Debug, Default)]
 pub struct Supervisor {
-    services: BTreeMap<ServiceId, ()>,
+    services: BTreeMap<ServiceId, Service>,
+    graph: Graph,
+    /// Every deadline of every service, earliest first.
+    deadlines: BTreeSet<(Moment, ServiceId)>,
+    /// Requests without an answer, and with whom they wait.
+    requests: BTreeMap<RequestId, ServiceId>,
+    /// Starts and stops that wait for the end of the round (see `jobs`).
+    put_off: BTreeSet<ServiceId>,
+    /// When that round began.
+    end_of_round: Option<Moment>,
+    /// Starts and stops that wait for another unit: that unit → those that are looked at when it gets further.
+    waiting_for: BTreeMap<ServiceId, BTreeSet<ServiceId>>,
+    jitter: Jitter,
 }
 
 impl Supervisor {
     /// An empty supervisor; `seed` feeds the jitter of restart delays.
-    pub fn new(_seed: u64) -> Supervisor {
-        Supervisor::default()
+    pub fn new(seed: u64) -> Supervisor {
+        Supervisor { jitter: Jitter::new(seed), ..Supervisor::default() }
     }
 
     /// Adds a service, or replaces its policy (which takes effect at the next start; names in `after`, `wants`... are
     /// resolved among the defined services at that time).
-    pub fn define(&mut self, _id: ServiceId, _policy: Policy) {
-        unimplemented!()
+    pub fn define(&mut self, id: ServiceId, policy: Policy) {
+        let Some(service) = self.services.get_mut(&id) else {
+            self.graph.insert(id, &policy);
+            self.services.insert(id, Service::new(id, policy));
+            return;
+        };
+        match service.state {
+            State::Down | State::Failed { .. } | State::Backoff { .. } => {
+                self.graph.remove(id, &service.policy);
+                self.graph.insert(id, &policy);
+                service.policy = policy;
+                service.next_policy = None;
+            }
+            // Order among those that wait must not change under them.
+            State::Waiting { .. } | State::Up(_) => service.next_policy = Some(policy),
+        }
     }
 
     /// Forgets a service that is down; `false` (and nothing done) when it is not.
-    pub fn forget(&mut self, _id: ServiceId) -> bool {
-        unimplemented!()
+    pub fn forget(&mut self, id: ServiceId) -> bool {
+        let Some(service) = self.services.get(&id).filter(|service| service.is_forgettable()) else { return false };
+        self.graph.remove(id, &service.policy);
+        self.put_off.remove(&id);
+        self.waiting_for.remove(&id);
+        self.services.remove(&id);
+        true
     }
 
     /// Names that a start of `id` would pull in (`wants`, `requires`, recursively) and that are not defined yet, so
     /// that the daemon can load them before it passes `StartRequested` on.
-    pub fn missing_for_start(&self, _id: ServiceId) -> Vec<String> {
-        unimplemented!()
+    pub fn missing_for_start(&self, id: ServiceId) -> Vec<String> {
+        let names = |id: ServiceId| {
+            let service = self.services.get(&id);
+            let policy = service.map(|service| service.next_policy.as_ref().unwrap_or(&service.policy));
+            policy.into_iter().flat_map(|policy| policy.requires.iter().chain(&policy.wants))
+        };
+        let reached = reach(id, |id| names(id).filter_map(|name| self.graph.id(name)).collect());
+        let missing: BTreeSet<&String> =
+            reached.into_iter().flat_map(names).filter(|name| self.graph.id(name).is_none()).collect();
+        missing.into_iter().cloned().collect()
     }
 
     /// Advances the machine. Never blocks, never fails, never reads a clock.
-    pub fn step(&mut self, _now: Moment, _event: Event) -> Vec<Action> {
-        unimplemented!()
+    pub fn step(&mut self, now: Moment, event: Event) -> Vec<Action> {
+        let mut work = Work::default();
+        self.take_in(now, &mut work, event);
+        self.pass_on(now, &mut work);
+        for id in std::mem::take(&mut work.touched) {
+            self.settle(now, id);
+        }
+        for action in &work.actions {
+            if let Action::Reply { request, .. } = action {
+                self.requests.remove(request);
+            }
+        }
+        work.actions
     }
 
     /// The earliest moment at which `DeadlinePassed` should be delivered, if any.
     pub fn next_deadline(&self) -> Option<Moment> {
-        unimplemented!()
+        let earliest = self.deadlines.first().map(|(moment, _)| *moment);
+        [earliest, self.end_of_round].into_iter().flatten().min()
     }
 
     /// Snapshot of one service.
-    pub fn status(&self, _id: ServiceId) -> Option<Status> {
-        unimplemented!()
+    pub fn status(&self, id: ServiceId) -> Option<Status> {
+        self.services.get(&id).map(Service::status)
+    }
+
+    fn take_in(&mut self, now: Moment, work: &mut Work, event: Event) {
+        match event {
+            Event::StartRequested { id, request } => {
+                self.note_request(request, id);
+                self.start(now, work, id, request);
+            }
+            Event::StopRequested { id, request } => {
+                self.note_request(request, id);
+                self.stop(now, work, id, request);
+            }
+            Event::RestartRequested { id, request } => {
+                self.note_request(request, id);
+                self.restart(now, work, id, request);
+            }
+            Event::ReloadRequested { id, request } => {
+                self.note_request(request, id);
+                if self.with(now, work, id, |service, turn| service.wish_reload(turn, request)).is_none() {
+                    no_such_service(work, request);
+                }
+            }
+            Event::ResetFailedRequested { id, request } => {
+                self.with(now, work, id, |service, turn| service.reset(turn));
+                work.actions.extend(request.map(|request| Action::Reply { request, outcome: Outcome::Done }));
+            }
+            Event::RequestAbandoned { request } => {
+                if let Some(id) = self.requests.remove(&request) {
+                    self.with(now, work, id, |service, _| service.abandon(request));
+                }
+            }
+            Event::Executed { id, role } => self.learn(now, work, id, Fact::Executed(role)),
+            Event::LaunchFailed { id, failure } => self.learn(now, work, id, Fact::LaunchFailed(failure)),
+            Event::MainExited { id, exit, oom } => self.learn(now, work, id, Fact::MainExited { exit, oom }),
+            Event::CommandEnded { id, role, outcome } => {
+                self.learn(now, work, id, Fact::CommandEnded { role, outcome });
+            }
+            Event::CgroupEmptied { id } => self.learn(now, work, id, Fact::CgroupEmptied),
+            Event::BecameReady { id } => self.learn(now, work, id, Fact::BecameReady),
+            Event::Reloading { id } => self.learn(now, work, id, Fact::Reloading),
+            Event::Stopping { id } => self.learn(now, work, id, Fact::Stopping),
+            Event::StatusText { id, text } => self.learn(now, work, id, Fact::StatusText(text)),
+            Event::DeadlinePassed => self.deadline_passed(now, work),
+            Event::Adopted { id, ready, since, restarts, stopping } => {
+                let found = Adopted { ready, since, restarts, stopping };
+                self.with(now, work, id, |service, turn| service.adopt(turn, found));
+            }
+        }
+    }
+
+    fn note_request(&mut self, request: Option<RequestId>, id: ServiceId) {
+        self.requests.extend(request.map(|request| (request, id)));
+    }
+
+    fn learn(&mut self, now: Moment, work: &mut Work, id: ServiceId, fact: Fact) {
+        // A fact about a service that was forgotten meanwhile is about nothing.
+        self.with(now, work, id, |service, turn| service.learn(turn, fact));
+    }
+
+    /// Fires every deadline that is due, each once; what these set anew waits for the next call.
+    fn deadline_passed(&mut self, now: Moment, work: &mut Work) {
+        self.end_round(now, work);
+        let due: Vec<ServiceId> = self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, id)| *id).collect();
+        for id in due {
+            self.learn(now, work, id, Fact::DeadlinePassed);
+        }
+    }
+
+    /// Brings the index of deadlines and the time of the last visible change up to date.
+    fn settle(&mut self, now: Moment, id: ServiceId) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        service.look(now);
+        let deadline = service.deadline();
+        if service.indexed != deadline {
+            self.deadlines.extend(deadline.map(|at| (at, id)));
+            if let Some(old) = std::mem::replace(&mut service.indexed, deadline) {
+                self.deadlines.remove(&(old, id));
+            }
+        }
     }
 }

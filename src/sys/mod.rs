@@ -20,6 +20,10 @@ mod spawn;
 
 use std::fmt;
 
+/// Program image of the resident init (`src/init/resident.rs`, compiled by the build script), for
+/// [`fd::sealed_memfd`]. It stands here because it is made of system calls only and both sides of a launch need it.
+pub static RESIDENT_INIT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/resident-init"));
+
 /// A system call that failed: which, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SysError {

@@ -1,0 +1,107 @@
+//! The mark on a group that rsvc made: an extended attribute of its directory.
+//!
+//! It tells a unit's group from one that somebody else made at the same place, and gives the unit's name back whatever
+//! the directory is called. `trusted.` attributes need CAP_SYS_ADMIN, so a service that was handed its group cannot
+//! change its mark; an ordinary user has `user.` ones (on v2 since Linux 5.7).
+
+use super::CgroupError;
+use rustix::fs::XattrFlags;
+use rustix::io::Errno;
+use std::path::Path;
+
+/// What a group is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// The root group of an instance.
+    Root,
+    /// Where the daemon moved itself to.
+    Leaf,
+    /// A slice.
+    Slice,
+    /// A unit, with its name.
+    Unit(String),
+}
+
+/// Where marks are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Marks {
+    /// Extended attributes.
+    Attribute,
+    /// A file in the directory: for the imitated groups of the tests, on any file system.
+    #[cfg(test)]
+    File,
+}
+
+const ATTRIBUTES: [&str; 2] = ["trusted.rsvc", "user.rsvc"];
+#[cfg(test)]
+pub(super) const MARK_FILE: &str = ".rsvc";
+
+impl Mark {
+    fn to_text(&self) -> String {
+        match self {
+            Mark::Root => "root".into(),
+            Mark::Leaf => "leaf".into(),
+            Mark::Slice => "slice".into(),
+            Mark::Unit(name) => format!("unit {name}"),
+        }
+    }
+
+    fn from_text(text: &str) -> Option<Mark> {
+        match text {
+            "root" => Some(Mark::Root),
+            "leaf" => Some(Mark::Leaf),
+            "slice" => Some(Mark::Slice),
+            _ => Some(Mark::Unit(text.strip_prefix("unit ")?.to_owned())),
+        }
+    }
+}
+
+impl Marks {
+    /// Puts the mark on a directory.
+    pub(super) fn set(self, directory: &Path, mark: &Mark) -> Result<(), CgroupError> {
+        let text = mark.to_text();
+        match self {
+            Marks::Attribute => {
+                let mut result = Err(Errno::NOTSUP);
+                for attribute in ATTRIBUTES {
+                    result = rustix::fs::setxattr(directory, attribute, text.as_bytes(), XattrFlags::empty());
+                    if result.is_ok() {
+                        break;
+                    }
+                }
+                result.map_err(|error| CgroupError::new("mark", directory, error.into()))
+            }
+            #[cfg(test)]
+            Marks::File => std::fs::write(directory.join(MARK_FILE), text)
+                .map_err(|error| CgroupError::new("mark", directory, error)),
+        }
+    }
+
+    /// The mark of a directory; `None` when there is none, or no directory.
+    pub(super) fn get(self, directory: &Path) -> Option<Mark> {
+        match self {
+            Marks::Attribute => ATTRIBUTES.iter().find_map(|attribute| {
+                let mut buffer = [0_u8; 512];
+                let length = rustix::fs::getxattr(directory, *attribute, &mut buffer).ok()?;
+                Mark::from_text(std::str::from_utf8(buffer.get(..length)?).ok()?)
+            }),
+            #[cfg(test)]
+            Marks::File => Mark::from_text(&super::file::read(&directory.join(MARK_FILE))?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_survives_its_text() {
+        for mark in [Mark::Root, Mark::Leaf, Mark::Slice, Mark::Unit("web@1 x".into())] {
+            assert_eq!(Mark::from_text(&mark.to_text()), Some(mark));
+        }
+        for foreign in ["", "1", "unit", "units web"] {
+            assert_eq!(Mark::from_text(foreign), None, "{foreign:?}");
+        }
+    }
+}

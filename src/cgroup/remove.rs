@@ -1,0 +1,52 @@
+//! rmdir of a unit's groups, never recursive removal of anything else: the kernel refuses while a process is inside.
+
+use super::CgroupError;
+use super::file;
+use super::guard;
+use super::place::{Place, is_gone};
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// See `Group::remove`. The group that carries the mark goes first: while that one is busy nothing else changes.
+pub(super) fn remove(place: &Place) -> Result<(), CgroupError> {
+    let places = place.places();
+    let v2 = places.v2.as_ref().map(|v2| &v2.directory);
+    let v1 = places.v1.iter().map(|v1| &v1.directory);
+    for root in v2.into_iter().chain(v1) {
+        let directory = root.join(place.below());
+        guard::inside(root, &directory)?;
+        remove_tree(&directory)?;
+    }
+    let v2 = places.v2.as_ref().map(|v2| &v2.directory);
+    let v1 = places.v1.iter().map(|v1| &v1.directory);
+    for slice in v2.into_iter().chain(v1).filter_map(|root| place.slice_in(root)) {
+        // Another unit's group may be left in it.
+        let _ = fs::remove_dir(slice);
+    }
+    Ok(())
+}
+
+/// A group and those that the service made inside, deepest first. They are listed only if the group is not empty.
+fn remove_tree(directory: &Path) -> Result<(), CgroupError> {
+    let failed = |error: io::Error| CgroupError::new("remove", directory, error);
+    match fs::remove_dir(directory) {
+        Ok(()) => return Ok(()),
+        Err(error) if is_gone(&error) => return Ok(()),
+        // Both versions answer EBUSY for groups inside as for processes inside.
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {}
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let children = match file::children(directory) {
+        Err(error) if is_gone(&error) => return Ok(()),
+        other => other.map_err(failed)?,
+    };
+    for child in children {
+        remove_tree(&directory.join(child))?;
+    }
+    match fs::remove_dir(directory) {
+        Err(error) if !is_gone(&error) => Err(failed(error)),
+        _ => Ok(()),
+    }
+}

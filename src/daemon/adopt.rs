@@ -1,0 +1,292 @@
+//! What a new daemon finds: services that still run are taken over, never started a second time.
+//!
+//! What a service is known by lives outside the daemon: its group, `services/NAME/state`, the record file that its
+//! resident init writes to. A number alone is never believed: a pid counts only with its start time, a state only with
+//! the boot id.
+
+use super::engine::{Engine, Options, Source};
+use super::service::{Process, Watched};
+use super::state::{self, ProcessIdentity, SavedState};
+use crate::cgroup::Group;
+use crate::plan::LaunchPlan;
+use crate::supervise::{ActiveState, Event, Exit, Moment, Role, ServiceId};
+use crate::sys::process;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+/// The root groups that an earlier daemon of this instance recorded.
+pub(super) fn recorded_root(options: &Options) -> Option<String> {
+    std::fs::read_to_string(options.runtime_dir.join("cgroup-root")).ok()
+}
+
+impl Engine {
+    /// Writes down where the groups are, so that the next daemon finds them wherever it is started.
+    pub(super) fn record_root(&self) {
+        let Some(tree) = &self.tree else { return };
+        let file = self.options.runtime_dir.join("cgroup-root");
+        if let Err(error) = state::write_atomically(&file, tree.record().as_bytes()) {
+            tracing::error!("cannot write {}: {error}", file.display());
+        }
+    }
+
+    /// True once per boot: enabled units are started by the first daemon only.
+    pub(super) fn first_of_this_boot(&self) -> bool {
+        let file = self.options.runtime_dir.join("booted");
+        let boot = state::boot_id();
+        if std::fs::read_to_string(&file).is_ok_and(|text| text == boot) {
+            return false;
+        }
+        if let Err(error) = state::write_atomically(&file, boot.as_bytes()) {
+            tracing::error!("cannot write {}: {error}", file.display());
+        }
+        true
+    }
+
+    /// Takes over every group that exists below the root group.
+    pub(super) fn adopt_all(&mut self) {
+        let Some(tree) = &self.tree else { return };
+        let existing = match tree.existing() {
+            Ok(existing) => existing,
+            Err(error) => {
+                tracing::error!("cannot look for services that run: {error}");
+                return;
+            }
+        };
+        for (name, group) in existing {
+            self.adopt(&name, group);
+        }
+        self.settle();
+    }
+
+    fn adopt(&mut self, name: &str, group: Group) {
+        let saved = state::read(&self.options.runtime_dir, name);
+        let populated = group.populated().unwrap_or(true);
+        let id = match self.load_unit(name) {
+            Ok(id) => id,
+            Err(error) => {
+                tracing::warn!("{name} has a group but no usable unit file ({error}); it can be stopped, not restarted");
+                self.bare_service(name)
+            }
+        };
+        let Some(service) = self.services.get_mut(&id) else { return };
+        service.group = Some(group);
+        service.running = service.unit.clone();
+        service.running_fingerprint = service.fingerprint;
+        service.emptied = false;
+        self.watch_group(id);
+        match saved {
+            Ok(saved) => self.adopt_saved(id, &saved, populated),
+            Err(error) => self.adopt_unknown(id, populated, &error.to_string()),
+        }
+    }
+
+    /// A service without a file: it can be shown and stopped.
+    fn bare_service(&mut self, name: &str) -> ServiceId {
+        let text = format!("[service]\nexec = [\"/nonexistent/{name}\"]\n[restart]\npolicy = \"no\"\n");
+        match crate::unit::Unit::parse_bytes(name, "(no unit file)", text.as_bytes()) {
+            Ok((unit, _)) => {
+                let id = self.define(unit, 0);
+                if let Some(service) = self.services.get_mut(&id) {
+                    service.load_error = Some("the unit file is gone or unusable".to_owned());
+                }
+                id
+            }
+            Err(_) => {
+                let id = self.new_id();
+                self.names.insert(name.to_owned(), id);
+                self.services.insert(id, super::service::Service::new(name));
+                id
+            }
+        }
+    }
+
+    fn adopt_saved(&mut self, id: ServiceId, saved: &SavedState, populated: bool) {
+        let init = saved.init.as_ref().and_then(open_verified);
+        let main = saved.main.as_ref().and_then(open_verified);
+        let Some(service) = self.services.get_mut(&id) else { return };
+        service.invocation = saved.invocation_id.clone();
+        service.oom_kills_before = saved.oom_kills_before;
+        let name = service.name.clone();
+        let plan = self.plan_for(id, Role::Main).ok();
+        self.events.push_back(Event::Adopted {
+            id,
+            ready: saved.ready,
+            since: Moment(saved.since),
+            restarts: saved.restarts,
+            stopping: saved.stop_requested,
+        });
+        match (init, main) {
+            (Some(init), main) if populated => {
+                self.adopt_process(id, saved, plan, init, main);
+                tracing::info!(unit = name, "{name}: taken over");
+            }
+            (None, Some(main)) if populated => {
+                self.adopt_process(id, saved, plan, main, None);
+                tracing::info!(unit = name, "{name}: taken over");
+            }
+            _ => self.ended_meanwhile(id, populated),
+        }
+    }
+
+    fn adopt_process(
+        &mut self,
+        id: ServiceId,
+        saved: &SavedState,
+        plan: Option<Rc<LaunchPlan>>,
+        init: (i32, OwnedFd),
+        main: Option<(i32, OwnedFd)>,
+    ) {
+        let Some(plan) = plan else { return self.ended_meanwhile(id, true) };
+        let (pid, pidfd) = init;
+        let Ok(token) = self.watch(&pidfd, Source::Process(id, super::engine::Place::Main)) else { return };
+        let had_main = main.is_some();
+        let (service_pid, service_pidfd) = main.map_or((None, None), |(pid, fd)| (Some(pid), Some(fd)));
+        let service_token = service_pidfd.as_ref().and_then(|fd| self.watch(fd, Source::Main(id)).ok());
+        self.reopen_sockets(id, saved, pid);
+        let Some(service) = self.services.get_mut(&id) else { return };
+        service.last_main_pid = service_pid.or(Some(pid));
+        service.main = Some(Process {
+            role: Role::Main,
+            plan,
+            pid,
+            pidfd: Watched { fd: pidfd, token },
+            report: None,
+            exits: None,
+            service_pid,
+            service_pidfd,
+            service_token,
+            inner_pid: saved.inner_pid,
+            executing: true,
+            executed: true,
+            failure: None,
+            failure_told: false,
+            exit: None,
+            log_number: saved.log_pipe,
+            adopted: true,
+        });
+        if saved.main.is_some() && saved.init.is_some() && !had_main {
+            // PID 1 looks after what the main process left; its record says how that one ended.
+            self.adopted_main_ended(id, true);
+        }
+    }
+
+    /// Nothing of it runs any more, or only what it left behind: its record tells how it ended, if it left one.
+    fn ended_meanwhile(&mut self, id: ServiceId, populated: bool) {
+        let exit = self.record_of(id).unwrap_or(Exit::Unknown);
+        let oom = self
+            .service(id)
+            .and_then(|s| s.group.as_ref().map(|group| group.oom_kills() > s.oom_kills_before))
+            .unwrap_or(false);
+        self.events.push_back(Event::MainExited { id, exit, oom });
+        if !populated {
+            self.check_empty(id);
+        }
+    }
+
+    /// A group without a usable state: what is in it cannot be identified, so it is ended and named, never doubled.
+    fn adopt_unknown(&mut self, id: ServiceId, populated: bool, why: &str) {
+        let name = self.service(id).map_or_else(String::new, |service| service.name.clone());
+        if populated {
+            tracing::warn!(unit = name, "{name}: runs, but which of its processes is the main one is not known ({why}); it is stopped first");
+        }
+        self.events.push_back(Event::Adopted { id, ready: true, since: super::engine::now(), restarts: 0, stopping: false });
+        self.ended_meanwhile(id, populated);
+    }
+
+    /// The pipe of a file log and the notify socket are pinned by the resident init.
+    fn reopen_sockets(&mut self, id: ServiceId, saved: &SavedState, init: i32) {
+        let Some(unit) = self.service(id).and_then(|service| service.running.clone()) else { return };
+        if let Some(number) = saved.log_pipe {
+            let path = format!("/proc/{init}/fd/{number}");
+            if let Err(error) = self.adopt_log(id, &unit, &path) {
+                tracing::warn!(unit = unit.name, "{}: its output is not read any more: {error}", unit.name);
+            }
+        }
+        if unit.service.kind == crate::unit::ServiceType::Notify {
+            let directory = self.options.runtime_dir.join("io").join(&unit.name);
+            match super::notify::NotifySocket::bind(&directory) {
+                Ok(socket) => {
+                    if let Ok(token) = self.watch(&socket, Source::Notify(id))
+                        && let Some(service) = self.services.get_mut(&id)
+                    {
+                        service.notify = Some(Watched { fd: socket, token });
+                    }
+                }
+                Err(error) => tracing::warn!(unit = unit.name, "{}: notify socket: {error}", unit.name),
+            }
+        }
+    }
+
+    /// Opening a pipe through /proc gives another descriptor of the same pipe, whichever end the link names.
+    fn adopt_log(&mut self, id: ServiceId, unit: &crate::unit::Unit, path: &str) -> io::Result<()> {
+        use rustix::fs::{Mode, OFlags, open};
+        let reader = open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+        let writer = open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let output = self.log_output(id, unit, reader, writer)?;
+        if let Some(service) = self.services.get_mut(&id) {
+            service.log = Some(output);
+        }
+        Ok(())
+    }
+
+    /// Writes down what the next daemon needs to know of a service.
+    pub(super) fn persist(&mut self, id: ServiceId) {
+        let (Some(service), Some(status)) = (self.service(id), self.supervisor.status(id)) else { return };
+        if self.options.foreground {
+            return;
+        }
+        let down = matches!(status.state, ActiveState::Inactive | ActiveState::Failed);
+        if down && service.emptied {
+            state::remove(&self.options.runtime_dir, &service.name);
+            return;
+        }
+        let main = service.main.as_ref();
+        let saved = SavedState {
+            unit: service.name.clone(),
+            invocation_id: service.invocation.clone(),
+            init: main.filter(|p| p.plan.init).and_then(|p| ProcessIdentity::of(p.pid)),
+            main: main.filter(|p| p.executed && p.exit.is_none()).and_then(|p| ProcessIdentity::of(p.main_pid())),
+            inner_pid: main.map_or(0, |p| p.inner_pid),
+            ready: matches!(status.state, ActiveState::Active | ActiveState::Reloading),
+            since: status.since.0,
+            restarts: status.restarts,
+            stop_requested: status.stop_requested,
+            oom_kills_before: service.oom_kills_before,
+            log_pipe: main.and_then(|p| p.log_number),
+            ..SavedState::new()
+        };
+        if let Err(error) = state::write(&self.options.runtime_dir, &saved) {
+            tracing::error!(unit = service.name, "cannot write the state of {}: {error}", service.name);
+        }
+    }
+
+    /// The unit in whose group a process is.
+    pub(super) fn managed_unit(&self, pid: i32) -> Option<String> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+        let paths: Vec<&std::path::Path> =
+            text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).map(std::path::Path::new).collect();
+        let inside = |group: &Group| paths.iter().any(|path| path.starts_with(group.path()));
+        self.services.values().find(|s| s.group.as_ref().is_some_and(inside)).map(|s| s.name.clone())
+    }
+
+    /// `security.control_socket`
+    pub(super) fn may_control(&self, unit: &str) -> bool {
+        let service = self.names.get(unit).and_then(|id| self.service(*id));
+        service.and_then(|s| s.running.as_ref()).is_some_and(|unit| unit.security.control_socket)
+    }
+
+    /// Is this a process that the daemon launched and will reap by its pidfd?
+    pub(super) fn is_ours(&self, pid: i32) -> bool {
+        let of = |p: &Option<Process>| p.as_ref().is_some_and(|process| process.pid == pid);
+        self.services.values().any(|service| of(&service.main) || of(&service.control))
+            || self.retired.values().any(|fd| matches!(process::pid_of_pidfd(fd.as_fd()), Ok(Some(p)) if p == pid))
+    }
+}
+
+/// Opens a pidfd of a saved process, if it still is that process.
+fn open_verified(saved: &ProcessIdentity) -> Option<(i32, OwnedFd)> {
+    let pidfd = process::pidfd_open(saved.pid).ok()?;
+    // The pidfd is open: the number cannot be reused while the start time is compared.
+    (ProcessIdentity::of(saved.pid).as_ref() == Some(saved)).then_some((saved.pid, pidfd))
+}

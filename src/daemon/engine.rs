@@ -1,0 +1,339 @@
+//! The engine that the daemon and `rsvc run` share: it turns readiness into events and actions into effects.
+
+use super::host::Host;
+use super::log_file::{LogDirectory, Scratch};
+use super::service::Service;
+use crate::cgroup::Tree;
+use crate::compile::{Cgroups, HostFacts};
+use crate::supervise::{Event, Moment, Note, Outcome, RequestId, Role, ServiceId, Supervisor};
+use crate::sys::poll::{Interest, Poller, Ready, Token};
+use crate::unit::Unit;
+use nix::sys::inotify::{InitFlags, Inotify, WatchDescriptor};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Where everything of one instance lives.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Unit directories, first wins.
+    pub unit_path: Vec<PathBuf>,
+    /// `/run/rsvc`
+    pub runtime_dir: PathBuf,
+    /// `/var/lib/rsvc`
+    pub state_dir: PathBuf,
+    /// `/var/log/rsvc`, or `log/` of a redirected state directory.
+    pub log_dir: PathBuf,
+    /// Control socket.
+    pub socket: PathBuf,
+    /// Group that holds all services; `None`: below the daemon's own.
+    pub cgroup_root: Option<PathBuf>,
+    /// Name of the instance's group below the daemon's own.
+    pub cgroup_name: String,
+    /// The directories are the system's: `directories.*` are `/run/NAME` and so on.
+    pub system: bool,
+    /// SIGTERM stops all services before the daemon ends.
+    pub stop_on_exit: bool,
+    /// `rsvc run`.
+    pub foreground: bool,
+    /// A default that cannot be applied refuses the start.
+    pub strict_host: bool,
+}
+
+/// What a registered descriptor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// `cgroup.events` of all groups.
+    Groups,
+    /// Reports of a launch.
+    Report(ServiceId, Place),
+    /// The launched process (PID 1 of the container, or the service itself) ended.
+    Process(ServiceId, Place),
+    /// Exit records from the resident init.
+    Exits(ServiceId, Place),
+    /// A main process that is not our child ended: adopted, or named by a pid file.
+    Main(ServiceId),
+    /// Output of the service.
+    Log(ServiceId),
+    /// Readiness datagrams.
+    Notify(ServiceId),
+    /// `/dev/log` of the service.
+    Syslog(ServiceId),
+    /// PID 1 of a run that is over.
+    Retired,
+}
+
+/// Which of a service's two processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// `service.exec`.
+    Main,
+    /// The command around it.
+    Control,
+}
+
+impl From<Role> for Place {
+    fn from(role: Role) -> Place {
+        if role == Role::Main { Place::Main } else { Place::Control }
+    }
+}
+
+/// What a turn of the loop tells its owner.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// A descriptor that the engine does not know is ready.
+    Ready(Ready),
+    /// A request is answered.
+    Reply(RequestId, Outcome),
+    /// Something happened to a service.
+    Note(ServiceId, Note),
+}
+
+/// Something that only time brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Timer {
+    /// Look for listening sockets or the pid file.
+    Readiness(ServiceId),
+    /// Read the output of a steady writer again.
+    Log(ServiceId),
+    /// Remove more of the runtime directories.
+    RemoveDirectories(ServiceId),
+    /// Look whether a group without `cgroup.events` is empty.
+    Empty(ServiceId),
+    /// Try to remove the group again.
+    RemoveGroup(ServiceId),
+    /// An adopted main process is gone; its record should be there.
+    Record(ServiceId),
+}
+
+/// See the module documentation.
+pub(super) struct Engine {
+    pub options: Options,
+    pub poller: Poller,
+    pub sources: HashMap<Token, Source>,
+    pub supervisor: Supervisor,
+    pub services: BTreeMap<ServiceId, Service>,
+    pub names: HashMap<String, ServiceId>,
+    pub tree: Option<Tree>,
+    pub host: Host,
+    pub events: VecDeque<Event>,
+    pub notices: Vec<Notice>,
+    pub dirty: BTreeSet<ServiceId>,
+    timers: BTreeSet<(Moment, Timer)>,
+    timer_at: HashMap<Timer, Moment>,
+    pub retired: HashMap<Token, OwnedFd>,
+    pub groups: Inotify,
+    pub watches: HashMap<WatchDescriptor, ServiceId>,
+    /// This executable, O_PATH: the set-up stage.
+    pub program: OwnedFd,
+    /// The resident init, a sealed memfd.
+    pub init_image: OwnedFd,
+    /// `/dev/null`, for standard streams of launched processes.
+    pub null: OwnedFd,
+    pub log_directory: Option<Rc<LogDirectory>>,
+    pub scratch: Scratch,
+    next_id: u32,
+    next_request: u64,
+}
+
+/// Microseconds of CLOCK_BOOTTIME: the one place where the daemon reads a clock for its decisions.
+pub(super) fn now() -> Moment {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Moment(time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000)
+}
+
+impl Engine {
+    /// Opens what every instance needs; makes nothing on the host but the runtime directory and the root group.
+    pub fn new(options: Options, tree: Option<Tree>) -> io::Result<Engine> {
+        let mut poller = Poller::new().map_err(to_io)?;
+        let groups = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        let mut sources = HashMap::new();
+        sources.insert(poller.add(&groups, Interest::Read).map_err(to_io)?, Source::Groups);
+        let program = rustix::fs::open(
+            "/proc/self/exe",
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )?;
+        let init_image = crate::init::resident_image().map_err(to_io)?;
+        let null = rustix::fs::open(
+            "/dev/null",
+            rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )?;
+        let seed = now().0 ^ (u64::from(std::process::id()) << 32);
+        let host = Host::new(super::host::Instance {
+            runtime_dir: options.runtime_dir.clone(),
+            state_dir: options.state_dir.clone(),
+            unit_path: options.unit_path.clone(),
+            redirected: !options.system,
+            foreground: options.foreground,
+        });
+        Ok(Engine {
+            options,
+            poller,
+            sources,
+            supervisor: Supervisor::new(seed),
+            services: BTreeMap::new(),
+            names: HashMap::new(),
+            tree,
+            host,
+            events: VecDeque::new(),
+            notices: Vec::new(),
+            dirty: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            timer_at: HashMap::new(),
+            retired: HashMap::new(),
+            groups,
+            watches: HashMap::new(),
+            program,
+            init_image,
+            null,
+            log_directory: None,
+            scratch: Scratch::default(),
+            next_id: 0,
+            next_request: 0,
+        })
+    }
+
+    pub fn new_id(&mut self) -> ServiceId {
+        self.next_id += 1;
+        ServiceId(self.next_id)
+    }
+
+    pub fn new_request(&mut self) -> RequestId {
+        self.next_request += 1;
+        RequestId(self.next_request)
+    }
+
+    /// Registers a descriptor for reading.
+    pub fn watch<F: AsFd>(&mut self, fd: F, source: Source) -> io::Result<Token> {
+        let token = self.poller.add(fd, Interest::Read).map_err(to_io)?;
+        self.sources.insert(token, source);
+        Ok(token)
+    }
+
+    /// Forgets a registration; the descriptor is closed by its owner afterwards.
+    pub fn unwatch<F: AsFd>(&mut self, fd: F, token: Token) {
+        self.sources.remove(&token);
+        // Closing would do it too, unless a copy of the descriptor lives in a child that is just being cloned.
+        let _ = self.poller.remove(fd);
+    }
+
+    /// Works off everything that can be done now, then waits for the next thing to happen, then handles it.
+    pub fn turn(&mut self) -> io::Result<Vec<Notice>> {
+        self.settle();
+        if self.notices.is_empty() {
+            let ready = self.poller.wait(self.timeout()).map_err(to_io)?;
+            for event in ready {
+                match self.sources.get(&event.token).copied() {
+                    Some(source) => self.ready(source, event),
+                    None if self.retired.contains_key(&event.token) => self.reap_retired(event.token),
+                    None => self.notices.push(Notice::Ready(event)),
+                }
+                self.settle();
+            }
+            self.fire_timers();
+            self.settle();
+        }
+        Ok(std::mem::take(&mut self.notices))
+    }
+
+    /// Feeds waiting events to the supervisor and performs what it orders, until there is nothing left.
+    pub fn settle(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            let actions = self.supervisor.step(now(), event);
+            for action in actions {
+                self.perform(action);
+            }
+        }
+        for id in std::mem::take(&mut self.dirty) {
+            self.persist(id);
+        }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        let deadline = match (timer, self.supervisor.next_deadline()) {
+            (Some(a), Some(b)) => a.min(b),
+            (a, b) => a.or(b)?,
+        };
+        Some(Duration::from_micros(deadline.0.saturating_sub(now().0)))
+    }
+
+    fn fire_timers(&mut self) {
+        let present = now();
+        while let Some((at, timer)) = self.timers.first().copied() {
+            if at > present {
+                break;
+            }
+            self.cancel(timer);
+            match timer {
+                Timer::Readiness(id) => self.check_readiness(id),
+                Timer::Empty(id) => self.check_empty(id),
+                Timer::Log(id) => self.log_ready(id),
+                Timer::RemoveDirectories(id) => self.remove_directories(id),
+                Timer::RemoveGroup(id) => self.remove_group(id),
+                Timer::Record(id) => self.adopted_main_ended(id, true),
+            }
+        }
+        if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= present) {
+            self.events.push_back(Event::DeadlinePassed);
+        }
+    }
+
+    /// Sets a timer; an earlier one of the same kind for the same service is replaced.
+    pub fn after(&mut self, delay: Duration, timer: Timer) {
+        self.cancel(timer);
+        let at = Moment(now().0 + delay.as_micros() as u64);
+        self.timers.insert((at, timer));
+        self.timer_at.insert(timer, at);
+    }
+
+    pub fn cancel(&mut self, timer: Timer) {
+        if let Some(at) = self.timer_at.remove(&timer) {
+            self.timers.remove(&(at, timer));
+        }
+    }
+
+    fn ready(&mut self, source: Source, event: Ready) {
+        match source {
+            Source::Groups => self.groups_changed(),
+            Source::Report(id, place) => self.report_ready(id, place),
+            Source::Process(id, place) => self.process_ended(id, place),
+            Source::Exits(id, place) => self.exits_ready(id, place),
+            Source::Main(id) => self.adopted_main_ended(id, false),
+            Source::Log(id) => self.log_ready(id),
+            Source::Notify(id) => self.notify_ready(id),
+            Source::Syslog(id) => self.syslog_ready(id),
+            Source::Retired => self.reap_retired(event.token),
+        }
+    }
+
+    /// What compile needs to know of the host for one unit.
+    pub fn facts(&mut self, unit: &Unit) -> HostFacts {
+        let cgroups = self.tree.as_ref().map_or_else(no_groups, Tree::facts);
+        let needs = crate::compile::needs(unit);
+        let gathered = self.host.facts(&cgroups, &needs);
+        for problem in gathered.problems {
+            tracing::warn!(unit = unit.name, "{}: {problem}", unit.name);
+        }
+        gathered.facts
+    }
+
+    pub fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.services.get(&id)
+    }
+}
+
+/// Where no group can be made.
+fn no_groups() -> Cgroups {
+    Cgroups { unified: false, controllers: Vec::new(), v1_controllers: Vec::new(), available: false }
+}
+
+/// A failed system call as an [`io::Error`] that keeps the errno.
+pub(super) fn to_io(error: crate::sys::SysError) -> io::Error {
+    io::Error::from_raw_os_error(error.errno)
+}

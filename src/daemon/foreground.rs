@@ -1,0 +1,267 @@
+//! `rsvc run`: the same engine for one unit, without a socket, on the terminal.
+//!
+//! Everything it makes on the host lies in one runtime directory of its own and is gone when it ends.
+
+use super::engine::{Engine, Notice, Options, now, to_io};
+use super::snapshot::{cause_words, note_words};
+use crate::cgroup::{RootOptions, Tree};
+use crate::control::GroupCounters;
+use crate::supervise::{Cause, CommandOutcome, Event, Exit, LaunchFailure, Note, Outcome, RequestId, ServiceId};
+use crate::sys::poll::Interest;
+use crate::unit::{ByteSize, Unit};
+use std::io;
+use std::path::PathBuf;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Where everything lies; the runtime directory is made and removed.
+    pub options: Options,
+    /// The valid unit.
+    pub unit: Unit,
+    /// Diagnostics that are no obstacles, as text.
+    pub warnings: String,
+    /// Say less: only what goes wrong.
+    pub quiet: bool,
+}
+
+/// Exit status when rsvc itself failed.
+const FAILED: u8 = 125;
+/// Exit status when the program could not be executed, and when it was not found.
+const NOT_EXECUTABLE: u8 = 126;
+const NOT_FOUND: u8 = 127;
+/// Exit status after Ctrl-C.
+const INTERRUPTED: u8 = 130;
+
+struct Foreground {
+    engine: Engine,
+    id: ServiceId,
+    quiet: bool,
+    start: RequestId,
+    stop: Option<RequestId>,
+    interrupted: bool,
+    last_cause: Option<Cause>,
+    counters: GroupCounters,
+    finished: bool,
+}
+
+/// Runs a unit until it ends for good or until SIGINT or SIGTERM; returns the exit status for the shell.
+pub fn run(run: RunOptions) -> u8 {
+    let runtime = run.options.runtime_dir.clone();
+    let code = match foreground(run) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("rsvc: {error}");
+            FAILED
+        }
+    };
+    if let Err(error) = std::fs::remove_dir_all(&runtime) && error.kind() != io::ErrorKind::NotFound {
+        eprintln!("rsvc: cannot remove {}: {error}", runtime.display());
+    }
+    code
+}
+
+fn foreground(run: RunOptions) -> io::Result<u8> {
+    let RunOptions { options, unit, warnings, quiet } = run;
+    super::launch::make_directory(&options.runtime_dir, 0o755)?;
+    super::launch::make_directory(&options.runtime_dir.join("services"), 0o700)?;
+    eprint!("{warnings}");
+    let root = RootOptions { root: options.cgroup_root.clone(), name: options.cgroup_name.clone(), recorded: None };
+    let tree = match Tree::open(&root) {
+        Ok(tree) => Some(tree),
+        Err(error) => {
+            if !quiet {
+                eprintln!("rsvc: no control group ({error})");
+            }
+            None
+        }
+    };
+    let mut engine = Engine::new(options, tree)?;
+    let mut signals = super::signals::Signals::new()?;
+    let signals_token = engine.poller.add(&signals, Interest::Read).map_err(to_io)?;
+    let followed = unit.unit.wants.len() + unit.unit.requires.len();
+    if followed > 0 {
+        eprintln!("rsvc: `rsvc run` starts this unit alone: unit.wants and unit.requires are not followed");
+    }
+    let id = engine.define(unit, 0);
+    let start = engine.new_request();
+    engine.events.push_back(Event::StartRequested { id, request: Some(start) });
+    let mut foreground = Foreground {
+        engine,
+        id,
+        quiet,
+        start,
+        stop: None,
+        interrupted: false,
+        last_cause: None,
+        counters: GroupCounters::default(),
+        finished: false,
+    };
+    while !foreground.finished {
+        for notice in foreground.engine.turn()? {
+            match notice {
+                Notice::Ready(ready) if ready.token == signals_token => {
+                    if signals.take().end {
+                        foreground.interrupt();
+                    }
+                }
+                Notice::Ready(_) => {}
+                Notice::Reply(request, outcome) => foreground.replied(request, outcome),
+                Notice::Note(_, note) => foreground.note(&note),
+            }
+        }
+    }
+    Ok(foreground.end())
+}
+
+impl Foreground {
+    fn say(&self, text: &str) {
+        if !self.quiet {
+            eprintln!("rsvc: {}: {text}", self.name());
+        }
+    }
+
+    fn name(&self) -> &str {
+        self.engine.service(self.id).map_or("", |service| service.name.as_str())
+    }
+
+    /// Ctrl-C: the same stop as `rsvc stop`; a second one kills.
+    fn interrupt(&mut self) {
+        if self.interrupted {
+            self.engine.kill_group(self.id);
+            return;
+        }
+        self.interrupted = true;
+        self.request_stop();
+    }
+
+    fn request_stop(&mut self) {
+        let request = self.engine.new_request();
+        self.stop = Some(request);
+        self.engine.events.push_back(Event::StopRequested { id: self.id, request: Some(request) });
+    }
+
+    fn replied(&mut self, request: RequestId, outcome: Outcome) {
+        if self.stop == Some(request) {
+            self.finished = true;
+        } else if request == self.start && outcome != Outcome::Done {
+            if let Outcome::Failed(cause) = outcome {
+                self.last_cause.get_or_insert(cause);
+            }
+            // It may be going to try again; the notes tell when it has given up.
+            self.finish_if_down();
+        }
+    }
+
+    fn note(&mut self, note: &Note) {
+        match note {
+            Note::Started => self.started(),
+            Note::Ended(cause) | Note::Failed(cause) => {
+                if let Some(group) = self.engine.service(self.id).and_then(|service| service.group.as_ref()) {
+                    self.counters = group.counters();
+                }
+                let failed = matches!(note, Note::Failed(_));
+                if !(failed && self.last_cause.as_ref() == Some(cause)) {
+                    let words = cause_words(cause, self.engine.service(self.id));
+                    eprintln!("rsvc: {}: {words}", self.name());
+                }
+                self.last_cause = Some(cause.clone());
+            }
+            Note::StatusText => {}
+            other => self.say(&note_words(other)),
+        }
+        self.finish_if_down();
+    }
+
+    fn started(&mut self) {
+        let Some(service) = self.engine.service(self.id) else { return };
+        let pid = service.last_main_pid.map_or_else(String::new, |pid| format!(", pid {pid}"));
+        let mut text = format!("started{pid}");
+        if let Some(group) = &service.group {
+            text.push_str(&format!(", group {}", group.path().display()));
+            let counters = group.counters();
+            if let Some(limit) = counters.memory_max {
+                text.push_str(&format!(", memory limit {}", ByteSize(limit)));
+            }
+            if let Some(limit) = counters.tasks_max {
+                text.push_str(&format!(", tasks limit {limit}"));
+            }
+        }
+        self.say(&text);
+        if let Some(status) = self.engine.snapshot(self.id, false) {
+            for line in status.degraded {
+                self.say(&format!("degraded: {line}"));
+            }
+        }
+    }
+
+    /// Down or failed for good: nothing more will happen by itself.
+    fn finish_if_down(&mut self) {
+        let waiting = !self.engine.events.is_empty();
+        if self.stop.is_none() && !waiting && !self.engine.is_up(self.id) {
+            self.finished = true;
+        }
+    }
+
+    fn end(mut self) -> u8 {
+        let status = self.engine.supervisor.status(self.id);
+        self.summary();
+        // Removing the group may need a moment after the last process died.
+        let until = now().0 + 2_000_000;
+        while self.engine.service(self.id).is_some_and(|service| service.group.is_some()) && now().0 < until {
+            self.engine.remove_group(self.id);
+            if self.engine.service(self.id).is_some_and(|service| service.group.is_some()) {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        }
+        if let Some(tree) = &self.engine.tree
+            && let Err(error) = tree.remove_root()
+        {
+            eprintln!("rsvc: {error}");
+        }
+        if self.interrupted {
+            return INTERRUPTED;
+        }
+        let exit = status.and_then(|status| status.main_exit);
+        match (&self.last_cause, exit) {
+            (Some(Cause::Launch(failure)), _) => launch_code(failure),
+            (Some(Cause::Command { outcome: CommandOutcome::NotLaunched(failure), .. }), _) => launch_code(failure),
+            (_, Some(Exit::Exited(status))) => status,
+            (_, Some(Exit::Killed(signal) | Exit::Dumped(signal))) => 128u8.saturating_add(signal),
+            (None, _) => 0,
+            (Some(_), _) => FAILED,
+        }
+    }
+
+    /// What the runs used, where a group counted it.
+    fn summary(&self) {
+        let restarts = self.engine.supervisor.status(self.id).map_or(0, |status| status.restarts);
+        let mut parts = vec![format!("{restarts} restarts")];
+        if let Some(peak) = self.counters.memory_peak {
+            parts.push(format!("memory peak {}", ByteSize(peak)));
+        }
+        if let Some(cpu) = self.counters.cpu_usage_usec {
+            parts.push(format!("CPU {:.3} s", cpu as f64 / 1e6));
+        }
+        self.say(&format!("done ({})", parts.join(", ")));
+    }
+}
+
+fn launch_code(failure: &LaunchFailure) -> u8 {
+    if failure.step != "EXEC" {
+        return FAILED;
+    }
+    if failure.message.contains("ENOENT") { NOT_FOUND } else { NOT_EXECUTABLE }
+}
+
+/// The runtime directory of one `rsvc run`: below /run for root, the user's own elsewhere.
+pub fn own_runtime_dir(root: bool) -> PathBuf {
+    let name = format!("rsvc-run-{}", std::process::id());
+    if root {
+        return PathBuf::from("/run").join(name);
+    }
+    match std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_dir()) {
+        Some(path) => path.join(name),
+        None => std::env::temp_dir().join(name),
+    }
+}

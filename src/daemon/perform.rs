@@ -1,0 +1,319 @@
+//! Orders of the supervisor, carried out. Nothing here decides; every outcome returns as an event.
+
+use super::directories::Progress;
+use super::engine::{Engine, Notice, Source, Timer, to_io};
+use super::service::Service;
+use crate::plan::{HostStep, RemoveDirectory};
+use crate::supervise::{Action, CommandOutcome, Event, Note, Removal, Role, ServiceId, Target};
+use crate::sys::process;
+use nix::sys::inotify::{AddWatchFlags, InotifyEvent};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// How often sockets and pid files are looked for at first, and at most.
+const READINESS_INTERVAL: Duration = Duration::from_millis(20);
+/// A group is busy for a moment after its last process died.
+const REMOVE_INTERVAL: Duration = Duration::from_millis(20);
+/// Directory entries removed in one turn.
+const REMOVE_BUDGET: usize = 1000;
+/// Only for hosts without a v2 tree.
+const EMPTY_INTERVAL: Duration = Duration::from_millis(20);
+
+impl Engine {
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Launch { id, role, result, main_exit } => {
+                if let Err(failure) = self.launch(id, role, result, main_exit) {
+                    self.events.push_back(match role {
+                        Role::Main => Event::LaunchFailed { id, failure },
+                        _ => Event::CommandEnded { id, role, outcome: CommandOutcome::NotLaunched(failure) },
+                    });
+                    self.check_empty(id);
+                }
+            }
+            Action::Signal { id, target, signal } => self.signal(id, target, signal),
+            Action::KillCgroup { id } => {
+                self.kill_group(id);
+                // The supervisor waits for the group to be empty, also when it was so already.
+                if let Some(service) = self.services.get_mut(&id) {
+                    service.emptied = false;
+                }
+                self.check_empty(id);
+            }
+            Action::WatchReadiness { id } => {
+                if let Some(service) = self.services.get_mut(&id) {
+                    service.watching_readiness = true;
+                    self.check_readiness(id);
+                }
+            }
+            Action::UnwatchReadiness { id } => {
+                if let Some(service) = self.services.get_mut(&id) {
+                    service.watching_readiness = false;
+                }
+                self.cancel(Timer::Readiness(id));
+            }
+            Action::Remove { id, removal } => self.remove(id, removal),
+            Action::Reply { request, outcome } => self.notices.push(Notice::Reply(request, outcome)),
+            Action::Record { id, note } => self.record(id, note),
+        }
+    }
+
+    fn record(&mut self, id: ServiceId, note: Note) {
+        self.dirty.insert(id);
+        if let Some(service) = self.services.get(&id) {
+            super::snapshot::log_note(service, &note);
+        }
+        self.notices.push(Notice::Note(id, note));
+    }
+
+    /// Sends a signal through pidfds. Failure means that the target is gone, which its own descriptor tells.
+    pub(super) fn signal(&mut self, id: ServiceId, target: Target, signal: i32) {
+        let Some(service) = self.services.get(&id) else { return };
+        match target {
+            Target::Main => {
+                if let Some(main) = &service.main {
+                    send(main.signal_target(), signal);
+                }
+            }
+            Target::Control => {
+                if let Some(control) = &service.control {
+                    send(control.signal_target(), signal);
+                }
+            }
+            Target::All => signal_all(service, signal),
+        }
+    }
+
+    pub(super) fn kill_group(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get(&id) else { return };
+        if let Some(group) = &service.group {
+            if let Err(error) = group.kill() {
+                tracing::error!(unit = service.name, "cannot kill the group: {error}");
+            }
+        }
+        // Without a group the death of PID 1 takes the pid namespace along; with one this does no harm.
+        for process in [&service.main, &service.control].into_iter().flatten() {
+            send(process.pidfd.fd.as_fd(), libc::SIGKILL);
+            if let Some(fd) = &process.service_pidfd {
+                send(fd, libc::SIGKILL);
+            }
+        }
+    }
+
+    /// Watches the group's `populated`, once per group.
+    pub(super) fn watch_group(&mut self, id: ServiceId) {
+        let Some(group) = self.services.get(&id).and_then(|s| s.group.clone()) else { return };
+        let Some(file) = group.events_file() else { return };
+        match self.groups.add_watch(&file, AddWatchFlags::IN_MODIFY) {
+            Ok(watch) => {
+                self.watches.insert(watch, id);
+            }
+            Err(error) => tracing::error!("cannot watch {}: {error}", file.display()),
+        }
+    }
+
+    pub(super) fn groups_changed(&mut self) {
+        let events: Vec<InotifyEvent> = match self.groups.read_events() {
+            Ok(events) => events,
+            Err(_) => return, // EAGAIN: somebody was quicker; the next event comes for certain.
+        };
+        let overflow = events.iter().any(|e| e.mask.contains(AddWatchFlags::IN_Q_OVERFLOW));
+        let mut changed: Vec<ServiceId> = if overflow {
+            self.services.keys().copied().collect()
+        } else {
+            events.iter().filter_map(|e| self.watches.get(&e.wd).copied()).collect()
+        };
+        for event in &events {
+            if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+                self.watches.remove(&event.wd);
+            }
+        }
+        changed.sort();
+        changed.dedup();
+        for id in changed {
+            self.check_empty(id);
+        }
+    }
+
+    /// Tells `CgroupEmptied` when nothing is left, once per launch.
+    pub(super) fn check_empty(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        if service.emptied {
+            return;
+        }
+        let populated = match &service.group {
+            Some(group) => match group.populated() {
+                Ok(populated) => populated,
+                Err(error) => {
+                    // The group was removed by someone else: nothing can be in it.
+                    tracing::warn!(unit = service.name, "group: {error}");
+                    false
+                }
+            },
+            None => service.main.is_some() || service.control.is_some(),
+        };
+        if !populated {
+            service.emptied = true;
+            self.events.push_back(Event::CgroupEmptied { id });
+        } else if service.group.as_ref().is_some_and(|group| group.events_file().is_none()) {
+            self.after(EMPTY_INTERVAL, Timer::Empty(id));
+        }
+    }
+
+    fn remove(&mut self, id: ServiceId, removal: Removal) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let plan = service.main_plan().cloned();
+        service.removing = plan
+            .iter()
+            .flat_map(|plan| &plan.prepare)
+            .filter(|step| {
+                let HostStep::Directory { remove, .. } = step;
+                match (remove, removal) {
+                    (RemoveDirectory::Never, _) | (RemoveDirectory::AtStop, Removal::AfterRun) => false,
+                    (RemoveDirectory::AfterRun, _) | (RemoveDirectory::AtStop, Removal::AtStop) => true,
+                }
+            })
+            .cloned()
+            .collect();
+        self.remove_directories(id);
+        if removal == Removal::AtStop {
+            self.close_sockets(id);
+            self.remove_group(id);
+        }
+    }
+
+    /// Removes directories, a bounded number of entries in one turn; a new start stops it.
+    pub(super) fn remove_directories(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let mut budget_used = false;
+        service.removing.retain(|step| {
+            if budget_used {
+                return true;
+            }
+            match super::directories::remove(step, REMOVE_BUDGET) {
+                Ok(Progress::Done) => false,
+                Ok(Progress::More) => {
+                    budget_used = true;
+                    true
+                }
+                Err(error) => {
+                    tracing::warn!(unit = service.name, "{}: {error}", service.name);
+                    false
+                }
+            }
+        });
+        if budget_used {
+            self.after(Duration::from_millis(1), Timer::RemoveDirectories(id));
+        }
+    }
+
+    /// The sockets of a service that is down; a new start makes new ones.
+    fn close_sockets(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let notify = service.notify.take();
+        let syslog = service.syslog.take();
+        let name = service.name.clone();
+        if let Some(socket) = notify {
+            self.unwatch(&socket.fd, socket.token);
+        }
+        if let Some(socket) = syslog {
+            self.unwatch(&socket.fd, socket.token);
+        }
+        let _ = std::fs::remove_dir_all(self.options.runtime_dir.join("io").join(name));
+    }
+
+    pub(super) fn remove_group(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        if !service.emptied {
+            return; // Started again meanwhile.
+        }
+        let Some(group) = service.group.clone() else { return };
+        match group.remove() {
+            Ok(()) => {
+                service.group = None;
+                service.applied = None;
+            }
+            Err(error) if error.error.raw_os_error() == Some(libc::EBUSY) => {
+                self.after(REMOVE_INTERVAL, Timer::RemoveGroup(id));
+            }
+            Err(error) => tracing::warn!(unit = service.name, "cannot remove the group: {error}"),
+        }
+    }
+
+    pub(super) fn check_readiness(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get(&id) else { return };
+        if !service.watching_readiness {
+            return;
+        }
+        if self.is_ready(id) {
+            if let Some(service) = self.services.get_mut(&id) {
+                service.watching_readiness = false;
+            }
+            self.events.push_back(Event::BecameReady { id });
+        } else {
+            self.after(READINESS_INTERVAL, Timer::Readiness(id));
+        }
+    }
+
+    pub(super) fn reap_retired(&mut self, token: crate::sys::poll::Token) {
+        let Some(pidfd) = self.retired.get(&token) else { return };
+        if matches!(process::wait_pidfd(pidfd.as_fd(), true), Ok(None)) {
+            return;
+        }
+        if let Some(pidfd) = self.retired.remove(&token) {
+            self.unwatch(&pidfd, token);
+        }
+    }
+
+    /// Keeps the PID 1 of a run that is over until it can be reaped.
+    pub(super) fn retire(&mut self, pidfd: super::service::Watched<std::os::fd::OwnedFd>) {
+        if matches!(process::wait_pidfd(pidfd.fd.as_fd(), true), Ok(None)) {
+            self.sources.insert(pidfd.token, Source::Retired);
+            self.retired.insert(pidfd.token, pidfd.fd);
+        } else {
+            self.unwatch(&pidfd.fd, pidfd.token);
+        }
+    }
+}
+
+fn send<F: AsFd>(pidfd: F, signal: i32) {
+    if let Err(error) = process::pidfd_send_signal(pidfd.as_fd(), signal) {
+        let error = to_io(error);
+        if error.raw_os_error() != Some(libc::ESRCH) {
+            tracing::warn!("cannot send signal {signal}: {error}");
+        }
+    }
+}
+
+/// Every process of the group but its PID 1, which would pass the signal on to the main process a second time.
+///
+/// The numbers are turned into pidfds first and read again afterwards: only who is still in the group is signalled.
+fn signal_all(service: &Service, signal: i32) {
+    let Some(group) = &service.group else {
+        for process in [&service.main, &service.control].into_iter().flatten() {
+            send(process.signal_target(), signal);
+        }
+        return;
+    };
+    let inits: Vec<i32> = [&service.main, &service.control]
+        .into_iter()
+        .flatten()
+        .filter(|p| p.plan.init && p.service_pid.is_some())
+        .map(|p| p.pid)
+        .collect();
+    let Ok(before) = group.pids() else { return };
+    let opened: Vec<_> = before
+        .into_iter()
+        .filter(|pid| !inits.contains(pid))
+        .filter_map(|pid| process::pidfd_open(pid).ok().map(|fd| (pid, fd)))
+        .collect();
+    let Ok(after) = group.pids() else { return };
+    for (pid, fd) in opened {
+        if after.contains(&pid) {
+            send(&fd, signal);
+            if signal != libc::SIGKILL && signal != libc::SIGCONT {
+                send(&fd, libc::SIGCONT);
+            }
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! What launched processes tell: reports of the set-up stage, exit records of the resident init, pidfds.
+//!
+//! Three descriptors speak of one process, in any order: the report socket (set-up, exec), the exits pipe (the
+//! service's own end, while its PID 1 lives on for the orphans), and the pidfd of what was cloned.
+
+use super::engine::{Engine, Place, Source, Timer};
+use super::service::Process;
+use crate::plan::hint;
+use crate::plan::wire::{ExitRecord, RECORD_FILE_SIZE, Report, decode_report};
+use crate::plan::{Container, Degraded};
+use crate::supervise::{CommandOutcome, Event, Exit, LaunchFailure, Role, ServiceId};
+use crate::sys::process::{self, SpawnFailure};
+use crate::sys::socket;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// Exit codes of waitid(2).
+const CLD_EXITED: i32 = 1;
+const CLD_DUMPED: i32 = 3;
+/// An adopted main process is seen dead before its record is written.
+const RECORD_DELAY: Duration = Duration::from_millis(5);
+
+/// The words of waitid(2) as an [`Exit`].
+pub(super) fn exit_of(code: i32, status: i32) -> Exit {
+    let status = u8::try_from(status & 0xff).unwrap_or(u8::MAX);
+    match code {
+        CLD_EXITED => Exit::Exited(status),
+        CLD_DUMPED => Exit::Dumped(status),
+        _ => Exit::Killed(status),
+    }
+}
+
+impl Engine {
+    fn process_at(&mut self, id: ServiceId, place: Place) -> Option<&mut Process> {
+        self.services.get_mut(&id)?.process(place).as_mut()
+    }
+
+    /// Reads reports until there are none; end of file says how the launch went.
+    pub(super) fn report_ready(&mut self, id: ServiceId, place: Place) {
+        let mut buffer = [0u8; 4096];
+        loop {
+            let Some(process) = self.process_at(id, place) else { return };
+            let Some(report) = &process.report else { return };
+            match socket::recv_report(report.fd.as_fd(), &mut buffer) {
+                Ok(Some((0, _))) => return self.report_closed(id, place),
+                Ok(None) => return,
+                Ok(Some((length, sender))) => {
+                    let bytes = buffer.get(..length).unwrap_or_default();
+                    if let Some(error) = SpawnFailure::parse(bytes) {
+                        let message = format!("failed at step EXEC: the set-up stage cannot be executed: {error}");
+                        process.failure = Some(LaunchFailure { step: "EXEC".to_owned(), code: 203, message });
+                        continue;
+                    }
+                    match decode_report(bytes) {
+                        Ok(report) => self.reported(id, place, report, sender),
+                        Err(error) => tracing::error!("a set-up stage sent nonsense: {error:?}"),
+                    }
+                }
+                Err(_) => return self.report_closed(id, place),
+            }
+        }
+    }
+
+    fn reported(&mut self, id: ServiceId, place: Place, report: Report, sender: Option<i32>) {
+        let Some(process) = self.process_at(id, place) else { return };
+        let plan = std::rc::Rc::clone(&process.plan);
+        match report {
+            Report::Failed { step, errno, detail } => {
+                let (word, code) = plan.steps.get(usize::from(step)).map_or(("EXEC", 203), |s| (s.step.name(), s.step.code()));
+                let message = hint::failure_message(&plan, usize::from(step), errno, &detail);
+                process.failure = Some(LaunchFailure { step: word.to_owned(), code, message });
+            }
+            Report::Degraded { step, errno, detail } => {
+                let why = if detail.is_empty() {
+                    format!("{}: {}", plan.steps.get(usize::from(step)).map_or_else(String::new, |s| s.step.phrase()), nix::errno::Errno::from_raw(errno).desc())
+                } else {
+                    detail
+                };
+                let key = plan.origin_of(usize::from(step)).map_or_else(|| "launch".to_owned(), |o| o.key.clone());
+                if place == Place::Main && let Some(service) = self.services.get_mut(&id) {
+                    service.degraded.push(Degraded { key, why });
+                }
+            }
+            Report::Executing => {
+                process.executing = true;
+                if let Some(pid) = sender.filter(|pid| *pid != process.pid) {
+                    // The sender waits for nothing but its exec; if it is gone already the record tells its end.
+                    process.service_pid = Some(pid);
+                    process.service_pidfd = process::pidfd_open(pid).ok();
+                }
+                let main = process.main_pid();
+                if place == Place::Main && let Some(service) = self.services.get_mut(&id) {
+                    service.last_main_pid = Some(main);
+                }
+            }
+        }
+    }
+
+    fn report_closed(&mut self, id: ServiceId, place: Place) {
+        let Some(process) = self.process_at(id, place) else { return };
+        let Some(report) = process.report.take() else { return };
+        let role = process.role;
+        let failure = process.failure.clone();
+        if failure.is_some() {
+            process.failure_told = true;
+        } else if process.executing {
+            process.executed = true;
+        }
+        let executed = process.executed;
+        self.unwatch(&report.fd, report.token);
+        match failure {
+            Some(failure) => self.launch_failed(id, role, failure),
+            None if executed => self.events.push_back(Event::Executed { id, role }),
+            None => {} // Killed during set-up: the pidfd tells by what.
+        }
+    }
+
+    fn launch_failed(&mut self, id: ServiceId, role: Role, failure: LaunchFailure) {
+        self.events.push_back(match role {
+            Role::Main => Event::LaunchFailed { id, failure },
+            _ => Event::CommandEnded { id, role, outcome: CommandOutcome::NotLaunched(failure) },
+        });
+    }
+
+    /// Reads exit records; the one of the service's own process is its end.
+    pub(super) fn exits_ready(&mut self, id: ServiceId, place: Place) {
+        let mut buffer = [0u8; 32 * 64];
+        loop {
+            let Some(process) = self.process_at(id, place) else { return };
+            let Some(exits) = &process.exits else { return };
+            let length = match rustix::io::read(&exits.fd, &mut buffer) {
+                Ok(0) => {
+                    if let Some(exits) = process.exits.take() {
+                        self.unwatch(&exits.fd, exits.token);
+                    }
+                    return;
+                }
+                Ok(length) => length,
+                Err(_) => return,
+            };
+            for bytes in buffer.get(..length).unwrap_or_default().chunks_exact(32) {
+                if let Some(record) = ExitRecord::from_bytes(bytes) {
+                    self.child_ended(id, place, record);
+                }
+            }
+        }
+    }
+
+    fn child_ended(&mut self, id: ServiceId, place: Place, record: ExitRecord) {
+        // A service may end before its last report was read.
+        self.report_ready(id, place);
+        let Some(process) = self.process_at(id, place) else { return };
+        if record.pid != process.inner_pid || process.exit.is_some() {
+            return;
+        }
+        self.ended(id, place, exit_of(record.code, record.status));
+    }
+
+    /// The service's own process ended, and how is known.
+    fn ended(&mut self, id: ServiceId, place: Place, exit: Exit) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let oom_kills = service.group.as_ref().map_or(0, |group| group.oom_kills());
+        let oom = oom_kills > service.oom_kills_before;
+        let name = service.name.clone();
+        let Some(process) = service.process(place).as_mut() else { return };
+        let role = process.role;
+        let forked_away = role == Role::Main
+            && service.running.as_ref().is_some_and(|unit| unit.service.kind == crate::unit::ServiceType::Forking);
+        let process = match place {
+            Place::Main => service.main.as_mut(),
+            Place::Control => service.control.as_mut(),
+        };
+        let Some(process) = process else { return };
+        let told = process.failure_told || process.failure.is_some();
+        process.service_pidfd = None;
+        if forked_away && exit == Exit::Exited(0) && process.inner_pid == first_inner(process) {
+            // The first process of a forking service: another one will be found by the pid file.
+            process.inner_pid = 0;
+            process.service_pid = None;
+        } else {
+            process.exit = Some(exit);
+        }
+        if told {
+            return;
+        }
+        if !process.executed {
+            let message = set_up_killed(exit, oom);
+            process.failure_told = true;
+            return self.launch_failed(id, role, LaunchFailure { step: "EXEC".to_owned(), code: 203, message });
+        }
+        tracing::debug!(unit = name, "{role:?} ended: {exit:?}");
+        self.events.push_back(match role {
+            Role::Main => Event::MainExited { id, exit, oom },
+            _ => Event::CommandEnded { id, role, outcome: CommandOutcome::Exited(exit) },
+        });
+        self.dirty.insert(id);
+    }
+
+    /// What was cloned ended: with a resident init the whole container is gone, else the service itself.
+    pub(super) fn process_ended(&mut self, id: ServiceId, place: Place) {
+        self.report_ready(id, place);
+        self.exits_ready(id, place);
+        let Some(process) = self.process_at(id, place) else { return };
+        if process.adopted {
+            return self.adopted_init_ended(id, place);
+        }
+        let Ok(Some((code, status))) = process::wait_pidfd(process.pidfd.fd.as_fd(), true) else { return };
+        if process.exit.is_none() {
+            let has_init = process.plan.init && process.plan.container == Container::Own;
+            let exit = match has_init.then(|| self.record_of(id)).flatten() {
+                Some(exit) if place == Place::Main => exit,
+                _ => exit_of(code, status),
+            };
+            self.ended(id, place, exit);
+        }
+        let Some(service) = self.services.get_mut(&id) else { return };
+        if let Some(process) = service.process(place).take() {
+            self.drop_process(process);
+        }
+        self.check_empty(id);
+        self.dirty.insert(id);
+    }
+
+    /// The main process's record in the file that the resident init maps.
+    pub(super) fn record_of(&self, id: ServiceId) -> Option<Exit> {
+        let service = self.service(id)?;
+        let path = self.options.runtime_dir.join("services").join(&service.name).join("exit");
+        let mut bytes = Vec::new();
+        std::fs::File::open(path).ok()?.take(RECORD_FILE_SIZE).read_to_end(&mut bytes).ok()?;
+        let wanted = service.main.as_ref().map_or(2, |process| process.inner_pid);
+        let records = bytes.chunks_exact(32).filter_map(ExitRecord::from_bytes);
+        let record = records.filter(|record| record.pid == wanted).max_by_key(|record| record.sequence)?;
+        Some(exit_of(record.code, record.status))
+    }
+
+    /// The main process of an adopted service ended. Its PID 1 writes the record a moment after the pidfd tells.
+    pub(super) fn adopted_main_ended(&mut self, id: ServiceId, waited: bool) {
+        let record = self.record_of(id);
+        let Some(process) = self.process_at(id, Place::Main) else { return };
+        if process.exit.is_some() {
+            return;
+        }
+        if record.is_none() && !waited {
+            if let (Some(fd), Some(token)) = (process.service_pidfd.take(), process.service_token.take()) {
+                self.unwatch(&fd, token);
+            }
+            return self.after(RECORD_DELAY, Timer::Record(id));
+        }
+        let exit = record.or_else(|| self.pidfd_exit(id)).unwrap_or(Exit::Unknown);
+        self.ended(id, Place::Main, exit);
+        self.check_empty(id);
+    }
+
+    fn adopted_init_ended(&mut self, id: ServiceId, place: Place) {
+        self.adopted_main_ended(id, true);
+        if let Some(process) = self.services.get_mut(&id).and_then(|service| service.process(place).take()) {
+            self.drop_process(process);
+        }
+        self.check_empty(id);
+    }
+
+    /// The kernel keeps the status of a reaped process for the holders of its pidfd (since Linux 6.15).
+    fn pidfd_exit(&self, id: ServiceId) -> Option<Exit> {
+        let process = self.service(id)?.main.as_ref()?;
+        let status = process::pidfd_exit_status(process.signal_target().as_fd()).ok()??;
+        Some(match status & 0x7f {
+            0 => Exit::Exited(u8::try_from(status >> 8 & 0xff).unwrap_or(u8::MAX)),
+            signal if status & 0x80 != 0 => Exit::Dumped(u8::try_from(signal).unwrap_or(0)),
+            signal => Exit::Killed(u8::try_from(signal).unwrap_or(0)),
+        })
+    }
+
+    /// Watches a main process that is not the first child of its init: found by pid file.
+    pub(super) fn follow_main(&mut self, id: ServiceId, pid: i32, inner_pid: i32) -> bool {
+        let Ok(pidfd) = process::pidfd_open(pid) else { return false };
+        let with_init = self.process_at(id, Place::Main).is_some_and(|p| p.plan.init && !p.adopted);
+        let token = if with_init {
+            None // The resident init reaps it and tells.
+        } else {
+            match self.watch(&pidfd, Source::Main(id)) {
+                Ok(token) => Some(token),
+                Err(_) => return false,
+            }
+        };
+        let Some(service) = self.services.get_mut(&id) else { return false };
+        service.last_main_pid = Some(pid);
+        let Some(main) = service.main.as_mut() else { return false };
+        main.service_pid = Some(pid);
+        main.service_pidfd = Some(pidfd);
+        main.service_token = token;
+        main.inner_pid = inner_pid;
+        true
+    }
+}
+
+/// The pid in the container of the first process that its init forks.
+fn first_inner(process: &Process) -> i32 {
+    if process.plan.init { 2 } else { process.pid }
+}
+
+/// Somebody killed the set-up stage: nearly always the kernel, for lack of memory.
+fn set_up_killed(exit: Exit, oom: bool) -> String {
+    let how = match exit {
+        Exit::Killed(signal) | Exit::Dumped(signal) => format!("killed by signal {signal}"),
+        Exit::Exited(status) => format!("exited with {status}"),
+        Exit::Unknown => "gone".to_owned(),
+    };
+    let hint = if oom {
+        "\n  hint: the group ran out of memory during set-up: raise `resources.memory_max` (1M is the least)"
+    } else {
+        ""
+    };
+    format!("failed during set-up: the set-up stage was {how}{hint}")
+}

@@ -1,0 +1,259 @@
+//! Calls of clients, turned into events and answers.
+
+use super::engine::Engine;
+use super::snapshot::cause_words;
+use crate::control::{Answer, Call, CallError, Description, UnitStatus};
+use crate::load;
+use crate::supervise::{Event, Outcome, RequestId, ServiceId, Target};
+
+/// What a call leads to.
+pub(super) enum Handled {
+    /// Answer at once.
+    Now(Result<Answer, CallError>),
+    /// Answer when the supervisor replies to all of these.
+    Later(Vec<RequestId>, String),
+}
+
+fn done() -> Handled {
+    Handled::Now(Ok(Answer::Done))
+}
+
+impl Engine {
+    pub(super) fn call(&mut self, call: Call) -> Handled {
+        match self.try_call(call) {
+            Ok(handled) => handled,
+            Err(error) => Handled::Now(Err(error)),
+        }
+    }
+
+    fn try_call(&mut self, call: Call) -> Result<Handled, CallError> {
+        Ok(match call {
+            Call::Start { unit } => {
+                let id = self.load_for_start(&unit)?;
+                self.request(unit, |request| Event::StartRequested { id, request: Some(request) })
+            }
+            Call::Stop { unit } => {
+                let id = self.known_or_loaded(&unit)?;
+                self.request(unit, |request| Event::StopRequested { id, request: Some(request) })
+            }
+            Call::Restart { unit } => {
+                let id = self.load_for_start(&unit)?;
+                self.request(unit, |request| Event::RestartRequested { id, request: Some(request) })
+            }
+            Call::TryRestart { unit } => {
+                let id = self.known_or_loaded(&unit)?;
+                if !self.is_up(id) {
+                    return Ok(done());
+                }
+                let id = self.load_for_start(&unit)?;
+                self.request(unit, |request| Event::RestartRequested { id, request: Some(request) })
+            }
+            Call::Reload { unit } => {
+                let id = self.known_or_loaded(&unit)?;
+                self.request(unit, |request| Event::ReloadRequested { id, request: Some(request) })
+            }
+            Call::ResetFailed { unit } => self.reset_failed(unit)?,
+            Call::Kill { unit, signal, whole } => self.kill(&unit, signal, whole)?,
+            Call::StopAll => {
+                let requests = self.stop_all();
+                Handled::Later(requests, "all units".to_owned())
+            }
+            Call::Status { unit } => Handled::Now(Ok(Answer::Status(Box::new(self.status_of(&unit)?)))),
+            Call::List => Handled::Now(Ok(Answer::Units(self.list()))),
+            Call::Plan { unit } => Handled::Now(Ok(Answer::Plan(self.plan_lines(&unit)?))),
+            Call::Describe => Handled::Now(Ok(Answer::Description(Box::new(self.describe())))),
+        })
+    }
+
+    fn request(&mut self, unit: String, event: impl FnOnce(RequestId) -> Event) -> Handled {
+        let request = self.new_request();
+        self.events.push_back(event(request));
+        Handled::Later(vec![request], unit)
+    }
+
+    /// Asks every service that is up to stop; the order is the supervisor's.
+    pub(super) fn stop_all(&mut self) -> Vec<RequestId> {
+        let ids: Vec<ServiceId> = self.services.keys().copied().filter(|id| self.is_up(*id)).collect();
+        ids.into_iter()
+            .map(|id| {
+                let request = self.new_request();
+                self.events.push_back(Event::StopRequested { id, request: Some(request) });
+                request
+            })
+            .collect()
+    }
+
+    /// Anything but down: something runs, or will.
+    pub(super) fn is_up(&self, id: ServiceId) -> bool {
+        use crate::supervise::ActiveState::{Failed, Inactive};
+        self.supervisor.status(id).is_some_and(|status| !matches!(status.state, Inactive | Failed))
+    }
+
+    /// A unit that runs can be stopped whatever became of its file.
+    fn known_or_loaded(&mut self, unit: &str) -> Result<ServiceId, CallError> {
+        match self.names.get(unit) {
+            Some(id) => Ok(*id),
+            None => self.load_unit(unit),
+        }
+    }
+
+    fn reset_failed(&mut self, unit: Option<String>) -> Result<Handled, CallError> {
+        match unit {
+            Some(unit) => {
+                let id = self.known_or_loaded(&unit)?;
+                Ok(self.request(unit, |request| Event::ResetFailedRequested { id, request: Some(request) }))
+            }
+            None => {
+                let ids: Vec<ServiceId> = self.services.keys().copied().collect();
+                self.events.extend(ids.into_iter().map(|id| Event::ResetFailedRequested { id, request: None }));
+                Ok(done())
+            }
+        }
+    }
+
+    fn kill(&mut self, unit: &str, signal: i32, whole: bool) -> Result<Handled, CallError> {
+        let id = self.known_or_loaded(unit)?;
+        let running = self.service(id).is_some_and(|s| s.main.is_some() || !s.emptied);
+        if !running {
+            return Err(CallError::NotRunning { unit: unit.to_owned() });
+        }
+        self.signal(id, if whole { Target::All } else { Target::Main }, signal);
+        Ok(done())
+    }
+
+    fn status_of(&mut self, unit: &str) -> Result<UnitStatus, CallError> {
+        // A unit that is up shows its file's error beside its state; one that is down and unusable is an error.
+        let id = match self.load_unit(unit) {
+            Ok(id) => id,
+            Err(error) => match self.names.get(unit).copied() {
+                Some(id) => id,
+                None => return self.unusable_status(unit, error),
+            },
+        };
+        self.snapshot(id, true).ok_or_else(|| CallError::UnitNotFound { unit: unit.to_owned() })
+    }
+
+    fn unusable_status(&self, unit: &str, error: CallError) -> Result<UnitStatus, CallError> {
+        match error {
+            CallError::UnitUnusable { message, .. } => {
+                let masked = message.contains("is masked");
+                Ok(UnitStatus {
+                    v: 1,
+                    name: unit.to_owned(),
+                    load_state: if masked { "masked" } else { "bad-setting" }.to_owned(),
+                    load_error: Some(message),
+                    state: "inactive".to_owned(),
+                    substate: "dead".to_owned(),
+                    result: "success".to_owned(),
+                    ..UnitStatus::default()
+                })
+            }
+            other => Err(other),
+        }
+    }
+
+    /// All units with a file or a state, by name.
+    pub(super) fn list(&mut self) -> Vec<UnitStatus> {
+        let mut names: Vec<String> = load::list(&self.options.unit_path);
+        names.extend(self.names.keys().cloned());
+        names.sort();
+        names.dedup();
+        let enabled = load::enabled_units(&self.options.unit_path, "default");
+        names
+            .iter()
+            .filter_map(|name| {
+                let id = match self.names.get(name).copied() {
+                    Some(id) => Ok(id),
+                    None => self.load_unit(name),
+                };
+                let mut status = match id {
+                    Ok(id) => self.snapshot(id, false)?,
+                    Err(error) => self.unusable_status(name, error).ok()?,
+                };
+                status.enabled = enabled.contains(name);
+                Some(status)
+            })
+            .collect()
+    }
+
+    /// What a start would do now, or why it would be refused.
+    fn plan_lines(&mut self, unit: &str) -> Result<Vec<String>, CallError> {
+        let id = self.load_unit(unit)?;
+        let Some(parsed) = self.service(id).and_then(|service| service.unit.clone()) else {
+            return Err(CallError::UnitNotFound { unit: unit.to_owned() });
+        };
+        let facts = self.facts(&parsed);
+        match crate::compile::compile(&parsed, &facts, crate::compile::Purpose::Main) {
+            Ok(plan) => Ok(plan.to_string().lines().map(str::to_owned).collect()),
+            Err(errors) => Err(CallError::UnitUnusable {
+                unit: unit.to_owned(),
+                message: super::launch::compile_failure(&errors).message,
+            }),
+        }
+    }
+
+    fn cgroup_layout(&self) -> &'static str {
+        let Some(tree) = &self.tree else { return "none" };
+        let facts = tree.facts();
+        match (facts.unified, facts.v1_controllers.is_empty()) {
+            (true, _) => "v2",
+            (false, false) => "v1",
+            (false, true) => "hybrid",
+        }
+    }
+
+    fn describe(&mut self) -> Description {
+        let states = self.services.keys().filter_map(|id| self.supervisor.status(*id));
+        let (mut active, mut failed) = (0, 0);
+        for status in states {
+            match status.state {
+                crate::supervise::ActiveState::Active | crate::supervise::ActiveState::Reloading => active += 1,
+                crate::supervise::ActiveState::Failed => failed += 1,
+                _ => {}
+            }
+        }
+        let mut names = load::list(&self.options.unit_path);
+        names.extend(self.names.keys().cloned());
+        names.sort();
+        names.dedup();
+        Description {
+            v: 1,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id() as i32,
+            since: None,
+            units: names.len() as u64,
+            active,
+            failed,
+            cgroup_root: self.tree.as_ref().map(|tree| tree.root_path().display().to_string()),
+            cgroup_layout: Some(self.cgroup_layout().to_owned()),
+            unit_path: self.options.unit_path.iter().map(|path| path.display().to_string()).collect(),
+            runtime_dir: self.options.runtime_dir.display().to_string(),
+            state_dir: self.options.state_dir.display().to_string(),
+            log: if self.host.journald() { "journald" } else { "file" }.to_owned(),
+        }
+    }
+
+    /// The supervisor's outcome in the words of the protocol.
+    pub(super) fn answer_of(&self, unit: &str, outcome: Outcome) -> Result<Answer, CallError> {
+        let name = unit.to_owned();
+        match outcome {
+            Outcome::Done => Ok(Answer::Done),
+            Outcome::Cancelled => Err(CallError::JobCancelled { unit: name }),
+            Outcome::NotRunning => Err(CallError::NotRunning { unit: name }),
+            Outcome::NotSupported => Err(CallError::NotSupported {
+                unit: name,
+                message: "the unit has neither `service.exec_reload` nor `service.reload_signal`".to_owned(),
+            }),
+            Outcome::Failed(cause) => {
+                let service = self.names.get(unit).and_then(|id| self.service(*id));
+                let mut message = cause_words(&cause, service);
+                let lines = service.and_then(|s| s.log.as_ref()).map(|log| log.file.last_lines(10)).unwrap_or_default();
+                for line in lines {
+                    message.push_str("\n  | ");
+                    message.push_str(&line);
+                }
+                Err(CallError::JobFailed { unit: name, message })
+            }
+        }
+    }
+}

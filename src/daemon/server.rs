@@ -1,0 +1,234 @@
+//! `rsvc daemon`: the engine behind a control socket.
+
+use super::engine::{Engine, Notice, Options};
+use super::listener::{ConnectionId, Listener};
+use super::requests::Handled;
+use crate::cgroup::{RootOptions, Tree};
+use crate::control::{Answer, CallError, Peer, UnitStatus};
+use crate::supervise::{Event, Outcome, RequestId};
+use crate::sys::poll::{Interest, Token};
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+/// A call that waits for one or more outcomes.
+struct Waiting {
+    connection: ConnectionId,
+    unit: String,
+    open: usize,
+    failure: Option<CallError>,
+}
+
+struct Server {
+    engine: Engine,
+    listener: Listener,
+    listener_token: Token,
+    signals: super::signals::Signals,
+    signals_token: Token,
+    waiting: BTreeMap<u64, Waiting>,
+    requests: HashMap<RequestId, u64>,
+    next_wait: u64,
+    /// `Some`: ends when these stops are done.
+    ending: Option<Vec<RequestId>>,
+    finished: bool,
+}
+
+/// Runs the daemon until SIGTERM.
+///
+/// # Errors
+/// Only what keeps it from beginning: no runtime directory, no control socket, another daemon at work.
+pub fn serve(options: Options, rules: crate::control::Rules) -> io::Result<()> {
+    super::launch::make_directory(&options.runtime_dir, 0o755)?;
+    super::launch::make_directory(&options.runtime_dir.join("services"), 0o700)?;
+    super::launch::make_directory(&options.runtime_dir.join("io"), 0o755)?;
+    super::launch::make_directory(&options.state_dir, 0o755)?;
+    let _lock = super::lock::take(&options.runtime_dir)?;
+    let recorded = super::adopt::recorded_root(&options);
+    let root = RootOptions { root: options.cgroup_root.clone(), name: options.cgroup_name.clone(), recorded };
+    let tree = match Tree::open(&root) {
+        Ok(tree) => Some(tree),
+        Err(error) => {
+            tracing::error!("no control groups: limits are refused and stops are less certain: {error}");
+            None
+        }
+    };
+    let listener = Listener::bind(&options.socket, rules)?;
+    let mut engine = Engine::new(options, tree)?;
+    engine.record_root();
+    engine.adopt_all();
+    let signals = super::signals::Signals::new()?;
+    let signals_token = engine.poller.add(&signals, Interest::Read).map_err(super::engine::to_io)?;
+    let listener_token = engine.poller.add(&listener, Interest::Read).map_err(super::engine::to_io)?;
+    let mut server = Server {
+        engine,
+        listener,
+        listener_token,
+        signals,
+        signals_token,
+        waiting: BTreeMap::new(),
+        requests: HashMap::new(),
+        next_wait: 0,
+        ending: None,
+        finished: false,
+    };
+    server.start_boot_set();
+    if let Err(error) = crate::sys::process::mark_heap_dontfork() {
+        tracing::debug!("starts will be slower: {error}");
+    }
+    super::manager::tell_ready();
+    tracing::info!("ready on {}", server.engine.options.socket.display());
+    while !server.finished {
+        for notice in server.engine.turn()? {
+            server.notice(notice);
+        }
+    }
+    server.close();
+    Ok(())
+}
+
+impl Server {
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::Ready(ready) if ready.token == self.listener_token => self.dispatch(),
+            Notice::Ready(ready) if ready.token == self.signals_token => self.signalled(),
+            Notice::Ready(_) => {} // Closed in the same batch.
+            Notice::Reply(request, outcome) => self.replied(request, outcome),
+            Notice::Note(..) => {}
+        }
+    }
+
+    fn signalled(&mut self) {
+        let caught = self.signals.take();
+        if caught.child {
+            let engine = &self.engine;
+            super::signals::reap_orphans(&|pid| engine.is_ours(pid));
+        }
+        if caught.end {
+            self.end();
+        }
+    }
+
+    /// SIGTERM: only the daemon ends, unless it was told otherwise or nobody would be left to look after anything.
+    fn end(&mut self) {
+        if self.ending.is_some() || !(self.engine.options.stop_on_exit || std::process::id() == 1) {
+            self.finished = true;
+            return;
+        }
+        let requests = self.engine.stop_all();
+        tracing::info!("stopping {} services", requests.len());
+        self.finished = requests.is_empty();
+        self.ending = Some(requests);
+    }
+
+    fn start_boot_set(&mut self) {
+        if !self.engine.first_of_this_boot() {
+            return;
+        }
+        for name in crate::load::enabled_units(&self.engine.options.unit_path, "default") {
+            match self.engine.load_for_start(&name) {
+                Ok(id) => self.engine.events.push_back(Event::StartRequested { id, request: None }),
+                Err(error) => tracing::error!("enabled unit {name} is not started: {error}"),
+            }
+        }
+    }
+
+    /// New connections, calls and departures.
+    fn dispatch(&mut self) {
+        let engine = &self.engine;
+        let mut admit = |peer: &Peer| match engine.managed_unit(peer.pid) {
+            Some(unit) if !engine.may_control(&unit) => {
+                Err(format!("from inside the managed unit {unit} (security.control_socket = true allows it)"))
+            }
+            _ => Ok(()),
+        };
+        if let Err(error) = self.listener.dispatch(&mut admit) {
+            tracing::error!("control socket: {error}");
+        }
+        self.answer_calls();
+    }
+
+    fn answer_calls(&mut self) {
+        while let Some(incoming) = self.listener.next_call() {
+            let connection = incoming.connection;
+            match self.engine.call(incoming.call) {
+                Handled::Now(Ok(Answer::Units(units))) if incoming.more => self.reply_units(connection, units),
+                Handled::Now(answer) => self.listener.reply(connection, &answer),
+                Handled::Later(requests, _) if !incoming.wait || requests.is_empty() => {
+                    self.listener.reply(connection, &Ok(Answer::Done));
+                }
+                Handled::Later(requests, unit) => self.wait(connection, unit, requests),
+            }
+        }
+        while let Some(connection) = self.listener.next_gone() {
+            self.abandon(connection);
+        }
+    }
+
+    /// One unit in each reply.
+    fn reply_units(&mut self, connection: ConnectionId, units: Vec<UnitStatus>) {
+        let mut units = units.into_iter().peekable();
+        if units.peek().is_none() {
+            return self.listener.reply(connection, &Ok(Answer::Units(Vec::new())));
+        }
+        while let Some(unit) = units.next() {
+            let answer = Answer::Units(vec![unit]);
+            if units.peek().is_some() {
+                self.listener.reply_part(connection, &answer);
+            } else {
+                self.listener.reply(connection, &Ok(answer));
+            }
+        }
+    }
+
+    fn wait(&mut self, connection: ConnectionId, unit: String, requests: Vec<RequestId>) {
+        self.next_wait += 1;
+        self.waiting.insert(self.next_wait, Waiting { connection, unit, open: requests.len(), failure: None });
+        for request in requests {
+            self.requests.insert(request, self.next_wait);
+        }
+    }
+
+    fn replied(&mut self, request: RequestId, outcome: Outcome) {
+        if let Some(ending) = &mut self.ending {
+            ending.retain(|other| *other != request);
+            if ending.is_empty() {
+                self.finished = true;
+            }
+        }
+        let Some(key) = self.requests.remove(&request) else { return };
+        let Some(waiting) = self.waiting.get_mut(&key) else { return };
+        waiting.open -= 1;
+        if let Err(error) = self.engine.answer_of(&waiting.unit, outcome) {
+            waiting.failure.get_or_insert(error);
+        }
+        if waiting.open == 0 && let Some(waiting) = self.waiting.remove(&key) {
+            self.listener.reply(waiting.connection, &waiting.failure.map_or(Ok(Answer::Done), Err));
+            self.answer_calls();
+        }
+    }
+
+    /// The client went away: nobody is answered, the work goes on.
+    fn abandon(&mut self, connection: ConnectionId) {
+        let gone: Vec<u64> =
+            self.waiting.iter().filter(|(_, waiting)| waiting.connection == connection).map(|(key, _)| *key).collect();
+        for key in gone {
+            self.waiting.remove(&key);
+            let requests: Vec<RequestId> =
+                self.requests.iter().filter(|(_, other)| **other == key).map(|(request, _)| *request).collect();
+            for request in requests {
+                self.requests.remove(&request);
+                self.engine.events.push_back(Event::RequestAbandoned { request });
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        // Left in place otherwise: clients then wait for the next daemon.
+        if self.ending.is_some() {
+            let _ = self.listener.remove_name();
+        }
+        if self.ending.is_some() && let Some(tree) = &self.engine.tree {
+            let _ = tree.remove_root();
+        }
+        tracing::info!("ended; services that run go on running");
+    }
+}

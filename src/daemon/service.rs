@@ -1,0 +1,148 @@
+//! What the daemon holds of one service: its units, its group, its processes, its sockets.
+
+use super::log_file::{LogFile, OutputPipe};
+use super::notify::NotifySocket;
+use super::syslog::SyslogSocket;
+use crate::cgroup::Group;
+use crate::compile::Purpose;
+use crate::plan::{CgroupSettings, Degraded, HostStep, LaunchPlan};
+use crate::supervise::{Exit, LaunchFailure, Role};
+use crate::sys::poll::Token;
+use crate::unit::Unit;
+use std::collections::HashMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+/// A descriptor and its registration.
+#[derive(Debug)]
+pub(super) struct Watched<T> {
+    pub fd: T,
+    pub token: Token,
+}
+
+/// One service.
+pub(super) struct Service {
+    pub name: String,
+    /// As last read from disk: what the next start uses. `None` when the service was adopted and its file is gone.
+    pub unit: Option<Rc<Unit>>,
+    /// Identifies the text that `unit` was read from.
+    pub fingerprint: u64,
+    /// What the present (or last) run uses.
+    pub running: Option<Rc<Unit>>,
+    /// Fingerprint of `running`.
+    pub running_fingerprint: u64,
+    /// Compiled plans of `running`.
+    pub plans: HashMap<Purpose, Rc<LaunchPlan>>,
+    pub group: Option<Group>,
+    /// Settings that the group has; a restart with the same does not write them again.
+    pub applied: Option<CgroupSettings>,
+    /// What the group could not be given.
+    pub group_degraded: Vec<Degraded>,
+    /// `CgroupEmptied` was told since the last launch.
+    pub emptied: bool,
+    /// `oom_kill` of the group when the run began.
+    pub oom_kills_before: u64,
+    pub main: Option<Process>,
+    pub control: Option<Process>,
+    pub invocation: String,
+    /// What was not applied at the last launch of the main process.
+    pub degraded: Vec<Degraded>,
+    pub notify: Option<Watched<NotifySocket>>,
+    pub syslog: Option<Watched<SyslogSocket>>,
+    pub log: Option<Output>,
+    /// STATUS= and the like are in the supervisor; this is what only the daemon knows.
+    pub last_main_pid: Option<i32>,
+    /// Waiting for listening sockets or the pid file.
+    pub watching_readiness: bool,
+    /// Directories that are still to be removed.
+    pub removing: Vec<HostStep>,
+    /// The file could not be used at the last attempt.
+    pub load_error: Option<String>,
+}
+
+/// Output that the daemon reads.
+pub(super) struct Output {
+    pub pipe: Watched<OutputPipe>,
+    /// Write end, given to every process of the unit; kept so that restarts share one pipe.
+    pub writer: OwnedFd,
+    pub file: LogFile,
+}
+
+/// A launched process: the main one with its PID 1, or a command.
+pub(super) struct Process {
+    pub role: Role,
+    pub plan: Rc<LaunchPlan>,
+    /// Host pid of what was cloned: PID 1 of the container, or the service itself.
+    pub pid: i32,
+    pub pidfd: Watched<OwnedFd>,
+    pub report: Option<Watched<OwnedFd>>,
+    pub exits: Option<Watched<OwnedFd>>,
+    /// The service's own process, when it is another one than `pid`.
+    pub service_pid: Option<i32>,
+    pub service_pidfd: Option<OwnedFd>,
+    /// Registration of `service_pidfd` where its end is not told by the resident init.
+    pub service_token: Option<Token>,
+    /// Pid of the service in its pid namespace.
+    pub inner_pid: i32,
+    /// `Report::Executing` was received.
+    pub executing: bool,
+    /// exec succeeded.
+    pub executed: bool,
+    pub failure: Option<LaunchFailure>,
+    /// The failure was told to the supervisor; the end of the process is not told any more.
+    pub failure_told: bool,
+    /// How the service's own process ended.
+    pub exit: Option<Exit>,
+    /// Number under which its PID 1 keeps the read end of the log pipe.
+    pub log_number: Option<i32>,
+    /// It was running before this daemon was.
+    pub adopted: bool,
+}
+
+impl Process {
+    /// The pidfd that signals for the service go to.
+    pub fn signal_target(&self) -> &OwnedFd {
+        self.service_pidfd.as_ref().unwrap_or(&self.pidfd.fd)
+    }
+
+    /// Host pid of the service's own process.
+    pub fn main_pid(&self) -> i32 {
+        self.service_pid.unwrap_or(self.pid)
+    }
+}
+
+impl Service {
+    pub fn new(name: &str) -> Service {
+        Service {
+            name: name.to_owned(),
+            unit: None,
+            fingerprint: 0,
+            running: None,
+            running_fingerprint: 0,
+            plans: HashMap::new(),
+            group: None,
+            applied: None,
+            group_degraded: Vec::new(),
+            emptied: true,
+            oom_kills_before: 0,
+            main: None,
+            control: None,
+            invocation: String::new(),
+            degraded: Vec::new(),
+            notify: None,
+            syslog: None,
+            log: None,
+            last_main_pid: None,
+            watching_readiness: false,
+            removing: Vec::new(),
+            load_error: None,
+        }
+    }
+
+    pub fn process(&mut self, place: super::engine::Place) -> &mut Option<Process> {
+        match place {
+            super::engine::Place::Main => &mut self.main,
+            super::engine::Place::Control => &mut self.control,
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! The state of a service as people and programs see it.
+
+use super::engine::Engine;
+use super::service::{Process, Service};
+use crate::control::{LogPlace, ProcessLine, UnitStatus};
+use crate::plan::Output;
+use crate::supervise::{ActiveState, Cause, CommandOutcome, Exit, Moment, Note, Role, ServiceId, ServiceResult, Status};
+use crate::unit::ReadyKind;
+
+/// How many processes of a group are listed.
+const PROCESSES: usize = 64;
+
+/// systemd's word for a result.
+pub(super) fn result_word(result: ServiceResult) -> &'static str {
+    match result {
+        ServiceResult::Success => "success",
+        ServiceResult::Resources => "resources",
+        ServiceResult::Protocol => "protocol",
+        ServiceResult::Timeout => "timeout",
+        ServiceResult::ExitCode => "exit-code",
+        ServiceResult::Signal => "signal",
+        ServiceResult::CoreDump => "core-dump",
+        ServiceResult::Watchdog => "watchdog",
+        ServiceResult::StartLimitHit => "start-limit-hit",
+        ServiceResult::OomKill => "oom-kill",
+        ServiceResult::ExecCondition => "exec-condition",
+    }
+}
+
+/// `EXIT_CODE` and `EXIT_STATUS` of systemd.exec(5).
+pub(super) fn exit_words(exit: Exit) -> Option<(&'static str, String)> {
+    match exit {
+        Exit::Exited(status) => Some(("exited", status.to_string())),
+        Exit::Killed(signal) => Some(("killed", signal_name(signal).trim_start_matches("SIG").to_owned())),
+        Exit::Dumped(signal) => Some(("dumped", signal_name(signal).trim_start_matches("SIG").to_owned())),
+        Exit::Unknown => None,
+    }
+}
+
+/// `SIGTERM`, `SIGRTMIN+3`, or the number.
+pub(super) fn signal_name(signal: u8) -> String {
+    match nix::sys::signal::Signal::try_from(i32::from(signal)) {
+        Ok(name) => name.as_str().to_owned(),
+        Err(_) if (34..=64).contains(&signal) => format!("SIGRTMIN+{}", signal - 34),
+        Err(_) => format!("signal {signal}"),
+    }
+}
+
+fn active_word(state: ActiveState) -> &'static str {
+    match state {
+        ActiveState::Inactive => "inactive",
+        ActiveState::Activating => "activating",
+        ActiveState::Active => "active",
+        ActiveState::Reloading => "reloading",
+        ActiveState::Deactivating => "deactivating",
+        ActiveState::Failed => "failed",
+    }
+}
+
+/// The word of a sub-state as serde writes it, which is systemd's.
+fn sub_word(status: &Status) -> String {
+    match serde_json::to_value(status.substate) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn how(exit: Exit) -> String {
+    match exit {
+        Exit::Exited(status) => format!("exited with status {status}"),
+        Exit::Killed(signal) => format!("was killed by {}", signal_name(signal)),
+        Exit::Dumped(signal) => format!("was killed by {} and dumped core", signal_name(signal)),
+        Exit::Unknown => "ended while no daemon ran, and left no record".to_owned(),
+    }
+}
+
+fn role_words(role: Role) -> String {
+    match role {
+        Role::Main => "the main process".to_owned(),
+        Role::StartPre(n) => format!("exec_start_pre[{n}]"),
+        Role::StartPost(n) => format!("exec_start_post[{n}]"),
+        Role::Reload(n) => format!("exec_reload[{n}]"),
+        Role::Stop(n) => format!("exec_stop[{n}]"),
+        Role::StopPost(n) => format!("exec_stop_post[{n}]"),
+    }
+}
+
+/// The sentence of `why`, for the log, for `status` and for a failed `start`.
+pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
+    match cause {
+        Cause::Launch(failure) => failure.message.clone(),
+        Cause::Main { exit, result: ServiceResult::OomKill } => oom_words(*exit, service),
+        Cause::Main { exit, .. } => format!("the main process {}", how(*exit)),
+        Cause::Command { role, outcome: CommandOutcome::Exited(exit) } => format!("{} {}", role_words(*role), how(*exit)),
+        Cause::Command { role, outcome: CommandOutcome::NotLaunched(failure) } => {
+            format!("{}: {}", role_words(*role), failure.message)
+        }
+        Cause::StartTimeout => timeout_words(service),
+        Cause::StopTimeout => "did not stop within service.timeout_stop and was killed".to_owned(),
+        Cause::Protocol => "the main process ended before the service was ready\n  hint: `type = \"notify\"` waits for READY=1, \
+             `forking` for the pid file: does the program do that in the foreground mode it was started in?"
+            .to_owned(),
+        Cause::StartLimit => "restarted too often within restart.limit_interval (restart.limit_burst); a manual start is \
+             always possible"
+            .to_owned(),
+        Cause::Dependency { unit } => format!("the required unit {unit} did not start"),
+        Cause::Cycle { path } => format!("ordering cycle: {}", path.join(" -> ")),
+        Cause::MissingDependency { unit } => format!("the required unit {unit} does not exist or is not usable"),
+    }
+}
+
+fn timeout_words(service: Option<&Service>) -> String {
+    let ready = service.and_then(|s| s.running.as_ref()).map(|unit| unit.ready_kind());
+    let what = match ready {
+        Some(ReadyKind::Notify) => {
+            "no READY=1 came within service.timeout_start\n  hint: a program that does not know sd_notify wants `type = \
+             \"exec\"`, with `[ready] listen` if it opens sockets"
+        }
+        Some(ReadyKind::Listening) => "the sockets of `[ready] listen` were not open within service.timeout_start",
+        Some(ReadyKind::PidFile) => "no process of the unit was in `service.pid_file` within service.timeout_start",
+        _ => "did not start within service.timeout_start",
+    };
+    what.to_owned()
+}
+
+/// An OOM kill with limit and peak, and whose limit it was.
+fn oom_words(exit: Exit, service: Option<&Service>) -> String {
+    let counters = service.and_then(|s| s.group.as_ref()).map(|group| group.counters()).unwrap_or_default();
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), |b| crate::unit::ByteSize(b).to_string());
+    let whose = match (counters.memory_max, counters.memory_events_oom) {
+        (Some(limit), Some(0)) => {
+            format!("not by its own limit ({}) but by one above it: the slice's, the instance's or the host's", size(Some(limit)))
+        }
+        (Some(limit), _) => format!("limit {}, peak {}", size(Some(limit)), size(counters.memory_peak)),
+        (None, _) => format!("the unit has no limit, so the host ran out; peak {}", size(counters.memory_peak)),
+    };
+    format!("out of memory: the main process {} ({whose})\n  hint: raise `resources.memory_max`", how(exit))
+}
+
+/// One line of the daemon's own log for what happened.
+pub(super) fn log_note(service: &Service, note: &Note) {
+    let unit = service.name.as_str();
+    let invocation_id = service.invocation.as_str();
+    match note {
+        Note::Ended(cause) => tracing::warn!(unit, invocation_id, "{unit}: {}", cause_words(cause, Some(service))),
+        Note::Failed(cause) => {
+            tracing::error!(unit, invocation_id, "{unit}: failed: {}", cause_words(cause, Some(service)));
+        }
+        Note::Reloaded(Some(cause)) => {
+            tracing::warn!(unit, invocation_id, "{unit}: reload failed: {}", cause_words(cause, Some(service)));
+        }
+        Note::Killing => tracing::warn!(unit, invocation_id, "{unit}: time is up, killing what is left"),
+        Note::Started | Note::Stopped | Note::Reloaded(None) | Note::Adopted => {
+            tracing::info!(unit, invocation_id, "{unit}: {}", note_words(note));
+        }
+        Note::Starting { .. } | Note::Stopping | Note::RestartScheduled { .. } | Note::Reloading | Note::StatusText => {
+            tracing::debug!(unit, invocation_id, "{unit}: {}", note_words(note));
+        }
+    }
+}
+
+/// A word or two for a note without a cause.
+pub(super) fn note_words(note: &Note) -> String {
+    match note {
+        Note::Starting { restarts: 0 } => "starting".to_owned(),
+        Note::Starting { restarts } => format!("starting again (restart {restarts})"),
+        Note::Started => "started".to_owned(),
+        Note::Stopping => "stopping".to_owned(),
+        Note::Stopped => "stopped".to_owned(),
+        Note::RestartScheduled { at, restarts } => {
+            let seconds = at.0.saturating_sub(super::engine::now().0) as f64 / 1e6;
+            format!("will be restarted in {seconds:.1} s (restart {restarts})")
+        }
+        Note::Reloading => "reloading".to_owned(),
+        Note::Reloaded(_) => "reloaded".to_owned(),
+        Note::Killing => "killing".to_owned(),
+        Note::StatusText => "status changed".to_owned(),
+        Note::Adopted => "taken over".to_owned(),
+        Note::Ended(_) => "ended".to_owned(),
+        Note::Failed(_) => "failed".to_owned(),
+    }
+}
+
+/// A moment of CLOCK_BOOTTIME as RFC 3339 in UTC.
+pub(super) fn wall_time(moment: Moment) -> String {
+    let present = super::engine::now();
+    let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    let wall = wall.tv_sec as i128 * 1_000_000 + wall.tv_nsec as i128 / 1_000;
+    let at = wall + moment.0 as i128 - present.0 as i128;
+    crate::control::format_rfc3339(i64::try_from(at).unwrap_or(0))
+}
+
+impl Engine {
+    /// Everything about one service.
+    pub(super) fn snapshot(&self, id: ServiceId, detailed: bool) -> Option<UnitStatus> {
+        let service = self.service(id)?;
+        let status = self.supervisor.status(id)?;
+        let unit = service.running.as_ref().or(service.unit.as_ref());
+        let shown = service.unit.as_ref().or(unit);
+        let main = service.main.as_ref().filter(|p| p.exit.is_none() && p.executed);
+        let mut result = UnitStatus {
+            v: 1,
+            name: service.name.clone(),
+            description: shown.and_then(|u| u.unit.description.clone()),
+            file: shown.map(|u| u.file.clone()),
+            load_state: if service.load_error.is_some() { "bad-setting" } else { "loaded" }.to_owned(),
+            load_error: service.load_error.clone(),
+            state: active_word(status.state).to_owned(),
+            substate: sub_word(&status),
+            result: result_word(status.result).to_owned(),
+            cause: status.cause.as_ref().map(|cause| cause_words(cause, Some(service))),
+            since: (status.since.0 > 0).then(|| wall_time(status.since)),
+            ready: unit.map(|u| ready_word(u.ready_kind()).to_owned()),
+            status_text: status.status_text.clone(),
+            main_pid: main.map(Process::main_pid),
+            main_pid_inner: main.map(|p| p.inner_pid),
+            restarts: status.restarts,
+            next_restart_at: status.next_restart_at.map(wall_time),
+            invocation_id: (!service.invocation.is_empty()).then(|| service.invocation.clone()),
+            profile: unit.map(|u| format!("{:?}", u.security.profile).to_lowercase()),
+            degraded: self.degraded(service),
+            log: self.log_place(service),
+            ..UnitStatus::default()
+        };
+        match status.main_exit {
+            Some(Exit::Exited(status)) => result.exit_code = Some(status.into()),
+            Some(Exit::Killed(signal) | Exit::Dumped(signal)) => result.exit_signal = Some(signal_name(signal)),
+            Some(Exit::Unknown) | None => {}
+        }
+        if let Some(group) = &service.group {
+            result.cgroup = Some(group.path().display().to_string());
+            result.counters = group.counters();
+            result.counters.oom_kills =
+                result.counters.oom_kills.map(|total| total.saturating_sub(service.oom_kills_before));
+            if detailed {
+                result.processes = group.pids().unwrap_or_default().into_iter().take(PROCESSES).map(process_line).collect();
+            }
+        }
+        if detailed {
+            result.enabled = crate::load::is_enabled(&self.options.unit_path, &service.name);
+            result.changed_on_disk = self.changed_on_disk(service);
+        }
+        Some(result)
+    }
+
+    fn degraded(&self, service: &Service) -> Vec<String> {
+        let planned = service.main_plan().map(|plan| plan.degraded.clone()).unwrap_or_default();
+        let mut lines: Vec<String> = planned
+            .iter()
+            .chain(&service.group_degraded)
+            .chain(&service.degraded)
+            .map(|item| format!("{}: {}", item.key, item.why))
+            .collect();
+        lines.dedup();
+        lines
+    }
+
+    fn log_place(&self, service: &Service) -> Option<LogPlace> {
+        let unit = service.running.as_ref().or(service.unit.as_ref())?;
+        let output = service.main_plan().map(|plan| plan.output.clone())?;
+        Some(match output {
+            Output::Journal => LogPlace {
+                target: "journald".to_owned(),
+                path: None,
+                identifier: Some(unit.logging.identifier.clone()),
+            },
+            Output::Pipe => LogPlace {
+                target: "file".to_owned(),
+                path: Some(self.options.log_dir.join(format!("{}.log", service.name)).display().to_string()),
+                identifier: None,
+            },
+            Output::Null => LogPlace { target: "null".to_owned(), path: None, identifier: None },
+            Output::Inherit => LogPlace { target: "inherit".to_owned(), path: None, identifier: None },
+        })
+    }
+
+    fn changed_on_disk(&self, service: &Service) -> bool {
+        let Some(running) = &service.running else { return false };
+        match std::fs::read(&running.file) {
+            Ok(bytes) => super::units::fingerprint(&running.file, &bytes) != service.running_fingerprint,
+            Err(_) => true,
+        }
+    }
+}
+
+fn ready_word(kind: ReadyKind) -> &'static str {
+    match kind {
+        ReadyKind::Executed => "exec",
+        ReadyKind::Notify => "notify",
+        ReadyKind::Exited => "exit",
+        ReadyKind::PidFile => "pid-file",
+        ReadyKind::Listening => "listen",
+    }
+}
+
+fn process_line(pid: i32) -> ProcessLine {
+    let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&read("stat")).into_owned();
+    let name = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
+    let parent = name.and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0);
+    let command = read("cmdline");
+    let command = String::from_utf8_lossy(command.strip_suffix(b"\0").unwrap_or(&command)).replace('\0', " ");
+    let command = if command.is_empty() { format!("[{}]", name.map_or("?", |(name, _)| name)) } else { command };
+    ProcessLine { pid, parent, command }
+}

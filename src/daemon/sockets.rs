@@ -1,0 +1,128 @@
+//! What services say: readiness datagrams, syslog datagrams, output; and the looking for listening sockets.
+
+use super::engine::Engine;
+use super::log_file::LogNotice;
+use super::notify::Message;
+use crate::supervise::{Event, ServiceId};
+use crate::unit::ReadyKind;
+use std::time::SystemTime;
+
+/// Datagrams of one service taken in one turn, so that a talkative one does not starve the others.
+const DATAGRAMS: usize = 16;
+
+impl Engine {
+    pub(super) fn notify_ready(&mut self, id: ServiceId) {
+        for _ in 0..DATAGRAMS {
+            let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) else { return };
+            match socket.fd.receive() {
+                Ok(Some(notification)) => {
+                    for message in notification.messages {
+                        self.notified(id, message);
+                    }
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!("notify socket: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The socket says which unit is meant: it is visible in that unit's container only.
+    fn notified(&mut self, id: ServiceId, message: Message) {
+        match message {
+            Message::Ready => self.events.push_back(Event::BecameReady { id }),
+            Message::Reloading => self.events.push_back(Event::Reloading { id }),
+            Message::Stopping => self.events.push_back(Event::Stopping { id }),
+            Message::Status(text) => self.events.push_back(Event::StatusText { id, text }),
+            Message::MainPid(inner) => self.main_pid_named(id, inner),
+            Message::Errno(_) | Message::ExtendTimeout(_) => {}
+            Message::Malformed { what, why } => {
+                let unit = self.service(id).map_or("", |service| service.name.as_str());
+                tracing::warn!(unit, "{unit}: notify message {what:?} is not acted on: {why}");
+            }
+        }
+    }
+
+    /// `MAINPID=` counts in the service's pid namespace; only a process of the unit's group is believed.
+    fn main_pid_named(&mut self, id: ServiceId, inner: i32) {
+        let Some(service) = self.service(id) else { return };
+        if service.main.as_ref().is_none_or(|main| main.inner_pid == inner) {
+            return;
+        }
+        let pids = service.group.as_ref().and_then(|group| group.pids().ok()).unwrap_or_default();
+        let init = service.main.as_ref().map_or(0, |main| main.pid);
+        match super::ready::inner_to_host(init, inner, &pids) {
+            Some(process) => {
+                self.follow_main(id, process.pid, process.inner);
+            }
+            None => tracing::warn!(unit = service.name, "MAINPID={inner} names no process of the unit: not believed"),
+        }
+    }
+
+    pub(super) fn syslog_ready(&mut self, id: ServiceId) {
+        for _ in 0..DATAGRAMS {
+            let Some(service) = self.services.get_mut(&id) else { return };
+            let Some(socket) = service.syslog.as_ref() else { return };
+            match socket.fd.receive() {
+                Ok(Some(line)) => {
+                    if let Some(log) = &mut service.log {
+                        let notice = log.file.record(&line.text, SystemTime::now(), &mut Vec::new());
+                        say_notice(&service.name, notice);
+                    }
+                }
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    pub(super) fn log_ready(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let Some(log) = service.log.as_mut() else { return };
+        match log.pipe.fd.turn(&mut log.file, SystemTime::now(), &mut self.scratch) {
+            Ok((_, notice)) => say_notice(&service.name, notice),
+            Err(error) => {
+                tracing::error!(unit = service.name, "{}: its output cannot be read any more: {error}", service.name);
+                if let Some(log) = service.log.take() {
+                    self.unwatch(&log.pipe.fd, log.pipe.token);
+                }
+            }
+        }
+    }
+
+    /// Are all of `[ready] listen` open, or does the pid file name a process of the unit?
+    pub(super) fn is_ready(&mut self, id: ServiceId) -> bool {
+        let Some(service) = self.service(id) else { return false };
+        let (Some(unit), Some(main)) = (service.running.clone(), service.main.as_ref()) else { return false };
+        let pids = match &service.group {
+            Some(group) => group.pids().unwrap_or_default(),
+            None => vec![main.main_pid()],
+        };
+        match unit.ready_kind() {
+            ReadyKind::PidFile => {
+                let Some(file) = &unit.service.pid_file else { return false };
+                match super::ready::read_pid_file(main.pid, file, &pids) {
+                    Ok(process) => self.follow_main(id, process.pid, process.inner),
+                    Err(_) => false, // It may still be written; the timeout tells what was waited for.
+                }
+            }
+            ReadyKind::Listening => {
+                super::ready::missing(&unit.ready.listen, &pids).is_ok_and(|missing| missing.is_empty())
+            }
+            ReadyKind::Executed | ReadyKind::Notify | ReadyKind::Exited => false,
+        }
+    }
+}
+
+fn say_notice(unit: &str, notice: Option<LogNotice>) {
+    match notice {
+        Some(LogNotice::Losing { path, error }) => {
+            tracing::error!(unit, "{unit}: its output cannot be written to {}: {error}; it is dropped", path.display());
+        }
+        Some(LogNotice::Recovered { path, lost }) => {
+            tracing::warn!(unit, "{unit}: its output is written to {} again; {lost} bytes are missing", path.display());
+        }
+        None => {}
+    }
+}

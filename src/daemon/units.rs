@@ -1,0 +1,117 @@
+//! Unit files in memory: read again at each start, kept when they are the same, defined to the supervisor.
+
+use super::engine::Engine;
+use super::service::Service;
+use crate::control::CallError;
+use crate::load;
+use crate::supervise::{Policy, ServiceId};
+use crate::unit::Unit;
+use std::collections::HashSet;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+
+/// What identifies a text; only compared with itself, so the keyless hash is enough.
+pub(super) fn fingerprint(file: &str, text: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    file.hash(&mut hasher);
+    text.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Engine {
+    /// Reads `name` from disk (again) and defines it. An unchanged file costs a read and a hash.
+    pub(super) fn load_unit(&mut self, name: &str) -> Result<ServiceId, CallError> {
+        let known = self.names.get(name).copied();
+        let loaded = load::find(&self.options.unit_path, name, self.trust());
+        let found = match loaded {
+            Ok(load::Lookup::Found(found)) => found,
+            Ok(load::Lookup::Masked { file }) => {
+                return Err(unusable(name, format!("{name} is masked by {}", file.display())));
+            }
+            Ok(load::Lookup::NotFound) => {
+                return known.ok_or_else(|| CallError::UnitNotFound { unit: name.to_owned() });
+            }
+            Err(problem) => {
+                self.remember_error(known, &problem.to_string());
+                return Err(unusable(name, problem.to_string()));
+            }
+        };
+        let file = found.file.display().to_string();
+        let print = fingerprint(&file, &found.bytes);
+        if let Some(id) = known
+            && let Some(service) = self.services.get_mut(&id)
+            && service.unit.is_some()
+            && service.fingerprint == print
+        {
+            service.load_error = None;
+            return Ok(id);
+        }
+        match Unit::parse_bytes(name, &file, &found.bytes) {
+            Ok((unit, _warnings)) => Ok(self.define(unit, print)),
+            Err(problems) => {
+                let text = crate::unit::render_problems(&problems, &found.bytes);
+                self.remember_error(known, &text);
+                Err(unusable(name, text))
+            }
+        }
+    }
+
+    fn trust(&self) -> load::Trust {
+        if self.options.system { load::Trust::RootOnly } else { load::Trust::Any }
+    }
+
+    fn remember_error(&mut self, known: Option<ServiceId>, text: &str) {
+        if let Some(service) = known.and_then(|id| self.services.get_mut(&id)) {
+            service.load_error = Some(text.to_owned());
+        }
+    }
+
+    /// Puts a parsed unit in place; it takes effect at the next start.
+    pub(super) fn define(&mut self, unit: Unit, fingerprint: u64) -> ServiceId {
+        let unit = Rc::new(unit);
+        let policy = Policy::from(unit.as_ref());
+        let id = match self.names.get(&unit.name) {
+            Some(id) => *id,
+            None => {
+                let id = self.new_id();
+                self.names.insert(unit.name.clone(), id);
+                self.services.insert(id, Service::new(&unit.name));
+                id
+            }
+        };
+        if let Some(service) = self.services.get_mut(&id) {
+            service.unit = Some(unit);
+            service.fingerprint = fingerprint;
+            service.load_error = None;
+        }
+        self.supervisor.define(id, policy);
+        id
+    }
+
+    /// Loads `name` and everything that its start pulls in, each as it is on disk now.
+    pub(super) fn load_for_start(&mut self, name: &str) -> Result<ServiceId, CallError> {
+        let id = self.load_unit(name)?;
+        let mut seen = HashSet::from([name.to_owned()]);
+        let mut queue = self.pulled_in(id);
+        while let Some(name) = queue.pop() {
+            if !seen.insert(name.clone()) {
+                continue;
+            }
+            match self.load_unit(&name) {
+                Ok(id) => queue.extend(self.pulled_in(id)),
+                Err(error) => tracing::warn!("a start pulls in {name}, which cannot be loaded: {error:?}"),
+            }
+        }
+        Ok(id)
+    }
+
+    fn pulled_in(&self, id: ServiceId) -> Vec<String> {
+        let unit = self.service(id).and_then(|service| service.unit.as_ref());
+        unit.map(|unit| unit.unit.wants.iter().chain(&unit.unit.requires).cloned().collect()).unwrap_or_default()
+    }
+}
+
+fn unusable(name: &str, message: String) -> CallError {
+    CallError::UnitUnusable { unit: name.to_owned(), message }
+}

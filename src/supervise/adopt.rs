@@ -1,0 +1,73 @@
+//! A run that a former daemon began and this one takes over.
+//!
+//! The daemon says what it found ([`Adopted`]); processes that have died meanwhile it reports afterwards as for any run,
+//! with [`Exit::Unknown`](super::Exit::Unknown) where no record was left. Two things cannot be known and are resolved
+//! towards doing too much: a start that was not complete runs `exec_start_post` (again), and a stop that had begun sends
+//! the stop signal (again) with a fresh budget, without `exec_stop`.
+
+use super::restart::Restarts;
+use super::run::{Await, Flow, Live, Main, Phase, Run, Says, Stop};
+use super::service::{Last, Service, State, Turn};
+use super::{Action, Moment, Note};
+use crate::unit::{ReadyKind, ServiceType};
+
+/// What was found.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Adopted {
+    pub ready: bool,
+    pub since: Moment,
+    pub restarts: u32,
+    pub stopping: bool,
+}
+
+impl Service {
+    /// Takes the run over. Only a service of which this daemon knows nothing can be adopted.
+    pub fn adopt(&mut self, turn: &mut Turn, found: Adopted) {
+        match self.state {
+            State::Down | State::Failed { .. } => {}
+            // What this daemon has started, or is about to, it need not adopt.
+            State::Waiting { .. } | State::Backoff { .. } | State::Up(_) => return,
+        }
+        self.restarts = Restarts::carried_over(found.restarts);
+        self.last = Last::default();
+        let mut run = Run::new();
+        run.populated = true;
+        run.main = Main::Alive;
+        run.phase = Phase::Running { says: Says::Serving };
+        // A oneshot is ready when it is gone; one that is still there is not.
+        let ready = found.ready && self.policy.kind != ServiceType::Oneshot;
+        run.started = ready.then_some(found.since);
+        run.stop = if found.stopping { Stop::Granted } else { Stop::No };
+        self.state = State::Up(Box::new(run));
+        self.record(turn, Note::Adopted);
+        self.live(turn, |live| match (found.stopping, ready) {
+            (true, _) => live.drain(),
+            (false, true) => Flow::Goes,
+            (false, false) => live.resume_start(),
+        });
+        self.shown = (self.active_state().0, found.since);
+    }
+}
+
+impl Live<'_, '_> {
+    /// Waits for readiness from where the former daemon left off, with a fresh deadline.
+    fn resume_start(&mut self) -> Flow {
+        self.run.deadline = self.policy.timeout_start.map(|limit| self.turn.now.after(limit));
+        let waiting_for = match self.policy.ready {
+            ReadyKind::Executed => return self.ready(),
+            ReadyKind::Notify | ReadyKind::Listening => Await::Readiness,
+            ReadyKind::Exited => Await::Exit,
+            ReadyKind::PidFile => {
+                // Launcher or daemon: the pid file will tell.
+                self.run.main = Main::Absent;
+                Await::PidFile
+            }
+        };
+        match self.policy.ready {
+            ReadyKind::Listening | ReadyKind::PidFile => self.act(Action::WatchReadiness { id: self.id }),
+            ReadyKind::Executed | ReadyKind::Notify | ReadyKind::Exited => {}
+        }
+        self.run.phase = Phase::Starting(waiting_for);
+        Flow::Goes
+    }
+}

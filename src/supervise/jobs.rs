@@ -1,0 +1,335 @@
+//! Requests and order: what a wish about one unit means for the others, and whose turn it is.
+//!
+//! A start pulls in what the unit wants and requires; all of them become `Waiting`, and each begins as soon as no unit
+//! that it is ordered after has a start pending. A stop takes along what requires the unit; each begins as soon as no
+//! unit that is ordered after it has a stop pending. A restart is both.
+//!
+//! Requests that arrive together (the boot set, "stop everything") are one transaction even though each is an event of
+//! its own: where a unit's neighbour in the order is idle and might be named by the next event, the decision is put off
+//! to the end of the round, by a deadline at the present moment. Whoever has no such neighbour begins at once.
+//!
+//! Circles. A start that would close a circle among waiting units is refused with the path. A circle among units that
+//! are up (they were started one by one) must not keep them from stopping, nor one that a changed definition made from
+//! restarting: there the last one to join does not wait.
+
+use super::graph::{find_cycle, pull, reach};
+use super::service::{Pulse, Service, State, Turn};
+use super::{Action, Cause, Moment, Outcome, RequestId, ServiceId, Supervisor};
+use std::collections::BTreeSet;
+
+/// What `step` collects while it works.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    pub actions: Vec<Action>,
+    pub pulses: Vec<(ServiceId, Pulse)>,
+    pub touched: BTreeSet<ServiceId>,
+}
+
+impl Supervisor {
+    /// Lends one service, if it exists.
+    pub(super) fn with<T>(
+        &mut self,
+        now: Moment,
+        work: &mut Work,
+        id: ServiceId,
+        act: impl FnOnce(&mut Service, &mut Turn) -> T,
+    ) -> Option<T> {
+        let service = self.services.get_mut(&id)?;
+        work.touched.insert(id);
+        let mut turn = Turn { now, actions: &mut work.actions, pulses: &mut work.pulses, jitter: &mut self.jitter };
+        Some(act(service, &mut turn))
+    }
+
+    // ── starts ──
+
+    pub(super) fn start(&mut self, now: Moment, work: &mut Work, id: ServiceId, request: Option<RequestId>) {
+        match self.with(now, work, id, |service, turn| service.wish_start(turn, request)) {
+            Some(true) => self.start_with_others(now, work, id),
+            Some(false) => {}
+            None => no_such_service(work, request),
+        }
+    }
+
+    /// Starts `root` and what it pulls in, or refuses.
+    fn start_with_others(&mut self, now: Moment, work: &mut Work, root: ServiceId) {
+        self.take_new_policy(root);
+        let pulled = pull(&self.graph, root, |id| {
+            let service = self.services.get(&id)?;
+            let is_up = matches!(&service.state, State::Up(run) if run.is_heading_up());
+            (!is_up).then_some(&service.policy)
+        });
+        let pulled = match pulled {
+            Ok(pulled) => pulled,
+            Err(unit) => return self.refuse(now, work, root, Cause::MissingDependency { unit }),
+        };
+        if let Some(cycle) = self.cycle_of_starts(&pulled.members) {
+            let path = cycle.iter().map(|id| self.services[id].policy.name.clone()).collect();
+            return self.refuse(now, work, root, Cause::Cycle { path });
+        }
+        for (id, unit) in pulled.broken {
+            self.refuse(now, work, id, Cause::MissingDependency { unit });
+        }
+        for id in &pulled.members {
+            self.with(now, work, *id, |service, _| service.enqueue());
+        }
+        for id in &pulled.members {
+            if self.has_idle_predecessor(*id) {
+                self.put_off(now, *id);
+            }
+        }
+        for id in pulled.members {
+            self.begin_if_free(now, work, id);
+        }
+    }
+
+    fn refuse(&mut self, now: Moment, work: &mut Work, id: ServiceId, cause: Cause) {
+        self.with(now, work, id, |service, turn| service.refuse(turn, cause));
+    }
+
+    /// A circle of `after` and `before` among the new ones and those that wait already.
+    fn cycle_of_starts(&self, members: &BTreeSet<ServiceId>) -> Option<Vec<ServiceId>> {
+        let will_wait = |id: &ServiceId| match &self.services[id].state {
+            State::Up(run) => run.then_start || (members.contains(id) && !run.is_heading_up()),
+            State::Waiting { .. } => true,
+            State::Down | State::Failed { .. } | State::Backoff { .. } => members.contains(id),
+        };
+        find_cycle(members.iter().copied(), |id| self.predecessors(id).filter(&will_wait).collect())
+    }
+
+    fn predecessors(&self, id: ServiceId) -> impl DoubleEndedIterator<Item = ServiceId> + '_ {
+        let service = self.services.get(&id);
+        service.into_iter().flat_map(move |service| self.graph.predecessors(id, &service.policy))
+    }
+
+    fn successors(&self, id: ServiceId) -> impl DoubleEndedIterator<Item = ServiceId> + '_ {
+        let service = self.services.get(&id);
+        service.into_iter().flat_map(move |service| self.graph.successors(id, &service.policy))
+    }
+
+    /// Is it ordered after a unit that is down and that the next event may ask for?
+    fn has_idle_predecessor(&self, id: ServiceId) -> bool {
+        self.predecessors(id).any(|other| match &self.services[&other].state {
+            State::Down | State::Failed { .. } | State::Backoff { .. } => true,
+            State::Waiting { .. } | State::Up(_) => false,
+        })
+    }
+
+    fn put_off(&mut self, now: Moment, id: ServiceId) {
+        self.put_off.insert(id);
+        self.end_of_round.get_or_insert(now);
+    }
+
+    /// Begins the start that waits, unless it is not its turn.
+    fn begin_if_free(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
+        let Some(service) = self.services.get(&id) else { return };
+        if !matches!(service.state, State::Waiting { .. }) || self.put_off.contains(&id) {
+            return;
+        }
+        let before = self.predecessors(id).rfind(|other| self.services[other].is_start_pending());
+        match before {
+            Some(other) => self.wait_for(other, id),
+            None => self.begin(now, work, id),
+        }
+    }
+
+    /// `waiting` is looked at again when `other` has got one step further. One unit to wait for is enough to know, and
+    /// the last in the order of ids is likely to be the last in time: so a unit with thousands of neighbours does not
+    /// look at all of them each time that one has moved.
+    fn wait_for(&mut self, other: ServiceId, waiting: ServiceId) {
+        self.waiting_for.entry(other).or_default().insert(waiting);
+    }
+
+    fn begin(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
+        self.take_new_policy(id);
+        self.with(now, work, id, |service, turn| service.begin(turn));
+    }
+
+    // ── stops and restarts ──
+
+    pub(super) fn stop(&mut self, now: Moment, work: &mut Work, id: ServiceId, request: Option<RequestId>) {
+        if !self.services.contains_key(&id) {
+            return no_such_service(work, request);
+        }
+        let mut queued = BTreeSet::new();
+        for other in self.requirers(id) {
+            let request = if other == id { request } else { None };
+            if self.with(now, work, other, |service, turn| service.wish_stop(turn, request)) == Some(true) {
+                queued.insert(other);
+            }
+        }
+        self.begin_stops(now, work, queued);
+    }
+
+    pub(super) fn restart(&mut self, now: Moment, work: &mut Work, id: ServiceId, request: Option<RequestId>) {
+        let is_up = |service: &Service| matches!(service.state, State::Up(_));
+        if !self.services.get(&id).is_some_and(is_up) {
+            return self.start(now, work, id, request);
+        }
+        let mut queued = BTreeSet::new();
+        for other in self.requirers(id) {
+            let request = if other == id { request } else { None };
+            // What is only waiting for its start need not be restarted; what is on its way down stays on it.
+            let is_meant = self
+                .services
+                .get(&other)
+                .is_some_and(|service| matches!(&service.state, State::Up(run) if other == id || run.is_heading_up()));
+            if is_meant && self.with(now, work, other, |service, _| service.wish_restart(request)) == Some(true) {
+                queued.insert(other);
+            }
+        }
+        self.begin_stops(now, work, queued);
+    }
+
+    /// `id` and all that need it, directly or not, and have something to stop.
+    fn requirers(&self, id: ServiceId) -> BTreeSet<ServiceId> {
+        reach(id, |id| {
+            let name = self.services.get(&id).map_or("", |service| &service.policy.name);
+            let concerned = |other: &ServiceId| self.services[other].is_anything_to_stop();
+            self.graph.requirers(name).filter(concerned).collect()
+        })
+    }
+
+    fn begin_stops(&mut self, now: Moment, work: &mut Work, queued: BTreeSet<ServiceId>) {
+        for id in &queued {
+            if self.has_running_successor(*id) {
+                self.put_off(now, *id);
+            }
+        }
+        for id in &queued {
+            self.begin_stop_if_free(now, work, *id);
+        }
+        for id in queued {
+            if self.closes_circle_of_stops(id) {
+                self.put_off.remove(&id);
+                self.with(now, work, id, |service, turn| service.begin_stop(turn));
+            }
+        }
+    }
+
+    /// Do units that wait for each other's stop wait for this one, which waits for them? The last to join opens it.
+    fn closes_circle_of_stops(&self, id: ServiceId) -> bool {
+        let queued = |other: &ServiceId| self.services[other].is_stop_queued();
+        let next = |id: ServiceId| -> Vec<ServiceId> { self.successors(id).filter(queued).collect() };
+        queued(&id) && next(id).into_iter().any(|other| reach(other, next).contains(&id))
+    }
+
+    /// Is a unit up that is ordered after this one and that the next event may ask to stop?
+    fn has_running_successor(&self, id: ServiceId) -> bool {
+        self.successors(id).any(|other| {
+            let service = &self.services[&other];
+            matches!(service.state, State::Up(_)) && !service.is_stop_pending()
+        })
+    }
+
+    /// Begins the stop that is queued, unless it is not its turn.
+    fn begin_stop_if_free(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
+        let is_queued = self.services.get(&id).is_some_and(Service::is_stop_queued);
+        if !is_queued || self.put_off.contains(&id) {
+            return;
+        }
+        let after = self.successors(id).rfind(|other| self.services[other].is_stop_pending());
+        match after {
+            Some(other) => self.wait_for(other, id),
+            None => {
+                self.with(now, work, id, |service, turn| service.begin_stop(turn));
+            }
+        }
+    }
+
+    // ── whose turn it is ──
+
+    /// Lets those go on that waited for what has just happened, until nothing more follows from it.
+    pub(super) fn pass_on(&mut self, now: Moment, work: &mut Work) {
+        while !work.pulses.is_empty() {
+            for (id, pulse) in std::mem::take(&mut work.pulses) {
+                match pulse {
+                    Pulse::Started => self.after_start(now, work, id),
+                    Pulse::NotStarted => self.after_no_start(now, work, id),
+                    Pulse::Gone => self.wake(now, work, id),
+                    Pulse::WantsStart { automatic: false } => self.start_with_others(now, work, id),
+                    Pulse::WantsStart { automatic: true } => self.start_automatically(now, work, id),
+                }
+            }
+        }
+    }
+
+    /// At the end of a round: what was put off is decided now.
+    pub(super) fn end_round(&mut self, now: Moment, work: &mut Work) {
+        if self.end_of_round.take_if(|end| *end <= now).is_none() {
+            return;
+        }
+        let put_off = std::mem::take(&mut self.put_off);
+        for id in &put_off {
+            self.begin_if_free(now, work, *id);
+        }
+        for id in put_off {
+            self.begin_stop_if_free(now, work, id);
+        }
+    }
+
+    /// Looks again at those that waited for this one.
+    fn wake(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
+        for waiting in self.waiting_for.remove(&id).unwrap_or_default() {
+            self.begin_if_free(now, work, waiting);
+            self.begin_stop_if_free(now, work, waiting);
+        }
+    }
+
+    fn after_start(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
+        self.wake(now, work, id);
+        // Those that had failed for want of it are wanted still.
+        for other in self.requirers_of(id) {
+            if matches!(self.services[&other].state, State::Failed { wanted: true }) {
+                self.start(now, work, other, None);
+            }
+        }
+    }
+
+    fn after_no_start(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
+        let Some(unit) = self.services.get(&id).map(|service| service.policy.name.clone()) else { return };
+        for other in self.requirers_of(id) {
+            let is_waiting = matches!(self.services[&other].state, State::Waiting { .. });
+            if is_waiting && self.predecessors(other).any(|before| before == id) {
+                self.refuse(now, work, other, Cause::Dependency { unit: unit.clone() });
+            }
+        }
+        self.wake(now, work, id);
+    }
+
+    fn requirers_of(&self, id: ServiceId) -> Vec<ServiceId> {
+        let service = self.services.get(&id);
+        service.into_iter().flat_map(|service| self.graph.requirers(&service.policy.name)).collect()
+    }
+
+    /// The policy restarts it: nothing is pulled in, order is kept.
+    fn start_automatically(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
+        self.take_new_policy(id);
+        let waits = |id: ServiceId| {
+            let others = self.predecessors(id);
+            others.filter(|other| matches!(self.services[other].state, State::Waiting { .. })).collect()
+        };
+        if find_cycle([id], waits).is_some() {
+            self.begin(now, work, id);
+        } else {
+            self.begin_if_free(now, work, id);
+        }
+    }
+
+    /// The definition that was given meanwhile comes into force.
+    fn take_new_policy(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        if matches!(service.state, State::Up(_)) {
+            return;
+        }
+        if let Some(policy) = service.next_policy.take() {
+            self.graph.remove(id, &service.policy);
+            self.graph.insert(id, &policy);
+            service.policy = policy;
+        }
+    }
+}
+
+/// The daemon knows no such label any more; the request must not wait for ever.
+pub(super) fn no_such_service(work: &mut Work, request: Option<RequestId>) {
+    work.actions.extend(request.map(|request| Action::Reply { request, outcome: Outcome::Cancelled }));
+}

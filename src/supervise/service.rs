@@ -1,0 +1,575 @@
+//! One service: what it is when no run exists, what people wait for, and what follows the end of a run.
+
+use super::restart::{Jitter, Next, Restarts, decide};
+use super::run::{Fact, Flow, Live, Phase, Run, Says, Step, Stop};
+use super::{
+    Action, ActiveState, Cause, Exit, Moment, Note, Outcome, Policy, Removal, RequestId, ServiceId, ServiceResult,
+    Status, SubState,
+};
+
+/// The state of a service. What belongs to a run exists only in `Up`.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Nothing exists but the definition.
+    Down,
+    /// Gave up; the cause is kept. `wanted`: it could not start for the sake of a required unit, and will be started
+    /// when that one is.
+    Failed { wanted: bool },
+    /// To be started once the units that it is ordered after have finished starting.
+    Waiting { automatic: bool },
+    /// Waits before the next automatic start.
+    Backoff { until: Moment },
+    /// Something of it exists.
+    Up(Box<Run>),
+}
+
+/// What other units may have been waiting for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pulse {
+    /// Its start is complete.
+    Started,
+    /// Its start came to nothing.
+    NotStarted,
+    /// A run is over.
+    Gone,
+    /// It waits to be started again, by people's wish or by policy.
+    WantsStart { automatic: bool },
+}
+
+/// What one call of `step` collects.
+pub(super) struct Turn<'t> {
+    pub now: Moment,
+    pub actions: &'t mut Vec<Action>,
+    pub pulses: &'t mut Vec<(ServiceId, Pulse)>,
+    pub jitter: &'t mut Jitter,
+}
+
+impl Turn<'_> {
+    pub fn reply(&mut self, request: RequestId, outcome: Outcome) {
+        self.actions.push(Action::Reply { request, outcome });
+    }
+
+    pub fn pulse(&mut self, id: ServiceId, pulse: Pulse) {
+        self.pulses.push((id, pulse));
+    }
+}
+
+/// Who waits for what.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    /// The outcome of the present start, or of the one that waits.
+    starts: Vec<RequestId>,
+    /// The outcome of the start that follows the present run.
+    next_starts: Vec<RequestId>,
+    stops: Vec<RequestId>,
+    reloads: Vec<RequestId>,
+    /// The reload after the present one.
+    next_reloads: Vec<RequestId>,
+}
+
+impl Waiters {
+    pub fn is_empty(&self) -> bool {
+        [&self.starts, &self.next_starts, &self.stops, &self.reloads, &self.next_reloads].iter().all(|l| l.is_empty())
+    }
+
+    fn forget(&mut self, request: RequestId) {
+        for list in
+            [&mut self.starts, &mut self.next_starts, &mut self.stops, &mut self.reloads, &mut self.next_reloads]
+        {
+            list.retain(|waiting| *waiting != request);
+        }
+    }
+
+    pub fn answer_starts(&mut self, turn: &mut Turn, outcome: Outcome) {
+        answer(&mut self.starts, turn, outcome);
+    }
+
+    /// All reloads, present and next.
+    pub fn answer_reloads(&mut self, turn: &mut Turn, outcome: Outcome) {
+        answer(&mut self.reloads, turn, outcome.clone());
+        answer(&mut self.next_reloads, turn, outcome);
+    }
+
+    /// The present reload; says whether another was asked for meanwhile.
+    pub fn answer_current_reloads(&mut self, turn: &mut Turn, outcome: Outcome) -> bool {
+        answer(&mut self.reloads, turn, outcome);
+        std::mem::swap(&mut self.reloads, &mut self.next_reloads);
+        !self.reloads.is_empty()
+    }
+}
+
+fn answer(list: &mut Vec<RequestId>, turn: &mut Turn, outcome: Outcome) {
+    for request in list.drain(..) {
+        turn.reply(request, outcome.clone());
+    }
+}
+
+/// Of the last run, or of the start that did not come about.
+#[derive(Debug, Default)]
+pub(super) struct Last {
+    result: ServiceResult,
+    cause: Option<Cause>,
+    main_exit: Option<Exit>,
+}
+
+/// One service.
+#[derive(Debug)]
+pub(super) struct Service {
+    pub id: ServiceId,
+    /// In force since the last start.
+    pub policy: Policy,
+    /// In force from the next start on.
+    pub next_policy: Option<Policy>,
+    pub state: State,
+    pub restarts: Restarts,
+    waiters: Waiters,
+    pub last: Last,
+    status_text: Option<String>,
+    /// The active state that people saw last, and since when.
+    pub shown: (ActiveState, Moment),
+    /// The deadline as the supervisor's index knows it.
+    pub indexed: Option<Moment>,
+}
+
+impl Service {
+    pub fn new(id: ServiceId, policy: Policy) -> Service {
+        Service {
+            id,
+            policy,
+            next_policy: None,
+            state: State::Down,
+            restarts: Restarts::default(),
+            waiters: Waiters::default(),
+            last: Last::default(),
+            status_text: None,
+            shown: (ActiveState::Inactive, Moment(0)),
+            indexed: None,
+        }
+    }
+
+    // ── what others ask ──
+
+    pub fn deadline(&self) -> Option<Moment> {
+        match &self.state {
+            State::Down | State::Failed { .. } | State::Waiting { .. } => None,
+            State::Backoff { until } => Some(*until),
+            State::Up(run) => run.deadline,
+        }
+    }
+
+    /// A start is under way or about to be: units that are ordered after this one wait.
+    pub fn is_start_pending(&self) -> bool {
+        match &self.state {
+            State::Down | State::Failed { .. } | State::Backoff { .. } => false,
+            State::Waiting { .. } => true,
+            State::Up(run) => run.started.is_none() || run.then_start,
+        }
+    }
+
+    /// Somebody asked for the end of the run, and it is not there yet: units that it is ordered after wait.
+    pub fn is_stop_pending(&self) -> bool {
+        match &self.state {
+            State::Down | State::Failed { .. } | State::Waiting { .. } | State::Backoff { .. } => false,
+            State::Up(run) => run.stop != Stop::No,
+        }
+    }
+
+    /// The same, and nothing has been done about it yet.
+    pub fn is_stop_queued(&self) -> bool {
+        match &self.state {
+            State::Down | State::Failed { .. } | State::Waiting { .. } | State::Backoff { .. } => false,
+            State::Up(run) => run.stop == Stop::Queued,
+        }
+    }
+
+    /// A stop of a unit that this one requires would have something to do here.
+    pub fn is_anything_to_stop(&self) -> bool {
+        match &self.state {
+            State::Down => false,
+            State::Failed { wanted } => *wanted,
+            State::Waiting { .. } | State::Backoff { .. } | State::Up(_) => true,
+        }
+    }
+
+    /// Nothing exists of it and nothing is planned or awaited.
+    pub fn is_forgettable(&self) -> bool {
+        match &self.state {
+            State::Down | State::Failed { .. } => self.waiters.is_empty(),
+            State::Waiting { .. } | State::Backoff { .. } | State::Up(_) => false,
+        }
+    }
+
+    pub fn abandon(&mut self, request: RequestId) {
+        self.waiters.forget(request);
+    }
+
+    // ── facts ──
+
+    /// Takes in a fact about this service.
+    pub fn learn(&mut self, turn: &mut Turn, fact: Fact) {
+        if let Fact::StatusText(text) = &fact {
+            self.learn_status_text(turn, text);
+        }
+        match &self.state {
+            State::Up(_) => self.live(turn, |live| live.learn(fact)),
+            State::Backoff { until } => match fact {
+                Fact::DeadlinePassed if *until <= turn.now => self.await_turn(turn, true),
+                // Another service's deadline; or a report or datagram of the run that is over, read late.
+                Fact::DeadlinePassed
+                | Fact::Executed(_)
+                | Fact::LaunchFailed(_)
+                | Fact::MainExited { .. }
+                | Fact::CommandEnded { .. }
+                | Fact::CgroupEmptied
+                | Fact::BecameReady
+                | Fact::Reloading
+                | Fact::Stopping
+                | Fact::StatusText(_) => {}
+            },
+            State::Down | State::Failed { .. } | State::Waiting { .. } => match fact {
+                // Nothing runs: these are late reports and datagrams of a run that is over.
+                Fact::Executed(_)
+                | Fact::LaunchFailed(_)
+                | Fact::MainExited { .. }
+                | Fact::CommandEnded { .. }
+                | Fact::CgroupEmptied
+                | Fact::BecameReady
+                | Fact::Reloading
+                | Fact::Stopping
+                | Fact::StatusText(_)
+                // Nothing is waited for but other units.
+                | Fact::DeadlinePassed => {}
+            },
+        }
+    }
+
+    fn learn_status_text(&mut self, turn: &mut Turn, text: &str) {
+        if matches!(self.state, State::Up(_)) && self.status_text.as_deref() != Some(text) {
+            self.status_text = Some(text.to_owned());
+            self.record(turn, Note::StatusText);
+        }
+    }
+
+    /// Lends the run, if there is one, and sees to what follows when it is over.
+    pub fn live(&mut self, turn: &mut Turn, work: impl FnOnce(&mut Live) -> Flow) {
+        let State::Up(run) = &mut self.state else { return };
+        let flow = work(&mut Live { id: self.id, policy: &self.policy, run, waiters: &mut self.waiters, turn });
+        match flow {
+            Flow::Goes => {}
+            Flow::Over => self.finish(turn),
+        }
+    }
+
+    pub fn record(&self, turn: &mut Turn, note: Note) {
+        turn.actions.push(Action::Record { id: self.id, note });
+    }
+
+    fn remove(&self, turn: &mut Turn, removal: Removal) {
+        turn.actions.push(Action::Remove { id: self.id, removal });
+    }
+
+    // ── the end of a run ──
+
+    fn finish(&mut self, turn: &mut Turn) {
+        let State::Up(run) = std::mem::replace(&mut self.state, State::Down) else { return };
+        let cause = run.cause.clone();
+        self.last = Last { result: run.result, cause: run.cause, main_exit: run.main_exit };
+        if let Some(started) = run.started {
+            self.restarts.ran(&self.policy.restart, turn.now.since(started));
+        } else if let Some(cause) = cause {
+            self.waiters.answer_starts(turn, Outcome::Failed(cause));
+        } else {
+            self.waiters.answer_starts(turn, Outcome::Cancelled);
+        }
+        if run.then_start {
+            self.remove(turn, Removal::AfterRun);
+            self.record(turn, Note::Stopped);
+            self.waiters.starts.append(&mut self.waiters.next_starts);
+            self.await_turn(turn, false);
+        } else {
+            if run.started.is_none() {
+                turn.pulse(self.id, Pulse::NotStarted);
+            }
+            match run.stop {
+                Stop::No => self.restart_or_rest(turn),
+                Stop::Queued | Stop::Granted => self.rest(turn),
+            }
+        }
+        // After `NotStarted`: those that need this one are refused before those that only come after it go on.
+        turn.pulse(self.id, Pulse::Gone);
+        answer(&mut self.waiters.stops, turn, Outcome::Done);
+    }
+
+    /// Nobody asked for this end: the policy decides.
+    fn restart_or_rest(&mut self, turn: &mut Turn) {
+        let settings = &self.policy.restart;
+        if !decide(settings, self.policy.kind, self.last.result, self.last.main_exit) {
+            return self.rest(turn);
+        }
+        match self.restarts.schedule(settings, turn.now, turn.jitter) {
+            Next::GiveUp => {
+                self.last.result = ServiceResult::StartLimitHit;
+                self.last.cause = Some(Cause::StartLimit);
+                self.rest(turn);
+            }
+            Next::At(at) => {
+                self.remove(turn, Removal::AfterRun);
+                self.state = State::Backoff { until: at };
+                self.record(turn, Note::RestartScheduled { at, restarts: self.restarts.count });
+                if at <= turn.now {
+                    self.await_turn(turn, true);
+                }
+            }
+        }
+    }
+
+    /// Down for good. A failure stays visible, also when a stop was asked for.
+    fn rest(&mut self, turn: &mut Turn) {
+        self.remove(turn, Removal::AtStop);
+        match (self.last.result, &self.last.cause) {
+            (ServiceResult::Success, _) | (_, None) => {
+                self.state = State::Down;
+                self.record(turn, Note::Stopped);
+            }
+            (_, Some(cause)) => {
+                self.record(turn, Note::Failed(cause.clone()));
+                self.state = State::Failed { wanted: false };
+            }
+        }
+    }
+
+    fn await_turn(&mut self, turn: &mut Turn, automatic: bool) {
+        self.state = State::Waiting { automatic };
+        turn.pulse(self.id, Pulse::WantsStart { automatic });
+    }
+
+    // ── starts ──
+
+    /// Begins a run; the caller has seen to order. Nothing happens unless the service waits for that.
+    pub fn begin(&mut self, turn: &mut Turn) {
+        match self.state {
+            State::Waiting { .. } => {}
+            State::Down | State::Failed { .. } | State::Backoff { .. } | State::Up(_) => return,
+        }
+        self.status_text = None;
+        self.state = State::Up(Box::new(Run::new()));
+        self.record(turn, Note::Starting { restarts: self.restarts.count });
+        self.live(turn, |live| {
+            live.begin();
+            Flow::Goes
+        });
+    }
+
+    /// Somebody's wish that this service runs, or `None` for a unit that is pulled in. Says whether the service is now
+    /// to be started; otherwise the wish has been answered or noted.
+    pub fn wish_start(&mut self, turn: &mut Turn, request: Option<RequestId>) -> bool {
+        match &mut self.state {
+            State::Up(run) if run.is_heading_up() && run.started.is_some() => {
+                request.into_iter().for_each(|request| turn.reply(request, Outcome::Done));
+                false
+            }
+            State::Up(run) if run.is_heading_up() => {
+                self.waiters.starts.extend(request);
+                false
+            }
+            State::Up(run) => {
+                run.then_start = true;
+                self.waiters.next_starts.extend(request);
+                self.restarts.forget();
+                false
+            }
+            State::Waiting { automatic } => {
+                // An automatic start has pulled nothing in; a wish does.
+                let pulls_in = *automatic;
+                self.waiters.starts.extend(request);
+                self.state = State::Waiting { automatic: false };
+                self.restarts.forget();
+                pulls_in
+            }
+            State::Down | State::Failed { .. } | State::Backoff { .. } => {
+                self.waiters.starts.extend(request);
+                true
+            }
+        }
+    }
+
+    /// Is to be started when its turn comes; by people's wish, so counters and old failures are forgotten.
+    pub fn enqueue(&mut self) {
+        match self.state {
+            State::Down | State::Failed { .. } | State::Backoff { .. } => {
+                self.restarts.forget();
+                self.state = State::Waiting { automatic: false };
+            }
+            State::Waiting { .. } => {}
+            State::Up(ref mut run) => run.then_start |= !run.is_heading_up(),
+        }
+    }
+
+    /// The start cannot be: everybody who waits for it is told. A service that waits for its next attempt goes on
+    /// doing so.
+    pub fn refuse(&mut self, turn: &mut Turn, cause: Cause) {
+        self.waiters.answer_starts(turn, Outcome::Failed(cause.clone()));
+        match self.state {
+            State::Backoff { .. } | State::Up(_) => {}
+            State::Down | State::Failed { .. } | State::Waiting { .. } => {
+                let wanted = matches!(cause, Cause::Dependency { .. });
+                self.last = Last { result: ServiceResult::Resources, cause: Some(cause.clone()), main_exit: None };
+                self.state = State::Failed { wanted };
+                self.record(turn, Note::Failed(cause));
+                turn.pulse(self.id, Pulse::NotStarted);
+            }
+        }
+    }
+
+    // ── stops, restarts, the rest ──
+
+    /// Somebody's wish that this service does not run. It always wins over a restart. Says whether a run is now to be
+    /// stopped when its turn comes; otherwise the wish has been answered or noted.
+    pub fn wish_stop(&mut self, turn: &mut Turn, request: Option<RequestId>) -> bool {
+        answer(&mut self.waiters.next_starts, turn, Outcome::Cancelled);
+        match &mut self.state {
+            State::Up(run) => {
+                self.waiters.stops.extend(request);
+                if run.started.is_none() {
+                    answer(&mut self.waiters.starts, turn, Outcome::Cancelled);
+                }
+                run.then_start = false;
+                let is_new = run.stop == Stop::No;
+                if is_new {
+                    run.stop = Stop::Queued;
+                }
+                return is_new;
+            }
+            State::Waiting { .. } | State::Backoff { .. } => {
+                answer(&mut self.waiters.starts, turn, Outcome::Cancelled);
+                let was_waiting = matches!(self.state, State::Waiting { .. });
+                self.state = State::Down;
+                self.remove(turn, Removal::AtStop);
+                self.record(turn, Note::Stopped);
+                if was_waiting {
+                    turn.pulse(self.id, Pulse::NotStarted);
+                }
+            }
+            State::Failed { wanted } => *wanted = false,
+            State::Down => {}
+        }
+        request.into_iter().for_each(|request| turn.reply(request, Outcome::Done));
+        false
+    }
+
+    /// Somebody's wish for another run in place of the present one. Says whether a run is now to be stopped.
+    pub fn wish_restart(&mut self, request: Option<RequestId>) -> bool {
+        let State::Up(run) = &mut self.state else { return false };
+        self.restarts.forget();
+        run.then_start = true;
+        self.waiters.next_starts.extend(request);
+        if run.is_heading_up() && run.started.is_none() {
+            // They get their start, only later.
+            self.waiters.next_starts.append(&mut self.waiters.starts);
+        }
+        let is_new = run.stop == Stop::No;
+        if is_new {
+            run.stop = Stop::Queued;
+        }
+        is_new
+    }
+
+    /// Begins the stop that was wished for; the caller has seen to order.
+    pub fn begin_stop(&mut self, turn: &mut Turn) {
+        self.live(turn, |live| {
+            if live.run.stop != Stop::Queued {
+                return Flow::Goes;
+            }
+            live.run.stop = Stop::Granted;
+            live.begin_stop()
+        });
+    }
+
+    pub fn wish_reload(&mut self, turn: &mut Turn, request: Option<RequestId>) {
+        let State::Up(run) = &mut self.state else {
+            request.into_iter().for_each(|request| turn.reply(request, Outcome::NotRunning));
+            return;
+        };
+        if matches!(run.phase, Phase::Reload { .. }) {
+            self.waiters.next_reloads.extend(request);
+            return;
+        }
+        self.waiters.reloads.extend(request);
+        self.live(turn, |live| {
+            if let Some(outcome) = live.reload() {
+                live.waiters.answer_reloads(live.turn, outcome);
+            }
+            Flow::Goes
+        });
+    }
+
+    /// Forgets failure and counters. A wait before the next attempt goes on.
+    pub fn reset(&mut self, turn: &mut Turn) {
+        self.restarts.forget();
+        match self.state {
+            State::Failed { .. } => {
+                self.state = State::Down;
+                self.last = Last::default();
+                self.record(turn, Note::Stopped);
+            }
+            State::Down => self.last = Last::default(),
+            State::Waiting { .. } | State::Backoff { .. } | State::Up(_) => {}
+        }
+    }
+
+    // ── what people see ──
+
+    /// Notes when the active state changes; called after every event that touched the service.
+    pub fn look(&mut self, now: Moment) {
+        let state = self.active_state().0;
+        if self.shown.0 != state {
+            self.shown = (state, now);
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        let (state, substate) = self.active_state();
+        let run = match &self.state {
+            State::Up(run) => Some(run),
+            State::Down | State::Failed { .. } | State::Waiting { .. } | State::Backoff { .. } => None,
+        };
+        Status {
+            state,
+            substate,
+            result: run.map_or(self.last.result, |run| run.result),
+            since: self.shown.1,
+            restarts: self.restarts.count,
+            next_restart_at: match self.state {
+                State::Backoff { until } => Some(until),
+                State::Down | State::Failed { .. } | State::Waiting { .. } | State::Up(_) => None,
+            },
+            main_exit: run.and_then(|run| run.main_exit).or(self.last.main_exit),
+            cause: run.and_then(|run| run.cause.clone()).or_else(|| self.last.cause.clone()),
+            status_text: self.status_text.clone(),
+            stop_requested: run.is_some_and(|run| run.stop != Stop::No && !run.then_start),
+        }
+    }
+
+    pub fn active_state(&self) -> (ActiveState, SubState) {
+        match &self.state {
+            State::Down => (ActiveState::Inactive, SubState::Dead),
+            State::Failed { .. } => (ActiveState::Failed, SubState::Failed),
+            State::Waiting { .. } => (ActiveState::Activating, SubState::Waiting),
+            State::Backoff { .. } => (ActiveState::Activating, SubState::AutoRestart),
+            State::Up(run) => match run.phase {
+                Phase::StartPre { .. } => (ActiveState::Activating, SubState::StartPre),
+                Phase::Launching { .. } | Phase::Starting(_) => (ActiveState::Activating, SubState::Start),
+                Phase::StartPost { .. } => (ActiveState::Activating, SubState::StartPost),
+                Phase::Running { says: Says::Serving } => (ActiveState::Active, SubState::Running),
+                Phase::Running { says: Says::Reloading } => (ActiveState::Reloading, SubState::Reload),
+                Phase::Running { says: Says::Stopping } => (ActiveState::Deactivating, SubState::Stop),
+                Phase::Reload { .. } => (ActiveState::Reloading, SubState::Reload),
+                Phase::StopCommands { .. } => (ActiveState::Deactivating, SubState::Stop),
+                Phase::StopSignal => (ActiveState::Deactivating, SubState::StopSigterm),
+                Phase::StopKill => (ActiveState::Deactivating, SubState::StopSigkill),
+                Phase::StopPost { step: Step::Running, .. } => (ActiveState::Deactivating, SubState::StopPost),
+                Phase::StopPost { step: Step::Clearing, .. } => (ActiveState::Deactivating, SubState::FinalSigkill),
+            },
+        }
+    }
+}

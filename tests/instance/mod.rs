@@ -1,0 +1,257 @@
+//! A whole instance of rsvc in a temporary directory: units, runtime and state directories, control socket, groups.
+//!
+//! It is stopped and removed when the test ends, also when it fails. Processes are ended by pid, and only those that
+//! this instance made.
+#![allow(dead_code, reason = "each test file uses its part of this")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The executable under test.
+pub const RSVC: &str = env!("CARGO_BIN_EXE_rsvc");
+
+/// How long anything may take before a test gives up; nothing is asserted about time.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Is this test run by root?
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Says why a test cannot run here. The caller returns.
+pub fn skipped(why: &str) {
+    // Past the capture of the test runner, so that a green run shows it.
+    use std::io::Write;
+    let name = std::thread::current().name().unwrap_or("test").to_owned();
+    let _ = writeln!(std::io::stderr(), "{name} ... skipped: {why}");
+}
+
+/// Looks again and again until `look` finds something.
+pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    #[allow(clippy::disallowed_methods, reason = "tests need a deadline of their own")]
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begin.elapsed() < PATIENCE, "gave up waiting: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// See the module documentation.
+pub struct Instance {
+    directory: tempfile::TempDir,
+    daemon: Option<Child>,
+    arguments: Vec<String>,
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Said {
+        use std::os::unix::process::ExitStatusExt;
+        Said {
+            code: output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0)),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
+
+impl Said {
+    /// Fails the test unless the command ended with `code`.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Said {
+        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
+        self
+    }
+}
+
+impl Instance {
+    /// Directories only; no daemon yet.
+    pub fn prepared() -> Instance {
+        let directory = tempfile::Builder::new().prefix("rsvc-test-").tempdir_in("/var/tmp").expect("temporary directory");
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
+        for name in ["units", "run", "state"] {
+            fs::create_dir(directory.path().join(name)).expect("directory");
+        }
+        Instance { directory, daemon: None, arguments: Vec::new() }
+    }
+
+    /// A running daemon.
+    pub fn start() -> Instance {
+        Instance::start_with(&[])
+    }
+
+    /// A running daemon with more arguments.
+    pub fn start_with(arguments: &[&str]) -> Instance {
+        let mut instance = Instance::prepared();
+        instance.arguments = arguments.iter().map(|word| (*word).to_owned()).collect();
+        instance.start_daemon();
+        instance
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Starts the daemon (again) and waits until it answers.
+    pub fn start_daemon(&mut self) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.file("daemon.log")).expect("log");
+        let mut command = self.command();
+        command.arg("daemon").args(&self.arguments);
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("log")).stderr(log);
+        self.daemon = Some(command.spawn().expect("the daemon starts"));
+        eventually("the daemon answers", || {
+            if let Some(status) = self.daemon.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
+                panic!("the daemon ended at once with {status}: {}", self.daemon_log());
+            }
+            std::os::unix::net::UnixStream::connect(self.file("run/io.rsvc")).ok()
+        });
+    }
+
+    /// Everything the daemon said.
+    pub fn daemon_log(&self) -> String {
+        fs::read_to_string(self.file("daemon.log")).unwrap_or_default()
+    }
+
+    pub fn daemon_pid(&self) -> i32 {
+        self.daemon.as_ref().map_or(0, |child| child.id() as i32)
+    }
+
+    /// kill -9 of the daemon; services are not touched.
+    pub fn kill_daemon(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().expect("kill");
+            daemon.wait().expect("wait");
+        }
+    }
+
+    /// SIGTERM to the daemon, which must end by itself.
+    pub fn end_daemon(&mut self) -> std::process::ExitStatus {
+        let mut daemon = self.daemon.take().expect("a daemon runs");
+        let pid = rustix::process::Pid::from_child(&daemon);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("kill");
+        eventually("the daemon ends", || daemon.try_wait().expect("wait"))
+    }
+
+    /// `rsvc` with this instance's directories.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(RSVC);
+        command
+            .env("RSVC_UNIT_PATH", self.file("units"))
+            .env("RSVC_RUNTIME_DIR", self.file("run"))
+            .env("RSVC_STATE_DIR", self.file("state"))
+            .env_remove("RSVC_SOCKET")
+            .env_remove("RSVC_CGROUP_ROOT")
+            .env("NO_COLOR", "1")
+            .env("LC_ALL", "C.UTF-8");
+        command
+    }
+
+    /// Runs `rsvc ARGUMENTS` to its end.
+    pub fn rsvc(&self, arguments: &[&str]) -> Said {
+        self.command().args(arguments).stdin(Stdio::null()).output().expect("rsvc runs").into()
+    }
+
+    /// Writes a unit file.
+    pub fn unit(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.file("units").join(format!("{name}.toml"));
+        fs::write(&path, text).expect("unit file");
+        path
+    }
+
+    /// `status -o json` of one unit.
+    pub fn status(&self, unit: &str) -> serde_json::Value {
+        let said = self.rsvc(&["status", "-o", "json", unit]);
+        serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+    }
+
+    /// Waits for a state.
+    #[track_caller]
+    pub fn wait_for_state(&self, unit: &str, state: &str) -> serde_json::Value {
+        let mut last = serde_json::Value::Null;
+        #[allow(clippy::disallowed_methods, reason = "tests need a deadline of their own")]
+        let begin = Instant::now();
+        loop {
+            last = std::mem::replace(&mut last, serde_json::Value::Null);
+            let status = self.status(unit);
+            if status["state"] == state {
+                return status;
+            }
+            last = status;
+            assert!(begin.elapsed() < PATIENCE, "{unit} does not become {state}: {last:#}\n{}", self.daemon_log());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The file log of a unit; `rsvc logs` is tested elsewhere.
+    pub fn log(&self, unit: &str) -> String {
+        fs::read_to_string(self.file(&format!("state/log/{unit}.log"))).unwrap_or_default()
+    }
+
+    /// Waits until the unit's log contains `text`.
+    #[track_caller]
+    pub fn wait_for_log(&self, unit: &str, text: &str) -> String {
+        eventually(&format!("`{text}` in the log of {unit}"), || Some(self.log(unit)).filter(|log| log.contains(text)))
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- the daemon said:\n{}", self.daemon_log());
+        }
+        if self.daemon.is_none() && self.file("run/cgroup-root").exists() {
+            // The test killed it: services may still run, and only a daemon can stop them.
+            let mut command = self.command();
+            command.arg("daemon").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            self.daemon = command.spawn().ok();
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let _ = self.rsvc(&["stop", "--all", "--timeout", "20s"]);
+        if let Some(mut daemon) = self.daemon.take() {
+            let pid = rustix::process::Pid::from_child(&daemon);
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            let _ = daemon.wait();
+        }
+        remove_groups(&self.file("run/cgroup-root"));
+    }
+}
+
+/// Removes the (empty) root group of a test instance from every hierarchy; nothing is killed here.
+fn remove_groups(record: &Path) {
+    let Ok(root) = fs::read_to_string(record) else { return };
+    let name = root.trim().rsplit('/').next().unwrap_or_default().to_owned();
+    if !name.starts_with("rsvc-") {
+        return;
+    }
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    for mount in mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let (at, kind) = (words.next()?, words.next()?);
+        kind.starts_with("cgroup").then(|| PathBuf::from(at))
+    }) {
+        for own in cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
+            let group = mount.join(own.trim_start_matches('/')).join(&name);
+            if group.is_dir() && group != mount {
+                let _ = fs::remove_dir(group);
+            }
+        }
+    }
+}

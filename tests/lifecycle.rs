@@ -1,0 +1,396 @@
+//! A daemon, real processes, the client: starting, stopping, restarting, dying, as an administrator sees it.
+
+mod instance;
+
+use instance::{Instance, eventually, is_root, skipped};
+use std::fs;
+use std::path::Path;
+
+macro_rules! root_only {
+    () => {
+        if !is_root() {
+            return skipped("needs root");
+        }
+    };
+}
+
+fn alive(pid: i64) -> bool {
+    Path::new(&format!("/proc/{pid}/stat")).exists()
+        && !fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default().contains(") Z ")
+}
+
+fn kill(pid: i64, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).expect("a pid")).expect("a pid");
+    rustix::process::kill_process(pid, signal).expect("the process is there");
+}
+
+#[test]
+fn a_unit_with_only_exec_starts_is_shown_and_stops_without_a_trace() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit("web", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
+    instance.rsvc(&["start", "web"]).expect(0);
+    let status = instance.status("web");
+    assert_eq!(status["v"], 1);
+    assert_eq!(status["state"], "active");
+    assert_eq!(status["substate"], "running");
+    let pid = status["main_pid"].as_i64().expect("main_pid");
+    let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("cmdline");
+    assert!(command.starts_with("/bin/sleep"), "main_pid is the service's own: {command}");
+    instance.rsvc(&["status", "web"]).expect(0);
+    instance.rsvc(&["is-active", "web"]).expect(0);
+    instance.rsvc(&["stop", "web"]).expect(0);
+    assert!(!alive(pid));
+    instance.rsvc(&["status", "web"]).expect(3);
+    assert!(!instance.file("run/services/web/state").exists());
+    eventually("the group is gone", || {
+        let group = status["cgroup"].as_str().expect("cgroup").to_owned();
+        (!Path::new("/sys/fs/cgroup/unified").join(group.trim_start_matches('/')).exists()).then_some(())
+    });
+}
+
+#[test]
+fn exit_codes_name_what_went_wrong() {
+    root_only!();
+    let instance = Instance::start();
+    instance.rsvc(&["start", "nosuch"]).expect(5);
+    instance.rsvc(&["status", "nosuch"]).expect(4);
+    instance.unit("bad", "[service]\nexec = [\"/bin/true\"]\nusr = \"x\"\n");
+    let said = instance.rsvc(&["start", "bad"]).expect(6);
+    assert!(said.err.contains("did you mean `user`"), "{}", said.err);
+    instance.unit("down", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
+    instance.rsvc(&["reload", "down"]).expect(7);
+    instance.rsvc(&["kill", "down"]).expect(7);
+}
+
+#[test]
+fn a_failing_start_names_step_object_errno_line_and_hint() {
+    root_only!();
+    let instance = Instance::start();
+    let file = instance.unit(
+        "missing",
+        "[service]\nexec = [\"/nonexistent/program\"]\n\n[restart]\npolicy = \"no\"\n",
+    );
+    let said = instance.rsvc(&["start", "missing"]).expect(1);
+    for part in ["EXEC", "/nonexistent/program", "ENOENT", &format!("{}:2", file.display())] {
+        assert!(said.err.contains(part), "`{part}` in: {}", said.err);
+    }
+    assert_eq!(instance.status("missing")["state"], "failed");
+    instance.rsvc(&["reset-failed", "missing"]).expect(0);
+    assert_eq!(instance.status("missing")["state"], "inactive");
+}
+
+#[test]
+fn a_changed_file_is_used_at_the_next_start_without_a_reload() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit("web", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
+    instance.rsvc(&["start", "web"]).expect(0);
+    instance.unit("web", "[service]\nexec = [\"/bin/sleep\", \"2000\"]\n");
+    assert_eq!(instance.status("web")["changed_on_disk"], true);
+    instance.rsvc(&["restart", "web"]).expect(0);
+    let status = instance.status("web");
+    assert_eq!(status["changed_on_disk"], false);
+    let pid = status["main_pid"].as_i64().expect("pid");
+    assert!(fs::read(format!("/proc/{pid}/cmdline")).expect("cmdline").ends_with(b"2000\0"));
+}
+
+#[test]
+fn a_killed_service_comes_back_and_the_counter_says_so() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit("web", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n[restart]\ndelay = \"0\"\n");
+    instance.rsvc(&["start", "web"]).expect(0);
+    let first = instance.status("web")["main_pid"].as_i64().expect("pid");
+    kill(first, rustix::process::Signal::KILL);
+    let status = eventually("a new main process", || {
+        let status = instance.status("web");
+        (status["main_pid"].as_i64().is_some_and(|pid| pid != first)).then_some(status)
+    });
+    assert_eq!(status["restarts"], 1);
+    assert_eq!(status["exit_signal"], "SIGKILL");
+    assert!(!alive(first));
+}
+
+#[test]
+fn a_crash_loop_backs_off_and_a_stop_ends_it() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit("loop", "[service]\nexec = [\"/bin/false\"]\n[restart]\ndelay = \"10s\"\n");
+    instance.rsvc(&["start", "loop"]);
+    let status = eventually("a waiting restart", || {
+        let status = instance.status("loop");
+        (status["substate"] == "auto-restart").then_some(status)
+    });
+    assert!(status["next_restart_at"].is_string(), "{status:#}");
+    assert_eq!(status["exit_code"], 1);
+    instance.rsvc(&["stop", "loop"]).expect(0);
+    assert_eq!(instance.status("loop")["next_restart_at"], serde_json::Value::Null);
+}
+
+#[test]
+fn nothing_survives_a_stop() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit(
+        "stubborn",
+        r#"
+[service]
+exec = ["/bin/sh", "-c", "trap '' TERM; (trap '' TERM HUP; setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done' & ) ; echo up; while :; do sleep 1; done"]
+timeout_stop = "500ms"
+"#,
+    );
+    instance.rsvc(&["start", "stubborn"]).expect(0);
+    instance.wait_for_log("stubborn", "up");
+    let pids: Vec<i64> = instance.status("stubborn")["processes"]
+        .as_array()
+        .expect("processes")
+        .iter()
+        .filter_map(|process| process["pid"].as_i64())
+        .collect();
+    assert!(pids.len() >= 3, "init, main and a detached child: {pids:?}");
+    instance.rsvc(&["stop", "stubborn"]).expect(0);
+    assert!(pids.iter().all(|pid| !alive(*pid)), "{pids:?}");
+}
+
+#[test]
+fn output_goes_to_a_file_and_logs_shows_it() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit(
+        "talk",
+        "[service]\ntype = \"oneshot\"\nexec = [\"/bin/sh\", \"-c\", \"echo one; echo two >&2\"]\n[logging]\ntarget = \"file\"\n",
+    );
+    instance.rsvc(&["start", "talk"]).expect(0);
+    instance.wait_for_log("talk", "two");
+    let said = instance.rsvc(&["logs", "talk"]).expect(0);
+    assert!(said.out.contains("one") && said.out.contains("two"), "{}", said.out);
+    let said = instance.rsvc(&["logs", "-n", "1", "talk"]).expect(0);
+    assert!(!said.out.contains("one") && said.out.contains("two"), "{}", said.out);
+}
+
+#[test]
+fn a_oneshot_succeeds_or_fails_with_its_program() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit("good", "[service]\ntype = \"oneshot\"\nexec = [\"/bin/true\"]\n");
+    instance.unit(
+        "poor",
+        "[service]\ntype = \"oneshot\"\nexec = [\"/bin/sh\", \"-c\", \"exit 7\"]\n[restart]\npolicy = \"no\"\n",
+    );
+    instance.rsvc(&["start", "good"]).expect(0);
+    let said = instance.rsvc(&["start", "poor"]).expect(1);
+    assert!(said.err.contains("status 7"), "{}", said.err);
+    assert_eq!(instance.status("poor")["exit_code"], 7);
+    assert_eq!(instance.status("poor")["result"], "exit-code");
+}
+
+#[test]
+fn notify_waits_for_ready_and_shows_the_status_text() {
+    root_only!();
+    if !Path::new("/usr/bin/python3").exists() && !Path::new("/usr/bin/systemd-notify").exists() {
+        return skipped("needs systemd-notify");
+    }
+    let instance = Instance::start();
+    instance.unit(
+        "ready",
+        r#"
+[service]
+type = "notify"
+exec = ["/bin/sh", "-c", "sleep 0.2; systemd-notify --ready --status=serving; sleep 1000"]
+"#,
+    );
+    instance.rsvc(&["start", "ready"]).expect(0);
+    let status = instance.status("ready");
+    assert_eq!(status["ready"], "notify");
+    eventually("the status text", || (instance.status("ready")["status_text"] == "serving").then_some(()));
+    instance.unit(
+        "silent",
+        "[service]\ntype = \"notify\"\nexec = [\"/bin/sleep\", \"1000\"]\ntimeout_start = \"300ms\"\n[restart]\npolicy = \"no\"\n",
+    );
+    let said = instance.rsvc(&["start", "silent"]).expect(1);
+    assert!(said.err.contains("READY=1"), "{}", said.err);
+}
+
+#[test]
+fn a_forking_service_is_followed_by_its_pid_file() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit(
+        "fork",
+        r#"
+[service]
+type = "forking"
+pid_file = "/run/fork/pid"
+exec = ["/bin/sh", "-c", "sleep 1000 & echo $! > /run/fork/pid"]
+[restart]
+delay = "0"
+[directories]
+runtime = ["fork"]
+"#,
+    );
+    instance.rsvc(&["start", "fork"]).expect(0);
+    let status = instance.status("fork");
+    let pid = status["main_pid"].as_i64().expect("main pid");
+    assert!(fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("cmdline").starts_with("sleep"));
+    kill(pid, rustix::process::Signal::KILL);
+    eventually("it is started again", || {
+        instance.status("fork")["main_pid"].as_i64().is_some_and(|other| other != pid).then_some(())
+    });
+    assert_eq!(instance.status("fork")["exit_signal"], "SIGKILL");
+}
+
+#[test]
+fn commands_run_before_and_after_in_order() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit(
+        "steps",
+        r#"
+[service]
+exec = ["/bin/sh", "-c", "echo main; sleep 1000"]
+exec_start_pre = [["/bin/echo", "pre one"], ["/bin/echo", "pre two"]]
+exec_start_post = [["/bin/sh", "-c", "echo post sees $MAINPID $(cat /proc/$MAINPID/comm)"]]
+exec_reload = [["/bin/echo", "reload"]]
+exec_stop = [["/bin/echo", "stop"]]
+exec_stop_post = [["/bin/sh", "-c", "echo after $SERVICE_RESULT $EXIT_CODE $EXIT_STATUS"]]
+"#,
+    );
+    instance.rsvc(&["start", "steps"]).expect(0);
+    instance.rsvc(&["reload", "steps"]).expect(0);
+    instance.rsvc(&["stop", "steps"]).expect(0);
+    let log = instance.wait_for_log("steps", "after");
+    let said: Vec<&str> = log.lines().filter_map(|line| line.split_once(' ')).map(|(_, text)| text).collect();
+    let want = ["pre one", "pre two", "main", "post sees 2 sh", "reload", "stop", "after success killed TERM"];
+    assert_eq!(said, want);
+}
+
+#[test]
+fn a_failing_command_before_keeps_the_service_down() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit(
+        "guarded",
+        r#"
+[service]
+exec = ["/bin/sleep", "1000"]
+exec_start_pre = [{ argv = ["/bin/false"], ignore_failure = true }, ["/bin/sh", "-c", "exit 3"]]
+[restart]
+policy = "no"
+"#,
+    );
+    let said = instance.rsvc(&["start", "guarded"]).expect(1);
+    assert!(said.err.contains("exec_start_pre[1]") && said.err.contains("status 3"), "{}", said.err);
+}
+
+#[test]
+fn required_units_come_first_and_cycles_are_named() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit("db", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
+    instance.unit("app", "[unit]\nrequires = [\"db\"]\nafter = [\"db\"]\n[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
+    instance.rsvc(&["start", "app"]).expect(0);
+    assert_eq!(instance.status("db")["state"], "active");
+    instance.unit("lone", "[unit]\nrequires = [\"nosuch\"]\n[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
+    let said = instance.rsvc(&["start", "lone"]).expect(1);
+    assert!(said.err.contains("nosuch"), "{}", said.err);
+    instance.unit("a", "[unit]\nwants = [\"b\"]\nafter = [\"b\"]\n[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
+    instance.unit("b", "[unit]\nwants = [\"a\"]\nafter = [\"a\"]\n[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
+    let said = instance.rsvc(&["start", "a"]).expect(1);
+    assert!(said.err.contains("cycle") && said.err.contains("a") && said.err.contains("b"), "{}", said.err);
+}
+
+#[test]
+fn a_memory_kill_is_recognised_and_named_with_limit_and_peak() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit(
+        "hungry",
+        r#"
+[service]
+exec = ["/bin/sh", "-c", "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo survived"]
+[restart]
+policy = "no"
+[resources]
+memory_max = "16M"
+[security]
+optional = ["resources.memory_swap_max"]
+"#,
+    );
+    instance.rsvc(&["start", "hungry"]);
+    let status = instance.wait_for_state("hungry", "failed");
+    assert_eq!(status["result"], "oom-kill", "{status:#}");
+    let cause = status["cause"].as_str().expect("cause");
+    assert!(cause.contains("limit 16M") && cause.contains("peak"), "{cause}");
+    assert!(status["oom_kills"].as_u64().expect("oom_kills") >= 1);
+}
+
+#[test]
+fn a_restarted_daemon_takes_over_and_starts_no_second_copy() {
+    root_only!();
+    let mut instance = Instance::start();
+    instance.unit(
+        "stay",
+        "[service]\nexec = [\"/bin/sh\", \"-c\", \"n=0; while :; do n=$((n+1)); echo tick $n; sleep 0.2; done\"]\n",
+    );
+    instance.rsvc(&["start", "stay"]).expect(0);
+    let before = instance.status("stay");
+    instance.kill_daemon();
+    assert!(alive(before["main_pid"].as_i64().expect("pid")), "services live on");
+    instance.start_daemon();
+    let after = instance.status("stay");
+    assert_eq!(after["main_pid"], before["main_pid"]);
+    assert_eq!(after["invocation_id"], before["invocation_id"]);
+    assert_eq!(after["state"], "active");
+    let ticks = instance.log("stay").lines().count();
+    eventually("its output is read again", || (instance.log("stay").lines().count() > ticks + 3).then_some(()));
+    instance.rsvc(&["stop", "stay"]).expect(0);
+    assert!(!alive(before["main_pid"].as_i64().expect("pid")));
+}
+
+#[test]
+fn the_exit_status_of_a_service_that_ended_meanwhile_is_exact() {
+    root_only!();
+    let mut instance = Instance::start();
+    instance.unit(
+        "brief",
+        "[service]\nexec = [\"/bin/sh\", \"-c\", \"sleep 0.5; exit 42\"]\n[restart]\npolicy = \"no\"\n",
+    );
+    instance.rsvc(&["start", "brief"]).expect(0);
+    let pid = instance.status("brief")["main_pid"].as_i64().expect("pid");
+    instance.kill_daemon();
+    eventually("it ends", || (!alive(pid)).then_some(()));
+    instance.start_daemon();
+    let status = instance.wait_for_state("brief", "failed");
+    assert_eq!(status["exit_code"], 42, "{status:#}");
+}
+
+#[test]
+fn sigterm_ends_the_daemon_and_nothing_else() {
+    root_only!();
+    let mut instance = Instance::start();
+    instance.unit("web", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
+    instance.rsvc(&["start", "web"]).expect(0);
+    let pid = instance.status("web")["main_pid"].as_i64().expect("pid");
+    assert!(instance.end_daemon().success());
+    assert!(alive(pid));
+    instance.rsvc(&["status", "web"]).expect(150);
+    instance.start_daemon();
+    assert_eq!(instance.status("web")["main_pid"], pid);
+}
+
+#[test]
+fn enabled_units_start_with_the_first_daemon_of_a_boot() {
+    root_only!();
+    let mut instance = Instance::prepared();
+    instance.unit("boot", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n[install]\nwanted_by = [\"default\"]\n");
+    instance.rsvc(&["enable", "boot"]).expect(0);
+    instance.start_daemon();
+    instance.wait_for_state("boot", "active");
+    instance.rsvc(&["stop", "boot"]).expect(0);
+    instance.end_daemon();
+    instance.start_daemon();
+    assert_eq!(instance.status("boot")["state"], "inactive", "once per boot");
+    instance.rsvc(&["disable", "boot"]).expect(0);
+    instance.rsvc(&["is-enabled", "boot"]).expect(1);
+}
