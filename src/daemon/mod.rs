@@ -22,6 +22,7 @@ mod launch;
 pub mod listener;
 mod lock;
 pub mod log_file;
+pub mod log_layer;
 mod log_tail;
 pub mod notify;
 mod manager;
