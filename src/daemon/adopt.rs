@@ -65,7 +65,9 @@ impl Engine {
         let id = match self.load_unit(name) {
             Ok(id) => id,
             Err(error) => {
-                tracing::warn!("{name} has a group but no usable unit file ({error}); it can be stopped, not restarted");
+                tracing::warn!(
+                    "{name} has a group but no usable unit file ({error}); it can be stopped, not restarted"
+                );
                 self.bare_service(name)
             }
         };
@@ -188,9 +190,18 @@ impl Engine {
     fn adopt_unknown(&mut self, id: ServiceId, populated: bool, why: &str) {
         let name = self.service(id).map_or_else(String::new, |service| service.name.clone());
         if populated {
-            tracing::warn!(unit = name, "{name}: runs, but which of its processes is the main one is not known ({why}); it is stopped first");
+            tracing::warn!(
+                unit = name,
+                "{name}: runs, but which of its processes is the main one is not known ({why}); it is stopped first"
+            );
         }
-        self.events.push_back(Event::Adopted { id, ready: true, since: super::engine::now(), restarts: 0, stopping: false });
+        self.events.push_back(Event::Adopted {
+            id,
+            ready: true,
+            since: super::engine::now(),
+            restarts: 0,
+            stopping: false,
+        });
         self.ended_meanwhile(id, populated);
     }
 

@@ -55,7 +55,9 @@ pub fn run(run: RunOptions) -> u8 {
             FAILED
         }
     };
-    if let Err(error) = std::fs::remove_dir_all(&runtime) && error.kind() != io::ErrorKind::NotFound {
+    if let Err(error) = std::fs::remove_dir_all(&runtime)
+        && error.kind() != io::ErrorKind::NotFound
+    {
         eprintln!("rsvc: cannot remove {}: {error}", runtime.display());
     }
     code
