@@ -374,7 +374,7 @@ impl Engine {
         table.extend(inherit.owned.iter().enumerate().map(|(index, fd)| (fd.as_fd(), FIRST + index as i32)));
         let argv = [c"rsvc-stage".to_owned(), CString::new(FIRST.to_string()).unwrap_or_default()];
         let spawned = spawn(&Spawn {
-            flags: namespace_flags(&plan.clone),
+            flags: crate::init::namespace_flags(plan.clone),
             cgroup: birth.as_ref().map(|fd| fd.as_fd()),
             program: self.program.as_fd(),
             argv: &argv,
@@ -513,7 +513,7 @@ fn purpose(role: Role) -> Purpose {
 /// All reasons in one message, the first one's step.
 pub(super) fn compile_failure(errors: &[compile::CompileError]) -> LaunchFailure {
     let (step, code) = errors.first().map_or(("EXEC", 203), |error| (error.step, error.code));
-    let message = errors.iter().map(plan::hint::compile_error_message).collect::<Vec<_>>().join("\n");
+    let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     failure(step, code, message)
 }
 
@@ -522,23 +522,6 @@ fn random_id() -> io::Result<String> {
     let mut bytes = [0u8; 16];
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// The plan's namespaces as flags of clone3(2).
-fn namespace_flags(namespaces: &plan::Namespaces) -> u64 {
-    use process::clone_flags as flag;
-    [
-        (namespaces.mount, flag::NEWNS),
-        (namespaces.pid, flag::NEWPID),
-        (namespaces.ipc, flag::NEWIPC),
-        (namespaces.uts, flag::NEWUTS),
-        (namespaces.net, flag::NEWNET),
-        (namespaces.user, flag::NEWUSER),
-        (namespaces.cgroup, flag::NEWCGROUP),
-    ]
-    .into_iter()
-    .filter_map(|(wanted, flag)| wanted.then_some(flag))
-    .fold(0, |all, flag| all | flag)
 }
 
 fn nonblocking_pipe() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -36,6 +36,8 @@ pub mod service_socket;
 mod signals;
 mod snapshot;
 mod sockets;
+pub mod state;
+pub mod syslog;
 pub mod timestamp;
 mod units;
 

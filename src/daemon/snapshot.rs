@@ -8,6 +8,7 @@ use crate::supervise::{
     ActiveState, Cause, CommandOutcome, Exit, Moment, Note, Role, ServiceId, ServiceResult, Status,
 };
 use crate::unit::ReadyKind;
+use std::time::{Duration, SystemTime};
 
 /// How many processes of a group are listed.
 const PROCESSES: usize = 64;
@@ -134,7 +135,7 @@ fn timeout_words(service: Option<&Service>) -> String {
 /// An OOM kill with limit and peak, and whose limit it was.
 fn oom_words(exit: Exit, service: Option<&Service>) -> String {
     let counters = service.and_then(|s| s.group.as_ref()).map(|group| group.counters()).unwrap_or_default();
-    let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), |b| crate::unit::ByteSize(b).to_string());
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), |b| crate::unit::value::print_byte_size(b));
     let whose = match (counters.memory_max, counters.memory_events_oom) {
         (Some(limit), Some(0)) => {
             format!(
@@ -195,10 +196,13 @@ pub(super) fn note_words(note: &Note) -> String {
 /// A moment of CLOCK_BOOTTIME as RFC 3339 in UTC.
 pub(super) fn wall_time(moment: Moment) -> String {
     let present = super::engine::now();
-    let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    let wall = wall.tv_sec as i128 * 1_000_000 + wall.tv_nsec as i128 / 1_000;
-    let at = wall + moment.0 as i128 - present.0 as i128;
-    crate::control::format_rfc3339(i64::try_from(at).unwrap_or(0))
+    let wall = SystemTime::now();
+    let at = if moment.0 >= present.0 {
+        wall + Duration::from_micros(moment.0 - present.0)
+    } else {
+        wall - Duration::from_micros(present.0 - moment.0)
+    };
+    super::timestamp::text(at)
 }
 
 impl Engine {
