@@ -11,7 +11,7 @@ use rsvc::sys::process::{self, Spawn};
 use rsvc::sys::{RESIDENT_INIT, credentials, socket};
 use std::ffi::CString;
 use std::io::Read;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -411,8 +411,4 @@ pub fn scratch_root() -> (tempfile::TempDir, PathBuf) {
 /// The host's programs in a scratch root.
 pub fn with_programs(draft: Draft) -> Draft {
     draft.before_root([open_tree(Slot(9), "/usr")]).before_pivot([attach(Slot(9), "/usr", Create::Never)])
-}
-
-pub fn raw(fd: &OwnedFd) -> i32 {
-    fd.as_raw_fd()
 }
