@@ -343,7 +343,6 @@ impl Service {
         }
     }
 
-
     // ── starts ──
 
     /// The wait before an automatic start is over. Says whether that start is still wanted.

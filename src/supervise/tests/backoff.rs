@@ -103,7 +103,8 @@ fn the_growth_never_overflows() {
         let odd = RestartSettings { backoff: factor, ..restart() };
         assert_eq!(delay(&odd, 9), SECOND, "a factor below one counts as one");
     }
-    let mut bench = Bench::running(Policy { restart: RestartSettings { delay: Duration::MAX, ..huge }, ..policy("web") });
+    let mut bench =
+        Bench::running(Policy { restart: RestartSettings { delay: Duration::MAX, ..huge }, ..policy("web") });
     bench.dies(WEB, Exit::Exited(1));
     assert_eq!(bench.state(WEB), "activating/auto-restart");
 }

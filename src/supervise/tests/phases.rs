@@ -373,7 +373,8 @@ fn what_a_service_says_of_itself_is_shown() {
 
 #[test]
 fn since_is_when_the_active_state_began() {
-    let mut bench = Bench::running(Policy { restart: super::bench::restart_settings(RestartPolicy::No), ..policy("web") });
+    let mut bench =
+        Bench::running(Policy { restart: super::bench::restart_settings(RestartPolicy::No), ..policy("web") });
     let began = bench.now;
     bench.wait(5 * SECOND);
     bench.step(Event::StatusText { id: WEB, text: "busy".into() });

@@ -295,7 +295,8 @@ fn a_stop_that_a_former_daemon_began_goes_on() {
 
 #[test]
 fn an_adopted_start_is_waited_for_with_a_fresh_deadline() {
-    let adopted = |bench: &Bench| Event::Adopted { id: WEB, ready: false, since: bench.now, restarts: 0, stopping: false };
+    let adopted =
+        |bench: &Bench| Event::Adopted { id: WEB, ready: false, since: bench.now, restarts: 0, stopping: false };
     let mut bench = Bench::new([notify()]);
     bench.step(adopted(&bench));
     assert_eq!(bench.state(WEB), "activating/start");

@@ -1,7 +1,7 @@
 //! The way down: commands, signals, one budget, the kill, what comes after.
 
-use super::bench::{Bench, SECOND, WEB, commands, deeds, policy, replies};
 use super::super::stop::KILL_AGAIN_AFTER;
+use super::bench::{Bench, SECOND, WEB, commands, deeds, policy, replies};
 use crate::supervise::{Action, Event, Exit, Policy, Role, ServiceResult};
 use crate::unit::{KillMode, ReadyKind, ServiceType};
 

@@ -529,12 +529,8 @@ impl World {
                 self.check_limit(index, at);
             }
             Note::Stopped | Note::Failed(_) => self.is_over(index),
-            Note::Ended(_)
-            | Note::Reloading
-            | Note::Reloaded(_)
-            | Note::Killing
-            | Note::StatusText
-            | Note::Adopted => {}
+            Note::Ended(_) | Note::Reloading | Note::Reloaded(_) | Note::Killing | Note::StatusText | Note::Adopted => {
+            }
         }
     }
 
