@@ -24,8 +24,8 @@ mod lock;
 pub mod log_file;
 pub mod log_layer;
 mod log_tail;
-pub mod notify;
 mod manager;
+pub mod notify;
 mod perform;
 mod process;
 pub mod ready;
@@ -36,6 +36,8 @@ pub mod service_socket;
 mod signals;
 mod snapshot;
 mod sockets;
+pub mod state;
+pub mod syslog;
 pub mod timestamp;
 mod units;
 
