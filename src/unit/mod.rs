@@ -9,20 +9,62 @@
 //! outside this folder.
 #![forbid(unsafe_code)]
 
+mod decode;
+pub mod keys;
+mod layer;
+mod print;
+pub mod problem;
+mod profile;
 mod settings;
+mod validate;
+pub mod value;
 
+pub use problem::{Code, Problem, Severity};
 pub use settings::*;
+pub use validate::{MAX_UNIT_SIZE, ParseOptions, text_of};
 
 use crate::plan::{Origin, Place};
-use std::collections::BTreeMap;
 use std::ops::Deref;
 
 /// A valid unit. Reads like [`Settings`]; built only by [`Unit::parse`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unit {
     settings: Settings,
-    /// Where each key that the file set stands, by dotted key.
-    places: BTreeMap<String, Place>,
+    /// Keys whose value is not plainly the built-in one, sorted by key.
+    written: Vec<WrittenKey>,
+}
+
+/// A key that the file or the profile set, or that follows from others: what stays of the text when it is gone.
+#[derive(Clone, Debug, PartialEq)]
+struct WrittenKey {
+    /// Dotted.
+    key: Box<str>,
+    /// TOML; `None` for an entry of a list of tables, whose keys follow.
+    value: Option<Box<str>>,
+    /// Line and column in the file, from 1; `None`: the file does not name it.
+    place: Option<(u32, u32)>,
+}
+
+/// Who gave a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ValueOrigin {
+    /// A line of the file.
+    File(Place),
+    /// The profile in force.
+    Profile(Profile),
+    /// Built in, or following from other keys.
+    Default,
+}
+
+/// A key with its value in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EffectiveValue {
+    /// Dotted key.
+    pub key: String,
+    /// TOML.
+    pub value: String,
+    /// Who gave it.
+    pub origin: ValueOrigin,
 }
 
 impl Deref for Unit {
@@ -34,19 +76,68 @@ impl Deref for Unit {
 }
 
 impl Unit {
-    /// Who set `key`: the file's line, or nobody (profile or default).
+    fn find(&self, key: &str) -> Option<&WrittenKey> {
+        self.written.binary_search_by(|w| (*w.key).cmp(key)).ok().map(|n| &self.written[n])
+    }
+
+    fn place(&self, (line, column): (u32, u32)) -> Place {
+        Place { file: self.settings.file.clone(), line, column }
+    }
+
+    /// Who set `key`: the file's line, or nobody (profile or default). A table stands where its first written key does.
     pub fn origin(&self, key: &str) -> Origin {
-        Origin { key: key.to_owned(), place: self.places.get(key).cloned() }
+        let inside = |w: &&WrittenKey| w.key.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '[']));
+        let own = self.find(key).and_then(|w| w.place);
+        let place = own.or_else(|| self.written.iter().filter(inside).filter_map(|w| w.place).min());
+        Origin { key: key.to_owned(), place: place.map(|place| self.place(place)) }
     }
 
     /// Did the author write `key` (as against the profile or the default)?
     pub fn is_written(&self, key: &str) -> bool {
-        self.places.contains_key(key)
+        self.origin(key).place.is_some()
     }
 
     /// Is `key` (or its table, or a parent of it) listed in `security.optional`?
     pub fn is_optional(&self, key: &str) -> bool {
-        self.security.optional.iter().any(|o| o == key)
+        let covers =
+            |o: &String| key.strip_prefix(o.as_str()).is_some_and(|r| r.is_empty() || r.starts_with(['.', '[']));
+        self.security.optional.iter().any(covers)
+    }
+
+    /// Every key that has a value, in the order of the manual, with the value in force and who gave it.
+    pub fn effective(&self) -> Vec<EffectiveValue> {
+        let mut all = Vec::new();
+        let mut add = |written: &WrittenKey, profile: bool| {
+            let origin = match written.place {
+                Some(place) => ValueOrigin::File(self.place(place)),
+                None if profile => ValueOrigin::Profile(self.security.profile),
+                None => ValueOrigin::Default,
+            };
+            if let Some(value) = &written.value {
+                all.push(EffectiveValue { key: written.key.to_string(), value: value.to_string(), origin });
+            }
+        };
+        for table in keys::TABLES {
+            if table.array {
+                let prefix = format!("{}[", table.name);
+                self.written.iter().filter(|w| w.key.starts_with(&prefix)).for_each(|w| add(w, false));
+                continue;
+            }
+            for key in table.keys {
+                let dotted = table.dotted(key);
+                if let Some(written) = self.find(&dotted) {
+                    let profile = profile::values(self.security.profile)
+                        .any(|(t, k, _)| (*t, *k) == (table.name, key.name))
+                        || dotted == "security.profile";
+                    add(written, profile);
+                } else if let Some(value) =
+                    validate::built_in_text(table, key).filter(|_| key.kind != keys::Kind::Table)
+                {
+                    add(&WrittenKey { key: dotted.into(), value: Some(value.into()), place: None }, false);
+                }
+            }
+        }
+        all
     }
 
     /// What makes this service ready.

@@ -1,0 +1,130 @@
+//! Decoded values and where they stand.
+
+use crate::plan::{CapabilitySet, CpuMax, IoMax};
+use crate::unit::{
+    Account, AddressFamily, DeviceAllow, ExecCommand, Isolation, ListenAddress, NetworkMode, PathEntry,
+    RestrictNamespaces, SignalName, StatusSet, Upper,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One decoded value.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::unit) enum Value {
+    Bool(bool),
+    Int(i64),
+    Factor(f64),
+    /// `None`: infinity.
+    Count(Option<u64>),
+    Text(String),
+    Texts(Vec<String>),
+    /// `u64::MAX`: infinity.
+    Size(u64),
+    /// `None`: infinity.
+    Time(Option<Duration>),
+    Mode(u32),
+    Signal(SignalName),
+    Word(&'static str),
+    Argv(Vec<String>),
+    Commands(Vec<ExecCommand>),
+    Account(Account),
+    Accounts(Vec<Account>),
+    Path(PathBuf),
+    Paths(Vec<PathEntry>),
+    PlainPaths(Vec<PathBuf>),
+    Variables(Vec<(String, String)>),
+    Statuses(StatusSet),
+    Addresses(Vec<ListenAddress>),
+    Devices(Vec<DeviceAllow>),
+    Namespace(Isolation),
+    User(UserWord),
+    Network(NetworkMode),
+    Mappings(Vec<(u32, u32, u32)>),
+    /// `None`: all.
+    Families(Option<Vec<AddressFamily>>),
+    Capabilities(CapabilitySet),
+    Errno(i32),
+    Upper(Upper),
+    NamespaceKinds(RestrictNamespaces),
+    CpuShare(CpuMax),
+    IoMax(Vec<IoMax>),
+    HugePages(Vec<(String, u64)>),
+    /// Soft, hard.
+    Limit(u64, u64),
+}
+
+/// `namespaces.user` as written; mappings are keys of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::unit) enum UserWord {
+    Host,
+    Identity,
+    Mapped,
+    Path(PathBuf),
+}
+
+/// Where a key of the file stands, in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::unit) struct Places {
+    pub key: Range<usize>,
+    pub value: Range<usize>,
+    /// Elements of a list.
+    pub items: Vec<Range<usize>>,
+}
+
+/// Who gave a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::unit) enum Source {
+    File(Places),
+    Profile,
+    Default,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::unit) struct Entry {
+    pub value: Value,
+    pub source: Source,
+}
+
+/// One of `[[mounts]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::unit) struct MountEntry {
+    pub index: usize,
+    /// The header, or the inline table.
+    pub span: Range<usize>,
+    pub values: Values,
+}
+
+/// Values by table and key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(in crate::unit) struct Values {
+    entries: BTreeMap<(&'static str, &'static str), Entry>,
+    /// Keys that the file names, well-formed or not: a broken value is no missing one.
+    pub attempted: BTreeSet<(&'static str, &'static str)>,
+    /// Where tables begin.
+    pub headers: BTreeMap<&'static str, Range<usize>>,
+    pub mounts: Vec<MountEntry>,
+}
+
+impl Values {
+    pub(in crate::unit) fn insert(&mut self, table: &'static str, key: &'static str, entry: Entry) {
+        self.entries.insert((table, key), entry);
+    }
+
+    pub(in crate::unit) fn get(&self, table: &'static str, key: &'static str) -> Option<&Entry> {
+        self.entries.get(&(table, key))
+    }
+
+    /// Place of a key that the file set.
+    pub(in crate::unit) fn place(&self, table: &'static str, key: &'static str) -> Option<&Places> {
+        match self.get(table, key).map(|e| &e.source) {
+            Some(Source::File(place)) => Some(place),
+            _ => None,
+        }
+    }
+
+    pub(in crate::unit) fn iter(&self) -> impl Iterator<Item = (&(&'static str, &'static str), &Entry)> {
+        self.entries.iter()
+    }
+}

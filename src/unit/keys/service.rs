@@ -1,0 +1,332 @@
+//! Keys about the unit, its processes, readiness and restarts.
+
+use super::{Key, Kind, Table};
+
+pub(super) const UNIT: Table = Table::new(
+    "unit",
+    "What the unit is and how it stands to others.",
+    &[
+        Key::new("description", Kind::Text, "One line for people, shown by status and list.").systemd(&["Description"]),
+        Key::new("documentation", Kind::Texts, "Where to read more: URLs or manual pages, shown by status.")
+            .default("[]")
+            .systemd(&["Documentation"]),
+        Key::new(
+            "after",
+            Kind::Units,
+            "Start only when these units are ready or have failed; stop before them. Orders, does not pull in.",
+        )
+        .default("[]")
+        .systemd(&["After"]),
+        Key::new("before", Kind::Units, "The same seen from the other side: these units wait for this one.")
+            .default("[]")
+            .systemd(&["Before"]),
+        Key::new("wants", Kind::Units, "Start these units too, and go on if they fail.")
+            .default("[]")
+            .systemd(&["Wants"]),
+        Key::new(
+            "requires",
+            Kind::Units,
+            "Start these units too. The start is refused when one does not exist; a stop of one stops this unit. \
+             Together with `after`, a failed start of one fails this one.",
+        )
+        .default("[]")
+        .systemd(&["Requires"]),
+        Key::new("binds_to", Kind::Units, "Like requires, and stop when one of them ends for any reason.")
+            .default("[]")
+            .systemd(&["BindsTo"])
+            .later(),
+        Key::new("part_of", Kind::Units, "Stop and restart together with these units.")
+            .default("[]")
+            .systemd(&["PartOf"])
+            .later(),
+        Key::new("conflicts", Kind::Units, "A start of this unit stops these, and the other way round.")
+            .default("[]")
+            .systemd(&["Conflicts"])
+            .later(),
+        Key::new("condition", Kind::Later("table"), "Skip the start, without failure, unless all of this holds.")
+            .systemd(&["ConditionPathExists", "ConditionPathIsDirectory", "ConditionFileNotEmpty", "ConditionUser"])
+            .later(),
+        Key::new("assert", Kind::Later("table"), "Fail the start unless all of this holds.")
+            .systemd(&["AssertPathExists", "AssertPathIsDirectory", "AssertFileNotEmpty", "AssertUser"])
+            .later(),
+    ],
+);
+
+pub(super) const SERVICE: Table = Table::new(
+    "service",
+    "The processes: what is run, as whom, and how it is stopped. Only `exec` is required.",
+    &[
+        Key::new(
+            "type",
+            Kind::Word { words: &["exec", "notify", "oneshot", "forking", "simple"], later: &["notify-reload"] },
+            "When the start counts as done: `exec` as soon as the program runs, `notify` when it sends READY=1, \
+             `oneshot` when it has exited with success, `forking` when the first process has exited and `pid_file` names \
+             the daemon. `simple` means `exec`.",
+        )
+        .default("\"exec\"")
+        .systemd(&["Type"]),
+        Key::new(
+            "exec",
+            Kind::Argv,
+            "The program and its arguments. The program is an absolute path, or a plain name to be found in PATH. A \
+             string is split by the quoting rules of a shell, without a shell: nothing is expanded.",
+        )
+        .note("required")
+        .systemd(&["ExecStart"]),
+        Key::new("exec_steps", Kind::Later("array of argv"), "Several commands of a oneshot service, in order.").later(),
+        Key::new(
+            "exec_start_pre",
+            Kind::Commands,
+            "Commands that must succeed, one after the other, before the program starts. Each runs in a container of its \
+             own with the same isolation. `ignore_failure = true` in the table form lets one fail.",
+        )
+        .default("[]")
+        .systemd(&["ExecStartPre"]),
+        Key::new(
+            "exec_start_post",
+            Kind::Commands,
+            "Commands that run in the container once the service is ready; MAINPID holds the pid there.",
+        )
+        .default("[]")
+        .systemd(&["ExecStartPost"]),
+        Key::new(
+            "exec_reload",
+            Kind::Commands,
+            "Commands that make the service read its configuration again. They run in its container. See `reload_signal` \
+             for the usual case.",
+        )
+        .default("[]")
+        .systemd(&["ExecReload"]),
+        Key::new("exec_stop", Kind::Commands, "Commands that ask the service to end, before `stop_signal` is sent.")
+            .default("[]")
+            .systemd(&["ExecStop"]),
+        Key::new(
+            "exec_stop_post",
+            Kind::Commands,
+            "Commands that run after the end, also after a failed start; SERVICE_RESULT, EXIT_CODE and EXIT_STATUS tell \
+             how it ended.",
+        )
+        .default("[]")
+        .systemd(&["ExecStopPost"]),
+        Key::new(
+            "user",
+            Kind::Account,
+            "User of the service, by a name of the host or by number, also with an own root file system. Without it the \
+             service is root, with ten capabilities, and `check` warns. `auto` (a user made for the run) is not \
+             supported yet.",
+        )
+        .note("root")
+        .systemd(&["User", "DynamicUser"]),
+        Key::new("group", Kind::Account, "Primary group, by name or number.")
+            .note("the user's primary group")
+            .systemd(&["Group"]),
+        Key::new(
+            "supplementary_groups",
+            Kind::Accounts,
+            "Further groups, besides those that the host's data base gives the user.",
+        )
+        .default("[]")
+        .systemd(&["SupplementaryGroups"]),
+        Key::new("umask", Kind::Mode, "Permission bits that new files do not get. The profile `strict` says 0077.")
+            .default("\"0022\"")
+            .systemd(&["UMask"]),
+        Key::new(
+            "working_directory",
+            Kind::Path,
+            "Where the service starts, as it sees the tree. Paths in /proc are refused.",
+        )
+        .default("\"/\"")
+        .systemd(&["WorkingDirectory"]),
+        Key::new(
+            "environment",
+            Kind::Variables,
+            "Environment variables. The service gets these, a clean PATH and LANG, and nothing of the caller's shell.",
+        )
+        .default("{}")
+        .systemd(&["Environment"]),
+        Key::new(
+            "environment_files",
+            Kind::Paths,
+            "Files of NAME=VALUE lines, read on the host at each start; later ones and these win over `environment`. A \
+             leading `-` makes one optional.",
+        )
+        .default("[]")
+        .systemd(&["EnvironmentFile"]),
+        Key::new("pass_environment", Kind::Texts, "Variables of the daemon to hand on.")
+            .default("[]")
+            .systemd(&["PassEnvironment"])
+            .later(),
+        Key::new("stdin", Kind::Word { words: &["null"], later: &[] }, "Standard input is /dev/null.")
+            .default("\"null\"")
+            .systemd(&["StandardInput"]),
+        Key::new(
+            "pid_file",
+            Kind::Path,
+            "For `forking`: the file in which the daemon leaves its pid, as the service sees it. Only a process of the \
+             unit's own control group is believed.",
+        )
+        .systemd(&["PIDFile"]),
+        Key::new("remain_after_exit", Kind::Bool, "Stay active when the program has ended with success.")
+            .default("false")
+            .systemd(&["RemainAfterExit"])
+            .later(),
+        Key::new(
+            "success_exit_status",
+            Kind::Statuses,
+            "Exit statuses (0 to 255) and signals that count as success, besides 0 and the usual signals of a stop.",
+        )
+        .default("[]")
+        .systemd(&["SuccessExitStatus"]),
+        Key::new("reload_signal", Kind::Signal, "Signal to the main process that makes it read its configuration again.")
+            .systemd(&["ReloadSignal"]),
+        Key::new("stop_signal", Kind::Signal, "Signal that asks the service to end.")
+            .default("\"SIGTERM\"")
+            .systemd(&["KillSignal"]),
+        Key::new(
+            "kill_mode",
+            Kind::Word { words: &["control-group", "mixed"], later: &[] },
+            "Who gets `stop_signal`: every process, or (`mixed`) only the main one. What is left after `timeout_stop` is \
+             killed in both; systemd's `process` and `none` are refused, as a stopped service has no processes.",
+        )
+        .default("\"control-group\"")
+        .systemd(&["KillMode"]),
+        Key::new(
+            "timeout_start",
+            Kind::Timeout,
+            "How long a start may take, `exec_start_pre` and `exec_start_post` included; also for reloads. For `oneshot` \
+             this is the time that the program may run.",
+        )
+        .default("\"90s\"")
+        .systemd(&["TimeoutStartSec", "TimeoutSec"]),
+        Key::new("timeout_stop", Kind::Timeout, "How long the whole stop may take before everything is killed.")
+            .default("\"90s\"")
+            .systemd(&["TimeoutStopSec"]),
+        Key::new("runtime_max", Kind::Timeout, "End the service after this time.")
+            .default("\"infinity\"")
+            .systemd(&["RuntimeMaxSec"])
+            .later(),
+        Key::new("watchdog", Kind::Delay, "Restart the service when it has not sent WATCHDOG=1 for so long; 0 is off.")
+            .default("\"0\"")
+            .systemd(&["WatchdogSec"])
+            .later(),
+        Key::new(
+            "notify_access",
+            Kind::Word { words: &["main", "exec", "all", "none"], later: &[] },
+            "Which processes may send to the notify socket.",
+        )
+        .default("\"main\"")
+        .systemd(&["NotifyAccess"])
+        .later(),
+        Key::new("nice", Kind::Int { min: -20, max: 19 }, "Scheduling priority, -20 (most) to 19 (least).")
+            .default("0")
+            .systemd(&["Nice"]),
+        Key::new(
+            "oom_score_adjust",
+            Kind::Int { min: -1000, max: 1000 },
+            "How likely the kernel picks this service when memory runs out, -1000 (never) to 1000. A value that the \
+             daemon may not set is raised to what it may, and status says `degraded`.",
+        )
+        .default("0")
+        .systemd(&["OOMScoreAdjust"]),
+        Key::new("cpu_sched_policy", Kind::Later("string"), "Scheduling policy of the processes.")
+            .systemd(&["CPUSchedulingPolicy", "CPUSchedulingPriority"])
+            .later(),
+        Key::new("io_class", Kind::Later("string"), "I/O scheduling class of the processes.")
+            .systemd(&["IOSchedulingClass", "IOSchedulingPriority"])
+            .later(),
+    ],
+);
+
+pub(super) const READY: Table = Table::new(
+    "ready",
+    "What makes a service of type `exec` ready, when it cannot say so itself.",
+    &[
+        Key::new(
+            "listen",
+            Kind::Addresses,
+            "Ready when a process of the unit listens on all of these: `tcp:ADDRESS:PORT`, `udp:ADDRESS:PORT`, \
+             `unix:/PATH` as the service sees it. IPv6 addresses stand in square brackets; 0.0.0.0 and [::] are also \
+             met by any single address.",
+        )
+        .default("[]"),
+        Key::new("path", Kind::Path, "Ready when this path exists.").later(),
+        Key::new("command", Kind::Argv, "Ready when this command succeeds.").later(),
+        Key::new("timeout", Kind::Timeout, "How long to wait.").note("timeout_start").later(),
+    ],
+);
+
+pub(super) const RESTART: Table = Table::new(
+    "restart",
+    "What happens when the service ends by itself. Delays grow from one restart to the next and fall back when the \
+     service has run for a while; up to 10 % is added at random.",
+    &[
+        Key::new(
+            "policy",
+            Kind::Word {
+                words: &["on-failure", "always", "on-success", "on-abnormal", "on-abort", "on-watchdog", "no"],
+                later: &[],
+            },
+            "After which ends to restart; systemd's words. A requested stop never restarts.",
+        )
+        .default("\"on-failure\"")
+        .systemd(&["Restart"]),
+        Key::new("delay", Kind::Delay, "Wait before the first restart; \"0\" restarts at once, always.")
+            .default("\"200ms\"")
+            .systemd(&["RestartSec"]),
+        Key::new("backoff", Kind::Factor, "Factor from one delay to the next, at least 1.").default("2.0"),
+        Key::new("max_delay", Kind::Delay, "The longest delay.").default("\"30s\"").systemd(&["RestartMaxDelaySec"]),
+        Key::new("reset_after", Kind::Delay, "After so long a run delay and count start again.").default("\"1m\""),
+        Key::new(
+            "limit_burst",
+            Kind::Int { min: 0, max: 1_000_000 },
+            "Give up after so many automatic restarts within `limit_interval`; 0 never gives up. Starts by hand do not \
+             count.",
+        )
+        .default("0")
+        .systemd(&["StartLimitBurst"]),
+        Key::new("limit_interval", Kind::Delay, "The sliding window of `limit_burst`.")
+            .default("\"10m\"")
+            .systemd(&["StartLimitIntervalSec"]),
+        Key::new("prevent_exit_status", Kind::Statuses, "Exit statuses and signals after which never to restart.")
+            .default("[]")
+            .systemd(&["RestartPreventExitStatus"]),
+        Key::new(
+            "force_exit_status",
+            Kind::Statuses,
+            "Exit statuses and signals after which to restart whatever the policy says; `prevent_exit_status` wins.",
+        )
+        .default("[]")
+        .systemd(&["RestartForceExitStatus"]),
+    ],
+);
+
+pub(super) const HEALTH: Table = Table::new(
+    "health",
+    "Asks the running service at intervals whether it is well.",
+    &[
+        Key::new("command", Kind::Argv, "Healthy when this command succeeds.").later(),
+        Key::new("listen", Kind::Addresses, "Healthy while all of these accept connections.").later(),
+        Key::new("interval", Kind::Delay, "Time between two checks.").default("\"30s\"").later(),
+        Key::new("timeout", Kind::Delay, "How long one check may take.").default("\"5s\"").later(),
+        Key::new("retries", Kind::Int { min: 1, max: 1000 }, "Failed checks in a row that count.").default("3").later(),
+        Key::new("start_period", Kind::Delay, "Failures do not count for so long after the start.")
+            .default("\"10s\"")
+            .later(),
+        Key::new(
+            "action",
+            Kind::Word { words: &["restart", "log", "stop"], later: &[] },
+            "What to do with an unhealthy service.",
+        )
+        .default("\"restart\"")
+        .later(),
+    ],
+)
+.later();
+
+pub(super) const TIMERS: Table = Table::new(
+    "timers",
+    "When to start the unit by the clock.",
+    &[Key::new("on_calendar", Kind::Later("string"), "Times of the calendar.").systemd(&["OnCalendar"]).later()],
+)
+.array()
+.later();

@@ -1,0 +1,159 @@
+//! File over profile over built-in values, and the values that depend on others.
+//!
+//! The result has a value for every supported key that has one, each with its source.
+
+use super::decode::{Entry, Source, UserWord, Value, Values, built_in};
+use super::keys;
+use super::profile;
+use super::{Account, Isolation, Profile};
+use std::sync::LazyLock;
+
+/// Built-in values of all keys. A constant that is computed on first use, as decoding it each time would cost more
+/// than the unit itself.
+static BUILT_IN: LazyLock<Values> = LazyLock::new(|| {
+    let mut values = Values::default();
+    for (table, key) in keys::all() {
+        let decodes = key.supported && table.supported && !table.array && key.kind != keys::Kind::Table;
+        if let (Some(toml), true) = (key.default, decodes) {
+            values.insert(table.name, key.name, built_in(table, key, toml, Source::Default));
+        }
+    }
+    values
+});
+
+/// Values of one mount that has only a destination.
+pub(super) fn mount_defaults(values: &mut Values) {
+    let table = keys::table("mounts").expect("the key table has mounts");
+    for key in table.keys {
+        if let (Some(toml), None) = (key.default, values.get(table.name, key.name)) {
+            values.insert(table.name, key.name, built_in(table, key, toml, Source::Default));
+        }
+    }
+}
+
+/// The profile in force: forced, written, or standard.
+pub(super) fn profile_of(values: &Values, forced: Option<Profile>) -> Profile {
+    let written = match values.get("security", "profile").map(|e| &e.value) {
+        Some(Value::Word(word)) => profile::by_name(word),
+        _ => None,
+    };
+    forced.or(written).unwrap_or(Profile::Standard)
+}
+
+/// Is the service root? Also without any `user`.
+pub(super) fn is_root(user: Option<&Account>) -> bool {
+    match user {
+        None | Some(Account::Id(0)) => true,
+        Some(Account::Id(_)) => false,
+        Some(Account::Name(name)) => name == "root",
+    }
+}
+
+/// Fills `values` (what the file wrote) from profile and built-in values.
+pub(super) fn fill(values: &mut Values, forced: Option<Profile>) {
+    let in_force = profile_of(values, forced);
+    for (table_name, key_name, toml) in profile::values(in_force) {
+        let free = values.get(table_name, key_name).is_none();
+        if free || forced.is_some_and(profile::opens) {
+            let (table, key) = key_of(table_name, key_name);
+            values.insert(table.name, key.name, built_in(table, key, toml, Source::Profile));
+        }
+    }
+    if forced.is_some() {
+        let word = format!("\"{}\"", in_force.as_str());
+        let (table, key) = key_of("security", "profile");
+        values.insert(table.name, key.name, built_in(table, key, &word, Source::Profile));
+    }
+    for ((table, key), entry) in BUILT_IN.iter() {
+        if values.get(table, key).is_none() {
+            values.insert(table, key, entry.clone());
+        }
+    }
+    bounding(values);
+    user_namespace(values);
+    mount_namespace(values);
+}
+
+fn key_of(table: &str, key: &str) -> (&'static keys::Table, &'static keys::Key) {
+    let table = keys::table(table).expect("profiles name tables of the key table");
+    (table, table.key(key).expect("profiles name keys of the key table"))
+}
+
+fn bounding(values: &mut Values) {
+    if values.get("capabilities", "bounding").is_none() {
+        let user = match values.get("service", "user").map(|e| &e.value) {
+            Some(Value::Account(account)) => Some(account),
+            _ => None,
+        };
+        let toml = if is_root(user) { profile::ROOT_CAPABILITIES } else { "[]" };
+        let (table, key) = key_of("capabilities", "bounding");
+        values.insert(table.name, key.name, built_in(table, key, toml, Source::Default));
+    }
+}
+
+/// Mappings imply a mapped user namespace.
+fn user_namespace(values: &mut Values) {
+    let given =
+        |key| matches!(values.get("namespaces", key).map(|e| &e.value), Some(Value::Mappings(m)) if !m.is_empty());
+    if (given("uid_mappings") || given("gid_mappings")) && values.place("namespaces", "user").is_none() {
+        let entry = Entry { value: Value::User(UserWord::Mapped), source: Source::Default };
+        values.insert("namespaces", "user", entry);
+    }
+}
+
+/// Keys that need a mount namespace of the unit's own, with the value that does not.
+pub(super) const NEED_MOUNTS: [(&str, &str, &str); 15] = [
+    ("filesystem", "protect_system", "\"off\""),
+    ("filesystem", "read_write_paths", "[]"),
+    ("filesystem", "read_only_paths", "[]"),
+    ("filesystem", "inaccessible_paths", "[]"),
+    ("filesystem", "temporary_paths", "[]"),
+    ("filesystem", "exec_paths", "[]"),
+    ("filesystem", "no_exec_paths", "[]"),
+    ("filesystem", "protect_home", "\"off\""),
+    ("filesystem", "private_tmp", "false"),
+    ("filesystem", "protect_proc", "\"off\""),
+    ("filesystem", "proc_subset", "\"all\""),
+    ("devices", "private", "false"),
+    ("logging", "syslog_socket", "false"),
+    ("security", "protect_kernel_tunables", "false"),
+    ("security", "protect_control_groups", "false"),
+];
+
+/// Keys of [`NEED_MOUNTS`] that the file sets to something that needs a mount namespace.
+pub(super) fn written_needs(values: &Values) -> Vec<(&'static str, &'static str)> {
+    NEED_MOUNTS
+        .iter()
+        .filter(|(table, key, off)| {
+            let (t, k) = key_of(table, key);
+            let off = built_in(t, k, off, Source::Default).value;
+            values.place(table, key).is_some() && values.get(table, key).is_some_and(|e| e.value != off)
+        })
+        .map(|(table, key, _)| (*table, *key))
+        .collect()
+}
+
+fn mount_namespace(values: &mut Values) {
+    let Some(Value::Namespace(mount)) = values.get("namespaces", "mount").map(|e| e.value.clone()) else { return };
+    if mount == Isolation::Private {
+        return;
+    }
+    let own_root = !matches!(values.get("rootfs", "type").map(|e| &e.value), Some(Value::Word("host")));
+    let needed = own_root || !values.mounts.is_empty() || !written_needs(values).is_empty();
+    if needed && values.place("namespaces", "mount").is_none() {
+        // An open profile shares the host's tree, unless the unit itself asks for something that cannot be had there.
+        let entry = Entry { value: Value::Namespace(Isolation::Private), source: Source::Default };
+        values.insert("namespaces", "mount", entry);
+        return;
+    }
+    for (table, key, off) in NEED_MOUNTS {
+        if values.place(table, key).is_none() {
+            let (t, k) = key_of(table, key);
+            values.insert(t.name, k.name, built_in(t, k, off, Source::Default));
+        }
+    }
+    if values.place("namespaces", "pid").is_none() {
+        let entry = Entry { value: Value::Namespace(Isolation::Host), source: Source::Default };
+        values.insert("namespaces", "pid", entry);
+    }
+}

@@ -1,0 +1,336 @@
+//! Values → [`Settings`], field by field. No judgement here but on mounts, whose options are a language of their own.
+
+use super::super::decode::{Sink, UserWord, Value, Values};
+use super::super::layer;
+use super::super::value::limit_resource;
+use super::super::*;
+use super::mounts;
+use crate::plan::CapabilitySet;
+use std::time::Duration;
+
+/// The value of a key that always has one, or of any key as an option.
+macro_rules! read {
+    ($values:expr, $table:literal, $key:literal, $kind:ident) => {
+        match $values.get($table, $key).map(|e| &e.value) {
+            Some(Value::$kind(value)) => value.clone(),
+            other => unreachable!("the key table gives {}.{} a value: {other:?}", $table, $key),
+        }
+    };
+    ($values:expr, $table:literal, $key:literal, $kind:ident?) => {
+        match $values.get($table, $key).map(|e| &e.value) {
+            Some(Value::$kind(value)) => Some(value.clone()),
+            None => None,
+            other => unreachable!("the key table gives {}.{} another kind: {other:?}", $table, $key),
+        }
+    };
+}
+
+/// The meaning of a word.
+fn pick<T: Copy>(word: &str, meanings: &[(&str, T)]) -> T {
+    let found = meanings.iter().find(|(w, _)| *w == word);
+    found.expect("the decoder lets only words of the key table pass").1
+}
+
+fn finite(span: Option<Duration>) -> Duration {
+    span.expect("the decoder lets only finite delays pass")
+}
+
+fn small(number: i64) -> u32 {
+    u32::try_from(number).expect("the key table limits this integer to 32 bits")
+}
+
+fn signed(number: i64) -> i32 {
+    i32::try_from(number).expect("the key table limits this integer to 32 bits")
+}
+
+/// Builds the settings. A missing `exec` leaves an empty argv; that problem is already reported.
+pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut Values) -> Settings {
+    let mounts = mounts::assemble(sink, values);
+    let v = &*values;
+    Settings {
+        name: name.to_owned(),
+        file: file.to_owned(),
+        unit: unit(v),
+        service: service(v),
+        ready: Ready { listen: read!(v, "ready", "listen", Addresses) },
+        restart: restart(v),
+        rootfs: rootfs(v),
+        filesystem: filesystem(v),
+        mounts,
+        directories: directories(v),
+        devices: Devices {
+            policy: pick(
+                read!(v, "devices", "policy", Word),
+                &[("closed", DevicePolicy::Closed), ("strict", DevicePolicy::Strict), ("auto", DevicePolicy::Auto)],
+            ),
+            private: read!(v, "devices", "private", Bool),
+            allow: read!(v, "devices", "allow", Devices),
+        },
+        namespaces: namespaces(v),
+        network: Network {
+            mode: read!(v, "network", "mode", Network),
+            address_families: read!(v, "network", "address_families", Families),
+        },
+        capabilities: capabilities(v),
+        syscalls: syscalls(v),
+        security: security(v),
+        resources: resources(v),
+        logging: logging(v, name),
+        install: Install {
+            wanted_by: read!(v, "install", "wanted_by", Texts),
+            alias: read!(v, "install", "alias", Texts),
+        },
+    }
+}
+
+fn unit(v: &Values) -> UnitTable {
+    UnitTable {
+        description: read!(v, "unit", "description", Text?),
+        documentation: read!(v, "unit", "documentation", Texts),
+        after: read!(v, "unit", "after", Texts),
+        before: read!(v, "unit", "before", Texts),
+        wants: read!(v, "unit", "wants", Texts),
+        requires: read!(v, "unit", "requires", Texts),
+    }
+}
+
+fn service(v: &Values) -> Service {
+    let kinds = [
+        ("exec", ServiceType::Exec),
+        ("simple", ServiceType::Exec),
+        ("notify", ServiceType::Notify),
+        ("oneshot", ServiceType::Oneshot),
+        ("forking", ServiceType::Forking),
+    ];
+    let files = read!(v, "service", "environment_files", Paths);
+    Service {
+        kind: pick(read!(v, "service", "type", Word), &kinds),
+        exec: read!(v, "service", "exec", Argv?).unwrap_or_default(),
+        exec_start_pre: read!(v, "service", "exec_start_pre", Commands),
+        exec_start_post: read!(v, "service", "exec_start_post", Commands),
+        exec_reload: read!(v, "service", "exec_reload", Commands),
+        exec_stop: read!(v, "service", "exec_stop", Commands),
+        exec_stop_post: read!(v, "service", "exec_stop_post", Commands),
+        user: read!(v, "service", "user", Account?),
+        group: read!(v, "service", "group", Account?),
+        supplementary_groups: read!(v, "service", "supplementary_groups", Accounts),
+        umask: read!(v, "service", "umask", Mode),
+        working_directory: read!(v, "service", "working_directory", Path),
+        environment: read!(v, "service", "environment", Variables),
+        environment_files: files.into_iter().map(|f| (f.path, f.optional)).collect(),
+        pid_file: read!(v, "service", "pid_file", Path?),
+        success_exit_status: read!(v, "service", "success_exit_status", Statuses),
+        reload_signal: read!(v, "service", "reload_signal", Signal?),
+        stop_signal: read!(v, "service", "stop_signal", Signal),
+        kill_mode: pick(
+            read!(v, "service", "kill_mode", Word),
+            &[("control-group", KillMode::ControlGroup), ("mixed", KillMode::Mixed)],
+        ),
+        timeout_start: read!(v, "service", "timeout_start", Time),
+        timeout_stop: read!(v, "service", "timeout_stop", Time),
+        nice: signed(read!(v, "service", "nice", Int)),
+        oom_score_adjust: signed(read!(v, "service", "oom_score_adjust", Int)),
+    }
+}
+
+fn restart(v: &Values) -> RestartSettings {
+    let policies = [
+        ("no", RestartPolicy::No),
+        ("always", RestartPolicy::Always),
+        ("on-success", RestartPolicy::OnSuccess),
+        ("on-failure", RestartPolicy::OnFailure),
+        ("on-abnormal", RestartPolicy::OnAbnormal),
+        ("on-abort", RestartPolicy::OnAbort),
+        ("on-watchdog", RestartPolicy::OnWatchdog),
+    ];
+    RestartSettings {
+        policy: pick(read!(v, "restart", "policy", Word), &policies),
+        delay: finite(read!(v, "restart", "delay", Time)),
+        backoff: read!(v, "restart", "backoff", Factor),
+        max_delay: finite(read!(v, "restart", "max_delay", Time)),
+        reset_after: finite(read!(v, "restart", "reset_after", Time)),
+        limit_burst: small(read!(v, "restart", "limit_burst", Int)),
+        limit_interval: finite(read!(v, "restart", "limit_interval", Time)),
+        prevent_exit_status: read!(v, "restart", "prevent_exit_status", Statuses),
+        force_exit_status: read!(v, "restart", "force_exit_status", Statuses),
+    }
+}
+
+fn rootfs(v: &Values) -> Rootfs {
+    let kind = match read!(v, "rootfs", "type", Word) {
+        // Without its path the unit is refused; see `checks`.
+        "directory" => RootfsKind::Directory { path: read!(v, "rootfs", "path", Path?).unwrap_or_else(|| "/".into()) },
+        "overlay" => RootfsKind::Overlay {
+            lower: read!(v, "rootfs", "lower", PlainPaths),
+            upper: read!(v, "rootfs", "upper", Upper),
+        },
+        "tmpfs" => RootfsKind::Tmpfs,
+        _ => RootfsKind::Host,
+    };
+    Rootfs { kind, size: read!(v, "rootfs", "size", Size), readonly: read!(v, "rootfs", "readonly", Bool) }
+}
+
+fn filesystem(v: &Values) -> Filesystem {
+    let systems = [
+        ("off", ProtectSystem::Off),
+        ("standard", ProtectSystem::Standard),
+        ("full", ProtectSystem::Full),
+        ("strict", ProtectSystem::Strict),
+    ];
+    let homes = [("off", ProtectHome::Off), ("read-only", ProtectHome::ReadOnly), ("hidden", ProtectHome::Hidden)];
+    let procs =
+        [("off", ProtectProc::Off), ("invisible", ProtectProc::Invisible), ("ptraceable", ProtectProc::Ptraceable)];
+    Filesystem {
+        protect_system: pick(read!(v, "filesystem", "protect_system", Word), &systems),
+        read_write_paths: read!(v, "filesystem", "read_write_paths", Paths),
+        read_only_paths: read!(v, "filesystem", "read_only_paths", Paths),
+        inaccessible_paths: read!(v, "filesystem", "inaccessible_paths", Paths),
+        temporary_paths: read!(v, "filesystem", "temporary_paths", Paths),
+        exec_paths: read!(v, "filesystem", "exec_paths", Paths),
+        no_exec_paths: read!(v, "filesystem", "no_exec_paths", Paths),
+        protect_home: pick(read!(v, "filesystem", "protect_home", Word), &homes),
+        private_tmp: read!(v, "filesystem", "private_tmp", Bool),
+        protect_proc: pick(read!(v, "filesystem", "protect_proc", Word), &procs),
+        proc_pid_only: read!(v, "filesystem", "proc_subset", Word) == "pid",
+    }
+}
+
+fn directories(v: &Values) -> Directories {
+    let preserves = [("no", Preserve::No), ("restart", Preserve::Restart), ("yes", Preserve::Yes)];
+    Directories {
+        runtime: read!(v, "directories", "runtime", PlainPaths),
+        state: read!(v, "directories", "state", PlainPaths),
+        cache: read!(v, "directories", "cache", PlainPaths),
+        logs: read!(v, "directories", "logs", PlainPaths),
+        configuration: read!(v, "directories", "configuration", PlainPaths),
+        runtime_mode: read!(v, "directories", "runtime_mode", Mode),
+        state_mode: read!(v, "directories", "state_mode", Mode),
+        cache_mode: read!(v, "directories", "cache_mode", Mode),
+        logs_mode: read!(v, "directories", "logs_mode", Mode),
+        configuration_mode: read!(v, "directories", "configuration_mode", Mode),
+        runtime_preserve: pick(read!(v, "directories", "runtime_preserve", Word), &preserves),
+    }
+}
+
+fn namespaces(v: &Values) -> NamespaceSettings {
+    let user = match read!(v, "namespaces", "user", User) {
+        UserWord::Host => UserNamespace::Host,
+        UserWord::Identity => UserNamespace::Identity,
+        UserWord::Path(path) => UserNamespace::Path(path),
+        UserWord::Mapped => UserNamespace::Mapped {
+            uid: read!(v, "namespaces", "uid_mappings", Mappings),
+            gid: read!(v, "namespaces", "gid_mappings", Mappings),
+        },
+    };
+    NamespaceSettings {
+        mount: read!(v, "namespaces", "mount", Namespace),
+        pid: read!(v, "namespaces", "pid", Namespace),
+        ipc: read!(v, "namespaces", "ipc", Namespace),
+        uts: read!(v, "namespaces", "uts", Namespace),
+        cgroup: read!(v, "namespaces", "cgroup", Namespace),
+        time: read!(v, "namespaces", "time", Namespace),
+        user,
+        hostname: read!(v, "namespaces", "hostname", Text?),
+        init: read!(v, "namespaces", "init", Bool),
+    }
+}
+
+fn capabilities(v: &Values) -> Capabilities {
+    let ambient = read!(v, "capabilities", "ambient", Capabilities);
+    let bounding = read!(v, "capabilities", "bounding", Capabilities);
+    Capabilities { bounding: CapabilitySet(bounding.0 | ambient.0), ambient }
+}
+
+fn syscalls(v: &Values) -> Syscalls {
+    let modes = [("enforce", SyscallMode::Enforce), ("log", SyscallMode::Log), ("off", SyscallMode::Off)];
+    let denials = [("errno", OnDeny::Errno), ("kill-process", OnDeny::KillProcess)];
+    let allow = read!(v, "syscalls", "allow", Texts);
+    let mut deny = read!(v, "syscalls", "deny", Texts);
+    if v.place("syscalls", "allow").is_some() && v.place("syscalls", "deny").is_none() {
+        // What the author allows by name, the profile does not take away again.
+        deny.retain(|name| !allow.contains(name));
+    }
+    Syscalls {
+        mode: pick(read!(v, "syscalls", "mode", Word), &modes),
+        allow,
+        deny,
+        errno: read!(v, "syscalls", "errno", Errno),
+        unknown_errno: read!(v, "syscalls", "unknown_errno", Errno),
+        on_deny: pick(read!(v, "syscalls", "on_deny", Word), &denials),
+        log: read!(v, "syscalls", "log", Texts),
+        architectures: read!(v, "syscalls", "architectures", Texts),
+    }
+}
+
+fn security(v: &Values) -> Security {
+    Security {
+        profile: layer::profile_of(v, None),
+        optional: read!(v, "security", "optional", Texts),
+        control_socket: read!(v, "security", "control_socket", Bool),
+        no_new_privileges: read!(v, "security", "no_new_privileges", Bool),
+        lock_personality: read!(v, "security", "lock_personality", Bool),
+        restrict_realtime: read!(v, "security", "restrict_realtime", Bool),
+        restrict_suid_sgid: read!(v, "security", "restrict_suid_sgid", Bool),
+        restrict_namespaces: read!(v, "security", "restrict_namespaces", NamespaceKinds),
+        memory_deny_write_execute: read!(v, "security", "memory_deny_write_execute", Bool),
+        protect_kernel_tunables: read!(v, "security", "protect_kernel_tunables", Bool),
+        protect_kernel_modules: read!(v, "security", "protect_kernel_modules", Bool),
+        protect_kernel_logs: read!(v, "security", "protect_kernel_logs", Bool),
+        protect_clock: read!(v, "security", "protect_clock", Bool),
+        protect_hostname: read!(v, "security", "protect_hostname", Bool),
+        protect_control_groups: read!(v, "security", "protect_control_groups", Bool),
+        private_keyring: read!(v, "security", "keyring", Word) == "private",
+        remove_ipc: read!(v, "security", "remove_ipc", Bool),
+    }
+}
+
+fn resources(v: &Values) -> Resources {
+    // An upper limit of "infinity" is none; a protection of "infinity" is one.
+    let upper = |bytes: Option<u64>| bytes.filter(|b| *b != u64::MAX);
+    let weight = |n: Option<i64>| n.map(i64::unsigned_abs);
+    let mut rlimits: Vec<_> = v
+        .iter()
+        .filter(|((table, _), _)| *table == "resources.rlimits")
+        .filter_map(|((_, key), entry)| match (limit_resource(key), &entry.value) {
+            (Some(resource), Value::Limit(soft, hard)) => Some((resource, *soft, *hard)),
+            _ => None,
+        })
+        .collect();
+    rlimits.sort();
+    Resources {
+        memory_max: upper(read!(v, "resources", "memory_max", Size?)),
+        memory_high: upper(read!(v, "resources", "memory_high", Size?)),
+        memory_low: read!(v, "resources", "memory_low", Size?),
+        memory_min: read!(v, "resources", "memory_min", Size?),
+        memory_swap_max: upper(read!(v, "resources", "memory_swap_max", Size?)),
+        memory_oom_group: read!(v, "resources", "memory_oom_group", Bool),
+        cpu_max: read!(v, "resources", "cpu_max", CpuShare?).filter(|share| share.quota.is_some()),
+        cpu_weight: weight(read!(v, "resources", "cpu_weight", Int?)),
+        cpuset_cpus: read!(v, "resources", "cpuset_cpus", Text?),
+        cpuset_mems: read!(v, "resources", "cpuset_mems", Text?),
+        tasks_max: read!(v, "resources", "tasks_max", Count),
+        io_weight: weight(read!(v, "resources", "io_weight", Int?)),
+        io_max: read!(v, "resources", "io_max", IoMax),
+        hugetlb: read!(v, "resources", "hugetlb", HugePages),
+        delegate: read!(v, "resources", "delegate", Bool),
+        slice: read!(v, "resources", "slice", Text?),
+        rlimits,
+    }
+}
+
+fn logging(v: &Values, name: &str) -> Logging {
+    let targets = [
+        ("auto", LogTarget::Auto),
+        ("journald", LogTarget::Journald),
+        ("file", LogTarget::File),
+        ("null", LogTarget::Null),
+        ("inherit", LogTarget::Inherit),
+    ];
+    Logging {
+        target: pick(read!(v, "logging", "target", Word), &targets),
+        identifier: read!(v, "logging", "identifier", Text?).unwrap_or_else(|| name.to_owned()),
+        syslog_socket: read!(v, "logging", "syslog_socket", Bool),
+        file_max_size: read!(v, "logging.file", "max_size", Size),
+        file_max_files: small(read!(v, "logging.file", "max_files", Int)),
+    }
+}

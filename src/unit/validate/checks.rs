@@ -1,0 +1,265 @@
+//! Service, restart, readiness, resources: keys that need or exclude each other.
+
+use super::super::decode::{Entry, Sink, Source, Value};
+use super::super::problem::Code;
+use super::super::{RestartPolicy, RootfsKind, ServiceType, SyscallMode};
+use super::Checked;
+use std::ops::Range;
+
+impl Checked<'_> {
+    /// Place of the value of a key that the file set, else of the whole table or the top.
+    pub(super) fn value_place(&self, table: &'static str, key: &'static str) -> Range<usize> {
+        match self.values.place(table, key) {
+            Some(place) => place.value.clone(),
+            None => self.values.headers.get(table).cloned().unwrap_or(0..0),
+        }
+    }
+
+    /// Place of element `n` of a list of the file.
+    pub(super) fn item_place(&self, table: &'static str, key: &'static str, n: usize) -> Range<usize> {
+        let item = self.values.place(table, key).and_then(|p| p.items.get(n).cloned());
+        item.unwrap_or_else(|| self.value_place(table, key))
+    }
+
+    pub(super) fn is_written(&self, table: &'static str, key: &'static str) -> bool {
+        self.values.place(table, key).is_some()
+    }
+
+    /// Does the file name the key, well-formed or not?
+    pub(super) fn is_attempted(&self, table: &'static str, key: &'static str) -> bool {
+        self.values.attempted.contains(&(table, key))
+    }
+}
+
+/// Reports `key` of the file, if it was written.
+fn no_effect(sink: &mut Sink<'_>, c: &Checked<'_>, table: &'static str, key: &'static str, why: &str) {
+    if let Some(place) = c.values.place(table, key) {
+        let dotted = format!("{table}.{key}");
+        sink.add(Code::NoEffect, place.key.clone(), &dotted, format!("`{dotted}` has no effect: {why}"), None);
+    }
+}
+
+pub(super) fn all(sink: &mut Sink<'_>, c: &Checked<'_>) {
+    kind(sink, c);
+    restart(sink, c);
+    dependencies(sink, c);
+    rootfs(sink, c);
+    resources(sink, c);
+    repeated(sink, c);
+    variables(sink, c);
+    if c.settings.syscalls.mode == SyscallMode::Off && c.is_written("syscalls", "mode") {
+        for key in ["allow", "deny", "errno", "unknown_errno", "on_deny", "log", "architectures"] {
+            no_effect(sink, c, "syscalls", key, "`syscalls.mode` is \"off\"");
+        }
+    }
+}
+
+fn kind(sink: &mut Sink<'_>, c: &Checked<'_>) {
+    let service = &c.settings.service;
+    match service.kind {
+        ServiceType::Forking if service.pid_file.is_none() && !c.is_attempted("service", "pid_file") => {
+            let message = "`type = \"forking\"` needs `pid_file`: rsvc does not guess which process is the daemon";
+            let help = "give pid_file, or let the program run in the foreground with type = \"exec\"".to_owned();
+            sink.add(Code::Forking, c.value_place("service", "type"), "service.type", message, Some(help));
+        }
+        ServiceType::Forking => {}
+        _ if c.is_written("service", "pid_file") && !c.is_broken("service", "type") => {
+            let message = "`pid_file` has a meaning only with `type = \"forking\"`";
+            let help = "rsvc knows the main process of every other type".to_owned();
+            sink.add(Code::Forking, c.value_place("service", "pid_file"), "service.pid_file", message, Some(help));
+        }
+        _ => {}
+    }
+    if service.kind != ServiceType::Exec && !c.settings.ready.listen.is_empty() {
+        let message = "`ready.listen` is not supported yet with this `service.type`";
+        let help = "only `exec` waits for sockets; the other types say themselves when they are ready".to_owned();
+        sink.add(Code::NotSupported, c.value_place("ready", "listen"), "ready.listen", message, Some(help));
+    }
+    if service.kind == ServiceType::Oneshot {
+        for key in ["exec_reload", "reload_signal"] {
+            no_effect(sink, c, "service", key, "a oneshot service is over when it has started");
+        }
+    }
+    if !service.exec_reload.is_empty() && service.reload_signal.is_some() {
+        let message = "both `exec_reload` and `reload_signal` are given";
+        let help = Some("keep one: the signal is the shorter way".to_owned());
+        sink.add(Code::Conflict, c.value_place("service", "reload_signal"), "service.reload_signal", message, help);
+    }
+}
+
+impl Checked<'_> {
+    /// Named in the file and not decoded: its problem is already reported, follow-ups would be noise.
+    pub(super) fn is_broken(&self, table: &'static str, key: &'static str) -> bool {
+        self.is_attempted(table, key) && !self.is_written(table, key)
+    }
+}
+
+fn restart(sink: &mut Sink<'_>, c: &Checked<'_>) {
+    let (service, restart) = (&c.settings.service, &c.settings.restart);
+    let after_success = matches!(restart.policy, RestartPolicy::Always | RestartPolicy::OnSuccess);
+    if service.kind == ServiceType::Oneshot && after_success {
+        let message = "a oneshot service that restarts after success would never end";
+        let help = Some("one of \"no\", \"on-failure\", \"on-abnormal\", \"on-abort\"".to_owned());
+        sink.add(Code::OneshotRestart, c.value_place("restart", "policy"), "restart.policy", message, help);
+    }
+    if restart.policy == RestartPolicy::No {
+        for key in ["delay", "backoff", "max_delay", "reset_after", "prevent_exit_status"] {
+            no_effect(sink, c, "restart", key, "`restart.policy` is \"no\"");
+        }
+    }
+    if restart.max_delay < restart.delay {
+        let message = "`max_delay` is shorter than `delay`";
+        let key = if c.is_written("restart", "max_delay") { "max_delay" } else { "delay" };
+        let help = (key == "delay").then(|| "give max_delay as well; it is 30s unless given".to_owned());
+        sink.add(Code::Conflict, c.value_place("restart", key), &format!("restart.{key}"), message, help);
+    }
+    if restart.limit_burst == 0 {
+        no_effect(sink, c, "restart", "limit_interval", "without `limit_burst` there is no limit");
+    }
+    if restart.limit_burst > 0 && restart.limit_interval.is_zero() {
+        let message = "`limit_interval` of 0 would never count a restart";
+        sink.add(Code::OutOfRange, c.value_place("restart", "limit_interval"), "restart.limit_interval", message, None);
+    }
+}
+
+fn dependencies(sink: &mut Sink<'_>, c: &Checked<'_>) {
+    let (settings, unit) = (c.settings, &c.settings.unit);
+    let lists =
+        [("after", &unit.after), ("before", &unit.before), ("wants", &unit.wants), ("requires", &unit.requires)];
+    for (key, names) in lists {
+        if let Some(n) = names.iter().position(|name| *name == settings.name) {
+            let message = format!("the unit depends on itself: {} -> {}", settings.name, settings.name);
+            sink.add(Code::Cycle, c.item_place("unit", key, n), &format!("unit.{key}"), message, None);
+        }
+    }
+    if let Some(n) = unit.before.iter().position(|name| unit.after.contains(name)) {
+        let message = format!("the unit cannot be both before and after `{}`", unit.before[n]);
+        sink.add(Code::Cycle, c.item_place("unit", "before", n), "unit.before", message, None);
+    }
+    if let Some(n) = settings.install.alias.iter().position(|name| *name == settings.name) {
+        let message = "the alias is the unit's own name";
+        sink.add(Code::Conflict, c.item_place("install", "alias", n), "install.alias", message, None);
+    }
+}
+
+fn rootfs(sink: &mut Sink<'_>, c: &Checked<'_>) {
+    if c.is_broken("rootfs", "type") {
+        return;
+    }
+    let meanings = [
+        ("path", &["directory"][..], "it belongs to type directory"),
+        ("lower", &["overlay"], "it belongs to type overlay"),
+        ("upper", &["overlay"], "it belongs to type overlay"),
+        ("size", &["overlay", "tmpfs"], "it belongs to types overlay and tmpfs"),
+        ("readonly", &["directory", "overlay", "tmpfs"], "it belongs to own root file systems"),
+    ];
+    let kind = match c.values.get("rootfs", "type") {
+        Some(Entry { value: Value::Word(word), .. }) => *word,
+        _ => "host",
+    };
+    for (key, kinds, why) in meanings {
+        if !kinds.contains(&kind) {
+            no_effect(sink, c, "rootfs", key, &format!("{why}, and this is \"{kind}\""));
+        }
+    }
+    let needs = match &c.settings.rootfs.kind {
+        RootfsKind::Directory { .. } if !c.is_attempted("rootfs", "path") => Some("path"),
+        RootfsKind::Overlay { lower, .. } if lower.is_empty() && !c.is_broken("rootfs", "lower") => Some("lower"),
+        _ => None,
+    };
+    if let Some(key) = needs {
+        let message = format!("`type = \"{kind}\"` needs `{key}`");
+        sink.add(Code::Incomplete, c.value_place("rootfs", "type"), &format!("rootfs.{key}"), message, None);
+    }
+    if let RootfsKind::Directory { path } = &c.settings.rootfs.kind
+        && path == std::path::Path::new("/")
+        && c.is_written("rootfs", "path")
+    {
+        let message = "`path = \"/\"` is the host's own root";
+        let help = Some("write type = \"host\"".to_owned());
+        sink.add(Code::BadPath, c.value_place("rootfs", "path"), "rootfs.path", message, help);
+    }
+    if c.settings.rootfs.kind == RootfsKind::Tmpfs && c.settings.mounts.is_empty() && c.values.mounts.is_empty() {
+        let message = "`type = \"tmpfs\"` is an empty tree: without [[mounts]] there is no program to run";
+        sink.add(Code::Incomplete, c.value_place("rootfs", "type"), "rootfs.type", message, None);
+    }
+}
+
+fn resources(sink: &mut Sink<'_>, c: &Checked<'_>) {
+    let r = &c.settings.resources;
+    let amounts = [
+        ("memory_min", r.memory_min),
+        ("memory_low", r.memory_low),
+        ("memory_high", r.memory_high),
+        ("memory_max", r.memory_max),
+    ];
+    let given: Vec<_> = amounts.iter().filter_map(|(key, n)| Some((*key, (*n)?))).collect();
+    for pair in given.windows(2) {
+        let ((low, less), (high, more)) = (pair[0], pair[1]);
+        if less > more && c.is_written("resources", low) {
+            let message = format!("`{low}` is above `{high}` and will never matter");
+            sink.add(Code::LimitOrder, c.value_place("resources", low), &format!("resources.{low}"), message, None);
+        }
+    }
+    let ranges = [("nice", 40), ("rtprio", 99)];
+    for (key, most) in ranges {
+        if let Some(Entry { value: Value::Limit(_, hard), source: Source::File(place) }) =
+            c.values.get("resources.rlimits", key)
+            && *hard > most
+        {
+            let dotted = format!("resources.rlimits.{key}");
+            let message = format!("`{key}` ends at {most}");
+            sink.add(Code::BadLimit, place.value.clone(), &dotted, message, None);
+        }
+    }
+}
+
+/// Lists of words that name the same thing twice.
+fn repeated(sink: &mut Sink<'_>, c: &Checked<'_>) {
+    for ((table, key), entry) in c.values.iter() {
+        let (Value::Texts(texts), Source::File(place)) = (&entry.value, &entry.source) else { continue };
+        for (n, text) in texts.iter().enumerate() {
+            if let (true, Some(span)) = (texts[..n].contains(text), place.items.get(n)) {
+                let message = format!("`{text}` is listed twice");
+                sink.add(Code::Repeated, span.clone(), &format!("{table}.{key}"), message, None);
+            }
+        }
+    }
+}
+
+/// `$NAME` in an argument looks as if somebody expanded it.
+fn variables(sink: &mut Sink<'_>, c: &Checked<'_>) {
+    let service = &c.settings.service;
+    let commands = [
+        ("exec_start_pre", &service.exec_start_pre),
+        ("exec_start_post", &service.exec_start_post),
+        ("exec_reload", &service.exec_reload),
+        ("exec_stop", &service.exec_stop),
+        ("exec_stop_post", &service.exec_stop_post),
+    ];
+    let all = std::iter::once(("exec", &service.exec))
+        .chain(commands.into_iter().flat_map(|(key, list)| list.iter().map(move |command| (key, &command.argv))));
+    for (key, argv) in all {
+        if let Some(name) = argv.iter().enumerate().find_map(|(n, _)| expandable(argv, n)) {
+            let message = format!("`{name}` is passed on as it stands: nothing expands variables");
+            let help = match name.as_str() {
+                "$MAINPID" | "${MAINPID}" if key == "exec_reload" => "write reload_signal = \"SIGHUP\" instead",
+                _ => "write [\"/bin/sh\", \"-c\", \"exec program $NAME\"] if a shell is meant",
+            };
+            let place = c.value_place("service", key);
+            sink.add(Code::NotExpanded, place, &format!("service.{key}"), message, Some(help.to_owned()));
+        }
+    }
+}
+
+/// The variable in argument `n`, unless a shell or the like gets it (an option before it takes a script).
+fn expandable(argv: &[String], n: usize) -> Option<String> {
+    let script = n > 0 && argv[n - 1].starts_with('-') && argv[n - 1].ends_with(['c', 'e']);
+    let rest = &argv[n][argv[n].find('$')?..];
+    let inner = rest[1..].strip_prefix('{').unwrap_or(&rest[1..]);
+    let length = inner.find(|ch: char| !ch.is_ascii_uppercase() && ch != '_' && !ch.is_ascii_digit());
+    let name = &inner[..length.unwrap_or(inner.len())];
+    let starts = name.starts_with(|ch: char| ch.is_ascii_uppercase() || ch == '_');
+    let braces = rest[1..].starts_with('{');
+    (!script && starts).then(|| if braces { format!("${{{name}}}") } else { format!("${name}") })
+}

@@ -1,0 +1,163 @@
+//! Values → [`Unit`]: what only makes sense together. If you hold a [`Unit`], these checks have passed.
+
+mod assemble;
+mod checks;
+mod identity;
+mod mounts;
+mod paths;
+
+use super::decode::{self, Sink, Source, Value, Values};
+use super::keys;
+use super::layer;
+use super::print;
+use super::problem::{self, Code, Problem, Severity};
+use super::{Profile, Settings, Unit, WrittenKey};
+
+/// A file larger than this is not a unit.
+pub const MAX_UNIT_SIZE: usize = 1 << 20;
+
+/// What a caller may say besides the file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParseOptions {
+    /// `--profile`: instead of the unit's own. `login` and `host` then win over the unit's lines about isolation, so
+    /// that `--profile host` answers "is it the sandbox?".
+    pub profile: Option<Profile>,
+}
+
+/// What a check may look at: the values with their places, and the settings that they mean.
+struct Checked<'v> {
+    values: &'v Values,
+    settings: &'v Settings,
+}
+
+impl Unit {
+    /// Reads a unit. `file` is only named in problems.
+    ///
+    /// # Errors
+    /// All problems, sorted by place; at least one is an error. A valid unit comes with its warnings.
+    pub fn parse(name: &str, file: &str, text: &str) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
+        Unit::parse_with(name, file, text, ParseOptions::default())
+    }
+
+    /// The same for bytes as they came from a disk.
+    ///
+    /// # Errors
+    /// As [`Unit::parse`]; [`Code::NotUtf8`] with the offset of the first wrong byte, [`Code::TooBig`].
+    pub fn parse_bytes(
+        name: &str,
+        file: &str,
+        bytes: &[u8],
+        options: ParseOptions,
+    ) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
+        let text = text_of(file, bytes).map_err(|p| vec![*p])?;
+        Unit::parse_with(name, file, text, options)
+    }
+
+    /// The same with more to say.
+    ///
+    /// # Errors
+    /// As [`Unit::parse`].
+    pub fn parse_with(
+        name: &str,
+        file: &str,
+        text: &str,
+        options: ParseOptions,
+    ) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
+        if text.len() > MAX_UNIT_SIZE {
+            return Err(vec![too_big(file)]);
+        }
+        let mut sink = Sink::new(file, text);
+        if let Err(bad) = super::value::unit_name(name) {
+            let code = if bad.code == Code::NotSupported { Code::DropIn } else { Code::BadUnitName };
+            let mut problem = Problem::of_file(code, file, bad.message);
+            problem.help = bad.help;
+            sink.problems.push(problem);
+        }
+        let mut values = decode::decode(&mut sink);
+        require(&mut sink, &values);
+        layer::fill(&mut values, options.profile);
+        let settings = assemble::assemble(&mut sink, name, file, &mut values);
+        let checked = Checked { values: &values, settings: &settings };
+        checks::all(&mut sink, &checked);
+        identity::all(&mut sink, &checked);
+        paths::all(&mut sink, &checked);
+        let mut problems = sink.problems;
+        problem::sort(&mut problems);
+        if problems.iter().any(|p| p.severity() == Severity::Error) {
+            return Err(problems);
+        }
+        Ok((Unit { settings, written: written(&values, text) }, problems))
+    }
+}
+
+/// The bytes as text.
+///
+/// # Errors
+/// [`Code::NotUtf8`] with line and column of the first wrong byte, [`Code::TooBig`].
+pub fn text_of<'b>(file: &str, bytes: &'b [u8]) -> Result<&'b str, Box<Problem>> {
+    if bytes.len() > MAX_UNIT_SIZE {
+        return Err(Box::new(too_big(file)));
+    }
+    std::str::from_utf8(bytes).map_err(|error| {
+        let offset = error.valid_up_to();
+        let valid = std::str::from_utf8(&bytes[..offset]).unwrap_or_default();
+        let (line, column) = problem::line_column(valid, offset);
+        let byte = bytes.get(offset).copied().unwrap_or_default();
+        let message = format!("the file is not UTF-8: byte 0x{byte:02x} at offset {offset}");
+        let problem = Problem::of_file(Code::NotUtf8, file, message).help("save it as UTF-8");
+        Box::new(Problem { line, column, ..problem })
+    })
+}
+
+fn too_big(file: &str) -> Problem {
+    Problem::of_file(Code::TooBig, file, "the file is larger than 1 MiB, which no unit is")
+}
+
+/// The only required key.
+fn require(sink: &mut Sink<'_>, values: &Values) {
+    if values.attempted.contains(&("service", "exec")) || sink.has_syntax_errors() {
+        return;
+    }
+    let place = values.headers.get("service").cloned();
+    let message = "`service.exec` is missing: there is nothing to run";
+    let help = "[service]\nexec = [\"/usr/bin/program\", \"argument\"]".replace('\n', " ");
+    sink.add(Code::Missing, place.unwrap_or(0..0), "service.exec", message, Some(format!("write {help}")));
+}
+
+/// What stays of the text: every key that is not plainly the profile's or the built-in one, printed.
+fn written(values: &Values, text: &str) -> Vec<WrittenKey> {
+    let places = decode::written_places(values, text);
+    let mut all: Vec<WrittenKey> = Vec::new();
+    let mut add = |key: String, value: Option<&Value>| {
+        let place = places.get(&key).copied();
+        let value = value.map(|v| print::toml(v).into_boxed_str());
+        all.push(WrittenKey { key: key.into_boxed_str(), value, place });
+    };
+    for ((table, key), entry) in values.iter() {
+        let dotted = if table.is_empty() { (*key).to_owned() } else { format!("{table}.{key}") };
+        if entry.source != Source::Default || derived(table, key) {
+            add(dotted, Some(&entry.value));
+        }
+    }
+    for mount in &values.mounts {
+        let name = format!("mounts[{}]", mount.index);
+        for ((_, key), entry) in mount.values.iter() {
+            add(format!("{name}.{key}"), Some(&entry.value));
+        }
+        add(name, None);
+    }
+    // Tables that hold a written key are "written" as well: `resources.rlimits` for one of its limits.
+    all.sort_by(|a, b| a.key.cmp(&b.key));
+    all
+}
+
+/// Keys whose built-in value depends on others.
+fn derived(table: &str, key: &str) -> bool {
+    matches!((table, key), ("capabilities", "bounding") | ("namespaces", "mount" | "pid" | "user"))
+        || layer::NEED_MOUNTS.iter().any(|(t, k, _)| (*t, *k) == (table, key))
+}
+
+/// The built-in value of a key as TOML, for keys that [`written`] leaves out.
+pub(super) fn built_in_text(table: &keys::Table, key: &keys::Key) -> Option<String> {
+    key.default.filter(|_| key.supported && table.supported).map(str::to_owned)
+}
