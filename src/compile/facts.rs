@@ -1,7 +1,10 @@
 //! What compile needs to know of the host; gathered by `daemon::host`, or assumed.
 
+use super::dev::STANDARD_NODES;
+use crate::plan::CapabilitySet;
+use crate::unit::Unit;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A user of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +58,7 @@ pub struct HostFacts {
     /// Its gid.
     pub egid: u32,
     /// Capabilities that the daemon itself has; a bounding set can only shrink.
-    pub capabilities: crate::plan::CapabilitySet,
+    pub capabilities: CapabilitySet,
     /// Highest capability number that the kernel knows.
     pub last_capability: u32,
     /// `/run/systemd/journal/stdout` accepts connections.
@@ -79,7 +82,7 @@ pub struct HostFacts {
     pub groups: BTreeMap<String, GroupFact>,
     /// Nodes under `/dev` that are asked for, and the standard six.
     pub devices: BTreeMap<PathBuf, DeviceNumbers>,
-    /// Mount points of the host below which binds from `/` would not show anything new; unused paths are harmless.
+    /// Those of [`super::Needs::paths`] that exist on the host; other paths are harmless.
     pub existing: Vec<PathBuf>,
     /// PR_SET_MDWE is known (6.3).
     pub mdwe: bool,
@@ -105,9 +108,85 @@ pub struct DirectoryRoots {
 }
 
 impl HostFacts {
-    /// A current Debian host with pure cgroup v2 and journald, run by root, with the unit's users and groups assumed
-    /// to exist: for `rsvc check` and tests.
+    /// A current Debian host with pure cgroup v2 and journald, run by root, for `rsvc check` and tests. Knows no user,
+    /// group or device yet: see [`HostFacts::assumed_for`].
     pub fn assumed() -> HostFacts {
-        unimplemented!()
+        let controllers = ["memory", "pids", "cpu", "cpuset", "io", "hugetlb", "devices"];
+        HostFacts {
+            euid: 0,
+            egid: 0,
+            capabilities: CapabilitySet::up_to(LAST_CAPABILITY),
+            last_capability: LAST_CAPABILITY,
+            journald: true,
+            cgroups: Cgroups {
+                unified: true,
+                controllers: controllers.iter().map(|name| (*name).to_owned()).collect(),
+                v1_controllers: Vec::new(),
+                available: true,
+            },
+            runtime_dir: "/run/rsvc".into(),
+            state_dir: "/var/lib/rsvc".into(),
+            unit_path: ["/etc/rsvc/units", "/run/rsvc/units", "/usr/lib/rsvc/units"].map(PathBuf::from).to_vec(),
+            directory_roots: DirectoryRoots::default(),
+            foreground: false,
+            users: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            devices: BTreeMap::new(),
+            existing: Vec::new(),
+            mdwe: true,
+            nofile_hard: 1 << 20,
+            may_raise_limits: true,
+            proc_mountable: true,
+            lang: "C.UTF-8".to_owned(),
+        }
+    }
+
+    /// [`HostFacts::assumed`], on which all users, groups and devices that `unit` names exist. Names get numbers from
+    /// 901 on, in their alphabetical order.
+    pub fn assumed_for(unit: &Unit) -> HostFacts {
+        let needs = super::needs(unit);
+        let mut facts = HostFacts::assumed();
+        for (key, next) in needs.users.iter().zip(901..) {
+            let id = if key == "root" { 0 } else { key.parse().unwrap_or(next) };
+            let user = UserFact {
+                name: key.clone(),
+                uid: id,
+                gid: id,
+                home: "/nonexistent".to_owned(),
+                shell: "/usr/sbin/nologin".to_owned(),
+                groups: Vec::new(),
+            };
+            facts.users.insert(key.clone(), user);
+        }
+        for (key, next) in needs.groups.iter().zip(901..) {
+            let gid = if key == "root" { 0 } else { key.parse().unwrap_or(next) };
+            facts.groups.insert(key.clone(), GroupFact { name: key.clone(), gid });
+        }
+        for (path, minor) in needs.devices.iter().zip(0..) {
+            let standard = STANDARD_NODES.iter().find(|node| path.strip_prefix("/dev") == Ok(Path::new(node.name)));
+            let numbers = match standard {
+                Some(node) => DeviceNumbers { character: true, major: node.major, minor: node.minor },
+                // 240 to 254 are for local use (Documentation/admin-guide/devices.txt).
+                None => DeviceNumbers { character: true, major: 240, minor },
+            };
+            facts.devices.insert(path.clone(), numbers);
+        }
+        facts
     }
 }
+
+impl Default for DirectoryRoots {
+    /// The system daemon's.
+    fn default() -> DirectoryRoots {
+        DirectoryRoots {
+            runtime: "/run".into(),
+            state: "/var/lib".into(),
+            cache: "/var/cache".into(),
+            logs: "/var/log".into(),
+            configuration: "/etc".into(),
+        }
+    }
+}
+
+/// CAP_CHECKPOINT_RESTORE, the newest one (Linux 5.9).
+const LAST_CAPABILITY: u32 = 40;

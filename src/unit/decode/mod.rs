@@ -4,10 +4,14 @@
 //! along the key table itself. What is decoded here is each value alone; what only makes sense together is
 //! [`super::validate`]'s.
 
+mod command;
 mod kinds;
+mod number;
+mod shape;
 mod suggest;
 mod tables;
 mod value;
+mod word;
 
 pub(super) use value::{Entry, MountEntry, Places, Source, UserWord, Value, Values};
 

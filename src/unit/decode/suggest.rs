@@ -40,11 +40,11 @@ pub(super) fn unknown_key(sink: &mut Sink<'_>, table: &'static Table, name: &str
         if table.name.is_empty() { "at the top of the file".to_owned() } else { format!("in {}", table.header()) };
     let unknown = format!("unknown key `{name}` {place}");
     let systemd = keys::by_systemd_name(name).map(|(t, k)| t.dotted(k));
-    if name.contains(|c: char| c.is_ascii_uppercase()) {
-        if let Some(ours) = systemd {
-            let help = format!("systemd's `{name}` is `{ours}` here");
-            return sink.add(Code::UnknownKey, span, &dotted, unknown, Some(help));
-        }
+    if name.contains(|c: char| c.is_ascii_uppercase())
+        && let Some(ours) = systemd
+    {
+        let help = format!("systemd's `{name}` is `{ours}` here");
+        return sink.add(Code::UnknownKey, span, &dotted, unknown, Some(help));
     }
     if let Some(help) = systemd_only(name) {
         return sink.add(Code::UnknownKey, span, &dotted, unknown, Some(help.to_owned()));

@@ -1,18 +1,19 @@
-//! Values that are small tables themselves: commands, devices, id mappings, I/O limits, shares of CPU time.
+//! Values that are small tables themselves: variables, devices, id mappings, I/O limits, shares of CPU time.
 
-use super::Sink;
-use super::kinds::{bytes, each, int_of, parsed};
+use super::number::bytes;
+use super::shape::{each, int_of, parsed};
+use super::{Sink, describe};
 use crate::plan::{BlockDevice, CpuMax, DeviceRule, DeviceType, IoMax};
+use crate::unit::DeviceAllow;
 use crate::unit::problem::Code;
 use crate::unit::value::{self, Bad, nearest};
-use crate::unit::{DeviceAllow, ExecCommand};
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// The table, if it is one and has no other keys than `known`; `later` are refused as not supported yet.
-fn fields<'v, 'i>(
+pub(super) fn fields<'v, 'i>(
     sink: &mut Sink<'_>,
     key: &str,
     value: &'v Spanned<DeValue<'i>>,
@@ -39,33 +40,9 @@ fn fields<'v, 'i>(
     (sink.problems.len() == before).then_some(table)
 }
 
-fn missing<T>(sink: &mut Sink<'_>, key: &str, value: &Spanned<DeValue<'_>>, name: &str) -> Option<T> {
+pub(super) fn missing<T>(sink: &mut Sink<'_>, key: &str, value: &Spanned<DeValue<'_>>, name: &str) -> Option<T> {
     sink.add(Code::Missing, value.span(), key, format!("`{name}` is missing in `{key}`"), None);
     None
-}
-
-/// `{ argv, ignore_failure }`
-pub(super) fn command(
-    sink: &mut Sink<'_>,
-    key: &str,
-    value: &Spanned<DeValue<'_>>,
-    argv: impl Fn(&mut Sink<'_>, &str, &Spanned<DeValue<'_>>) -> Option<Vec<String>>,
-) -> Option<ExecCommand> {
-    let table = fields(sink, key, value, &["argv", "ignore_failure"], &["privileged"])?;
-    let ignore_failure = match table.get("ignore_failure") {
-        None => false,
-        Some(flag) => match flag.get_ref() {
-            DeValue::Boolean(flag) => *flag,
-            _ => {
-                sink.wrong_type(flag, "ignore_failure", "true or false", None);
-                return None;
-            }
-        },
-    };
-    match table.get("argv") {
-        Some(words) => argv(sink, key, words).map(|argv| ExecCommand { argv, ignore_failure }),
-        None => missing(sink, key, value, "argv"),
-    }
 }
 
 /// `[{ path | type + major + minor, access }]`
@@ -258,4 +235,36 @@ pub(super) fn huge_pages(sink: &mut Sink<'_>, key: &str, value: &Spanned<DeValue
         }
     }
     all
+}
+
+/// `{ NAME = "value" }`
+pub(super) fn variables(sink: &mut Sink<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Vec<(String, String)>> {
+    let DeValue::Table(table) = value.get_ref() else {
+        let help = Some("write { NAME = \"value\" }".to_owned());
+        sink.wrong_type(value, key, "a table of strings", help);
+        return None;
+    };
+    let mut all = Vec::new();
+    let before = sink.problems.len();
+    for (name, value) in table {
+        if let Err(bad) = value::environment_name(name.get_ref()) {
+            sink.bad(bad, name.span(), key);
+        }
+        match value.get_ref() {
+            DeValue::String(text) if text.contains('\0') => {
+                sink.add(Code::BadText, value.span(), key, format!("`{}` contains a NUL", name.get_ref()), None);
+            }
+            DeValue::String(text) => all.push((name.get_ref().to_string(), text.to_string())),
+            other => {
+                let message = format!("`{}` takes a string, not {}", name.get_ref(), describe(other));
+                let help = match other {
+                    DeValue::Integer(n) => Some(format!("write \"{n}\"")),
+                    DeValue::Boolean(b) => Some(format!("write \"{b}\"")),
+                    _ => None,
+                };
+                sink.add(Code::WrongType, value.span(), key, message, help);
+            }
+        }
+    }
+    (sink.problems.len() == before).then_some(all)
 }

@@ -171,12 +171,13 @@ fn rootfs(sink: &mut Sink<'_>, c: &Checked<'_>) {
         let message = format!("`type = \"{kind}\"` needs `{key}`");
         sink.add(Code::Incomplete, c.value_place("rootfs", "type"), &format!("rootfs.{key}"), message, None);
     }
-    if let RootfsKind::Directory { path } = &c.settings.rootfs.kind {
-        if path == std::path::Path::new("/") && c.is_written("rootfs", "path") {
-            let message = "`path = \"/\"` is the host's own root";
-            let help = Some("write type = \"host\"".to_owned());
-            sink.add(Code::BadPath, c.value_place("rootfs", "path"), "rootfs.path", message, help);
-        }
+    if let RootfsKind::Directory { path } = &c.settings.rootfs.kind
+        && path == std::path::Path::new("/")
+        && c.is_written("rootfs", "path")
+    {
+        let message = "`path = \"/\"` is the host's own root";
+        let help = Some("write type = \"host\"".to_owned());
+        sink.add(Code::BadPath, c.value_place("rootfs", "path"), "rootfs.path", message, help);
     }
     if c.settings.rootfs.kind == RootfsKind::Tmpfs && c.settings.mounts.is_empty() && c.values.mounts.is_empty() {
         let message = "`type = \"tmpfs\"` is an empty tree: without [[mounts]] there is no program to run";
@@ -204,12 +205,11 @@ fn resources(sink: &mut Sink<'_>, c: &Checked<'_>) {
     for (key, most) in ranges {
         if let Some(Entry { value: Value::Limit(_, hard), source: Source::File(place) }) =
             c.values.get("resources.rlimits", key)
+            && *hard > most
         {
-            if *hard > most {
-                let dotted = format!("resources.rlimits.{key}");
-                let message = format!("`{key}` ends at {most}");
-                sink.add(Code::BadLimit, place.value.clone(), &dotted, message, None);
-            }
+            let dotted = format!("resources.rlimits.{key}");
+            let message = format!("`{key}` ends at {most}");
+            sink.add(Code::BadLimit, place.value.clone(), &dotted, message, None);
         }
     }
 }

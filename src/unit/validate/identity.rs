@@ -110,11 +110,11 @@ fn one_list(sink: &mut Sink<'_>, c: &Checked<'_>, key: &'static str, maps: &[(u3
         "uid_mappings" => (&c.settings.service.user, "user"),
         _ => (&c.settings.service.group, "group"),
     };
-    if let Some(Account::Id(id)) = account {
-        if !mapped(*id) {
-            let message = format!("`{key}` does not map {id}, the {name} of the service");
-            sink.add(Code::Mappings, whole, &dotted, message, None);
-        }
+    if let Some(Account::Id(id)) = account
+        && !mapped(*id)
+    {
+        let message = format!("`{key}` does not map {id}, the {name} of the service");
+        sink.add(Code::Mappings, whole, &dotted, message, None);
     }
 }
 

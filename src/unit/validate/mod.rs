@@ -49,7 +49,7 @@ impl Unit {
         bytes: &[u8],
         options: ParseOptions,
     ) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
-        let text = text_of(file, bytes).map_err(|p| vec![p])?;
+        let text = text_of(file, bytes).map_err(|p| vec![*p])?;
         Unit::parse_with(name, file, text, options)
     }
 
@@ -94,9 +94,9 @@ impl Unit {
 ///
 /// # Errors
 /// [`Code::NotUtf8`] with line and column of the first wrong byte, [`Code::TooBig`].
-pub fn text_of<'b>(file: &str, bytes: &'b [u8]) -> Result<&'b str, Problem> {
+pub fn text_of<'b>(file: &str, bytes: &'b [u8]) -> Result<&'b str, Box<Problem>> {
     if bytes.len() > MAX_UNIT_SIZE {
-        return Err(too_big(file));
+        return Err(Box::new(too_big(file)));
     }
     std::str::from_utf8(bytes).map_err(|error| {
         let offset = error.valid_up_to();
@@ -105,7 +105,7 @@ pub fn text_of<'b>(file: &str, bytes: &'b [u8]) -> Result<&'b str, Problem> {
         let byte = bytes.get(offset).copied().unwrap_or_default();
         let message = format!("the file is not UTF-8: byte 0x{byte:02x} at offset {offset}");
         let problem = Problem::of_file(Code::NotUtf8, file, message).help("save it as UTF-8");
-        Problem { line, column, ..problem }
+        Box::new(Problem { line, column, ..problem })
     })
 }
 

@@ -18,15 +18,16 @@ pub(super) fn all(sink: &mut Sink<'_>, c: &Checked<'_>) {
         not_executable(sink, c);
     }
     for mount in &c.settings.mounts {
-        if let MountKind::Bind { source, .. } = &mount.kind {
-            if source.starts_with("/dev") && mount.options.no_dev && source != Path::new("/dev/shm") {
-                let place = c.values.mounts.iter().find(|m| m.index == mount.index);
-                let place = place.map_or(0..0, |m| m.span.clone());
-                let message =
-                    format!("{} is bound without the option `dev`: its nodes cannot be opened", source.display());
-                let help = Some("use devices.allow, or add \"dev\" to the options".to_owned());
-                sink.add(Code::Conflict, place, &format!("mounts[{}].source", mount.index), message, help);
-            }
+        if let MountKind::Bind { source, .. } = &mount.kind
+            && source.starts_with("/dev")
+            && mount.options.no_dev
+            && source != Path::new("/dev/shm")
+        {
+            let place = c.values.mounts.iter().find(|m| m.index == mount.index);
+            let place = place.map_or(0..0, |m| m.span.clone());
+            let message = format!("{} is bound without the option `dev`: its nodes cannot be opened", source.display());
+            let help = Some("use devices.allow, or add \"dev\" to the options".to_owned());
+            sink.add(Code::Conflict, place, &format!("mounts[{}].source", mount.index), message, help);
         }
     }
 }

@@ -344,11 +344,11 @@ pub fn syscall_name(text: &str) -> Result<String, Bad> {
         return Err(Bad::new(Code::BadSyscall, format!("`{text}` is not a system call"))
             .help(format!("lists have no `~`: put \"{name}\" into syscalls.deny")));
     }
-    if let Some((name, _)) = text.split_once(':') {
-        if is_syscall_group(name) || is_syscall_name(name) {
-            return Err(Bad::new(Code::NotSupported, "an errno of its own for one system call is not supported yet")
-                .help(format!("write \"{name}\"; syscalls.errno holds for all")));
-        }
+    if let Some((name, _)) = text.split_once(':')
+        && (is_syscall_group(name) || is_syscall_name(name))
+    {
+        return Err(Bad::new(Code::NotSupported, "an errno of its own for one system call is not supported yet")
+            .help(format!("write \"{name}\"; syscalls.errno holds for all")));
     }
     if text.starts_with('@') {
         let bad = Bad::new(Code::BadSyscall, format!("`{text}` is not a group of system calls"));

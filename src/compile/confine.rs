@@ -1,0 +1,154 @@
+//! System-call filters and W^X: what `[syscalls]`, `[security]` and `[network]` forbid, as programs.
+
+use super::context::Context;
+use crate::filter::{self, FilterMode, FilterPolicy};
+use crate::plan::Step;
+use crate::unit::{OnDeny, RestrictNamespaces, SyscallMode, Unit};
+
+/// CLONE_NEW* bits and the words of `security.restrict_namespaces`. Source: clone(2), `linux/sched.h`.
+const NAMESPACE_FLAGS: [(&str, u64); 8] = [
+    ("mnt", 0x0002_0000),
+    ("cgroup", 0x0200_0000),
+    ("uts", 0x0400_0000),
+    ("ipc", 0x0800_0000),
+    ("user", 0x1000_0000),
+    ("pid", 0x2000_0000),
+    ("net", 0x4000_0000),
+    ("time", 0x0000_0080),
+];
+
+/// Will a filter be loaded?
+pub(super) fn wants_filter(unit: &Unit) -> bool {
+    unit.syscalls.mode != SyscallMode::Off || has_rules(&protections(unit))
+}
+
+/// `security.memory_deny_write_execute`
+pub(super) fn deny_write_execute(context: &mut Context) {
+    let key = "security.memory_deny_write_execute";
+    if !context.unit.security.memory_deny_write_execute {
+        return;
+    }
+    if context.facts.mdwe {
+        context.push(key, Step::DenyWriteExecute);
+    } else {
+        context.lacking(key, "SECCOMP", "this kernel lacks PR_SET_MDWE (Linux 6.3)", None);
+    }
+}
+
+/// The filters, in load order.
+///
+/// `mode = "log"` is for trying the lists of `[syscalls]`; what `[security]` protects stays protected meanwhile, by a
+/// filter of its own.
+pub(super) fn filter_steps(context: &mut Context) {
+    let unit = context.unit;
+    let protections = protections(unit);
+    match unit.syscalls.mode {
+        SyscallMode::Off if has_rules(&protections) => load(context, "syscalls.mode", &protections),
+        SyscallMode::Off => {}
+        SyscallMode::Enforce => {
+            let deny = unit.syscalls.deny.iter().chain(&protections.deny).cloned().collect();
+            load(context, "syscalls.allow", &FilterPolicy { deny, ..lists(unit, protections) });
+        }
+        SyscallMode::Log => {
+            if has_rules(&protections) {
+                load(context, "syscalls.mode", &protections);
+            }
+            let deny = unit.syscalls.deny.clone();
+            let nothing = FilterPolicy { mode: FilterMode::Log, deny, ..none(unit) };
+            load(context, "syscalls.mode", &lists(unit, nothing));
+        }
+    }
+}
+
+fn load(context: &mut Context, key: &str, policy: &FilterPolicy) {
+    match filter::compile(policy, filter::Arch::native()) {
+        Ok(programs) => {
+            for program in programs {
+                let log = policy.mode == FilterMode::Log;
+                context.push(key, Step::LoadFilter { program, log });
+            }
+        }
+        Err(error) => context.refuse(key, "SECCOMP", format!("no system-call filter can be made: {error}"), None),
+    }
+}
+
+/// The lists of `[syscalls]` on top of `policy`.
+fn lists(unit: &Unit, policy: FilterPolicy) -> FilterPolicy {
+    let syscalls = &unit.syscalls;
+    FilterPolicy {
+        allow: (!syscalls.allow.is_empty()).then(|| syscalls.allow.clone()),
+        log: syscalls.log.clone(),
+        kill: syscalls.on_deny == OnDeny::KillProcess,
+        ..policy
+    }
+}
+
+/// What holds whatever `[syscalls]` says.
+fn protections(unit: &Unit) -> FilterPolicy {
+    let security = &unit.security;
+    let mut deny: Vec<&str> = Vec::new();
+    if security.protect_clock {
+        deny.push("@clock");
+    }
+    if security.protect_kernel_modules {
+        deny.push("@module");
+    }
+    if security.protect_kernel_logs {
+        deny.push("syslog");
+    }
+    if security.protect_hostname {
+        deny.extend(["sethostname", "setdomainname"]);
+    }
+    let deny_namespaces = match &security.restrict_namespaces {
+        RestrictNamespaces::No => 0,
+        RestrictNamespaces::Except(allowed) => NAMESPACE_FLAGS
+            .iter()
+            .filter(|(name, _)| !allowed.iter().any(|allowed| allowed == name))
+            .fold(0, |flags, (_, flag)| flags | flag),
+    };
+    let families = unit.network.address_families.as_ref();
+    let policy = FilterPolicy {
+        deny: deny.into_iter().map(str::to_owned).collect(),
+        address_families: families.map(|families| families.iter().map(|family| family.number).collect()),
+        deny_namespaces,
+        lock_personality: security.lock_personality,
+        restrict_realtime: security.restrict_realtime,
+        restrict_suid_sgid: security.restrict_suid_sgid,
+        ..none(unit)
+    };
+    // Typing into the terminal of whoever started the daemon is nobody's need; only a unit that asks for no filter at
+    // all (profile `host`) goes without.
+    let deny_terminal_injection = unit.syscalls.mode != SyscallMode::Off || has_rules(&policy);
+    FilterPolicy { deny_terminal_injection, ..policy }
+}
+
+/// A policy that forbids nothing.
+fn none(unit: &Unit) -> FilterPolicy {
+    let foreign = unit.syscalls.architectures.iter().filter(|name| *name != "native").cloned().collect();
+    FilterPolicy {
+        mode: FilterMode::Enforce,
+        allow: None,
+        deny: Vec::new(),
+        log: Vec::new(),
+        errno: unit.syscalls.errno,
+        unknown_errno: unit.syscalls.unknown_errno,
+        kill: false,
+        foreign,
+        address_families: None,
+        deny_namespaces: 0,
+        lock_personality: false,
+        restrict_realtime: false,
+        restrict_suid_sgid: false,
+        deny_terminal_injection: false,
+    }
+}
+
+fn has_rules(policy: &FilterPolicy) -> bool {
+    !policy.deny.is_empty()
+        || policy.address_families.is_some()
+        || policy.deny_namespaces != 0
+        || policy.lock_personality
+        || policy.restrict_realtime
+        || policy.restrict_suid_sgid
+        || policy.deny_terminal_injection
+}

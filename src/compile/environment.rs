@@ -1,0 +1,58 @@
+//! The service's environment: nothing of the daemon's, so that a start from a shell equals a start at boot.
+//!
+//! Later wins: generated, then `service.environment`, then (at the start) `environment_files` and what differs from
+//! start to start. `JOURNAL_STREAM` is set by the step that connects the journal.
+
+use super::Purpose;
+use super::context::{Context, Shape};
+use super::dev::notify_socket;
+use super::directories::Kind;
+use super::identity::Identity;
+use crate::unit::ServiceType;
+
+/// For roots with and without merged /usr.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// In the order of generation; every name once.
+pub(super) fn environment(context: &mut Context, shape: &Shape, identity: &Identity) -> Vec<(String, String)> {
+    let unit = context.unit;
+    let mut variables = Variables::default();
+    variables.set("PATH", PATH);
+    variables.set("LANG", &context.facts.lang);
+    if let Some(account) = &identity.account {
+        variables.set("USER", &account.name);
+        variables.set("LOGNAME", &account.name);
+        variables.set("HOME", &account.home);
+        variables.set("SHELL", &account.shell);
+    }
+    // The commands around the main process must not speak for it.
+    if unit.service.kind == ServiceType::Notify && context.purpose == Purpose::Main {
+        variables.set("NOTIFY_SOCKET", &notify_socket(context, shape).display().to_string());
+    }
+    for kind in Kind::ALL {
+        let root = if shape.mounts { kind.inside() } else { kind.host(context) };
+        let paths: Vec<String> = kind.names(unit).iter().map(|name| root.join(name).display().to_string()).collect();
+        if !paths.is_empty() {
+            variables.set(kind.variable(), &paths.join(":"));
+        }
+    }
+    if let Some(path) = &unit.service.pid_file {
+        variables.set("PIDFILE", &path.display().to_string());
+    }
+    for (name, value) in &unit.service.environment {
+        variables.set(name, value);
+    }
+    variables.0
+}
+
+#[derive(Default)]
+struct Variables(Vec<(String, String)>);
+
+impl Variables {
+    fn set(&mut self, name: &str, value: &str) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value.to_owned(),
+            None => self.0.push((name.to_owned(), value.to_owned())),
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! What must be known of the host before one unit can be compiled: the daemon looks up exactly this.
+
+use super::dev::STANDARD_NODES;
+use crate::unit::{Account, DeviceAllow, Unit};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Questions to the host, for [`super::HostFacts`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Keys of [`super::HostFacts::users`]: names, or numbers as text. One that does not exist is left out there.
+    pub users: BTreeSet<String>,
+    /// Keys of [`super::HostFacts::groups`].
+    pub groups: BTreeSet<String>,
+    /// Keys of [`super::HostFacts::devices`].
+    pub devices: BTreeSet<PathBuf>,
+    /// Paths to be listed in [`super::HostFacts::existing`] when they exist: the places of `directories.*` inside,
+    /// which an instance with redirected directories does not make on the host.
+    pub paths: BTreeSet<PathBuf>,
+}
+
+/// What to find out for `unit`.
+pub fn needs(unit: &Unit) -> Needs {
+    let mut needs = Needs::default();
+    needs.users.extend(unit.service.user.as_ref().map(account_key));
+    needs.groups.extend(unit.service.group.as_ref().map(account_key));
+    needs.groups.extend(unit.service.supplementary_groups.iter().map(account_key));
+    needs.devices.extend(STANDARD_NODES.iter().map(|node| Path::new("/dev").join(node.name)));
+    for allow in &unit.devices.allow {
+        if let DeviceAllow::Path { path, .. } = allow {
+            needs.devices.insert(path.clone());
+        }
+    }
+    needs.paths.extend(super::directories::all(unit).into_iter().map(|directory| directory.inside()));
+    needs
+}
+
+/// How an account is named among the facts.
+pub(super) fn account_key(account: &Account) -> String {
+    match account {
+        Account::Id(id) => id.to_string(),
+        Account::Name(name) => name.clone(),
+    }
+}
