@@ -12,16 +12,21 @@
 mod decode;
 pub mod keys;
 mod layer;
+mod manual;
 mod print;
 pub mod problem;
 mod profile;
+mod schema;
 mod settings;
 mod validate;
 pub mod value;
 
-pub use problem::{Code, Problem, Severity};
+pub use manual::{explain, manual};
+pub use problem::{Code, Problem, Severity, render_problems};
+pub use schema::json_schema;
 pub use settings::*;
 pub use validate::{MAX_UNIT_SIZE, ParseOptions, text_of};
+pub use value::{ByteSize, TimeSpan};
 
 use crate::plan::{Origin, Place};
 use std::ops::Deref;

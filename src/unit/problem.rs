@@ -254,6 +254,11 @@ pub fn render(problems: &[Problem], text: &str, style: Style) -> String {
     drawn
 }
 
+/// Draws problems in plain ASCII from the bytes that were parsed, for logs and error messages.
+pub fn render_problems(problems: &[Problem], bytes: &[u8]) -> String {
+    render(problems, std::str::from_utf8(bytes).unwrap_or_default(), Style::default())
+}
+
 fn group<'a>(problem: &'a Problem, text: &'a str) -> Group<'a> {
     let level = match problem.severity() {
         Severity::Error => Level::ERROR,

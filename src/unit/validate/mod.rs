@@ -43,7 +43,15 @@ impl Unit {
     ///
     /// # Errors
     /// As [`Unit::parse`]; [`Code::NotUtf8`] with the offset of the first wrong byte, [`Code::TooBig`].
-    pub fn parse_bytes(
+    pub fn parse_bytes(name: &str, file: &str, bytes: &[u8]) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
+        Unit::parse_bytes_with(name, file, bytes, ParseOptions::default())
+    }
+
+    /// The same with more to say.
+    ///
+    /// # Errors
+    /// As [`Unit::parse_bytes`].
+    pub fn parse_bytes_with(
         name: &str,
         file: &str,
         bytes: &[u8],

@@ -14,10 +14,10 @@ pub use address::{
     cpu_list, cpu_share, device_number, listen_address, print_cpu_share, print_listen_address, print_statuses, status,
 };
 pub use name::{
-    SYSCALL_GROUPS, address_family, capability, errno, is_syscall_group, is_syscall_name, limit_name, limit_resource,
-    print_capabilities, print_errno, print_signal, signal, syscall_name,
+    address_family, capability, errno, is_syscall_group, limit_name, limit_resource, print_capabilities, print_errno,
+    print_signal, signal, syscall_name,
 };
-pub use quantity::{byte_size, print_byte_size, print_time_span, time_span};
+pub use quantity::{ByteSize, TimeSpan, byte_size, print_byte_size, print_time_span, time_span};
 pub use text::{
     absolute_path, account, command_line, directory_name, environment_name, file_mode, print_account, print_mode,
     reserved_name, unit_name,

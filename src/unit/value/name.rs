@@ -1,6 +1,7 @@
 //! Names that the kernel gave: signals, capabilities, address families, errnos, system calls, resource limits.
 
 use super::{Bad, nearest};
+use crate::filter;
 use crate::plan::{CapabilitySet, LimitResource};
 use crate::unit::problem::Code;
 use crate::unit::{AddressFamily, SignalName};
@@ -286,50 +287,9 @@ pub fn print_errno(number: i32) -> String {
     ERRNOS.iter().find(|(_, n)| *n == number).map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
 }
 
-/// Groups of system calls that `syscalls.allow` and `.deny` take; systemd's names.
-pub const SYSCALL_GROUPS: [&str; 30] = [
-    "@aio",
-    "@basic-io",
-    "@chown",
-    "@clock",
-    "@cpu-emulation",
-    "@debug",
-    "@default",
-    "@file-system",
-    "@io-event",
-    "@ipc",
-    "@keyring",
-    "@known",
-    "@memlock",
-    "@module",
-    "@mount",
-    "@network-io",
-    "@obsolete",
-    "@pkey",
-    "@privileged",
-    "@process",
-    "@raw-io",
-    "@reboot",
-    "@resources",
-    "@sandbox",
-    "@setuid",
-    "@signal",
-    "@swap",
-    "@sync",
-    "@system-service",
-    "@timer",
-];
-
-/// Is it one of [`SYSCALL_GROUPS`]?
+/// Is it a group that `syscalls.allow` and `.deny` take?
 pub fn is_syscall_group(name: &str) -> bool {
-    SYSCALL_GROUPS.contains(&name)
-}
-
-/// Does any supported architecture have a system call of this name?
-pub fn is_syscall_name(name: &str) -> bool {
-    syscalls::x86_64::Sysno::from_str(name).is_ok()
-        || syscalls::aarch64::Sysno::from_str(name).is_ok()
-        || syscalls::x86::Sysno::from_str(name).is_ok()
+    filter::group_names().any(|group| group == name)
 }
 
 /// Checks an entry of `syscalls.allow`, `.deny` or `.log`.
@@ -337,7 +297,7 @@ pub fn is_syscall_name(name: &str) -> bool {
 /// # Errors
 /// [`Code::BadSyscall`]; [`Code::NotSupported`] for `name:ERRNO`.
 pub fn syscall_name(text: &str) -> Result<String, Bad> {
-    if is_syscall_group(text) || is_syscall_name(text) {
+    if is_syscall_group(text) || filter::is_known_call(text) {
         return Ok(text.to_owned());
     }
     if let Some(name) = text.strip_prefix('~') {
@@ -345,14 +305,14 @@ pub fn syscall_name(text: &str) -> Result<String, Bad> {
             .help(format!("lists have no `~`: put \"{name}\" into syscalls.deny")));
     }
     if let Some((name, _)) = text.split_once(':')
-        && (is_syscall_group(name) || is_syscall_name(name))
+        && (is_syscall_group(name) || filter::is_known_call(name))
     {
         return Err(Bad::new(Code::NotSupported, "an errno of its own for one system call is not supported yet")
             .help(format!("write \"{name}\"; syscalls.errno holds for all")));
     }
     if text.starts_with('@') {
         let bad = Bad::new(Code::BadSyscall, format!("`{text}` is not a group of system calls"));
-        return Err(match nearest(text, SYSCALL_GROUPS) {
+        return Err(match nearest(text, filter::group_names()) {
             Some(near) => bad.help(format!("did you mean `{near}`?")),
             None => bad.help("groups are those of systemd.exec(5), such as \"@system-service\""),
         });
@@ -361,8 +321,7 @@ pub fn syscall_name(text: &str) -> Result<String, Bad> {
     if is_syscall_group(&format!("@{text}")) {
         return Err(bad.help(format!("did you mean the group `@{text}`?")));
     }
-    let names = syscalls::x86_64::Sysno::iter().map(|n| n.name());
-    Err(match nearest(text, names) {
+    Err(match nearest(text, filter::all_call_names()) {
         Some(near) => bad.help(format!("did you mean `{near}`?")),
         None => bad.help("names are those of syscalls(2), groups start with `@`"),
     })

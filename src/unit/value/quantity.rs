@@ -2,7 +2,28 @@
 
 use super::Bad;
 use crate::unit::problem::Code;
+use std::fmt;
 use std::time::Duration;
+
+/// A number of bytes; displayed as [`byte_size`] reads it. `u64::MAX` is infinity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ByteSize(pub u64);
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&print_byte_size(self.0))
+    }
+}
+
+/// A duration; displayed as [`time_span`] reads it. `None` is infinity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimeSpan(pub Option<Duration>);
+
+impl fmt::Display for TimeSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&print_time_span(self.0))
+    }
+}
 
 /// Suffixes and what they multiply with.
 const SIZE_UNITS: [(char, u32); 6] = [('E', 60), ('P', 50), ('T', 40), ('G', 30), ('M', 20), ('K', 10)];
