@@ -67,10 +67,7 @@ fn exit_codes_name_what_went_wrong() {
 fn a_failing_start_names_step_object_errno_line_and_hint() {
     root_only!();
     let instance = Instance::start();
-    let file = instance.unit(
-        "missing",
-        "[service]\nexec = [\"/nonexistent/program\"]\n\n[restart]\npolicy = \"no\"\n",
-    );
+    let file = instance.unit("missing", "[service]\nexec = [\"/nonexistent/program\"]\n\n[restart]\npolicy = \"no\"\n");
     let said = instance.rsvc(&["start", "missing"]).expect(1);
     for part in ["EXEC", "/nonexistent/program", "ENOENT", &format!("{}:2", file.display())] {
         assert!(said.err.contains(part), "`{part}` in: {}", said.err);
@@ -288,7 +285,8 @@ fn required_units_come_first_and_cycles_are_named() {
     root_only!();
     let instance = Instance::start();
     instance.unit("db", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
-    instance.unit("app", "[unit]\nrequires = [\"db\"]\nafter = [\"db\"]\n[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
+    instance
+        .unit("app", "[unit]\nrequires = [\"db\"]\nafter = [\"db\"]\n[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
     instance.rsvc(&["start", "app"]).expect(0);
     assert_eq!(instance.status("db")["state"], "active");
     instance.unit("lone", "[unit]\nrequires = [\"nosuch\"]\n[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
@@ -352,10 +350,8 @@ fn a_restarted_daemon_takes_over_and_starts_no_second_copy() {
 fn the_exit_status_of_a_service_that_ended_meanwhile_is_exact() {
     root_only!();
     let mut instance = Instance::start();
-    instance.unit(
-        "brief",
-        "[service]\nexec = [\"/bin/sh\", \"-c\", \"sleep 0.5; exit 42\"]\n[restart]\npolicy = \"no\"\n",
-    );
+    instance
+        .unit("brief", "[service]\nexec = [\"/bin/sh\", \"-c\", \"sleep 0.5; exit 42\"]\n[restart]\npolicy = \"no\"\n");
     instance.rsvc(&["start", "brief"]).expect(0);
     let pid = instance.status("brief")["main_pid"].as_i64().expect("pid");
     instance.kill_daemon();

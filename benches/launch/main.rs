@@ -120,7 +120,15 @@ fn commands(daemon: &Daemon, payload: &Path, rounds: usize) {
         lists[1].push(run);
         if bwrap {
             let mut command = Command::new("bwrap");
-            command.args(["--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup", "--ro-bind", "/", "/"]);
+            command.args([
+                "--unshare-pid",
+                "--unshare-ipc",
+                "--unshare-uts",
+                "--unshare-cgroup",
+                "--ro-bind",
+                "/",
+                "/",
+            ]);
             command.args(["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]).arg(payload).arg("once");
             lists[2].push(one_shot(&mut command).1);
         }

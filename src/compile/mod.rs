@@ -35,7 +35,7 @@ use identity::Identity;
 use std::fmt;
 
 /// What to compile a plan for; the same roles as the supervisor's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Purpose {
     /// `service.exec`
     Main,

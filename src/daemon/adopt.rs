@@ -11,6 +11,7 @@ use crate::cgroup::Group;
 use crate::plan::LaunchPlan;
 use crate::supervise::{ActiveState, Event, Exit, Moment, Role, ServiceId};
 use crate::sys::process;
+use crate::unit::ParseOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -65,7 +66,9 @@ impl Engine {
         let id = match self.load_unit(name) {
             Ok(id) => id,
             Err(error) => {
-                tracing::warn!("{name} has a group but no usable unit file ({error}); it can be stopped, not restarted");
+                tracing::warn!(
+                    "{name} has a group but no usable unit file ({error}); it can be stopped, not restarted"
+                );
                 self.bare_service(name)
             }
         };
@@ -84,7 +87,7 @@ impl Engine {
     /// A service without a file: it can be shown and stopped.
     fn bare_service(&mut self, name: &str) -> ServiceId {
         let text = format!("[service]\nexec = [\"/nonexistent/{name}\"]\n[restart]\npolicy = \"no\"\n");
-        match crate::unit::Unit::parse_bytes(name, "(no unit file)", text.as_bytes()) {
+        match crate::unit::Unit::parse_bytes(name, "(no unit file)", text.as_bytes(), ParseOptions::default()) {
             Ok((unit, _)) => {
                 let id = self.define(unit, 0);
                 if let Some(service) = self.services.get_mut(&id) {
@@ -188,9 +191,18 @@ impl Engine {
     fn adopt_unknown(&mut self, id: ServiceId, populated: bool, why: &str) {
         let name = self.service(id).map_or_else(String::new, |service| service.name.clone());
         if populated {
-            tracing::warn!(unit = name, "{name}: runs, but which of its processes is the main one is not known ({why}); it is stopped first");
+            tracing::warn!(
+                unit = name,
+                "{name}: runs, but which of its processes is the main one is not known ({why}); it is stopped first"
+            );
         }
-        self.events.push_back(Event::Adopted { id, ready: true, since: super::engine::now(), restarts: 0, stopping: false });
+        self.events.push_back(Event::Adopted {
+            id,
+            ready: true,
+            since: super::engine::now(),
+            restarts: 0,
+            stopping: false,
+        });
         self.ended_meanwhile(id, populated);
     }
 

@@ -6,6 +6,7 @@ use super::service::Service;
 use crate::cgroup::Tree;
 use crate::compile::{Cgroups, HostFacts};
 use crate::supervise::{Event, Moment, Note, Outcome, RequestId, Role, ServiceId, Supervisor};
+use crate::sys::fd::sealed_memfd;
 use crate::sys::poll::{Interest, Poller, Ready, Token};
 use crate::unit::Unit;
 use nix::sys::inotify::{InitFlags, Inotify, WatchDescriptor};
@@ -157,7 +158,7 @@ impl Engine {
             rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
             rustix::fs::Mode::empty(),
         )?;
-        let init_image = crate::init::resident_image().map_err(to_io)?;
+        let init_image = sealed_memfd(c"rsvc-init", crate::sys::RESIDENT_INIT, true).map_err(to_io)?;
         let null = rustix::fs::open(
             "/dev/null",
             rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
@@ -316,7 +317,11 @@ impl Engine {
     pub fn facts(&mut self, unit: &Unit) -> HostFacts {
         let cgroups = self.tree.as_ref().map_or_else(no_groups, Tree::facts);
         let needs = crate::compile::needs(unit);
-        let gathered = self.host.facts(&cgroups, &needs);
+        let gathered = self.host.facts(&cgroups, &super::host::Needs {
+            users: needs.users.into_iter().collect(),
+            groups: needs.groups.into_iter().collect(),
+            devices: needs.devices.into_iter().collect(),
+        });
         for problem in gathered.problems {
             tracing::warn!(unit = unit.name, "{}: {problem}", unit.name);
         }

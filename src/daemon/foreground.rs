@@ -8,7 +8,8 @@ use crate::cgroup::{RootOptions, Tree};
 use crate::control::GroupCounters;
 use crate::supervise::{Cause, CommandOutcome, Event, Exit, LaunchFailure, Note, Outcome, RequestId, ServiceId};
 use crate::sys::poll::Interest;
-use crate::unit::{ByteSize, Unit};
+use crate::unit::Unit;
+use crate::unit::value::print_byte_size;
 use std::io;
 use std::path::PathBuf;
 
@@ -55,7 +56,9 @@ pub fn run(run: RunOptions) -> u8 {
             FAILED
         }
     };
-    if let Err(error) = std::fs::remove_dir_all(&runtime) && error.kind() != io::ErrorKind::NotFound {
+    if let Err(error) = std::fs::remove_dir_all(&runtime)
+        && error.kind() != io::ErrorKind::NotFound
+    {
         eprintln!("rsvc: cannot remove {}: {error}", runtime.display());
     }
     code
@@ -181,7 +184,7 @@ impl Foreground {
             text.push_str(&format!(", group {}", group.path().display()));
             let counters = group.counters();
             if let Some(limit) = counters.memory_max {
-                text.push_str(&format!(", memory limit {}", ByteSize(limit)));
+                text.push_str(&format!(", memory limit {}", print_byte_size(limit)));
             }
             if let Some(limit) = counters.tasks_max {
                 text.push_str(&format!(", tasks limit {limit}"));
@@ -238,7 +241,7 @@ impl Foreground {
         let restarts = self.engine.supervisor.status(self.id).map_or(0, |status| status.restarts);
         let mut parts = vec![format!("{restarts} restarts")];
         if let Some(peak) = self.counters.memory_peak {
-            parts.push(format!("memory peak {}", ByteSize(peak)));
+            parts.push(format!("memory peak {}", print_byte_size(peak)));
         }
         if let Some(cpu) = self.counters.cpu_usage_usec {
             parts.push(format!("CPU {:.3} s", cpu as f64 / 1e6));

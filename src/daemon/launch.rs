@@ -77,7 +77,8 @@ impl Engine {
         self.prepare(id, &plan)?;
         self.make_group(id, &plan)?;
         self.make_sockets(id, &plan)?;
-        let mut start = PerStart { environment: self.start_environment(id, role, result, main_exit)?, ..Default::default() };
+        let mut start =
+            PerStart { environment: self.start_environment(id, role, result, main_exit)?, ..Default::default() };
         let (inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
         let bytes = wire::encode(&plan, &start);
         self.clone_stage(id, role, plan, &bytes, inheritance, kept)
@@ -129,7 +130,9 @@ impl Engine {
             return Err(failure("EXEC", 203, "the unit is gone".to_owned()));
         };
         let plan = compile::compile(&unit, &facts, purpose).map_err(|errors| compile_failure(&errors))?;
-        if self.options.strict_host && let Some(first) = plan.degraded.first() {
+        if self.options.strict_host
+            && let Some(first) = plan.degraded.first()
+        {
             let message = format!("{}: {} (strict_host = true refuses degraded defaults)", first.key, first.why);
             return Err(failure("NAMESPACE", 226, message));
         }
@@ -140,8 +143,9 @@ impl Engine {
 
     fn prepare(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
         for step in &plan.prepare {
-            super::directories::make(step)
-                .map_err(|error| failure("RUNTIME_DIRECTORY", 233, format!("failed at step RUNTIME_DIRECTORY: {error}")))?;
+            super::directories::make(step).map_err(|error| {
+                failure("RUNTIME_DIRECTORY", 233, format!("failed at step RUNTIME_DIRECTORY: {error}"))
+            })?;
         }
         let _ = id;
         Ok(())
@@ -151,9 +155,8 @@ impl Engine {
     fn make_group(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
         let Some(tree) = &self.tree else { return Ok(()) };
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
-        let cgroup_failure = |error: crate::cgroup::CgroupError| {
-            failure("CGROUP", 219, format!("failed at step CGROUP: {error}"))
-        };
+        let cgroup_failure =
+            |error: crate::cgroup::CgroupError| failure("CGROUP", 219, format!("failed at step CGROUP: {error}"));
         let fresh = service.group.is_none();
         if fresh {
             let slice = service.running.as_ref().and_then(|unit| unit.resources.slice.clone());
@@ -192,7 +195,10 @@ impl Engine {
                 .map_err(|error| failure("EXEC", 203, format!("failed at step EXEC: environment_files: {error}")))?;
             environment.extend(more);
         }
-        if role != Role::Main && let Some(main) = &service.main && main.exit.is_none() {
+        if role != Role::Main
+            && let Some(main) = &service.main
+            && main.exit.is_none()
+        {
             environment.push(("MAINPID".to_owned(), main.inner_pid.to_string()));
         }
         if matches!(role, Role::Stop(_) | Role::StopPost(_)) {
@@ -326,7 +332,10 @@ impl Engine {
             }
             plan::Output::Journal | plan::Output::Null => {}
         }
-        if plan.init && plan.container == Container::Own && let Some(notify) = &service.notify {
+        if plan.init
+            && plan.container == Container::Own
+            && let Some(notify) = &service.notify
+        {
             numbers.pinned.push(inherit.copy(&notify.fd).map_err(fds("notify socket"))?);
         }
         Ok((inherit, kept))
@@ -338,8 +347,7 @@ impl Engine {
         make_directory(&directory, 0o700)?;
         let path = directory.join("exit");
         let _ = std::fs::remove_file(&path);
-        let file =
-            std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         file.set_len(RECORD_FILE_SIZE)?;
         Ok(file.into())
     }
@@ -353,7 +361,8 @@ impl Engine {
         mut inherit: Inheritance,
         kept: Kept,
     ) -> Result<(), LaunchFailure> {
-        let memfd = fd::sealed_memfd(c"rsvc-plan", bytes, false).map_err(to_io).map_err(io_failure("FDS", 202, "plan"))?;
+        let memfd =
+            fd::sealed_memfd(c"rsvc-plan", bytes, false).map_err(to_io).map_err(io_failure("FDS", 202, "plan"))?;
         if let Some(first) = inherit.owned.first_mut() {
             *first = memfd;
         }
@@ -365,7 +374,7 @@ impl Engine {
         table.extend(inherit.owned.iter().enumerate().map(|(index, fd)| (fd.as_fd(), FIRST + index as i32)));
         let argv = [c"rsvc-stage".to_owned(), CString::new(FIRST.to_string()).unwrap_or_default()];
         let spawned = spawn(&Spawn {
-            flags: namespace_flags(&plan.clone),
+            flags: crate::init::namespace_flags(plan.clone),
             cgroup: birth.as_ref().map(|fd| fd.as_fd()),
             program: self.program.as_fd(),
             argv: &argv,
@@ -374,9 +383,8 @@ impl Engine {
             raise_ambient: plan.clone.user,
             error: inherit.report(),
         });
-        let (pid, pidfd) = spawned.map_err(|error| {
-            failure("NAMESPACE", 226, plan::hint::clone_failure_message(error.errno))
-        })?;
+        let (pid, pidfd) =
+            spawned.map_err(|error| failure("NAMESPACE", 226, plan::hint::clone_failure_message(error.errno)))?;
         let process = self.register(id, role, plan, pid, pidfd, &kept)?;
         if let Some(service) = self.services.get_mut(&id) {
             service.emptied = false;
@@ -408,7 +416,8 @@ impl Engine {
             self.drop_process(old);
         }
         let report = kept.report.try_clone().map_err(fds("report socket"))?;
-        let report = Watched { token: self.watch(&report, Source::Report(id, place)).map_err(fds("epoll"))?, fd: report };
+        let report =
+            Watched { token: self.watch(&report, Source::Report(id, place)).map_err(fds("epoll"))?, fd: report };
         let exits = match &kept.exits {
             Some(fd) => {
                 let fd = fd.try_clone().map_err(fds("exits pipe"))?;
@@ -504,7 +513,7 @@ fn purpose(role: Role) -> Purpose {
 /// All reasons in one message, the first one's step.
 pub(super) fn compile_failure(errors: &[compile::CompileError]) -> LaunchFailure {
     let (step, code) = errors.first().map_or(("EXEC", 203), |error| (error.step, error.code));
-    let message = errors.iter().map(plan::hint::compile_error_message).collect::<Vec<_>>().join("\n");
+    let message = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     failure(step, code, message)
 }
 
@@ -513,23 +522,6 @@ fn random_id() -> io::Result<String> {
     let mut bytes = [0u8; 16];
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// The plan's namespaces as flags of clone3(2).
-fn namespace_flags(namespaces: &plan::Namespaces) -> u64 {
-    use process::clone_flags as flag;
-    [
-        (namespaces.mount, flag::NEWNS),
-        (namespaces.pid, flag::NEWPID),
-        (namespaces.ipc, flag::NEWIPC),
-        (namespaces.uts, flag::NEWUTS),
-        (namespaces.net, flag::NEWNET),
-        (namespaces.user, flag::NEWUSER),
-        (namespaces.cgroup, flag::NEWCGROUP),
-    ]
-    .into_iter()
-    .filter_map(|(wanted, flag)| wanted.then_some(flag))
-    .fold(0, |all, flag| all | flag)
 }
 
 fn nonblocking_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -542,7 +534,9 @@ pub(super) fn make_directory(path: &std::path::Path, mode: u32) -> io::Result<()
     if path.is_dir() {
         return Ok(());
     }
-    if let Some(parent) = path.parent() && !parent.is_dir() {
+    if let Some(parent) = path.parent()
+        && !parent.is_dir()
+    {
         make_directory(parent, 0o755)?;
     }
     match std::fs::DirBuilder::new().mode(mode).create(path) {

@@ -67,18 +67,25 @@ impl Engine {
         let plan = std::rc::Rc::clone(&process.plan);
         match report {
             Report::Failed { step, errno, detail } => {
-                let (word, code) = plan.steps.get(usize::from(step)).map_or(("EXEC", 203), |s| (s.step.name(), s.step.code()));
+                let (word, code) =
+                    plan.steps.get(usize::from(step)).map_or(("EXEC", 203), |s| (s.step.name(), s.step.code()));
                 let message = hint::failure_message(&plan, usize::from(step), errno, &detail);
                 process.failure = Some(LaunchFailure { step: word.to_owned(), code, message });
             }
             Report::Degraded { step, errno, detail } => {
                 let why = if detail.is_empty() {
-                    format!("{}: {}", plan.steps.get(usize::from(step)).map_or_else(String::new, |s| s.step.phrase()), nix::errno::Errno::from_raw(errno).desc())
+                    format!(
+                        "{}: {}",
+                        plan.steps.get(usize::from(step)).map_or_else(String::new, |s| s.step.phrase()),
+                        nix::errno::Errno::from_raw(errno).desc()
+                    )
                 } else {
                     detail
                 };
                 let key = plan.origin_of(usize::from(step)).map_or_else(|| "launch".to_owned(), |o| o.key.clone());
-                if place == Place::Main && let Some(service) = self.services.get_mut(&id) {
+                if place == Place::Main
+                    && let Some(service) = self.services.get_mut(&id)
+                {
                     service.degraded.push(Degraded { key, why });
                 }
             }
@@ -90,7 +97,9 @@ impl Engine {
                     process.service_pidfd = process::pidfd_open(pid).ok();
                 }
                 let main = process.main_pid();
-                if place == Place::Main && let Some(service) = self.services.get_mut(&id) {
+                if place == Place::Main
+                    && let Some(service) = self.services.get_mut(&id)
+                {
                     service.last_main_pid = Some(main);
                 }
             }

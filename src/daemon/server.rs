@@ -200,7 +200,9 @@ impl Server {
         if let Err(error) = self.engine.answer_of(&waiting.unit, outcome) {
             waiting.failure.get_or_insert(error);
         }
-        if waiting.open == 0 && let Some(waiting) = self.waiting.remove(&key) {
+        if waiting.open == 0
+            && let Some(waiting) = self.waiting.remove(&key)
+        {
             self.listener.reply(waiting.connection, &waiting.failure.map_or(Ok(Answer::Done), Err));
             self.answer_calls();
         }
@@ -226,7 +228,9 @@ impl Server {
         if self.ending.is_some() {
             let _ = self.listener.remove_name();
         }
-        if self.ending.is_some() && let Some(tree) = &self.engine.tree {
+        if self.ending.is_some()
+            && let Some(tree) = &self.engine.tree
+        {
             let _ = tree.remove_root();
         }
         tracing::info!("ended; services that run go on running");

@@ -4,8 +4,11 @@ use super::engine::Engine;
 use super::service::{Process, Service};
 use crate::control::{LogPlace, ProcessLine, UnitStatus};
 use crate::plan::Output;
-use crate::supervise::{ActiveState, Cause, CommandOutcome, Exit, Moment, Note, Role, ServiceId, ServiceResult, Status};
+use crate::supervise::{
+    ActiveState, Cause, CommandOutcome, Exit, Moment, Note, Role, ServiceId, ServiceResult, Status,
+};
 use crate::unit::ReadyKind;
+use std::time::{Duration, SystemTime};
 
 /// How many processes of a group are listed.
 const PROCESSES: usize = 64;
@@ -91,18 +94,24 @@ pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
         Cause::Launch(failure) => failure.message.clone(),
         Cause::Main { exit, result: ServiceResult::OomKill } => oom_words(*exit, service),
         Cause::Main { exit, .. } => format!("the main process {}", how(*exit)),
-        Cause::Command { role, outcome: CommandOutcome::Exited(exit) } => format!("{} {}", role_words(*role), how(*exit)),
+        Cause::Command { role, outcome: CommandOutcome::Exited(exit) } => {
+            format!("{} {}", role_words(*role), how(*exit))
+        }
         Cause::Command { role, outcome: CommandOutcome::NotLaunched(failure) } => {
             format!("{}: {}", role_words(*role), failure.message)
         }
         Cause::StartTimeout => timeout_words(service),
         Cause::StopTimeout => "did not stop within service.timeout_stop and was killed".to_owned(),
-        Cause::Protocol => "the main process ended before the service was ready\n  hint: `type = \"notify\"` waits for READY=1, \
+        Cause::Protocol => {
+            "the main process ended before the service was ready\n  hint: `type = \"notify\"` waits for READY=1, \
              `forking` for the pid file: does the program do that in the foreground mode it was started in?"
-            .to_owned(),
-        Cause::StartLimit => "restarted too often within restart.limit_interval (restart.limit_burst); a manual start is \
+                .to_owned()
+        }
+        Cause::StartLimit => {
+            "restarted too often within restart.limit_interval (restart.limit_burst); a manual start is \
              always possible"
-            .to_owned(),
+                .to_owned()
+        }
         Cause::Dependency { unit } => format!("the required unit {unit} did not start"),
         Cause::Cycle { path } => format!("ordering cycle: {}", path.join(" -> ")),
         Cause::MissingDependency { unit } => format!("the required unit {unit} does not exist or is not usable"),
@@ -126,10 +135,13 @@ fn timeout_words(service: Option<&Service>) -> String {
 /// An OOM kill with limit and peak, and whose limit it was.
 fn oom_words(exit: Exit, service: Option<&Service>) -> String {
     let counters = service.and_then(|s| s.group.as_ref()).map(|group| group.counters()).unwrap_or_default();
-    let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), |b| crate::unit::ByteSize(b).to_string());
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), |b| crate::unit::value::print_byte_size(b));
     let whose = match (counters.memory_max, counters.memory_events_oom) {
         (Some(limit), Some(0)) => {
-            format!("not by its own limit ({}) but by one above it: the slice's, the instance's or the host's", size(Some(limit)))
+            format!(
+                "not by its own limit ({}) but by one above it: the slice's, the instance's or the host's",
+                size(Some(limit))
+            )
         }
         (Some(limit), _) => format!("limit {}, peak {}", size(Some(limit)), size(counters.memory_peak)),
         (None, _) => format!("the unit has no limit, so the host ran out; peak {}", size(counters.memory_peak)),
@@ -184,10 +196,13 @@ pub(super) fn note_words(note: &Note) -> String {
 /// A moment of CLOCK_BOOTTIME as RFC 3339 in UTC.
 pub(super) fn wall_time(moment: Moment) -> String {
     let present = super::engine::now();
-    let wall = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    let wall = wall.tv_sec as i128 * 1_000_000 + wall.tv_nsec as i128 / 1_000;
-    let at = wall + moment.0 as i128 - present.0 as i128;
-    crate::control::format_rfc3339(i64::try_from(at).unwrap_or(0))
+    let wall = SystemTime::now();
+    let at = if moment.0 >= present.0 {
+        wall + Duration::from_micros(moment.0 - present.0)
+    } else {
+        wall - Duration::from_micros(present.0 - moment.0)
+    };
+    super::timestamp::text(at)
 }
 
 impl Engine {
@@ -233,7 +248,8 @@ impl Engine {
             result.counters.oom_kills =
                 result.counters.oom_kills.map(|total| total.saturating_sub(service.oom_kills_before));
             if detailed {
-                result.processes = group.pids().unwrap_or_default().into_iter().take(PROCESSES).map(process_line).collect();
+                result.processes =
+                    group.pids().unwrap_or_default().into_iter().take(PROCESSES).map(process_line).collect();
             }
         }
         if detailed {

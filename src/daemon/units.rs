@@ -5,7 +5,8 @@ use super::service::Service;
 use crate::control::CallError;
 use crate::load;
 use crate::supervise::{Policy, ServiceId};
-use crate::unit::Unit;
+use crate::unit::problem::{self, Style};
+use crate::unit::{ParseOptions, Unit};
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -47,10 +48,10 @@ impl Engine {
             service.load_error = None;
             return Ok(id);
         }
-        match Unit::parse_bytes(name, &file, &found.bytes) {
+        match Unit::parse_bytes(name, &file, &found.bytes, ParseOptions::default()) {
             Ok((unit, _warnings)) => Ok(self.define(unit, print)),
             Err(problems) => {
-                let text = crate::unit::render_problems(&problems, &found.bytes);
+                let text = problem::render(&problems, &String::from_utf8_lossy(&found.bytes), Style::default());
                 self.remember_error(known, &text);
                 Err(unusable(name, text))
             }

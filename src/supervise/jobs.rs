@@ -246,8 +246,8 @@ impl Supervisor {
                     Pulse::Started => self.after_start(now, work, id),
                     Pulse::NotStarted => self.after_no_start(now, work, id),
                     Pulse::Gone => self.wake(now, work, id),
-                    Pulse::WantsStart { automatic: false } => self.start_with_others(now, work, id),
-                    Pulse::WantsStart { automatic: true } => self.start_automatically(now, work, id),
+                    Pulse::WantsStart => self.start_with_others(now, work, id),
+                    Pulse::RestartDue => self.start_automatically(now, work, id),
                 }
             }
         }
@@ -303,6 +303,9 @@ impl Supervisor {
 
     /// The policy restarts it: nothing is pulled in, order is kept.
     fn start_automatically(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
+        if self.with(now, work, id, |service, _| service.leave_backoff()) != Some(true) {
+            return;
+        }
         self.take_new_policy(id);
         let waits = |id: ServiceId| {
             let others = self.predecessors(id);

@@ -32,8 +32,10 @@ pub(super) enum Pulse {
     NotStarted,
     /// A run is over.
     Gone,
-    /// It waits to be started again, by people's wish or by policy.
-    WantsStart { automatic: bool },
+    /// It has been stopped for a start that people asked for.
+    WantsStart,
+    /// Its wait before the next automatic start is over.
+    RestartDue,
 }
 
 /// What one call of `step` collects.
@@ -213,7 +215,7 @@ impl Service {
         match &self.state {
             State::Up(_) => self.live(turn, |live| live.learn(fact)),
             State::Backoff { until } => match fact {
-                Fact::DeadlinePassed if *until <= turn.now => self.await_turn(turn, true),
+                Fact::DeadlinePassed if *until <= turn.now => turn.pulse(self.id, Pulse::RestartDue),
                 // Another service's deadline; or a report or datagram of the run that is over, read late.
                 Fact::DeadlinePassed
                 | Fact::Executed(_)
@@ -285,7 +287,9 @@ impl Service {
             self.remove(turn, Removal::AfterRun);
             self.record(turn, Note::Stopped);
             self.waiters.starts.append(&mut self.waiters.next_starts);
-            self.await_turn(turn, false);
+            self.restarts.forget();
+            self.state = State::Waiting { automatic: false };
+            turn.pulse(self.id, Pulse::WantsStart);
         } else {
             if run.started.is_none() {
                 turn.pulse(self.id, Pulse::NotStarted);
@@ -295,8 +299,12 @@ impl Service {
                 Stop::Queued | Stop::Granted => self.rest(turn),
             }
         }
-        // After `NotStarted`: those that need this one are refused before those that only come after it go on.
+        // After `NotStarted`: those that need this one are refused before those that only come after it go on. Before
+        // `RestartDue`: a service that fails again and again at once must not keep others waiting for ever.
         turn.pulse(self.id, Pulse::Gone);
+        if self.deadline().is_some_and(|until| until <= turn.now) {
+            turn.pulse(self.id, Pulse::RestartDue);
+        }
         answer(&mut self.waiters.stops, turn, Outcome::Done);
     }
 
@@ -316,9 +324,6 @@ impl Service {
                 self.remove(turn, Removal::AfterRun);
                 self.state = State::Backoff { until: at };
                 self.record(turn, Note::RestartScheduled { at, restarts: self.restarts.count });
-                if at <= turn.now {
-                    self.await_turn(turn, true);
-                }
             }
         }
     }
@@ -338,12 +343,16 @@ impl Service {
         }
     }
 
-    fn await_turn(&mut self, turn: &mut Turn, automatic: bool) {
-        self.state = State::Waiting { automatic };
-        turn.pulse(self.id, Pulse::WantsStart { automatic });
-    }
-
     // ── starts ──
+
+    /// The wait before an automatic start is over. Says whether that start is still wanted.
+    pub fn leave_backoff(&mut self) -> bool {
+        let is_waiting = matches!(self.state, State::Backoff { .. });
+        if is_waiting {
+            self.state = State::Waiting { automatic: true };
+        }
+        is_waiting
+    }
 
     /// Begins a run; the caller has seen to order. Nothing happens unless the service waits for that.
     pub fn begin(&mut self, turn: &mut Turn) {
@@ -375,7 +384,6 @@ impl Service {
             State::Up(run) => {
                 run.then_start = true;
                 self.waiters.next_starts.extend(request);
-                self.restarts.forget();
                 false
             }
             State::Waiting { automatic } => {
@@ -460,7 +468,6 @@ impl Service {
     /// Somebody's wish for another run in place of the present one. Says whether a run is now to be stopped.
     pub fn wish_restart(&mut self, request: Option<RequestId>) -> bool {
         let State::Up(run) = &mut self.state else { return false };
-        self.restarts.forget();
         run.then_start = true;
         self.waiters.next_starts.extend(request);
         if run.is_heading_up() && run.started.is_none() {

@@ -3,21 +3,67 @@
 use super::{Named, Result, SysError, cvt};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// seccomp(2) SECCOMP_SET_MODE_FILTER with instructions of (code, jt, jf, k); `log` adds SECCOMP_FILTER_FLAG_LOG.
-///
-/// # Errors
-/// EACCES without no_new_privs or CAP_SYS_ADMIN, EINVAL for a bad program or a kernel without filters, ENOMEM.
-pub fn load_filter(program: &[(u16, u8, u8, u32)], log: bool) -> Result<()> {
-    const SECCOMP_SET_MODE_FILTER: libc::c_uint = 1;
-    const SECCOMP_FILTER_FLAG_LOG: libc::c_uint = 2;
-    let mut instructions: Vec<libc::sock_filter> =
-        program.iter().map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k }).collect();
-    let length = u16::try_from(instructions.len()).map_err(|_| SysError::new("seccomp", libc::EINVAL))?;
-    let table = libc::sock_fprog { len: length, filter: instructions.as_mut_ptr() };
-    let flags = if log { SECCOMP_FILTER_FLAG_LOG } else { 0 };
-    // SAFETY: the table points to `length` live instructions, which the kernel copies and checks.
-    let answer = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const table) };
-    cvt("seccomp", answer).map(drop)
+/// A filter in the form that the kernel reads, made before the point from which no memory may be allocated.
+pub struct Filter {
+    instructions: Vec<libc::sock_filter>,
+}
+
+impl Filter {
+    /// From instructions of (code, jt, jf, k).
+    ///
+    /// # Errors
+    /// EINVAL when there are none or more than 4096 (BPF_MAXINSNS).
+    pub fn new(program: &[(u16, u8, u8, u32)]) -> Result<Filter> {
+        if program.is_empty() || program.len() > 4096 {
+            return Err(SysError::new("seccomp", libc::EINVAL));
+        }
+        let instructions = program.iter().map(|&(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k }).collect();
+        Ok(Filter { instructions })
+    }
+
+    /// seccomp(2) SECCOMP_SET_MODE_FILTER; `log` adds SECCOMP_FILTER_FLAG_LOG. Makes no other system call.
+    ///
+    /// # Errors
+    /// EACCES without no_new_privs or CAP_SYS_ADMIN, EINVAL for a bad program or a kernel without filters, ENOMEM.
+    pub fn load(&self, log: bool) -> Result<()> {
+        const SECCOMP_SET_MODE_FILTER: libc::c_uint = 1;
+        const SECCOMP_FILTER_FLAG_LOG: libc::c_uint = 2;
+        let table =
+            libc::sock_fprog { len: self.instructions.len() as u16, filter: self.instructions.as_ptr().cast_mut() };
+        let flags = if log { SECCOMP_FILTER_FLAG_LOG } else { 0 };
+        // SAFETY: the table points to `len` live instructions, which the kernel copies, checks and does not change.
+        let answer = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &raw const table) };
+        cvt("seccomp", answer).map(drop)
+    }
+}
+
+/// RLIMIT_* of getrlimit(2) by name.
+pub mod limits {
+    /// The values, as this architecture numbers them.
+    macro_rules! limits {
+        ($($name:ident = $value:ident),*) => { $(
+            #[doc = concat!("`", stringify!($value), "`")]
+            pub const $name: i32 = libc::$value as i32;
+        )* };
+    }
+    limits!(
+        AS = RLIMIT_AS,
+        CORE = RLIMIT_CORE,
+        CPU = RLIMIT_CPU,
+        DATA = RLIMIT_DATA,
+        FSIZE = RLIMIT_FSIZE,
+        LOCKS = RLIMIT_LOCKS,
+        MEMLOCK = RLIMIT_MEMLOCK,
+        MSGQUEUE = RLIMIT_MSGQUEUE,
+        NICE = RLIMIT_NICE,
+        NOFILE = RLIMIT_NOFILE,
+        NPROC = RLIMIT_NPROC,
+        RSS = RLIMIT_RSS,
+        RTPRIO = RLIMIT_RTPRIO,
+        RTTIME = RLIMIT_RTTIME,
+        SIGPENDING = RLIMIT_SIGPENDING,
+        STACK = RLIMIT_STACK
+    );
 }
 
 /// prlimit(2) of process `pid` (0: this one). `resource` is RLIMIT_*; `u64::MAX` is unlimited.

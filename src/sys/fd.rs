@@ -5,6 +5,9 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+/// The current directory as the base of a look-up; absolute paths ignore it.
+pub use rustix::fs::CWD;
+
 /// Takes ownership of an inherited descriptor by its number, and makes it close-on-exec.
 ///
 /// # Errors
@@ -181,6 +184,17 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize> {
 /// EAGAIN and the rest of read(2).
 pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
     rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut *buffer)).named("read")
+}
+
+/// Reads a short text from the beginning of a file, at most `limit` bytes, whatever its offset.
+///
+/// # Errors
+/// Those of pread(2); EINVAL for what is not UTF-8.
+pub fn read_to_string(fd: BorrowedFd<'_>, limit: usize) -> Result<String> {
+    let mut bytes = vec![0; limit];
+    let length = rustix::io::retry_on_intr(|| rustix::io::pread(fd, &mut bytes[..], 0)).named("pread")?;
+    bytes.truncate(length);
+    String::from_utf8(bytes).map_err(|_| SysError::new("pread", libc::EINVAL))
 }
 
 /// Which end of a new pipe does not block.

@@ -228,6 +228,15 @@ pub fn open_below(root: BorrowedFd<'_>, path: &CStr, how: Open, links: Links) ->
     Err(SysError::new("openat2", libc::EAGAIN))
 }
 
+/// openat2(2) of a directory of the own root, symbolic links followed, magic links of procfs refused.
+///
+/// # Errors
+/// ELOOP for a magic link; ENOENT, ENOTDIR, EACCES.
+pub fn open_directory_plainly(path: &CStr) -> Result<OwnedFd> {
+    let resolve = ResolveFlags::NO_MAGICLINKS;
+    rustix::fs::openat2(rustix::fs::CWD, path, Open::Directory.flags(), Mode::empty(), resolve).named("openat2")
+}
+
 /// openat(2) of one component below a directory, O_NOFOLLOW: a symbolic link is opened as such (O_PATH) or refused.
 ///
 /// # Errors
@@ -285,13 +294,13 @@ pub fn set_mode(directory: BorrowedFd<'_>, name: &CStr, mode: u32) -> Result<()>
     rustix::fs::chmodat(directory, name, Mode::from_raw_mode(mode), AtFlags::empty()).named("fchmodat")
 }
 
-/// Number of the mount that the descriptor's file lies on, and whether it is that mount's root (statx(2)).
+/// Is it the root of a mount (statx(2), since Linux 5.8)?
 ///
 /// # Errors
 /// Those of statx(2).
-pub fn mount_root(fd: BorrowedFd<'_>) -> Result<(u64, bool)> {
-    let found = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID).named("statx")?;
-    Ok((found.stx_mnt_id, found.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT)))
+pub fn is_mount_root(fd: BorrowedFd<'_>) -> Result<bool> {
+    let found = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::TYPE).named("statx")?;
+    Ok(found.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
 }
 
 /// Magic number of the file system (statfs(2)), such as [`PROC_MAGIC`].

@@ -245,6 +245,40 @@ pub fn default_signals() -> Result<()> {
     Ok(())
 }
 
+/// PR_SET_PDEATHSIG: `signal` when the parent ends. Forgotten when the credentials change.
+///
+/// # Errors
+/// EINVAL for no signal.
+pub fn die_with_parent(signal: i32) -> Result<()> {
+    // SAFETY: the option takes one number.
+    cvt("prctl", unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal as libc::c_ulong, 0, 0, 0) }).map(drop)
+}
+
+/// Sleeps until a signal is pending (all should be blocked, [`block_signals`]) and takes it.
+///
+/// # Errors
+/// None are known.
+pub fn wait_for_signal() -> Result<i32> {
+    // SAFETY: the set is live and filled before use; no details are asked for.
+    cvt_retry("rt_sigtimedwait", || unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::sigwaitinfo(&all, std::ptr::null_mut())
+    })
+    .map(|signal| signal as i32)
+}
+
+/// Numbers of signals that this program treats by name.
+pub mod signal {
+    /// A child has ended.
+    pub const CHLD: i32 = libc::SIGCHLD;
+    /// Cannot be caught.
+    pub const KILL: i32 = libc::SIGKILL;
+}
+
+/// `CLD_EXITED`: the status is an exit status.
+pub const CLD_EXITED: i32 = libc::CLD_EXITED;
+
 /// Ends this process by `signal`, default action, without a core file of its own; falls back to `_exit(128 + signal)`.
 pub fn die_by_signal(signal: i32) -> ! {
     let _ = super::confine::set_limit(0, libc::RLIMIT_CORE as i32, 0, 0);

@@ -80,7 +80,8 @@ impl Said {
 impl Instance {
     /// Directories only; no daemon yet.
     pub fn prepared() -> Instance {
-        let directory = tempfile::Builder::new().prefix("rsvc-test-").tempdir_in("/var/tmp").expect("temporary directory");
+        let directory =
+            tempfile::Builder::new().prefix("rsvc-test-").tempdir_in("/var/tmp").expect("temporary directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         for name in ["units", "run", "state"] {
             fs::create_dir(directory.path().join(name)).expect("directory");

@@ -1,1 +1,144 @@
-//! x
+//! Promises that hold whatever happens, in whatever order.
+
+use super::bench::{SECOND, commands, policy, restart_settings, statuses};
+use super::world::{Choices, Order, World};
+use crate::supervise::Policy;
+use crate::unit::{KillMode, ReadyKind, RestartPolicy, RestartSettings, ServiceType};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use std::time::Duration;
+
+/// What makes units differ, but for their relations.
+fn any_policy() -> impl Strategy<Value = Policy> {
+    let kind = prop_oneof![
+        Just((ServiceType::Exec, ReadyKind::Executed)),
+        Just((ServiceType::Exec, ReadyKind::Listening)),
+        Just((ServiceType::Notify, ReadyKind::Notify)),
+        Just((ServiceType::Oneshot, ReadyKind::Exited)),
+        Just((ServiceType::Forking, ReadyKind::PidFile)),
+    ];
+    let kill_mode = prop_oneof![Just(KillMode::ControlGroup), Just(KillMode::Mixed)];
+    let lists = (0..3usize, 0..2usize, 0..3usize, 0..2usize, 0..3usize);
+    let signal = prop_oneof![Just(None), Just(Some(1))];
+    let start = prop_oneof![Just(None), Just(Some(5 * SECOND))];
+    (kind, kill_mode, lists, signal, start, any_restart()).prop_map(
+        |((kind, ready), kill_mode, (pre, post, reload, stop, stop_post), reload_signal, timeout_start, restart)| {
+            Policy {
+                kind,
+                ready,
+                kill_mode,
+                start_pre: commands(pre),
+                start_post: commands(post),
+                reload: commands(reload),
+                stop: commands(stop),
+                stop_post: commands(stop_post),
+                reload_signal,
+                timeout_start,
+                timeout_stop: Some(7 * SECOND),
+                restart,
+                ..policy("unnamed")
+            }
+        },
+    )
+}
+
+fn any_restart() -> impl Strategy<Value = RestartSettings> {
+    let word = prop_oneof![
+        Just(RestartPolicy::No),
+        Just(RestartPolicy::Always),
+        Just(RestartPolicy::OnSuccess),
+        Just(RestartPolicy::OnFailure),
+        Just(RestartPolicy::OnAbnormal),
+        Just(RestartPolicy::OnAbort),
+    ];
+    let delay = prop_oneof![Just(Duration::ZERO), Just(Duration::from_millis(200)), Just(3 * SECOND)];
+    (word, delay, 0..4u32, any::<bool>()).prop_map(|(word, delay, limit_burst, forced)| RestartSettings {
+        delay,
+        limit_burst,
+        limit_interval: 100 * SECOND,
+        reset_after: 20 * SECOND,
+        force_exit_status: statuses(if forced { &[0] } else { &[] }),
+        ..restart_settings(word)
+    })
+}
+
+/// Units 1 to n with random relations; `acyclic` lets `after` point to earlier units only.
+fn any_units(acyclic: bool) -> impl Strategy<Value = Vec<Policy>> {
+    vec(any_policy(), 2..=20).prop_flat_map(move |policies| {
+        let count = policies.len();
+        let edge = (0..count, 0..count, 0..6u8);
+        vec(edge, 0..2 * count).prop_map(move |edges| relate(policies.clone(), &edges, acyclic))
+    })
+}
+
+fn relate(mut policies: Vec<Policy>, edges: &[(usize, usize, u8)], acyclic: bool) -> Vec<Policy> {
+    let name = |index: usize| format!("unit-{index}");
+    for (index, policy) in policies.iter_mut().enumerate() {
+        policy.name = name(index);
+    }
+    for &(one, other, kind) in edges {
+        let (first, second) = if acyclic { (one.min(other), one.max(other)) } else { (one, other) };
+        match kind {
+            0 => policies[second].after.push(name(first)),
+            1 => policies[first].before.push(name(second)),
+            2 => policies[second].wants.push(name(first)),
+            3 => policies[second].requires.push(name(first)),
+            4 => {
+                policies[second].after.push(name(first));
+                policies[second].requires.push(name(first));
+            }
+            _ => {
+                policies[second].after.push(name(first));
+                policies[second].wants.push(name(first));
+            }
+        }
+    }
+    policies
+}
+
+/// A oneshot that is restarted after success never comes to rest (unit files may not ask for that).
+fn without_endless_jobs(mut units: Vec<Policy>) -> Vec<Policy> {
+    for unit in units.iter_mut().filter(|unit| unit.kind == ServiceType::Oneshot) {
+        if matches!(unit.restart.policy, RestartPolicy::Always | RestartPolicy::OnSuccess) {
+            unit.restart.policy = RestartPolicy::OnFailure;
+        }
+    }
+    units
+}
+
+fn any_choices() -> impl Strategy<Value = Choices> {
+    vec(any::<u16>(), 0..1200).prop_map(Choices::new)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn one_service_keeps_every_promise_and_a_stop_settles(policy in any_policy(), choices in any_choices()) {
+        let mut world = World::new(vec![policy], Order::Checked, choices);
+        world.live();
+        world.settle();
+    }
+
+    #[test]
+    fn units_in_order_keep_every_promise_and_a_stop_settles(units in any_units(true), choices in any_choices()) {
+        let mut world = World::new(units, Order::Checked, choices);
+        world.live();
+        world.settle();
+    }
+
+    #[test]
+    fn even_units_in_circles_can_be_stopped(units in any_units(false), choices in any_choices()) {
+        let mut world = World::new(units, Order::Unchecked, choices);
+        world.live();
+        world.settle();
+    }
+
+    #[test]
+    fn when_all_goes_well_nobody_waits_for_ever(units in any_units(false), choices in any_choices()) {
+        let mut world = World::new(without_endless_jobs(units), Order::Unchecked, choices);
+        world.live();
+        world.prosper();
+        world.settle();
+    }
+}

@@ -1,0 +1,120 @@
+//! The fork: from here on there are two processes.
+//!
+//! ```text
+//! own container      parent = PID 1: descriptors, OOM score, exec of the resident init
+//!                    child: waits for init's byte in the gate, goes on with the steps
+//! joined container   parent: passes signals on, ends like the child
+//!                    child: in the joined pid namespace, goes on with the steps
+//! ```
+//!
+//! Signals are blocked before the fork: one that is sent to PID 1 while it has no handler would be lost, a blocked one
+//! stays pending until init asks for it. The child's `ResetSignals` step opens the mask again.
+
+use super::inherited::protects_init;
+use super::{Context, Failure, Stage};
+use crate::plan::{Container, LaunchPlan};
+use crate::sys::fd::{self, NonBlocking};
+use crate::sys::process::{self, Fork};
+use std::ffi::CString;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// Returns in the child only.
+pub(super) fn fork_service(stage: &mut Stage, plan: &LaunchPlan) -> Result<(), Failure> {
+    process::block_signals()?;
+    match plan.container {
+        Container::Own => fork_own(stage, plan),
+        Container::Joined => fork_joined(stage),
+    }
+}
+
+fn fork_own(stage: &mut Stage, plan: &LaunchPlan) -> Result<(), Failure> {
+    if stage.inherited.init.is_none() {
+        return Err(Failure::new(0, "the daemon passed no image of the resident init"));
+    }
+    let (gate_read, gate_write) = fd::pipe(NonBlocking::None)?;
+    if let Fork::Parent(child) = process::fork()? {
+        let failure = become_init(stage, plan, child, gate_write).unwrap_or_else(|failure| failure);
+        stage.fail(&failure);
+    }
+    drop(gate_write);
+    // These belong to init alone. The payload must never see them, not even through a bug further down.
+    let inherited = &mut stage.inherited;
+    (inherited.exits, inherited.record, inherited.init) = (None, None, None);
+    inherited.pinned.clear();
+    stage.host.oom_score = None;
+    // Init must be able to write the record before the payload can do anything about it.
+    match fd::read(gate_read.as_fd(), &mut [0; 1])? {
+        1 => {}
+        _ => return Err(Failure::new(0, "the resident init ended before it was ready")),
+    }
+    process::setsid()?;
+    Ok(())
+}
+
+/// Becomes the resident init; comes back only with a failure.
+fn become_init(stage: &mut Stage, plan: &LaunchPlan, child: i32, gate: OwnedFd) -> Result<Failure, Failure> {
+    if protects_init(plan)
+        && let Some(Ok(own)) = &stage.host.oom_score
+    {
+        // With memory.oom.group the kernel would kill init with its group, and nobody could tell how the main process
+        // ended. The right to do this (CAP_SYS_RESOURCE) is a bonus.
+        let _ = fd::write(own.as_fd(), b"-1000");
+    }
+    let inherited = &stage.inherited;
+    fd::close_range_cloexec(3)?;
+    let mut kept: Vec<BorrowedFd<'_>> = vec![gate.as_fd()];
+    kept.extend(inherited.exits.iter().chain(&inherited.record).chain(&inherited.pinned).map(|fd| fd.as_fd()));
+    for keep in kept {
+        fd::set_close_on_exec(keep, false)?;
+    }
+    if let Some(exits) = &inherited.exits {
+        // Init must never wait for a daemon that does not read.
+        fd::set_nonblocking(exits.as_fd(), true)?;
+    }
+    let number = |fd: &Option<OwnedFd>| fd.as_ref().map_or(-1, |fd| fd.as_raw_fd());
+    let numbers = [child, number(&inherited.exits), number(&inherited.record), gate.as_raw_fd()];
+    let mut argv = vec![c"rsvc-init".to_owned()];
+    argv.extend(numbers.map(|number| CString::new(number.to_string()).expect("digits contain no zero byte")));
+    let image = inherited.init.as_ref().ok_or(Failure::new(0, "no image of the resident init"))?;
+    let error = process::execveat(image.as_fd(), &argv, &[]);
+    Ok(Failure::new(error.errno, "the resident init"))
+}
+
+fn fork_joined(stage: &mut Stage) -> Result<(), Failure> {
+    let Fork::Parent(child) = process::fork()? else {
+        process::setsid()?;
+        return Ok(());
+    };
+    // The end of file on the report socket must come from the child alone.
+    stage.inherited.report = None;
+    stage.mounts = Default::default();
+    stand_in(child)
+}
+
+/// Passes signals on to the child and ends as it ends, so that whoever waits for this process sees the child's status.
+fn stand_in(child: i32) -> ! {
+    let Ok(pidfd) = process::pidfd_open(child) else { process::exit_now(super::STEP_FAILED_STATUS) };
+    loop {
+        match process::wait_pidfd(pidfd.as_fd(), true) {
+            Ok(Some((process::CLD_EXITED, status))) => process::exit_now(status),
+            Ok(Some((_, signal))) => process::die_by_signal(signal),
+            Ok(None) => {}
+            Err(_) => process::exit_now(super::STEP_FAILED_STATUS),
+        }
+        if let Ok(signal) = process::wait_for_signal()
+            && signal != process::signal::CHLD
+        {
+            let _ = process::pidfd_send_signal(pidfd.as_fd(), signal);
+        }
+    }
+}
+
+/// In a joined container the service's process must not outlive its stand-in, whom alone the daemon knows.
+pub(super) fn tie_to_stand_in(plan: &LaunchPlan) -> Result<(), Failure> {
+    match plan.container {
+        Container::Joined if plan.steps.iter().any(|planned| planned.step == crate::plan::Step::ForkService) => {
+            process::die_with_parent(process::signal::KILL).context(|| "parent death signal")
+        }
+        _ => Ok(()),
+    }
+}
