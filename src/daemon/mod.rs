@@ -27,6 +27,7 @@ mod log_tail;
 mod manager;
 pub mod notify;
 mod perform;
+mod plan_file;
 mod process;
 pub mod ready;
 mod requests;
@@ -43,5 +44,6 @@ pub mod timestamp;
 mod units;
 
 pub use engine::Options;
-pub use foreground::{RunOptions, own_runtime_dir, run};
+pub use foreground::{RunOptions, isolate_run, read_for_run, run};
+pub use plan_file::{instance_name, plan_file};
 pub use server::serve;
