@@ -1,7 +1,8 @@
 //! One run of a service, from the first `exec_start_pre` until nothing of it is left: its phases.
 //!
-//! The way up is in `start.rs`, the way down in `stop.rs`. Neither knows of restarts, requests to start, or other units: they see one policy and
-//! one control group, and say [`Flow::Over`] when main process, command and group are gone and `exec_stop_post` is done.
+//! The way up is in `start.rs`, the way down in `stop.rs`. Neither knows of restarts, requests to start, or other units:
+//! they see one policy and one control group, and say [`Flow::Over`] when main process, command and group are gone and
+//! `exec_stop_post` is done.
 
 use super::service::Turn;
 use super::waiters::Waiters;
@@ -130,6 +131,8 @@ pub(super) struct Run {
     pub control: Option<Role>,
     /// When the start was complete.
     pub started: Option<Moment>,
+    /// When it began to go down.
+    pub ended: Option<Moment>,
     pub stop: Stop,
     /// A start that people asked for follows.
     pub then_start: bool,
@@ -150,6 +153,7 @@ impl Run {
             main: Main::Absent,
             control: None,
             started: None,
+            ended: None,
             stop: Stop::No,
             then_start: false,
             result: ServiceResult::Success,

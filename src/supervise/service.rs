@@ -228,7 +228,8 @@ impl Service {
         let cause = run.cause.clone();
         self.last = Last { result: run.result, cause: run.cause, main_exit: run.main_exit };
         if let Some(started) = run.started {
-            self.restarts.ran(&self.policy.restart, turn.now.since(started));
+            // What it left behind may have taken long to go; that was no running.
+            self.restarts.ran(&self.policy.restart, run.ended.unwrap_or(turn.now).since(started));
         } else if let Some(cause) = cause {
             self.waiters.answer_starts(turn, Outcome::Failed(cause));
         } else {
