@@ -15,6 +15,7 @@ mod adopt;
 pub mod directories;
 mod engine;
 pub mod environment_files;
+pub mod features;
 mod foreground;
 pub mod host;
 pub mod journal;
