@@ -16,6 +16,7 @@ use super::log_tail::LogTail;
 use super::timestamp;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use std::cell::Cell;
 use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -38,6 +39,8 @@ const LARGE_PIPE: usize = 1024 * 1024;
 pub struct LogDirectory {
     descriptor: OwnedFd,
     path: PathBuf,
+    /// Bytes of all files together; checked when a file is rotated.
+    max_total: Cell<Option<u64>>,
 }
 
 impl LogDirectory {
@@ -58,8 +61,50 @@ impl LogDirectory {
         if stat.st_mode & 0o022 != 0 {
             return refused(format!("mode {:04o} lets others write to it", stat.st_mode & 0o7777));
         }
-        Ok(Rc::new(LogDirectory { descriptor, path: path.to_owned() }))
+        Ok(Rc::new(LogDirectory { descriptor, path: path.to_owned(), max_total: Cell::new(None) }))
     }
+
+    /// Limits all files of the directory together, in bytes. At each rotation the oldest rotated files are removed
+    /// until the rest fits; the current files are never removed, so many services may exceed it by their own limits.
+    pub fn limit_total(&self, bytes: Option<u64>) {
+        self.max_total.set(bytes);
+    }
+
+    /// Removes rotated files, oldest first, while all together are too large. Best effort: it is tried again at the
+    /// next rotation.
+    fn make_room(&self) {
+        let Some(limit) = self.max_total.get() else { return };
+        let (mut total, mut rotated) = (0, Vec::new());
+        let Ok(listing) = rustix::fs::Dir::read_from(&self.descriptor) else { return };
+        for entry in listing.flatten() {
+            let Ok(stat) = rustix::fs::statat(&self.descriptor, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) else {
+                continue;
+            };
+            if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+                continue;
+            }
+            let size = u64::try_from(stat.st_size).unwrap_or(0);
+            total += size;
+            if is_rotated(entry.file_name().to_bytes()) {
+                rotated.push((stat.st_mtime, stat.st_mtime_nsec, size, entry.file_name().to_owned()));
+            }
+        }
+        rotated.sort();
+        for (_, _, size, name) in rotated {
+            if total <= limit {
+                return;
+            }
+            if rustix::fs::unlinkat(&self.descriptor, &name, AtFlags::empty()).is_ok() {
+                total -= size;
+            }
+        }
+    }
+}
+
+/// `NAME.log.N`
+fn is_rotated(name: &[u8]) -> bool {
+    let Some(dot) = name.iter().rposition(|b| *b == b'.') else { return false };
+    name[..dot].ends_with(b".log") && dot + 1 < name.len() && name[dot + 1..].iter().all(u8::is_ascii_digit)
 }
 
 /// When a file is rotated and how many are kept.
@@ -342,6 +387,7 @@ impl LogFile {
             }
         }
         self.file = None;
+        self.directory.make_room();
         Ok(())
     }
 }

@@ -231,3 +231,35 @@ fn an_unsafe_directory_or_name_is_refused() {
         assert!(LogFile::new(&f.log.directory, name, BIG).is_err(), "{name:?}");
     }
 }
+
+#[test]
+fn the_oldest_rotated_files_go_when_all_together_are_too_large() {
+    let mut f = Fixture::new(LogLimits { max_size: 4096, max_files: 50 });
+    let other = f.directory.path().join("log/other.log");
+    fs::write(&other, [b'x'; 6000]).unwrap();
+    f.log.directory.limit_total(Some(30_000));
+    for n in 0..2000 {
+        f.feed(0, format!("line {n}\n").as_bytes());
+    }
+    let files = fs::read_dir(f.directory.path().join("log")).unwrap();
+    let total: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!((20_000..30_000 + 4096).contains(&total), "{total}");
+    assert_eq!(fs::metadata(&other).unwrap().len(), 6000, "a current file is never removed");
+    assert!(f.text().ends_with("@line 1999\n"));
+}
+
+#[test]
+fn rotated_files_are_known_by_their_name() {
+    for (name, expected) in [
+        ("web.log.1", true),
+        ("web.log.12", true),
+        ("web.log", false),
+        ("web.log.", false),
+        ("web.log.1x", false),
+        ("1", false),
+        ("web.1", false),
+        (".log.1", true),
+    ] {
+        assert_eq!(is_rotated(name.as_bytes()), expected, "{name}");
+    }
+}

@@ -33,6 +33,7 @@ mod requests;
 mod server;
 mod service;
 pub mod service_socket;
+pub mod settings;
 mod signals;
 mod snapshot;
 mod sockets;

@@ -1,0 +1,320 @@
+//! What one daemon leaves for the next: `<runtime>/services/NAME/state`, one JSON object per running service.
+//!
+//! The file is written whole and renamed into place, so that a reader never meets a half of it. Reading tolerates
+//! nothing silently: a damaged file, one of a newer version or of an earlier boot is refused with the reason, and the
+//! caller treats the service as unknown, not as absent. A process is identified by its pid *and* the time it was
+//! started; a number alone may belong to anybody by now.
+
+use rustix::fs::{CWD, Mode, OFlags};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Version of the file's form. Fields may be added without a new number; it grows when an older reader would be wrong.
+pub const VERSION: u32 = 1;
+
+/// Largest state file taken, bytes.
+const SIZE_LIMIT: u64 = 64 * 1024;
+
+/// A process that can be recognised later: its number, and when it was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    /// Number on the host.
+    pub pid: i32,
+    /// Field 22 of `/proc/PID/stat`: clock ticks after boot.
+    pub start_time: u64,
+}
+
+impl ProcessIdentity {
+    /// Who has this number now; `None` when nobody has.
+    pub fn of(pid: i32) -> Option<ProcessIdentity> {
+        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        start_time(&stat).map(|start_time| ProcessIdentity { pid, start_time })
+    }
+
+    /// Does the process still exist (as a zombie too)? To act on it, open a pidfd first and ask afterwards.
+    pub fn is_alive(&self) -> bool {
+        ProcessIdentity::of(self.pid) == Some(*self)
+    }
+}
+
+/// Field 22, counted behind the name in parentheses, which may itself hold blanks and parentheses.
+fn start_time(stat: &[u8]) -> Option<u64> {
+    let behind_name = stat.iter().rposition(|b| *b == b')')? + 1;
+    let fields = std::str::from_utf8(&stat[behind_name..]).ok()?;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Everything that the next daemon needs to know of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedState {
+    /// [`VERSION`]
+    pub v: u32,
+    /// Kernel's id of this boot; a state of another boot says nothing.
+    pub boot_id: String,
+    /// Name of the unit.
+    pub unit: String,
+    /// 32 hex digits of the present run.
+    #[serde(default)]
+    pub invocation_id: String,
+    /// PID 1 of the container, where there is one.
+    #[serde(default)]
+    pub init: Option<ProcessIdentity>,
+    /// The main process, while it runs.
+    #[serde(default)]
+    pub main: Option<ProcessIdentity>,
+    /// Number of the main process in its pid namespace; 0: unknown.
+    #[serde(default)]
+    pub inner_pid: i32,
+    /// It has become ready.
+    #[serde(default)]
+    pub ready: bool,
+    /// When its present state began, microseconds of CLOCK_BOOTTIME.
+    #[serde(default)]
+    pub since: u64,
+    /// Automatic restarts so far.
+    #[serde(default)]
+    pub restarts: u32,
+    /// A stop had been asked for, written before the first signal was sent.
+    #[serde(default)]
+    pub stop_requested: bool,
+    /// The group's OOM kills when this run began.
+    #[serde(default)]
+    pub oom_kills_before: u64,
+    /// Number under which PID 1 holds the pipe of the service's output, for a file log.
+    #[serde(default)]
+    pub log_pipe: Option<i32>,
+}
+
+impl SavedState {
+    /// An empty state of this version and boot.
+    pub fn new() -> SavedState {
+        SavedState { v: VERSION, boot_id: boot_id(), ..SavedState::default() }
+    }
+}
+
+/// Why a state cannot be used.
+#[derive(Debug)]
+pub enum StateError {
+    /// There is none.
+    Missing,
+    /// It cannot be read or written: which file and why.
+    Io(PathBuf, io::Error),
+    /// It is not what this daemon writes.
+    Damaged(String),
+    /// Written by a newer rsvc.
+    Version(u32),
+    /// Of an earlier boot.
+    OtherBoot,
+}
+
+impl fmt::Display for StateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StateError::Missing => f.write_str("no state was recorded"),
+            StateError::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            StateError::Damaged(why) => write!(f, "the recorded state is damaged: {why}"),
+            StateError::Version(v) => write!(f, "the recorded state is of version {v}, this rsvc reads {VERSION}"),
+            StateError::OtherBoot => f.write_str("the recorded state is of an earlier boot"),
+        }
+    }
+}
+
+impl std::error::Error for StateError {}
+
+/// `<runtime>/services/NAME`
+pub fn directory(runtime_dir: &Path, name: &str) -> PathBuf {
+    runtime_dir.join("services").join(name)
+}
+
+/// Reads the state of a unit.
+///
+/// # Errors
+/// Every way in which it cannot be believed.
+pub fn read(runtime_dir: &Path, name: &str) -> Result<SavedState, StateError> {
+    let path = directory(runtime_dir, name).join("state");
+    let bytes = match read_file(&path, SIZE_LIMIT) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(StateError::Missing),
+        other => other.map_err(|e| StateError::Io(path, e))?,
+    };
+    parse(&bytes, name, &boot_id())
+}
+
+/// Reads what [`write`] wrote.
+fn parse(bytes: &[u8], name: &str, boot_id: &str) -> Result<SavedState, StateError> {
+    // The version decides how the rest is to be read, so it is looked at by itself.
+    #[derive(Deserialize)]
+    struct Version {
+        v: u32,
+    }
+    let damaged = |e: serde_json::Error| StateError::Damaged(e.to_string());
+    let Version { v } = serde_json::from_slice(bytes).map_err(damaged)?;
+    if v != VERSION {
+        return Err(StateError::Version(v));
+    }
+    let state: SavedState = serde_json::from_slice(bytes).map_err(damaged)?;
+    if state.boot_id != boot_id {
+        return Err(StateError::OtherBoot);
+    }
+    if state.unit != name {
+        return Err(StateError::Damaged(format!("it is that of `{}`", state.unit.escape_debug())));
+    }
+    let unusable = |identity: &Option<ProcessIdentity>| identity.is_some_and(|process| process.pid <= 0);
+    if unusable(&state.init) || unusable(&state.main) || state.inner_pid < 0 {
+        return Err(StateError::Damaged("it names an impossible process".into()));
+    }
+    Ok(state)
+}
+
+/// Writes the state of `state.unit`; its directory (0700) is made when missing.
+///
+/// # Errors
+/// Naming the file; what was written before stays.
+pub fn write(runtime_dir: &Path, state: &SavedState) -> Result<(), StateError> {
+    let directory = directory(runtime_dir, &state.unit);
+    let path = directory.join("state");
+    let bytes = serde_json::to_vec(state).map_err(|e| StateError::Damaged(e.to_string()))?;
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+    made.and_then(|()| write_atomically(&path, &bytes)).map_err(|e| StateError::Io(path, e))
+}
+
+/// Removes the state: the service is down. Nothing there is fine, and what cannot be removed names a run that the next
+/// daemon finds ended.
+pub fn remove(runtime_dir: &Path, name: &str) {
+    let _ = fs::remove_file(directory(runtime_dir, name).join("state"));
+}
+
+/// Writes a file (0600) whole: a reader sees the old content or the new one. Not synced to a disk: the runtime
+/// directory does not outlive the boot.
+///
+/// # Errors
+/// Of open(2), write(2) and rename(2).
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
+    name.push(".new");
+    let temporary = path.with_file_name(name);
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(CWD, &temporary, flags, Mode::from_raw_mode(0o600))?);
+    file.write_all(bytes)?;
+    fs::rename(&temporary, path)
+}
+
+/// At most `limit` bytes of a regular file, no link followed.
+fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(io::Error::other(format!("larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The kernel's id of this boot, 36 characters; empty where /proc does not tell (then no state is of another boot).
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn state() -> SavedState {
+        SavedState {
+            unit: "web".into(),
+            invocation_id: "0123456789abcdef0123456789abcdef".into(),
+            main: ProcessIdentity::of(std::process::id() as i32),
+            inner_pid: 2,
+            ready: true,
+            since: 5_000_000,
+            log_pipe: Some(7),
+            ..SavedState::new()
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let runtime = tempfile::tempdir().unwrap();
+        assert!(matches!(read(runtime.path(), "web"), Err(StateError::Missing)));
+        write(runtime.path(), &state()).unwrap();
+        assert_eq!(read(runtime.path(), "web").unwrap(), state());
+        let stopping = SavedState { stop_requested: true, ..state() };
+        write(runtime.path(), &stopping).unwrap();
+        assert_eq!(read(runtime.path(), "web").unwrap(), stopping);
+        let directory = directory(runtime.path(), "web");
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "no temporary file stays");
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
+        remove(runtime.path(), "web");
+        remove(runtime.path(), "web");
+        assert!(matches!(read(runtime.path(), "web"), Err(StateError::Missing)));
+    }
+
+    #[test]
+    fn what_cannot_be_believed_is_refused_with_the_reason() {
+        let good = String::from_utf8(serde_json::to_vec(&state()).unwrap()).unwrap();
+        let why = |text: &str| parse(text.as_bytes(), "web", &boot_id()).unwrap_err().to_string();
+        assert!(parse(good.as_bytes(), "web", &boot_id()).is_ok());
+        assert!(parse(good.as_bytes(), "web", "other").unwrap_err().to_string().contains("earlier boot"));
+        assert!(why(&good[..good.len() / 2]).contains("damaged"));
+        assert!(why("").contains("damaged"));
+        assert!(why(&good.replace("\"v\":1", "\"v\":2")).contains("of version 2"));
+        assert!(why("{\"v\":9,\"everything\":\"new\"}").contains("of version 9"));
+        assert!(why(&good.replace("\"web\"", "\"db\"")).contains("that of `db`"));
+        let own = format!("\"pid\":{}", std::process::id());
+        assert!(why(&good.replace(&own, "\"pid\":0")).contains("impossible process"));
+        assert!(why(&good.replace(&own, "\"pid\":-1")).contains("impossible process"));
+    }
+
+    #[test]
+    fn fields_of_a_later_version_with_the_same_number_are_passed_over() {
+        let text = format!("{{\"v\":1,\"boot_id\":\"{}\",\"unit\":\"web\",\"later\":[1]}}", boot_id());
+        let read = parse(text.as_bytes(), "web", &boot_id()).unwrap();
+        assert_eq!(read, SavedState { unit: "web".into(), ..SavedState::new() });
+    }
+
+    #[test]
+    fn a_reused_pid_is_somebody_else() {
+        let own = ProcessIdentity::of(std::process::id() as i32).unwrap();
+        assert!(own.is_alive());
+        assert!(!ProcessIdentity { start_time: own.start_time + 1, ..own }.is_alive());
+        assert_eq!(ProcessIdentity::of(0), None);
+        assert_eq!(ProcessIdentity::of(i32::MAX), None);
+    }
+
+    #[test]
+    fn the_start_time_is_found_behind_any_name() {
+        let stat = |name: &str| format!("1 ({name}) S 0 1 1 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4711 22 33\n");
+        for name in ["sh", "a b", "x) S 1 2 (", ") R 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9 9"] {
+            assert_eq!(start_time(stat(name).as_bytes()), Some(4711), "{name}");
+        }
+        assert_eq!(start_time(b"1 (x) S"), None);
+    }
+
+    #[test]
+    fn links_and_large_files_are_not_read() {
+        let runtime = tempfile::tempdir().unwrap();
+        write(runtime.path(), &state()).unwrap();
+        let path = directory(runtime.path(), "web").join("state");
+        fs::write(&path, vec![b' '; SIZE_LIMIT as usize + 1]).unwrap();
+        assert!(read(runtime.path(), "web").unwrap_err().to_string().contains("larger than"));
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+        assert!(matches!(read(runtime.path(), "web"), Err(StateError::Io(..))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(parse(&bytes, "web", "boot").is_err());
+        }
+    }
+}
