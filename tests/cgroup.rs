@@ -177,6 +177,8 @@ fn program(role: &str) -> Command {
 #[expect(clippy::zombie_processes, reason = "an orphan is what the role `session` is for")]
 fn role() {
     let Ok(role) = std::env::var("RSVC_TEST_ROLE") else {
+        // Another process in our group would keep the other tests from switching controllers on.
+        let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let mut child = program("unknown").stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("this program");
         assert!(!child.wait().expect("an end").success(), "a role that does not exist fails");
         return;
@@ -520,6 +522,21 @@ fn the_next_daemon_finds_the_groups_by_the_record() {
     names.sort();
     assert_eq!(names, ["etl", "web"]);
     assert!(etl.path().ends_with("batch.slice/etl"), "{}", etl.path().display());
+}
+
+#[test]
+fn a_given_root_group_is_used_with_what_its_parent_hands_down() {
+    let Some(instance) = Instance::open() else { return };
+    let given = instance.tree.root_path().join("given");
+    let options = RootOptions { root: Some(given.clone()), ..RootOptions::default() };
+    let tree = Tree::open(&RootOptions { name: "unused".into(), ..options }).expect("a given root group");
+    assert_eq!(tree.root_path(), given);
+    let group = tree.create("web", None).expect("a group");
+    assert_eq!(group.path(), given.join("web"));
+    let degraded = group.apply(&CgroupSettings { pids_max: Some(9), ..CgroupSettings::default() }).expect("applied");
+    assert_eq!(degraded.is_empty(), instance.has("pids"), "{degraded:?}");
+    group.remove().expect("removed");
+    tree.remove_root().expect("the given group is empty");
 }
 
 #[test]

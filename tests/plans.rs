@@ -40,12 +40,7 @@ fn ordinary_user(unit: &Unit) -> HostFacts {
         euid: 1000,
         egid: 1000,
         capabilities: CapabilitySet::EMPTY,
-        cgroups: Cgroups {
-            unified: true,
-            controllers: Vec::new(),
-            v1_controllers: Vec::new(),
-            available: false,
-        },
+        cgroups: Cgroups { unified: true, controllers: Vec::new(), v1_controllers: Vec::new(), available: false },
         journald: true,
         foreground: true,
         may_raise_limits: false,

@@ -228,23 +228,22 @@ impl Place {
         }
     }
 
-    /// Makes the group where it is missing. The v1 directories come first and the mark last: a marked group is whole.
+    /// Makes the group where it is missing. The mark comes last: a marked group is whole.
     pub(super) fn create(&self) -> Result<(), CgroupError> {
         let primary = self.primary();
         if self.check_ours().is_ok() {
             return Ok(());
         }
-        if in_use(&primary) {
-            return Err(guard::refuse("take over", primary, "this group is in use and was not made by rsvc"));
-        }
         if self.slice.is_some() {
             self.create_slice()?;
+        }
+        // An empty group without a mark is taken: what a daemon left that was killed on the way to the last line.
+        if !file::make_directory(&primary)? && in_use(&primary) {
+            return Err(guard::refuse("take over", primary, "this group is in use and was not made by rsvc"));
         }
         for legacy in self.places.v1.iter().filter(|legacy| legacy.always) {
             file::make_directory(&legacy.directory.join(&self.below))?;
         }
-        // An empty group without a mark is taken: what a daemon left that was killed before this line's end.
-        file::make_directory(&primary)?;
         self.places.marks.set(&primary, &Mark::Unit(self.unit.clone()))
     }
 

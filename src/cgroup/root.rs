@@ -28,8 +28,8 @@ use std::sync::Arc;
 pub(super) struct Leaf {
     own: PathBuf,
     leaf: PathBuf,
-    /// Switched on in `own` by us.
-    enabled: Vec<Controller>,
+    /// What was switched on in `own` before us: the rest, on demand included, goes off again.
+    before: Vec<Controller>,
 }
 
 /// v1 controllers that are of use. `freezer` and `cpuacct` only without a v2 tree, which does both better.
@@ -171,7 +171,7 @@ fn open_own(own: &Path, name: &str) -> Result<Option<Leaf>, CgroupError> {
     let leaf = own.join(format!("{name}{}", guard::LEAF_SUFFIX));
     make(&leaf, &Mark::Leaf, false)?;
     file::write(&leaf.join("cgroup.procs"), "0")?;
-    let moved = Leaf { own: own.to_owned(), leaf, enabled: wanted.clone() };
+    let moved = Leaf { own: own.to_owned(), leaf, before: present };
     match enable(own, &wanted) {
         Ok(()) => Ok(Some(moved)),
         Err(_) => {
@@ -246,7 +246,7 @@ pub(super) fn remove(places: &Places, leaf: Option<&Leaf>) -> Result<(), CgroupE
 fn step_back(moved: &Leaf) -> Result<(), CgroupError> {
     let present = named(&moved.own.join("cgroup.subtree_control"));
     let off: Vec<String> =
-        moved.enabled.iter().filter(|c| present.contains(c)).map(|c| format!("-{}", c.name())).collect();
+        present.iter().filter(|c| !moved.before.contains(c)).map(|c| format!("-{}", c.name())).collect();
     if !off.is_empty() {
         file::write(&moved.own.join("cgroup.subtree_control"), &off.join(" "))?;
     }

@@ -84,7 +84,7 @@ pub(super) fn add(context: &Context, identity: &Identity, table: &mut Table) {
     let shm = vec![("mode".to_owned(), Some("1777".to_owned()))];
     table.put("/dev/shm", new("tmpfs", shm).flags(no_nodes));
     // Message queues belong to the ipc namespace, and only its owner may mount them.
-    let queues = if unit.namespaces.ipc == Isolation::Private {
+    let queues = if unit.namespaces.ipc != Isolation::Host {
         new("mqueue", Vec::new())
     } else {
         Entry::built_in("devices.private", host("/dev/mqueue")).missing_ok(true)

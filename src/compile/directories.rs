@@ -112,6 +112,11 @@ pub(super) fn prepare(context: &mut Context, shape: &Shape, identity: &Identity)
     let (uid, gid) = identity.on_the_host(context);
     let mut steps = Vec::new();
     for directory in all(unit) {
+        // A package's own configuration keeps the owner and mode that the package gave it.
+        let place = directory.kind.host(context).join(directory.name);
+        if directory.kind == Kind::Configuration && context.facts.existing.contains(&place) {
+            continue;
+        }
         // The service may read its configuration, its administrator writes it.
         let (uid, gid) = match directory.kind {
             Kind::Configuration => (context.facts.euid, context.facts.egid),

@@ -8,16 +8,29 @@ use super::dev::STANDARD_NODES;
 use crate::plan::{CgroupSettings, DeviceRule, DeviceType, LimitResource, Step};
 use crate::unit::{DeviceAllow, DevicePolicy};
 
-/// Attributes of the service's process: OOM score, nice value, limits, umask.
-pub(super) fn process_steps(context: &mut Context, shape: &Shape) {
+/// The service's OOM score. Before the fork, which hands it down: the file belongs to the process that opened it, and
+/// with `memory.oom.group` the init makes itself exempt afterwards, as the witness of how the service ended.
+pub(super) fn oom_score(context: &mut Context, shape: &Shape) {
     let unit = context.unit;
     let facts = context.facts;
-    let privileged = facts.may_raise_limits && !shape.in_user_namespace();
     // An ordinary user's session may have a score above 0 that it cannot lower; nobody asked for 0 there.
     if facts.euid == 0 || unit.is_written("service.oom_score_adjust") {
         let value = unit.service.oom_score_adjust;
-        context.push_may_fail("service.oom_score_adjust", !privileged, Step::SetOomScoreAdjust { value });
+        let may_fail = !may_raise(context, shape);
+        context.push_may_fail("service.oom_score_adjust", may_fail, Step::SetOomScoreAdjust { value });
     }
+}
+
+/// CAP_SYS_RESOURCE counts in the host's user namespace only.
+fn may_raise(context: &Context, shape: &Shape) -> bool {
+    context.facts.may_raise_limits && !shape.in_user_namespace()
+}
+
+/// Attributes of the service's own process: nice value, limits, umask. After the fork: none of them is the init's.
+pub(super) fn process_steps(context: &mut Context, shape: &Shape) {
+    let unit = context.unit;
+    let facts = context.facts;
+    let privileged = may_raise(context, shape);
     if unit.service.nice != 0 {
         context.push("service.nice", Step::SetNice { value: unit.service.nice });
     }

@@ -151,6 +151,7 @@ pub fn compile(unit: &Unit, facts: &HostFacts, purpose: Purpose) -> Result<Launc
     }
 
     enter(&mut context, &shape, &output);
+    limits::oom_score(&mut context, &shape);
     if purpose.joins() {
         join_container(&mut context, &shape);
     } else {
@@ -177,7 +178,8 @@ pub fn compile(unit: &Unit, facts: &HostFacts, purpose: Purpose) -> Result<Launc
         cgroup: if joins { CgroupSettings::default() } else { cgroup },
         clone: if joins { Namespaces::default() } else { shape.clone },
         id_maps: if joins { None } else { identity.maps },
-        init: shape.forks,
+        // A process that joins waits for its child itself.
+        init: shape.forks && !joins,
         output,
         origins: context.origins,
         steps: context.steps,
@@ -299,11 +301,6 @@ fn build_container(context: &mut Context, shape: &Shape, identity: &Identity) {
         rootfs::refuse_without_mounts(context);
     }
     if shape.forks && shape.pid != PidMode::Path {
-        // With memory.oom.group the kernel kills the whole group, and with it the only witness of how the service
-        // ended, unless that is exempt. In a user namespace the exemption cannot be had.
-        if context.facts.may_raise_limits && !shape.in_user_namespace() {
-            context.push_may_fail("namespaces.init", true, Step::SetOomScoreAdjust { value: -1000 });
-        }
         context.push("namespaces.init", Step::ForkService);
     }
 }

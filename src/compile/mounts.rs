@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! copies of host trees     from the untouched tree, before anything covers it; their flags while still detached
+//! overlays                 their layers are the host's; after the copies, as one in memory is mounted out of the way
 //! the root                 attached
 //! copies of root trees     (own root file systems) before the root is sealed
 //! every other mount        parents before children, by place
@@ -160,7 +161,10 @@ impl Table {
         let mut slots: BTreeMap<&Path, Slot> = BTreeMap::new();
         // In a user namespace a copy without what is mounted below is refused by the kernel.
         let always_recursive = shape.in_user_namespace();
-        self.open_root(context);
+        let overlay_root = matches!(self.root.content, Content::Overlay { .. });
+        if !overlay_root {
+            self.open_root(context);
+        }
         for (at, entry) in &self.entries {
             if let Content::Host { path, recursive } = &entry.content {
                 let recursive = *recursive || always_recursive;
@@ -172,6 +176,16 @@ impl Table {
             true => dev::open_nodes(context, shape),
             false => Vec::new(),
         };
+        if overlay_root {
+            self.open_root(context);
+        }
+        for (at, entry) in &self.entries {
+            if let Content::Overlay { .. } = &entry.content {
+                let later = self.is_sealed_later(at, entry);
+                let flags = MountFlags { read_only: entry.flags.read_only && !later, ..entry.flags };
+                slots.insert(at, self.make(context, &entry.key, &entry.content, flags));
+            }
+        }
         context.push(&self.root.key, Step::AttachRoot);
         for (at, entry) in &self.entries {
             if entry.content == Content::Own {
@@ -245,7 +259,6 @@ impl Table {
         let place = at.to_owned();
         let missing_ok = entry.missing_ok;
         let create = self.create(at, entry);
-        let has_children = self.below(at).any(|(_, below)| !matches!(below.content, Content::Mask | Content::Restrict));
         match &entry.content {
             Content::Host { .. } | Content::Own => {
                 // `steps` has opened every one of them.
@@ -253,7 +266,7 @@ impl Table {
                     context.push(key, Step::Attach { slot, at: place, create });
                 }
             }
-            Content::Mask if !has_children => context.push(key, Step::Mask { at: place, missing_ok }),
+            Content::Mask if !self.has_children(at) => context.push(key, Step::Mask { at: place, missing_ok }),
             Content::Mask => {
                 let options = vec![("mode".to_owned(), Some("0755".to_owned()))];
                 let content = Content::New { fs_type: "tmpfs", options };
@@ -268,16 +281,25 @@ impl Table {
             }
             Content::Dev => dev::steps(context, at, create, nodes, seals),
             content @ (Content::New { .. } | Content::Overlay { .. }) => {
-                // Mount points below must be made before it is read-only.
-                let later = has_children && entry.flags.read_only && entry.is_own(self);
+                let later = self.is_sealed_later(at, entry);
                 let flags = MountFlags { read_only: entry.flags.read_only && !later, ..entry.flags };
-                let slot = self.make(context, key, content, flags);
+                let slot = opened.unwrap_or_else(|| self.make(context, key, content, flags));
                 context.push(key, Step::Attach { slot, at: place, create });
                 if later {
                     seals.push((slot, MountFlags { read_only: true, ..MountFlags::default() }, key.to_owned()));
                 }
             }
         }
+    }
+
+    /// Is something mounted below that needs a mount point made in it?
+    fn has_children(&self, at: &Path) -> bool {
+        self.below(at).any(|(_, below)| !matches!(below.content, Content::Mask | Content::Restrict))
+    }
+
+    /// Mount points below must be made before it is read-only.
+    fn is_sealed_later(&self, at: &Path, entry: &Entry) -> bool {
+        entry.flags.read_only && entry.is_own(self) && self.has_children(at)
     }
 
     fn make(&self, context: &mut Context, key: &str, content: &Content, flags: MountFlags) -> Slot {

@@ -14,8 +14,8 @@ pub struct Needs {
     pub groups: BTreeSet<String>,
     /// Keys of [`super::HostFacts::devices`].
     pub devices: BTreeSet<PathBuf>,
-    /// Paths to be listed in [`super::HostFacts::existing`] when they exist: the places of `directories.*` inside,
-    /// which an instance with redirected directories does not make on the host.
+    /// Paths to be listed in [`super::HostFacts::existing`] when they exist: the places of `directories.*` inside. An
+    /// instance with redirected directories does not make them on the host, and existing configuration is left alone.
     pub paths: BTreeSet<PathBuf>,
 }
 

@@ -23,13 +23,8 @@ const TUNABLES: [&str; 10] =
 const SECRETS: [&str; 6] = ["kallsyms", "kcore", "keys", "key-users", "sched_debug", "timer_list"];
 
 /// Directories of /sys that tell of kernel internals or give side channels.
-const SYS_SECRETS: [&str; 5] = [
-    "/sys/firmware",
-    "/sys/kernel/debug",
-    "/sys/kernel/security",
-    "/sys/kernel/tracing",
-    "/sys/devices/virtual/powercap",
-];
+const SYS_SECRETS: [&str; 4] =
+    ["/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/devices/virtual/powercap"];
 
 /// Bytes of the in-memory layer that stands in for a directory of the host: room for mount points and small files.
 const STAND_IN_SIZE: u64 = 16 << 20;

@@ -31,6 +31,7 @@ mod number {
     pub const CLOSE: usize = 3;
     pub const MMAP: usize = 9;
     pub const KILL: usize = 62;
+    pub const PRCTL: usize = 157;
     pub const CAPGET: usize = 125;
     pub const CAPSET: usize = 126;
     pub const RT_SIGTIMEDWAIT: usize = 128;
@@ -48,6 +49,7 @@ mod number {
     pub const EXIT_GROUP: usize = 94;
     pub const WAITID: usize = 95;
     pub const CLOCK_GETTIME: usize = 113;
+    pub const PRCTL: usize = 167;
     pub const KILL: usize = 129;
     pub const RT_SIGTIMEDWAIT: usize = 137;
     pub const MMAP: usize = 222;
@@ -142,6 +144,9 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
         exit(FAILED);
     }
     let mut init = Init { main_pid, main_status: None, exits, record: map(record), told: 0, others: 0 };
+    const PR_SET_NAME: usize = 15;
+    // SAFETY: a static, terminated string. Exec from a descriptor would show its number as the name.
+    unsafe { syscall6(number::PRCTL, PR_SET_NAME, c"rsvc-init".as_ptr() as usize, 0, 0, 0, 0) };
     keep_kill_only();
     // Of what exec let through, these are of no more use: the standard streams could hold a log pipe open.
     for fd in [0, 1, 2, record] {

@@ -217,7 +217,7 @@ impl Step {
                 format!("limit {resource} to {} (hard {})", limit(*soft), limit(*hard))
             }
             Step::SetUmask { mask } => format!("set the umask to {mask:04o}"),
-            Step::ForkService => "fork the service; this process becomes its init".to_owned(),
+            Step::ForkService => "fork the service; the steps below are its own".to_owned(),
             Step::DropBoundingSet { keep } => format!("bound the capabilities to {keep}"),
             Step::KeepCapabilities => "keep capabilities while the ids change".to_owned(),
             Step::SetGroups { groups } => {

@@ -155,8 +155,8 @@ pub enum Event {
         /// How.
         outcome: CommandOutcome,
     },
-    /// No process of the unit is left in its group. Comes once each time the group becomes empty, before or after
-    /// the `MainExited` or `CommandEnded` of the last process.
+    /// No process of the unit is left in its group. Comes each time the group becomes empty, before or after the
+    /// `MainExited` or `CommandEnded` of the last process, and after each `KillCgroup`. True at the moment of delivery.
     CgroupEmptied {
         /// Which.
         id: ServiceId,

@@ -18,6 +18,9 @@ pub(super) struct Graph {
     named_in_before: BTreeMap<String, BTreeSet<ServiceId>>,
     /// Name → those that have it in `requires`.
     named_in_requires: BTreeMap<String, BTreeSet<ServiceId>>,
+    /// Neighbours that were looked at, for the tests of cost.
+    #[cfg(test)]
+    pub looked_at: std::cell::Cell<usize>,
 }
 
 impl Graph {
@@ -67,7 +70,7 @@ impl Graph {
         id: ServiceId,
         policy: &'a Policy,
     ) -> impl DoubleEndedIterator<Item = ServiceId> + 'a {
-        neighbours(&self.ids, id, &policy.after, self.named_in_before.get(&policy.name))
+        self.neighbours(id, &policy.after, self.named_in_before.get(&policy.name))
     }
 
     /// Those that begin to start after `id` has, and stop before it. One that both units name comes twice.
@@ -76,24 +79,27 @@ impl Graph {
         id: ServiceId,
         policy: &'a Policy,
     ) -> impl DoubleEndedIterator<Item = ServiceId> + 'a {
-        neighbours(&self.ids, id, &policy.before, self.named_in_after.get(&policy.name))
+        self.neighbours(id, &policy.before, self.named_in_after.get(&policy.name))
+    }
+
+    fn neighbours<'a>(
+        &'a self,
+        id: ServiceId,
+        names: &'a [String],
+        naming: Option<&'a BTreeSet<ServiceId>>,
+    ) -> impl DoubleEndedIterator<Item = ServiceId> + 'a {
+        let named = names.iter().filter_map(|name| self.id(name));
+        let all = named.chain(naming.into_iter().flatten().copied());
+        #[cfg(test)]
+        let all = all.inspect(|_| self.looked_at.set(self.looked_at.get() + 1));
+        // A unit that is ordered after itself means nothing by it.
+        all.filter(move |other| *other != id)
     }
 
     /// Those that name the unit in `requires`.
     pub fn requirers(&self, name: &str) -> impl Iterator<Item = ServiceId> + '_ {
         self.named_in_requires.get(name).into_iter().flatten().copied()
     }
-}
-
-fn neighbours<'a>(
-    ids: &'a BTreeMap<String, ServiceId>,
-    id: ServiceId,
-    names: &'a [String],
-    naming: Option<&'a BTreeSet<ServiceId>>,
-) -> impl DoubleEndedIterator<Item = ServiceId> + 'a {
-    let named = names.iter().filter_map(|name| ids.get(name).copied());
-    // A unit that is ordered after itself means nothing by it.
-    named.chain(naming.into_iter().flatten().copied()).filter(move |other| *other != id)
 }
 
 /// What a start pulls in.

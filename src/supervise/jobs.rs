@@ -36,6 +36,10 @@ impl Supervisor {
     ) -> Option<T> {
         let service = self.services.get_mut(&id)?;
         work.touched.insert(id);
+        #[cfg(test)]
+        {
+            self.lent += 1;
+        }
         let mut turn = Turn { now, actions: &mut work.actions, pulses: &mut work.pulses, jitter: &mut self.jitter };
         Some(act(service, &mut turn))
     }

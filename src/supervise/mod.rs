@@ -3,6 +3,87 @@
 //! [`Supervisor::step`] is told what happened and when, and answers with what should be done. It never blocks, never
 //! fails, never reads a clock, touches no kernel, and knows pids and descriptors only as labels that others hold.
 //! Equal events at equal moments with an equal seed give equal actions.
+//!
+//! # The states of a service
+//!
+//! A service is in one of five states. Four of them are the service without processes; everything that exists only
+//! while something runs is in the fifth and vanishes with it.
+//!
+//! ```text
+//!                    start            its turn
+//!        ┌─────────────────▶ Waiting ───────────▶ Up ─┐
+//!        │                     ▲  ▲                   │ nothing is left of the run
+//!  Down, Failed                │  └── start or ◀──────┤   people want another run
+//!        ▲  ▲     time passed, │      restart         │
+//!        │  │        or start  │                      │
+//!        │  │               Backoff ◀─────────────────┤   the policy restarts
+//!        │  └── stop ──────────┘                      │
+//!        └────────────────────────────────────────────┘   asked to stop; or the policy does not restart; or gave up
+//! ```
+//!
+//! * `Down`: nothing exists but the definition. `Failed`: the same, after a failure that is kept for people to see.
+//! * `Waiting`: about to start; units that it is ordered after have not finished starting.
+//! * `Backoff`: waits before the next automatic attempt. Shown as `activating/auto-restart`.
+//! * `Up`: a run exists, in one of the phases below.
+//!
+//! # The phases of a run
+//!
+//! ```text
+//!  StartPre n ──▶ Launching ──▶ Starting ──▶ StartPost n ──▶ Running ◀──▶ Reload n
+//!      │              │            │             │              │            │
+//!      │              │            │             │              ├── stop ────┘
+//!      │ failed,      │ failed,    │ failed,     │ failed,      ▼
+//!      │ stopped      │ stopped    │ stopped,    │ stopped,  StopCommands n
+//!      │              │            │ died        │ died         │ done, failed, or nothing left to join
+//!      │              │            ▼             ▼              ▼
+//!      ├──────────────│──────────▶ StopSignal: the stop signal is out  ◀── the main process died
+//!      │              │                 │ out of time, or (mixed) only unknown processes are left
+//!      ▼              ▼                 ▼
+//!      StopKill: the group has been killed
+//!                  │ main process, command and group are all gone: the only way on
+//!                  ▼
+//!              StopPost n ──▶ over
+//! ```
+//!
+//! Three facts make up "gone", and they arrive in any order: the end of the main process, the end of the command beside
+//! it, and the emptiness of the group. A run is over when all three are in. So no report of one run can be taken for one
+//! of the next, and nothing is ever launched beside something that still lives: **down means empty**.
+//!
+//! What a start means depends on what makes the service ready:
+//!
+//! | Ready by | Started when |
+//! |---|---|
+//! | exec | the program is executed and `exec_start_post` is done |
+//! | notify, listen | READY=1, or all sockets listen, and `exec_start_post` is done; a good end before that is `protocol` |
+//! | exit (oneshot) | the main process has ended well and `exec_start_post` is done; then the service goes down |
+//! | pid file (forking) | the first process has ended well, the pid file names one of the group, and so on |
+//!
+//! Time: `timeout_start` is one budget from the first `exec_start_pre` to the last `exec_start_post`, and each reload has
+//! one as long. `timeout_stop` is one budget for `exec_stop`, signal and wait; at its end the group is killed.
+//! `exec_stop_post` has another.
+//!
+//! `exec_stop` is run only where it can be: when the start had succeeded and the main process lives, as the commands join
+//! its container. `exec_stop_post` always runs. The first failure of a run gives it its result and its cause.
+//!
+//! # Requests
+//!
+//! The last wish counts: a start while stopping follows the stop, a stop ends a start and every restart. Each request
+//! has one answer: a start when the service is ready or the first attempt has failed and nothing is left of it (further
+//! attempts go on without the client); a stop when it is down; a restart when the new run is ready. Who is overtaken is
+//! told so (`Cancelled`). What a request means for other units is written in `jobs`.
+//!
+//! # What the caller owes
+//!
+//! * For each `Launch` of the main process one `Executed` or one `LaunchFailed`, and after `Executed` one `MainExited`,
+//!   which may be delivered first. After `LaunchFailed` no `MainExited`. A forking service has a second `MainExited`, that
+//!   of its real main process, if `BecameReady` was delivered.
+//! * For each `Launch` of a command one `CommandEnded`, also when it was killed or could not be started.
+//! * `CgroupEmptied` is a statement about the present: whoever delivers it has just looked and found nobody. It follows
+//!   each time the group becomes empty and each `KillCgroup`, also of a group that was empty already. Said twice it does
+//!   no harm; said late, after another launch, it would.
+//! * What was read from a service before it died (READY=1) is delivered before its end.
+//! * Actions are carried out in their order, and `DeadlinePassed` is delivered once [`Supervisor::next_deadline`] has
+//!   come, which may be the present moment.
 #![forbid(unsafe_code)]
 
 mod adopt;
@@ -50,6 +131,9 @@ pub struct Supervisor {
     /// Starts and stops that wait for another unit: that unit → those that are looked at when it gets further.
     waiting_for: BTreeMap<ServiceId, BTreeSet<ServiceId>>,
     jitter: Jitter,
+    /// How often a service was looked at or changed, for the tests of cost.
+    #[cfg(test)]
+    lent: usize,
 }
 
 impl Supervisor {

@@ -71,7 +71,7 @@ pub struct Spawn<'a> {
 /// Exit status of a child that could not execute the program.
 pub const SPAWN_FAILED_STATUS: i32 = 127;
 
-/// What a child tells before it gives up, as twelve bytes: `rsf!`, the call's number in [`SpawnFailure::CALLS`], errno.
+/// What a child tells before it gives up, as twelve bytes: `rsf!`, the call's number, errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpawnFailure;
 

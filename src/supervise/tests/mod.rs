@@ -1,12 +1,13 @@
 //! Simulation: script events, jump the clock to `next_deadline()`, compare actions. No sleeps, no processes.
 
+mod backoff;
 mod bench;
-mod lists;
 mod order;
 mod phases;
 mod policies;
 mod properties;
 mod requests;
 mod scale;
+
 mod stops;
 mod world;

@@ -319,10 +319,10 @@ impl World {
             self.main_ends(index, Exit::Exited(0));
         } else if host.main == Main::Program && self.policies[index].ready == ReadyKind::Exited {
             self.main_ends(index, Exit::Exited(0));
-        } else if host.starting || self.bench.status(id(index)).state == ActiveState::Reloading {
-            return self.becomes_ready(index);
         } else {
-            return false;
+            let state = self.bench.status(id(index)).state;
+            let asks = matches!(state, ActiveState::Activating | ActiveState::Reloading);
+            return asks && self.becomes_ready(index);
         }
         true
     }

@@ -1,0 +1,131 @@
+//! Signals, descriptors, limits, filters of the service's process.
+
+use crate::harness::*;
+use rsvc::plan::wire::Report;
+use rsvc::plan::{FilterProgram, LimitResource, Step};
+use std::os::fd::AsFd;
+
+#[test]
+fn signals_are_at_their_defaults_though_the_stage_ignored_and_blocked_some() {
+    let mut draft = Draft::shell("");
+    draft.argv = ["cat", "/proc/self/status"].map(str::to_owned).to_vec();
+    let Some(outcome) = draft.run() else { return };
+    let status = outcome.success();
+    for name in ["SigPnd", "ShdPnd", "SigBlk", "SigIgn", "SigCgt"] {
+        assert!(status.contains(&format!("\n{name}:\t0000000000000000\n")), "{name}: {status}");
+    }
+}
+
+#[test]
+fn only_the_standard_streams_are_open_and_input_is_null() {
+    let Some(outcome) = Draft::shell("ls /proc/$$/fd; stat -Lc %t:%T /proc/$$/fd/0").run() else { return };
+    assert_eq!(outcome.success(), "0\n1\n2\n1:3\n");
+}
+
+#[test]
+fn without_an_output_both_streams_go_to_null() {
+    let mut draft = Draft::shell("[ \"$(stat -Lc %t:%T /proc/$$/fd/1 /proc/$$/fd/2 | tr '\n' ' ')\" = '1:3 1:3 ' ]");
+    draft.with_output = false;
+    let Some(outcome) = draft.run() else { return };
+    outcome.success();
+}
+
+#[test]
+fn init_holds_what_is_pinned_and_nothing_else() {
+    let (read, write) = rsvc::sys::fd::pipe(rsvc::sys::fd::NonBlocking::None).unwrap();
+    let mut draft = Draft::shell("echo ready; exec sleep 60");
+    draft.pinned = vec![read];
+    let Some(running) = draft.start() else { return };
+    running.wait_for("ready");
+    if is_root() {
+        let mut held: Vec<_> = std::fs::read_dir(format!("/proc/{}/fd", running.pid))
+            .unwrap()
+            .map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap().display().to_string())
+            .map(|target| target.split(':').next().unwrap().to_owned())
+            .collect();
+        held.sort();
+        // The exits pipe and the pinned one.
+        assert_eq!(held, ["pipe", "pipe"]);
+    }
+    // The pinned read end keeps a writer alive although nobody here holds one: no EPIPE.
+    rsvc::sys::fd::write(write.as_fd(), b"x").unwrap();
+    running.signal(9);
+    running.finish();
+    assert_eq!(rsvc::sys::fd::write(write.as_fd(), b"x").unwrap_err().errno, 32);
+}
+
+#[test]
+fn a_refused_raise_is_clamped_when_it_may_be() {
+    // Above fs.nr_open even root with every capability is refused.
+    let step = || Step::SetLimit { resource: LimitResource::Nofile, soft: 1 << 40, hard: 1 << 41 };
+    let draft = Draft::shell("echo never").then([step()]);
+    let index = draft.index_of(|other| *other == step());
+    let Some(outcome) = draft.run() else { return };
+    assert_eq!((outcome.failure().0, outcome.failure().1), (index, 1));
+
+    let mut draft = Draft::shell("ulimit -Hn").then([step()]);
+    draft.may_fail = |step| matches!(step, Step::SetLimit { .. });
+    let outcome = draft.run().unwrap();
+    let ceiling = outcome.success().trim().to_owned();
+    let Some((Report::Degraded { step, errno: 1, detail }, _)) = outcome.reports.first() else { panic!("{outcome:?}") };
+    assert_eq!((*step, detail.as_str()), (index, format!("clamped to {ceiling}:{ceiling}").as_str()));
+}
+
+#[test]
+fn the_oom_score_is_set_and_a_refused_one_says_what_remains() {
+    let mut draft = Draft::shell("cat /proc/self/oom_score_adj");
+    draft.before.push(Step::SetOomScoreAdjust { value: 321 });
+    let Some(outcome) = draft.run() else { return };
+    assert_eq!(outcome.success(), "321\n");
+    let mut draft = Draft::shell("cat /proc/self/oom_score_adj");
+    draft.before.push(Step::SetOomScoreAdjust { value: -999 });
+    draft.may_fail = |step| matches!(step, Step::SetOomScoreAdjust { .. });
+    let outcome = draft.run().unwrap();
+    let remains = outcome.success().trim().to_owned();
+    if remains == "-999" {
+        return; // The test has CAP_SYS_RESOURCE.
+    }
+    let Some((Report::Degraded { errno: 13, detail, .. }, _)) = outcome.reports.first() else { panic!("{outcome:?}") };
+    assert_eq!(*detail, format!("left at {remains}"));
+}
+
+/// Answers EPERM to one call (by its x86_64 number) and allows the rest.
+fn refuse(number: u32) -> Step {
+    let program = vec![
+        (0x20, 0, 0, 0),               // load the call's number
+        (0x15, 0, 1, number),          // is it this one?
+        (0x06, 0, 0, 0x0005_0000 | 1), // EPERM
+        (0x06, 0, 0, 0x7fff_0000),     // allow
+    ];
+    Step::LoadFilter { program: FilterProgram(program), log: false }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_filter_acts_and_a_failing_exec_is_reported_from_behind_it() {
+    const MKDIR: u32 = 83;
+    const SENDTO: u32 = 44;
+    const EXECVE: u32 = 59;
+    let draft = Draft::shell("mkdir /tmp/x 2>&1 || echo refused; grep Seccomp: /proc/self/status").then([
+        Step::NoNewPrivileges,
+        refuse(MKDIR),
+        refuse(SENDTO),
+    ]);
+    let Some(outcome) = draft.run() else { return };
+    assert!(outcome.success().contains("Operation not permitted\nrefused\nSeccomp:\t2\n"), "{outcome:?}");
+    let draft = Draft::shell("").then([Step::NoNewPrivileges, refuse(SENDTO), refuse(EXECVE)]);
+    let index = draft.index_of(|step| matches!(step, Step::Execute { .. }));
+    let outcome = draft.run().unwrap();
+    assert_eq!((outcome.failure().0, outcome.failure().1), (index, 1));
+}
+
+#[test]
+fn memory_may_be_denied_to_become_executable() {
+    let draft = Draft::shell("echo ran").then([Step::DenyWriteExecute]);
+    let Some(outcome) = draft.run() else { return };
+    if let Some((Report::Failed { errno: 22, .. }, _)) = outcome.reports.last() {
+        println!("skipped: this kernel has no PR_SET_MDWE");
+        return;
+    }
+    assert_eq!(outcome.success(), "ran\n");
+}

@@ -1,0 +1,93 @@
+//! What fails comes back as step, errno, detail; what is malformed is refused.
+
+use crate::harness::*;
+use rsvc::init::{PLAN_UNUSABLE_STATUS, STAGE_NAME, STEP_FAILED_STATUS};
+use rsvc::plan::wire::Report;
+use rsvc::plan::{Create, MountFlags, Slot, Step};
+use rsvc::sys::fd::{self, Open};
+use rsvc::sys::process::{self, Spawn};
+use std::ffi::CString;
+use std::os::fd::AsFd;
+
+#[test]
+fn a_failing_step_comes_back_with_its_index_and_the_kernels_errno() {
+    let draft = Draft::shell("echo never").before_root([open_tree(Slot(5), "/no/such/tree")]);
+    let index = draft.index_of(|step| *step == open_tree(Slot(5), "/no/such/tree"));
+    let Some(outcome) = draft.run() else { return };
+    assert_eq!(outcome.failure(), (index, 2, ""));
+    assert_eq!((outcome.end, outcome.output.as_str()), ((1, STEP_FAILED_STATUS), ""));
+}
+
+#[test]
+fn a_step_after_the_fork_reports_as_well_and_takes_the_container_down() {
+    let draft =
+        Draft::shell("echo never").then([Step::ChangeDirectory { path: "/etc/passwd".into(), missing_ok: false }]);
+    let index = draft.index_of(|step| matches!(step, Step::ChangeDirectory { .. }));
+    let Some(outcome) = draft.run() else { return };
+    assert_eq!(outcome.failure(), (index, 20, ""));
+    assert_eq!(outcome.end, (1, STEP_FAILED_STATUS));
+}
+
+#[test]
+fn what_may_fail_is_told_and_passed_over() {
+    let mut draft = Draft::shell("echo ran").before_pivot([attach(DEV, "/no/such/place", Create::Never)]);
+    draft.may_fail = |step| *step == attach(DEV, "/no/such/place", Create::Never);
+    let index = draft.index_of(draft.may_fail);
+    let Some(outcome) = draft.run() else { return };
+    assert_eq!(outcome.success(), "ran\n");
+    let [(Report::Degraded { step, errno: 2, .. }, _), (Report::Executing, _)] = &outcome.reports[..] else {
+        panic!("{outcome:?}")
+    };
+    assert_eq!(*step, index);
+}
+
+#[test]
+fn a_file_system_says_what_it_did_not_like() {
+    let bad = Step::NewFilesystem {
+        slot: Slot(5),
+        fs_type: "tmpfs".into(),
+        options: vec![("size".into(), Some("many".into()))],
+        flags: MountFlags::default(),
+    };
+    let Some(outcome) = Draft::shell("echo never").before_root([bad]).run() else { return };
+    let (_, errno, detail) = outcome.failure();
+    assert_eq!(errno, 22);
+    assert!(detail.starts_with("option size=many"), "{detail}");
+}
+
+#[test]
+fn a_directory_is_not_put_on_a_file() {
+    let draft = Draft::shell("echo never").before_pivot([attach(DEV, "/etc/passwd", Create::Never)]);
+    let Some(outcome) = draft.run() else { return };
+    let (_, errno, detail) = outcome.failure();
+    // ENOTDIR; EINVAL on recent kernels.
+    assert!([20, 22].contains(&errno), "{outcome:?}");
+    assert_eq!(detail, "what is mounted is a directory, the place for it is a file");
+}
+
+/// Runs the stage on `plan` as descriptor 3.
+fn stage_status(plan: &std::os::fd::OwnedFd, word: &std::ffi::CStr) -> (i32, i32) {
+    let program = fd::open(&CString::new(env!("CARGO_BIN_EXE_rsvc")).unwrap(), Open::Path).unwrap();
+    let request = Spawn {
+        flags: 0,
+        cgroup: None,
+        program: program.as_fd(),
+        argv: &[CString::new(STAGE_NAME).unwrap(), word.to_owned()],
+        envp: &[],
+        inherit: &[(plan.as_fd(), 3)],
+        raise_ambient: false,
+        error: None,
+    };
+    let (_, pidfd) = process::spawn(&request).unwrap();
+    process::wait_pidfd(pidfd.as_fd(), false).unwrap().unwrap()
+}
+
+#[test]
+fn what_is_no_sealed_plan_is_refused() {
+    let garbage = fd::sealed_memfd(c"garbage", b"rsvc-plan\0garbage", false).unwrap();
+    assert_eq!(stage_status(&garbage, c"3"), (1, PLAN_UNUSABLE_STATUS));
+    assert_eq!(stage_status(&garbage, c"x"), (1, PLAN_UNUSABLE_STATUS));
+    assert_eq!(stage_status(&garbage, c"400"), (1, PLAN_UNUSABLE_STATUS));
+    let unsealed = fd::open(c"/etc/passwd", Open::Read).unwrap();
+    assert_eq!(stage_status(&unsealed, c"3"), (1, PLAN_UNUSABLE_STATUS));
+}

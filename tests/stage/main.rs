@@ -1,0 +1,14 @@
+//! The set-up stage and the resident init against the real kernel, looked at from inside.
+//!
+//! Each test writes a small plan by hand, runs it with the built executable under clone3, and reads what a shell in
+//! the container saw. As root the containers have no user namespace, as an ordinary user they have one; what cannot
+//! run prints "skipped: why".
+
+mod confinement;
+mod container;
+mod execution;
+mod failures;
+mod harness;
+mod hostile;
+mod resident;
+mod spawning;
