@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn a_whole_message_of_exactly_the_limit_passes_and_one_more_does_not() {
         let mut reader = FrameReader::new(4);
-        reader.push(b"1234\012345\0");
+        reader.push(b"1234\x0012345\0");
         assert_eq!(reader.next_frame(), Ok(Some(b"1234".to_vec())));
         assert_eq!(reader.next_frame(), Err(TooLong { limit: 4 }));
     }

@@ -13,6 +13,7 @@ mod answer;
 mod call;
 mod frame;
 mod status;
+mod time;
 mod varlink;
 mod who;
 
@@ -20,6 +21,7 @@ pub use answer::{Answer, CallError, Description};
 pub use call::{Call, Verb, is_unit_name};
 pub use frame::{FrameReader, REPLY_LIMIT, REQUEST_LIMIT, TooLong};
 pub use status::{GroupCounters, LogPlace, Pressure, ProcessLine, UnitStatus};
+pub use time::{format_rfc3339, parse_rfc3339};
 pub use varlink::{
     Asked, CallOptions, INTERFACE, INTERFACE_TEXT, Malformed, Reply, Request, SERVICE_INTERFACE, ServiceError,
     decode_reply, encode_answer, encode_call, encode_error, encode_info, encode_interface_description,

@@ -8,7 +8,7 @@ use super::problem::Code;
 use std::fmt::Write;
 
 /// What a key takes, in words.
-pub(super) fn type_words(kind: Kind) -> String {
+pub fn type_words(kind: Kind) -> String {
     let quoted = |words: &[&str]| words.iter().map(|w| format!("\"{w}\"")).collect::<Vec<_>>().join(", ");
     match kind {
         Kind::Bool => "true or false".to_owned(),

@@ -21,7 +21,7 @@ mod settings;
 mod validate;
 pub mod value;
 
-pub use manual::{explain, manual};
+pub use manual::{explain, manual, type_words};
 pub use problem::{Code, Problem, Severity, render_problems};
 pub use schema::json_schema;
 pub use settings::*;

@@ -1,0 +1,113 @@
+//! Where an instance of rsvc lives: unit directories, runtime and state directory, control socket, control group.
+
+use super::args::Global;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// Unit directories of the system, the first wins.
+const UNIT_PATH: [&str; 3] = ["/etc/rsvc/units", "/run/rsvc/units", "/usr/lib/rsvc/units"];
+
+/// Places as the command line or the environment gave them, made absolute; `None` where neither said anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Instance {
+    /// `--unit-path`
+    pub given_unit_path: Option<Vec<PathBuf>>,
+    /// `--runtime-dir`
+    pub given_runtime_dir: Option<PathBuf>,
+    /// `--state-dir`
+    pub given_state_dir: Option<PathBuf>,
+    /// `--socket`
+    pub given_socket: Option<PathBuf>,
+    /// `--cgroup-root`
+    pub cgroup_root: Option<PathBuf>,
+}
+
+impl Instance {
+    /// From the options; an empty one is as good as none.
+    pub(super) fn new(global: &Global) -> Instance {
+        let one = |path: &Option<OsString>| path.as_ref().and_then(|path| absolute(Path::new(path)));
+        let directories = |text: &OsString| {
+            let all: Vec<PathBuf> = std::env::split_paths(text).filter_map(|path| absolute(&path)).collect();
+            (!all.is_empty()).then_some(all)
+        };
+        Instance {
+            given_unit_path: global.unit_path.as_ref().and_then(directories),
+            given_runtime_dir: one(&global.runtime_dir),
+            given_state_dir: one(&global.state_dir),
+            given_socket: one(&global.socket),
+            // A path in the hierarchy, not of the file system: as it was given.
+            cgroup_root: global.cgroup_root.clone().filter(|path| !path.is_empty()).map(PathBuf::from),
+        }
+    }
+
+    /// Unit directories, the first wins.
+    pub fn unit_path(&self) -> Vec<PathBuf> {
+        self.given_unit_path.clone().unwrap_or_else(|| UNIT_PATH.iter().map(PathBuf::from).collect())
+    }
+
+    /// Runtime directory.
+    pub fn runtime_dir(&self) -> PathBuf {
+        self.given_runtime_dir.clone().unwrap_or_else(|| PathBuf::from("/run/rsvc"))
+    }
+
+    /// State directory.
+    pub fn state_dir(&self) -> PathBuf {
+        self.given_state_dir.clone().unwrap_or_else(|| PathBuf::from("/var/lib/rsvc"))
+    }
+
+    /// Control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.given_socket.clone().unwrap_or_else(|| self.runtime_dir().join("io.rsvc"))
+    }
+
+    /// Where log files are: `/var/log/rsvc`, or `log/` of a redirected state directory.
+    pub fn log_dir(&self) -> PathBuf {
+        match &self.given_state_dir {
+            Some(state) => state.join("log"),
+            None => PathBuf::from("/var/log/rsvc"),
+        }
+    }
+
+    /// Neither runtime nor state directory were redirected: the instance of the system.
+    pub fn is_system(&self) -> bool {
+        self.given_runtime_dir.is_none() && self.given_state_dir.is_none()
+    }
+}
+
+/// The path from `/` on, `..` and links untouched; `None` for an empty one.
+fn absolute(path: &Path) -> Option<PathBuf> {
+    std::path::absolute(path).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::{Parsed, parse};
+
+    fn instance(words: &[&str]) -> Instance {
+        let words = ["rsvc", "list"].iter().chain(words).map(|w| (*w).into()).collect();
+        match parse(words) {
+            Ok(Parsed::Command(arguments)) => Instance::new(&arguments.global),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_redirected_instance_keeps_everything_together() {
+        let redirected = instance(&["--runtime-dir", "/tmp/x/run", "--state-dir=/tmp/x/state", "--unit-path", "/a:/b"]);
+        assert_eq!(redirected.socket(), Path::new("/tmp/x/run/io.rsvc"));
+        assert_eq!(redirected.log_dir(), Path::new("/tmp/x/state/log"));
+        assert_eq!(redirected.unit_path(), [Path::new("/a"), Path::new("/b")]);
+        assert!(!redirected.is_system());
+        let socket = instance(&["--runtime-dir", "/r", "--socket", "/s"]);
+        assert_eq!(socket.socket(), Path::new("/s"));
+    }
+
+    #[test]
+    fn relative_places_are_made_absolute_and_empty_ones_ignored() {
+        let here = std::env::current_dir().expect("a directory");
+        assert_eq!(instance(&["--runtime-dir", "run"]).runtime_dir(), here.join("run"));
+        let empty = instance(&["--runtime-dir=", "--unit-path=", "--state-dir=", "--cgroup-root="]);
+        assert_eq!(empty, Instance { given_socket: empty.given_socket.clone(), ..Instance::default() });
+    }
+}

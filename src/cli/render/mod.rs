@@ -1,0 +1,25 @@
+//! What people see: the status page, the table of units, the summary. Values in, text out; nothing here asks anybody.
+
+mod page;
+mod summary;
+mod table;
+mod tree;
+
+pub use page::status_page;
+pub use summary::{needs_attention, summary};
+pub use table::unit_table;
+
+use crate::control::UnitStatus;
+
+/// `active (running)`, `failed (exit-code)`: the state, and in brackets the one word that says most beside it.
+pub fn state_words(unit: &UnitStatus) -> String {
+    let detail = match unit.state.as_str() {
+        "failed" if unit.result != "success" => &unit.result,
+        "failed" => "",
+        _ => unit.substate.as_str(),
+    };
+    match detail {
+        "" | "dead" => unit.state.clone(),
+        detail => format!("{} ({detail})", unit.state),
+    }
+}

@@ -1,0 +1,400 @@
+//! The status page of one unit: what it is, whether it runs, what it uses, what went wrong, in this order.
+
+use super::state_words;
+use super::tree::process_tree;
+use crate::cli::terminal::{Color, Look, harmless};
+use crate::cli::time;
+use crate::cli::words::{cpu_time, size};
+use crate::control::{GroupCounters, Pressure, UnitStatus};
+use std::time::SystemTime;
+
+/// Columns before the colon.
+const LABEL: usize = 11;
+
+/// The page, each line ended; `log` holds the last lines of the unit's output.
+pub fn status_page(unit: &UnitStatus, log: &[String], now: SystemTime, look: Look) -> String {
+    let mut page = Page { look, text: String::new() };
+    page.heading(unit);
+    page.line("Loaded", &loaded(unit));
+    if let Some(error) = &unit.load_error {
+        page.lines("", error);
+    }
+    if unit.changed_on_disk {
+        let hint = format!("unit file changed on disk, the running configuration differs: rsvc restart {}", unit.name);
+        page.line("", &look.paint(Color::Yellow, &hint));
+    }
+    page.line("Active", &active(unit, now, look));
+    page.readiness(unit);
+    page.main_process(unit);
+    page.counters(&unit.counters);
+    page.restarts(unit, now);
+    page.sandbox(unit);
+    page.limits_hit(&unit.counters);
+    page.processes(unit);
+    if !log.is_empty() {
+        page.text.push('\n');
+        for line in log {
+            page.raw(&look.cut(&harmless(line), look.width.unwrap_or(usize::MAX)));
+        }
+    }
+    page.text
+}
+
+struct Page {
+    look: Look,
+    text: String,
+}
+
+impl Page {
+    fn raw(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    /// A labelled line; an empty label continues the one before.
+    fn line(&mut self, label: &str, value: &str) {
+        let colon = if label.is_empty() { ' ' } else { ':' };
+        self.raw(format!("{label:>LABEL$}{colon} {value}").trim_end());
+    }
+
+    /// Several lines under one label, made harmless.
+    fn lines(&mut self, label: &str, value: &str) {
+        for (index, line) in value.lines().enumerate() {
+            self.line(if index == 0 { label } else { "" }, &harmless(line));
+        }
+    }
+
+    /// For a failed unit the reason comes first, before everything else.
+    fn heading(&mut self, unit: &UnitStatus) {
+        let dot = self.look.dot(if unit.load_state == "bad-setting" { "failed" } else { &unit.state });
+        let cause = unit.cause.as_deref().filter(|_| unit.state == "failed");
+        let mut name = self.look.paint(Color::Bold, &harmless(&unit.name));
+        if let Some(description) = &unit.description {
+            name += &format!(" - {}", harmless(description));
+        }
+        match cause {
+            None => self.raw(&format!("{dot} {name}")),
+            Some(cause) => {
+                for (index, line) in cause.lines().enumerate() {
+                    let start = if index == 0 { format!("{dot} ") } else { "  ".to_owned() };
+                    self.raw(&format!("{start}{}", harmless(line)));
+                }
+                self.raw(&format!("  {name}"));
+            }
+        }
+    }
+
+    fn readiness(&mut self, unit: &UnitStatus) {
+        let running = matches!(unit.state.as_str(), "active" | "reloading" | "activating");
+        if let Some(ready) = unit.ready.as_deref().filter(|_| running) {
+            let by = match (unit.state.as_str(), ready) {
+                ("activating", "exec") => "when executed",
+                ("activating", "notify") => "waiting for READY=1",
+                ("activating", "listen") => "waiting for the sockets of [ready] listen",
+                ("activating", "pid-file") => "waiting for the pid file",
+                ("activating", "exit") => "when it has exited",
+                (_, "exec") => "executed",
+                (_, "notify") => "by notification",
+                (_, "listen") => "listening",
+                (_, "pid-file") => "by pid file",
+                (_, "exit") => "exited",
+                (_, other) => other,
+            };
+            self.line("Ready", by);
+        }
+        if let Some(text) = unit.status_text.as_deref().filter(|text| !text.is_empty()) {
+            self.line("Status", &format!("\"{}\"", harmless(text)));
+        }
+    }
+
+    fn main_process(&mut self, unit: &UnitStatus) {
+        if let Some(pid) = unit.main_pid {
+            let name = unit.processes.iter().find(|p| p.pid == pid).map(|p| first_word(&p.command));
+            let inner = unit.main_pid_inner.filter(|inner| *inner != pid).map(|inner| format!(" (inside: {inner})"));
+            self.line("Main PID", &format!("{pid}{} {}", inner.unwrap_or_default(), name.unwrap_or_default()));
+        } else if let Some(end) = last_end(unit) {
+            self.line("Last exit", &end);
+        }
+    }
+
+    fn counters(&mut self, c: &GroupCounters) {
+        if let Some(tasks) = c.tasks_current {
+            let mut parts = vec![c.tasks_max.map_or(tasks.to_string(), |limit| format!("{tasks} of {limit}"))];
+            parts.extend(c.tasks_peak.map(|peak| format!("peak {peak}")));
+            self.line("Tasks", &parts.join(", "));
+        }
+        let swap = c.memory_swap_current.filter(|n| *n > 0);
+        let memory = [
+            c.memory_current.map(size),
+            c.memory_peak.map(|n| format!("peak {}", size(n))),
+            c.memory_high.map(|n| format!("high {}", size(n))),
+            c.memory_max.map(|n| format!("limit {}", size(n))),
+            swap.map(|n| format!("swap {}", size(n))),
+            pressure(c.memory_pressure),
+        ];
+        self.parts("Memory", c.memory_current.is_some() || c.memory_peak.is_some(), memory);
+        let throttled = c.cpu_nr_throttled.filter(|n| *n > 0);
+        let cpu = [
+            c.cpu_usage_usec.map(cpu_time),
+            throttled.map(|n| format!("throttled {n} times, {}", cpu_time(c.cpu_throttled_usec.unwrap_or(0)))),
+            pressure(c.cpu_pressure),
+        ];
+        self.parts("CPU", c.cpu_usage_usec.is_some(), cpu);
+        let io = [
+            c.io_read_bytes.map(|n| format!("read {}", size(n))),
+            c.io_write_bytes.map(|n| format!("written {}", size(n))),
+            pressure(c.io_pressure),
+        ];
+        self.parts("IO", c.io_read_bytes.is_some() || c.io_write_bytes.is_some(), io);
+    }
+
+    fn parts<const N: usize>(&mut self, label: &str, known: bool, parts: [Option<String>; N]) {
+        if known {
+            self.line(label, &parts.into_iter().flatten().collect::<Vec<_>>().join(", "));
+        }
+    }
+
+    fn restarts(&mut self, unit: &UnitStatus, now: SystemTime) {
+        let next = unit.next_restart_at.as_deref().and_then(time::parse);
+        if unit.restarts == 0 && next.is_none() {
+            return;
+        }
+        let next = next.map(|at| format!(", next {}", time::relative(at, now))).unwrap_or_default();
+        self.line("Restarts", &format!("{}{next}", unit.restarts));
+        if let Some(cause) = unit.cause.as_deref().filter(|_| unit.state != "failed") {
+            self.lines("Cause", cause);
+        }
+    }
+
+    fn sandbox(&mut self, unit: &UnitStatus) {
+        if let Some(profile) = &unit.profile {
+            self.line("Sandbox", &format!("profile {}", harmless(profile)));
+        }
+        for (index, item) in unit.degraded.iter().enumerate() {
+            let label = if index == 0 { "Degraded" } else { "" };
+            self.line(label, &self.look.paint(Color::Yellow, &harmless(item)));
+        }
+    }
+
+    fn limits_hit(&mut self, c: &GroupCounters) {
+        let hit = |count: Option<u64>, what: &str| count.filter(|n| *n > 0).map(|n| format!("{what} {n}"));
+        let hits: Vec<String> = [
+            hit(c.oom_kills, "OOM kills"),
+            hit(c.memory_events_oom, "out of memory"),
+            hit(c.memory_events_max, "memory limit"),
+            hit(c.memory_events_high, "memory_high"),
+            hit(c.tasks_refused, "refused forks"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        if !hits.is_empty() {
+            self.line("Limits hit", &self.look.paint(Color::Yellow, &hits.join(", ")));
+        }
+    }
+
+    fn processes(&mut self, unit: &UnitStatus) {
+        let Some(group) = &unit.cgroup else { return };
+        if unit.processes.is_empty() {
+            return;
+        }
+        self.line("CGroup", &harmless(group));
+        for line in process_tree(&unit.processes, self.look) {
+            let room = self.look.width.map_or(usize::MAX, |width| width.saturating_sub(LABEL + 2));
+            self.line("", &self.look.cut(&line, room));
+        }
+    }
+}
+
+fn first_word(command: &str) -> String {
+    let word = command.split_whitespace().next().unwrap_or_default();
+    harmless(word.rsplit('/').next().unwrap_or(word).trim_end_matches(':'))
+}
+
+fn loaded(unit: &UnitStatus) -> String {
+    let enabled = if unit.enabled { "enabled" } else { "disabled" };
+    match &unit.file {
+        Some(file) => format!("{} ({}; {enabled})", unit.load_state, harmless(file)),
+        None => format!("{} ({enabled})", unit.load_state),
+    }
+}
+
+fn active(unit: &UnitStatus, now: SystemTime, look: Look) -> String {
+    let words = state_words(unit);
+    let colored = match unit.state.as_str() {
+        "active" | "reloading" => look.paint(Color::Green, &words),
+        "failed" => look.paint(Color::Red, &words),
+        "activating" | "deactivating" => look.paint(Color::Yellow, &words),
+        _ => words,
+    };
+    match &unit.since {
+        Some(since) => format!("{colored} since {}", time::absolute_and_relative(since, now)),
+        None => colored,
+    }
+}
+
+/// How the main process ended last, as a phrase.
+fn last_end(unit: &UnitStatus) -> Option<String> {
+    match (&unit.exit_signal, unit.exit_code) {
+        (Some(signal), _) => Some(format!("killed by {}", harmless(signal))),
+        (None, Some(code)) => Some(format!("status {code}")),
+        (None, None) => None,
+    }
+}
+
+/// Worth a word only when something had to wait.
+fn pressure(pressure: Option<Pressure>) -> Option<String> {
+    let p = pressure.filter(|p| p.some_avg10 >= 0.01)?;
+    Some(format!("pressure some {:.2}% full {:.2}%", p.some_avg10, p.full_avg10))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::ProcessLine;
+
+    fn now() -> SystemTime {
+        time::parse("2026-11-21T22:10:00Z").expect("a time")
+    }
+
+    fn running() -> UnitStatus {
+        UnitStatus {
+            v: 1,
+            name: "web".into(),
+            description: Some("nginx web server".into()),
+            file: Some("/etc/rsvc/units/web.toml".into()),
+            load_state: "loaded".into(),
+            enabled: true,
+            state: "active".into(),
+            substate: "running".into(),
+            result: "success".into(),
+            since: Some("2026-11-21T22:00:00.123456Z".into()),
+            ready: Some("listen".into()),
+            status_text: Some("serving".into()),
+            main_pid: Some(1234),
+            main_pid_inner: Some(2),
+            restarts: 2,
+            cgroup: Some("/rsvc/web".into()),
+            profile: Some("strict".into()),
+            degraded: vec!["resources.memory_high: only cgroup v2 has it".into()],
+            counters: GroupCounters {
+                memory_current: Some(12_900_000),
+                memory_peak: Some(20 << 20),
+                memory_max: Some(512 << 20),
+                cpu_usage_usec: Some(1_204_000),
+                tasks_current: Some(3),
+                tasks_max: Some(128),
+                memory_events_max: Some(4),
+                ..GroupCounters::default()
+            },
+            processes: vec![
+                ProcessLine { pid: 1233, parent: 1, command: "[rsvc-init]".into() },
+                ProcessLine { pid: 1234, parent: 1233, command: "nginx: master process /usr/sbin/nginx".into() },
+                ProcessLine { pid: 1240, parent: 1234, command: "nginx: worker process".into() },
+            ],
+            ..UnitStatus::default()
+        }
+    }
+
+    #[test]
+    fn the_page_of_a_running_unit_has_its_order() {
+        let log = vec!["Nov 21 22:00:00 nginx[1234]: ready\u{1b}[2J".to_owned()];
+        let expected = "\
+● web - nginx web server
+     Loaded: loaded (/etc/rsvc/units/web.toml; enabled)
+     Active: active (running) since 2026-11-21 22:00:00 UTC; 9 min ago
+      Ready: listening
+     Status: \"serving\"
+   Main PID: 1234 (inside: 2) nginx
+      Tasks: 3 of 128
+     Memory: 12.3M, peak 20.0M, limit 512.0M
+        CPU: 1.204s
+   Restarts: 2
+    Sandbox: profile strict
+   Degraded: resources.memory_high: only cgroup v2 has it
+ Limits hit: memory limit 4
+     CGroup: /rsvc/web
+             └─1233 [rsvc-init]
+               └─1234 nginx: master process /usr/sbin/nginx
+                 └─1240 nginx: worker process
+
+Nov 21 22:00:00 nginx[1234]: ready\u{fffd}[2J
+";
+        assert_eq!(status_page(&running(), &log, now(), Look::PLAIN), expected);
+    }
+
+    #[test]
+    fn the_page_of_a_failed_unit_begins_with_the_reason() {
+        let unit = UnitStatus {
+            name: "web".into(),
+            load_state: "loaded".into(),
+            state: "failed".into(),
+            substate: "failed".into(),
+            result: "exit-code".into(),
+            cause: Some("web failed: exit 1 after 40 ms\nhint: see its log".into()),
+            exit_code: Some(1),
+            ..UnitStatus::default()
+        };
+        let page = status_page(&unit, &[], now(), Look { unicode: false, ..Look::PLAIN });
+        let expected = "\
+x web failed: exit 1 after 40 ms
+  hint: see its log
+  web
+     Loaded: loaded (disabled)
+     Active: failed (exit-code)
+  Last exit: status 1
+";
+        assert_eq!(page, expected);
+    }
+
+    #[test]
+    fn a_unit_that_waits_for_its_restart_says_when_and_why() {
+        let unit = UnitStatus {
+            state: "activating".into(),
+            substate: "auto-restart".into(),
+            cause: Some("killed by SIGSEGV".into()),
+            next_restart_at: Some("2026-11-21T22:10:05Z".into()),
+            restarts: 3,
+            exit_signal: Some("SIGSEGV".into()),
+            ..running()
+        };
+        let page = status_page(&UnitStatus { main_pid: None, ..unit }, &[], now(), Look::PLAIN);
+        assert!(page.starts_with("◐ web - nginx"), "{page}");
+        assert!(page.contains("Active: activating (auto-restart) since"), "{page}");
+        assert!(page.contains("  Last exit: killed by SIGSEGV\n"), "{page}");
+        assert!(page.contains("   Restarts: 3, next in 5 s\n      Cause: killed by SIGSEGV\n"), "{page}");
+    }
+
+    #[test]
+    fn drift_and_a_bad_file_are_said() {
+        let unit = UnitStatus {
+            changed_on_disk: true,
+            load_state: "bad-setting".into(),
+            load_error: Some("error[E0102]\n  line".into()),
+            ..running()
+        };
+        let page = status_page(&unit, &[], now(), Look::PLAIN);
+        assert!(page.starts_with("× web"), "{page}");
+        assert!(page.contains("             error[E0102]\n               line\n"), "{page}");
+        assert!(page.contains("unit file changed on disk, the running configuration differs: rsvc restart web"));
+    }
+
+    #[test]
+    fn escape_codes_come_only_from_us() {
+        let evil = "\u{1b}[31mx";
+        let mut unit = running();
+        unit.name = evil.into();
+        unit.description = Some(evil.into());
+        unit.status_text = Some(evil.into());
+        unit.cause = Some(evil.into());
+        unit.load_error = Some(evil.into());
+        unit.degraded = vec![evil.into()];
+        for state in ["active", "failed"] {
+            let page =
+                status_page(&UnitStatus { state: state.into(), ..unit.clone() }, &[evil.into()], now(), Look::PLAIN);
+            assert!(!page.contains('\u{1b}'), "{page:?}");
+            let colored = Look { color: true, ..Look::PLAIN };
+            assert!(status_page(&unit, &[], now(), colored).contains("\u{1b}["), "and ours do come");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Commands over unit files that need no daemon: finding, cat, enable, disable, is-enabled.
+
+use super::args::{Question, Waiting};
+use super::operate::{self, Verb, expand};
+use super::terminal::harmless;
+use super::words::is_pattern;
+use super::{Failure, Session};
+use crate::load::{self, BootSetError, Change, Found, Lookup, Trust};
+use crate::unit::Unit;
+use crate::unit::problem::{Problem, Style, render};
+use serde_json::json;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// Is a word of the command line a file and not a unit's name?
+pub fn is_file(word: &str) -> bool {
+    word.contains('/') || word.ends_with(".toml")
+}
+
+/// The name of the unit that a file holds.
+pub fn name_of(file: &Path) -> String {
+    file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// What is wrong with a file, drawn for standard error.
+pub fn draw(session: &Session<'_>, problems: &[Problem], bytes: &[u8]) -> String {
+    let style = Style { color: session.err_look.color, unicode: session.err_look.unicode };
+    render(problems, &String::from_utf8_lossy(bytes), style)
+}
+
+/// The file of a unit.
+///
+/// # Errors
+/// 5 when there is none, 6 when it is masked or cannot be used.
+pub fn load(session: &Session<'_>, name: &str) -> Result<Found, Failure> {
+    let shown = harmless(name);
+    match load::find(&session.instance.unit_path(), name, Trust::Any) {
+        Ok(Lookup::Found(found)) => Ok(found),
+        Ok(Lookup::Masked { file }) => Err(Failure::new(6, format!("{shown} is masked by {}", file.display()))),
+        Ok(Lookup::NotFound) => Err(Failure::new(5, format!("{shown}: no such unit"))),
+        Err(problem) => Err(Failure::new(6, draw(session, &[*problem], &[]))),
+    }
+}
+
+/// Path of the file of a unit.
+///
+/// # Errors
+/// As [`load`].
+pub fn find(session: &Session<'_>, name: &str) -> Result<PathBuf, Failure> {
+    load(session, name).map(|found| found.file)
+}
+
+/// A file or a unit, read and valid, with its warnings and its text.
+///
+/// # Errors
+/// As [`load`]; 6 with all problems when it is not valid.
+pub fn parse(session: &Session<'_>, target: &str) -> Result<(Unit, Vec<Problem>, Vec<u8>), Failure> {
+    let (name, found) = if is_file(target) {
+        let path = Path::new(target);
+        let found = load::read_file(path).map_err(|problem| Failure::new(6, draw(session, &[*problem], &[])))?;
+        (name_of(path), found)
+    } else {
+        (target.to_owned(), load(session, target)?)
+    };
+    let file = found.file.display().to_string();
+    match Unit::parse_bytes(&name, &file, &found.bytes) {
+        Ok((unit, warnings)) => Ok((unit, warnings, found.bytes)),
+        Err(problems) => {
+            Err(Failure::new(6, format!("{file} is not valid\n{}", draw(session, &problems, &found.bytes))))
+        }
+    }
+}
+
+/// The names of the command line, patterns replaced by the units that have a file.
+fn names(session: &Session<'_>, words: &[String]) -> Result<Vec<String>, Failure> {
+    let all =
+        if words.iter().any(|word| is_pattern(word)) { load::list(&session.instance.unit_path()) } else { Vec::new() };
+    expand(words, &all)
+}
+
+/// `cat`
+pub fn cat(session: &mut Session<'_>, words: &[String]) -> Result<u8, Failure> {
+    let mut text = String::new();
+    for name in names(session, words)? {
+        let found = load(session, &name)?;
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text += &format!("# {}\n", found.file.display());
+        let body = String::from_utf8_lossy(&found.bytes).into_owned();
+        let terminal = session.look.is_terminal();
+        text.extend(body.lines().map(|line| if terminal { harmless(line) } else { line.to_owned() } + "\n"));
+    }
+    super::terminal::page(&text, session.look, session.no_pager, session.out)?;
+    Ok(0)
+}
+
+/// `enable [--now]`
+pub fn enable(session: &mut Session<'_>, words: &[String], now: bool) -> Result<u8, Failure> {
+    let names = names(session, words)?;
+    let paths = session.instance.unit_path();
+    for name in &names {
+        // A unit that cannot be started is not put into the boot set.
+        let (unit, _, _) = parse(session, name)?;
+        if unit.install.wanted_by.is_empty() && unit.install.alias.is_empty() {
+            return Err(Failure::new(1, format!("{}: nothing wants it: install.wanted_by is empty", harmless(name))));
+        }
+        let changes = load::enable(&paths, &unit.name, Path::new(&unit.file), &unit.install);
+        told(session, name, "enabled", changes)?;
+    }
+    if now { operate::jobs(session, Verb::Start, &names, Waiting { no_wait: false, timeout: None }) } else { Ok(0) }
+}
+
+/// `disable [--now]`; a unit whose file is gone can be disabled as well.
+pub fn disable(session: &mut Session<'_>, words: &[String], now: bool) -> Result<u8, Failure> {
+    let names = names(session, words)?;
+    let paths = session.instance.unit_path();
+    for name in &names {
+        let changed = told(session, name, "disabled", load::disable(&paths, name))?;
+        if !changed && matches!(load::find(&paths, name, Trust::Any), Ok(Lookup::NotFound)) {
+            return Err(Failure::new(5, format!("{}: no such unit", harmless(name))));
+        }
+        if load::is_enabled(&paths, name) {
+            session.say(&format!("{}: a link in a later unit directory still enables it", harmless(name)));
+        }
+    }
+    if now { operate::jobs(session, Verb::Stop, &names, Waiting { no_wait: false, timeout: None }) } else { Ok(0) }
+}
+
+/// Says on a terminal what was changed; `true` when something was.
+fn told(
+    session: &mut Session<'_>,
+    name: &str,
+    done: &str,
+    changes: Result<Vec<Change>, BootSetError>,
+) -> Result<bool, Failure> {
+    let changes = changes.map_err(|error| {
+        let denied = matches!(&error, BootSetError::Io { error, .. } if error.kind() == ErrorKind::PermissionDenied);
+        Failure::new(if denied { 4 } else { 1 }, format!("{}: {error}", harmless(name)))
+    })?;
+    if session.look.is_terminal() {
+        let already = if changes.is_empty() { " already" } else { "" };
+        writeln!(session.out, "{}:{already} {done}", harmless(name))?;
+        for change in &changes {
+            writeln!(session.out, "  {}", harmless(&change.to_string()))?;
+        }
+    }
+    Ok(!changes.is_empty())
+}
+
+/// `is-enabled`: 0 when one of the units is enabled.
+pub fn is_enabled(session: &mut Session<'_>, question: &Question) -> Result<u8, Failure> {
+    let paths = session.instance.unit_path();
+    let mut code = 4;
+    for name in names(session, &question.units)? {
+        let (word, own) = match load::find(&paths, &name, Trust::Any) {
+            Ok(Lookup::Masked { .. }) => ("masked", 1),
+            Ok(Lookup::NotFound) => ("not-found", 4),
+            _ if load::is_enabled(&paths, &name) => ("enabled", 0),
+            _ => ("disabled", 1),
+        };
+        if session.json() {
+            session.object(&json!({ "v": 1, "name": name, "enabled": word }))?;
+        } else if !question.quiet {
+            writeln!(session.out, "{word}")?;
+        }
+        code = code.min(own);
+    }
+    Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_told_from_names() {
+        for (word, file) in [("web", false), ("web@blue", false), ("web.toml", true), ("./web", true), ("/etc/x", true)]
+        {
+            assert_eq!(is_file(word), file, "{word}");
+        }
+        assert_eq!(name_of(Path::new("/etc/rsvc/units/web.toml")), "web");
+    }
+}
