@@ -92,7 +92,7 @@ pub(super) enum Notice {
     /// A request is answered.
     Reply(RequestId, Outcome),
     /// Something happened to a service.
-    Note(ServiceId, Note),
+    Note(Note),
 }
 
 /// Something that only time brings.
@@ -100,8 +100,6 @@ pub(super) enum Notice {
 pub(super) enum Timer {
     /// Look for listening sockets or the pid file.
     Readiness(ServiceId),
-    /// Read the output of a steady writer again.
-    Log(ServiceId),
     /// Remove more of the runtime directories.
     RemoveDirectories(ServiceId),
     /// Send what waits for the journal.
@@ -282,7 +280,6 @@ impl Engine {
                 Timer::Readiness(id) => self.check_readiness(id),
                 Timer::Journal => {} // The owner of the loop flushes after each turn.
                 Timer::Empty(id) => self.check_empty(id),
-                Timer::Log(id) => self.log_ready(id),
                 Timer::RemoveDirectories(id) => self.remove_directories(id),
                 Timer::RemoveGroup(id) => self.remove_group(id),
                 Timer::Record(id) => self.adopted_main_ended(id, true),
@@ -325,11 +322,14 @@ impl Engine {
     pub fn facts(&mut self, unit: &Unit) -> HostFacts {
         let cgroups = self.tree.as_ref().map_or_else(no_groups, Tree::facts);
         let needs = crate::compile::needs(unit);
-        let gathered = self.host.facts(&cgroups, &super::host::Needs {
-            users: needs.users.into_iter().collect(),
-            groups: needs.groups.into_iter().collect(),
-            devices: needs.devices.into_iter().collect(),
-        });
+        let gathered = self.host.facts(
+            &cgroups,
+            &super::host::Needs {
+                users: needs.users.into_iter().collect(),
+                groups: needs.groups.into_iter().collect(),
+                devices: needs.devices.into_iter().collect(),
+            },
+        );
         for problem in gathered.problems {
             tracing::warn!(unit = unit.name, "{}: {problem}", unit.name);
         }

@@ -10,8 +10,8 @@ use crate::load;
 use crate::supervise::{Cause, CommandOutcome, Event, Exit, LaunchFailure, Note, Outcome, RequestId, ServiceId};
 use crate::sys::poll::Interest;
 use crate::unit::problem::{self, Style};
-use crate::unit::{ParseOptions, Profile, Unit, text_of};
 use crate::unit::value::print_byte_size;
+use crate::unit::{ParseOptions, Unit, text_of};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -90,9 +90,9 @@ pub fn read_for_run(file: &Path, profile: Option<&str>) -> Result<(Unit, String)
         Err(problem) => return Err(problem::render(&[*problem], "", style)),
     };
     let profile = match profile {
-        Some(word) => Some(word.parse().map_err(|_| {
-            format!("rsvc: `{word}` is not a profile: standard, strict, login or host\n")
-        })?),
+        Some(word) => Some(
+            word.parse().map_err(|_| format!("rsvc: `{word}` is not a profile: standard, strict, login or host\n"))?,
+        ),
         None => None,
     };
     match Unit::parse_with(&found.name, &shown, text, ParseOptions { profile }) {
@@ -147,7 +147,7 @@ fn foreground(run: RunOptions) -> io::Result<u8> {
                 }
                 Notice::Ready(_) => {}
                 Notice::Reply(request, outcome) => foreground.replied(request, outcome),
-                Notice::Note(_, note) => foreground.note(&note),
+                Notice::Note(note) => foreground.note(&note),
             }
         }
     }

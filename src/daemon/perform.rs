@@ -63,7 +63,7 @@ impl Engine {
         if let Some(service) = self.services.get(&id) {
             super::snapshot::log_note(service, &note);
         }
-        self.notices.push(Notice::Note(id, note));
+        self.notices.push(Notice::Note(note));
     }
 
     /// Sends a signal through pidfds. Failure means that the target is gone, which its own descriptor tells.

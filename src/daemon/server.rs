@@ -2,10 +2,10 @@
 
 use super::engine::{Engine, Notice, Options};
 use super::listener::{ConnectionId, Listener};
-use super::requests::Handled;
-use crate::cgroup::{RootOptions, Tree};
 use super::log_layer;
+use super::requests::Handled;
 use super::settings::{DaemonSettings, StatusAccess};
+use crate::cgroup::{RootOptions, Tree};
 use crate::control::{Answer, Audience, CallError, Peer, Rules, UnitStatus};
 use crate::supervise::{Event, Outcome, RequestId};
 use crate::sys::poll::{Interest, Token};
@@ -147,7 +147,7 @@ impl Server {
             Notice::Ready(ready) if ready.token == self.signals_token => self.signalled(),
             Notice::Ready(_) => {} // Closed in the same batch.
             Notice::Reply(request, outcome) => self.replied(request, outcome),
-            Notice::Note(..) => {}
+            Notice::Note(_) => {}
         }
     }
 
