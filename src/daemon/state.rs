@@ -143,7 +143,7 @@ pub fn read(runtime_dir: &Path, name: &str) -> Result<SavedState, StateError> {
     parse(&bytes, name, &boot_id())
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 fn parse(bytes: &[u8], name: &str, boot_id: &str) -> Result<SavedState, StateError> {
     // The version decides how the rest is to be read, so it is looked at by itself.
     #[derive(Deserialize)]
