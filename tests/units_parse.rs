@@ -357,6 +357,21 @@ fn a_forced_host_profile_wins_over_the_units_own_isolation() {
 }
 
 #[test]
+fn a_forced_host_profile_is_not_refused_for_what_it_overrides() {
+    let text = format!(
+        "{MINIMAL}user = \"web\"\n[namespaces]\nhostname = \"web\"\ninit = true\nuser = \"identity\"\n\
+         [devices]\nallow = [{{ path = \"/dev/fuse\" }}]\n[filesystem]\nread_only_paths = [\"/srv\"]\n\
+         [[mounts]]\ndestination = \"/data\"\nsource = \"/srv/data\"\n"
+    );
+    for profile in [Profile::Host, Profile::Login] {
+        let (unit, _) = parse_with(&text, Some(profile));
+        assert_eq!((unit.namespaces.hostname.as_deref(), unit.devices.allow.len()), (None, 0));
+        assert_eq!(unit.namespaces.mount, Isolation::Private, "the mounts are no protection, the service needs them");
+        assert!(unit.filesystem.read_only_paths.is_empty());
+    }
+}
+
+#[test]
 fn without_a_mount_namespace_nothing_of_it_is_left() {
     let (unit, warnings) = parse(&format!("{MINIMAL}user = \"web\"\n[namespaces]\nmount = \"host\"\n"));
     assert_eq!(warnings.iter().map(|w| w.code).collect::<Vec<_>>(), [Code::SwitchedOff]);
@@ -514,7 +529,9 @@ proptest! {
             Ok((unit, _)) => drop(unit.effective()),
             Err(problems) => {
                 prop_assert!(problems.iter().any(|p| p.severity() == Severity::Error));
-                prop_assert!(!problem::render(&problems, &text, problem::Style { color: true, unicode: true }).is_empty());
+                let style = problem::Style { color: true, unicode: true };
+                let drawn = problem::render(&problems, &text, style);
+                prop_assert!(!drawn.is_empty());
                 prop_assert!(!problem::json_lines(&problems).is_empty());
             }
         }
