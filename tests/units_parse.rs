@@ -357,6 +357,21 @@ fn a_forced_host_profile_wins_over_the_units_own_isolation() {
 }
 
 #[test]
+fn a_forced_host_profile_is_not_refused_for_what_it_overrides() {
+    let text = format!(
+        "{MINIMAL}user = \"web\"\n[namespaces]\nhostname = \"web\"\ninit = true\nuser = \"identity\"\n\
+         [devices]\nallow = [{{ path = \"/dev/fuse\" }}]\n[filesystem]\nread_only_paths = [\"/srv\"]\n\
+         [[mounts]]\ndestination = \"/data\"\nsource = \"/srv/data\"\n"
+    );
+    for profile in [Profile::Host, Profile::Login] {
+        let (unit, _) = parse_with(&text, Some(profile));
+        assert_eq!((unit.namespaces.hostname.as_deref(), unit.devices.allow.len()), (None, 0));
+        assert_eq!(unit.namespaces.mount, Isolation::Private, "the mounts are no protection, the service needs them");
+        assert!(unit.filesystem.read_only_paths.is_empty());
+    }
+}
+
+#[test]
 fn without_a_mount_namespace_nothing_of_it_is_left() {
     let (unit, warnings) = parse(&format!("{MINIMAL}user = \"web\"\n[namespaces]\nmount = \"host\"\n"));
     assert_eq!(warnings.iter().map(|w| w.code).collect::<Vec<_>>(), [Code::SwitchedOff]);
@@ -514,7 +529,9 @@ proptest! {
             Ok((unit, _)) => drop(unit.effective()),
             Err(problems) => {
                 prop_assert!(problems.iter().any(|p| p.severity() == Severity::Error));
-                prop_assert!(!problem::render(&problems, &text, problem::Style { color: true, unicode: true }).is_empty());
+                let style = problem::Style { color: true, unicode: true };
+                let drawn = problem::render(&problems, &text, style);
+                prop_assert!(!drawn.is_empty());
                 prop_assert!(!problem::json_lines(&problems).is_empty());
             }
         }
@@ -526,4 +543,123 @@ proptest! {
             prop_assert!(!render_problems(&problems, &bytes).is_empty());
         }
     }
+}
+
+#[test]
+fn mount_options_are_secure_unless_they_say_otherwise() {
+    let mount = |lines: &str| {
+        let text = format!("{MINIMAL}user = \"web\"\n[[mounts]]\ndestination = \"/data\"\n{lines}\n");
+        clean(&text).mounts[0].clone()
+    };
+    let tmpfs = mount("type = \"tmpfs\"\noptions = [\"size=10M\", \"mode=0700\", \"noexec\"]");
+    assert_eq!(tmpfs.kind, MountKind::Tmpfs);
+    assert_eq!(tmpfs.options.data, [("size".into(), "10485760".into()), ("mode".into(), "700".into())]);
+    assert!(tmpfs.options.no_suid && tmpfs.options.no_dev && tmpfs.options.no_exec && !tmpfs.options.read_only);
+    let open = mount("source = \"/srv\"\noptions = [\"suid\", \"dev\", \"bind\", \"optional\"]");
+    assert!(!open.options.no_suid && !open.options.no_dev && open.options.optional);
+    assert_eq!(open.kind, MountKind::Bind { source: "/srv".into(), recursive: false });
+    let overlay =
+        mount("type = \"overlay\"\noptions = [\"lowerdir=/a:/b\", \"upperdir=/c/upper\", \"workdir=/c/work\"]");
+    let expected = MountKind::Overlay { lower: vec!["/a".into(), "/b".into()], upper: Some("/c/upper".into()) };
+    assert_eq!(overlay.kind, expected);
+}
+
+#[test]
+fn values_of_every_kind_are_taken() {
+    let unit = clean(
+        r#"schema = 1
+x-note = "free for other tools"
+
+[service]
+type = "forking"
+exec = "/usr/bin/program --name 'two words'"
+exec_start_pre = ["/bin/mkdir -p /run/x", ["/bin/true"], { argv = ["/bin/false"], ignore_failure = true }]
+user = 33
+group = "www-data"
+supplementary_groups = ["adm", 4]
+umask = 0o027
+environment = { A = "1", B = "two\nlines" }
+environment_files = ["/etc/default/web", "-/etc/default/local"]
+pid_file = "/run/web/web.pid"
+success_exit_status = [1, 143, "SIGKILL"]
+timeout_start = 120
+
+[restart]
+backoff = 1
+limit_burst = 5
+force_exit_status = [75]
+
+[devices]
+allow = [
+  { path = "/dev/fuse" },
+  { type = "char", major = 10, minor = "*", access = "rwm" },
+]
+
+[namespaces]
+ipc = "path:/proc/1/ns/ipc"
+hostname = "web.example"
+
+[syscalls]
+errno = 13
+log = ["ptrace"]
+architectures = ["native", "x86"]
+
+[security]
+restrict_namespaces = ["user", "net"]
+keyring = "inherit"
+
+[resources]
+memory_max = 1073741824
+memory_low = "512M"
+cpu_max = { quota = "50ms" }
+cpuset_cpus = "8,0-3"
+tasks_max = "infinity"
+io_max = [{ device = "8:0", rbps = "1M", wiops = 100 }, { device = "/var", wbps = "infinity" }]
+hugetlb = { "2MB" = "64M" }
+slice = "shop"
+
+[resources.rlimits]
+nproc = 100
+cpu = "1h"
+rttime = "500ms"
+stack = "8M:infinity"
+
+[logging]
+file = { max_size = "1M", max_files = 2 }
+
+[x-other]
+anything = true
+"#,
+    );
+    let s = &unit.service;
+    assert_eq!(s.exec, ["/usr/bin/program", "--name", "two words"]);
+    assert_eq!(s.exec_start_pre[0].argv, ["/bin/mkdir", "-p", "/run/x"]);
+    assert!(s.exec_start_pre[2].ignore_failure && !s.exec_start_pre[1].ignore_failure);
+    assert_eq!((&s.user, s.umask), (&Some(Account::Id(33)), 0o027));
+    assert_eq!(s.environment[1], ("B".to_owned(), "two\nlines".to_owned()));
+    assert_eq!(s.environment_files[1], (PathBuf::from("/etc/default/local"), true));
+    assert!(s.success_exit_status.statuses.contains(&143) && s.success_exit_status.signals.contains(&9));
+    assert_eq!(s.timeout_start, Some(Duration::from_secs(120)));
+    assert_eq!(unit.ready_kind(), ReadyKind::PidFile);
+    assert_eq!(unit.devices.allow.len(), 2);
+    assert_eq!(unit.namespaces.ipc, Isolation::Path("/proc/1/ns/ipc".into()));
+    assert_eq!(unit.syscalls.errno, 13);
+    assert_eq!(unit.security.restrict_namespaces, RestrictNamespaces::Except(vec!["user".into(), "net".into()]));
+    assert!(!unit.security.private_keyring);
+    let r = &unit.resources;
+    assert_eq!((r.memory_max, r.memory_low, r.tasks_max), (Some(1 << 30), Some(512 << 20), None));
+    assert_eq!(r.cpu_max.map(|c| (c.quota, c.period)), Some((Some(50_000), 100_000)));
+    assert_eq!(r.cpuset_cpus.as_deref(), Some("0-3,8"));
+    assert_eq!(r.hugetlb, [("2MB".to_owned(), 64 << 20)]);
+    let limits: Vec<_> = r.rlimits.iter().map(|(r, soft, hard)| (value::limit_name(*r), *soft, *hard)).collect();
+    let expected = [
+        ("core", 0, u64::MAX),
+        ("cpu", 3600, 3600),
+        ("nofile", 1024, 524_288),
+        ("nproc", 100, 100),
+        ("rttime", 500_000, 500_000),
+        ("stack", 8 << 20, u64::MAX),
+    ];
+    assert_eq!(limits, expected);
+    assert_eq!((unit.logging.file_max_size, unit.logging.file_max_files), (1 << 20, 2));
 }

@@ -59,6 +59,10 @@ pub(super) fn fill(values: &mut Values, forced: Option<Profile>) {
             values.insert(table.name, key.name, built_in(table, key, toml, Source::Profile));
         }
     }
+    if forced.is_some_and(profile::opens) {
+        // Without a namespace of its own it would rename the host.
+        values.remove("namespaces", "hostname");
+    }
     if forced.is_some() {
         let word = format!("\"{}\"", in_force.as_str());
         let (table, key) = key_of("security", "profile");

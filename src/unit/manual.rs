@@ -195,8 +195,7 @@ fn escape_inside(text: &str) -> String {
 pub fn manual() -> String {
     let mut page = String::new();
     page.push_str(".\\\" Made from the key table in src/unit/keys; do not edit.\n");
-    let _ =
-        writeln!(page, ".TH RSVC.TOML 5 \"2026\\-11\\-21\" \"rsvc {}\" \"File Formats\"", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(page, ".TH RSVC.TOML 5 \"2026-11-21\" \"rsvc {}\" \"File Formats\"", env!("CARGO_PKG_VERSION"));
     page.push_str(HEAD);
     page.push_str(".SH KEYS\n");
     for table in keys::TABLES {
@@ -212,7 +211,25 @@ pub fn manual() -> String {
         let _ = writeln!(page, ".TP\n.B {code}\n{}.", escape(code.meaning()));
     }
     page.push_str(TAIL);
-    page
+    short_lines(&page)
+}
+
+/// Breaks long lines of text, as roff sources have short ones; requests and examples stay as they are.
+fn short_lines(page: &str) -> String {
+    let mut short = String::with_capacity(page.len());
+    let mut example = false;
+    for line in page.lines() {
+        example = line == ".EX" || example && line != ".EE";
+        if example || line.starts_with('.') {
+            short.push_str(line);
+        } else {
+            let filled = fill(line, 76);
+            let safe = |l: &str| if l.starts_with(['.', '\'']) { format!("\\&{l}") } else { l.to_owned() };
+            short.push_str(&filled.lines().map(safe).collect::<Vec<_>>().join("\n"));
+        }
+        short.push('\n');
+    }
+    short
 }
 
 fn manual_table(page: &mut String, table: &Table) {
@@ -236,7 +253,8 @@ fn manual_table(page: &mut String, table: &Table) {
         page.push_str(".br\n");
         let _ = write!(page, "Type: {}", escape(&type_words(key.kind)));
         if let Some(default) = default_words(key) {
-            let _ = write!(page, ". Default: {}", escape(&default));
+            let words = if default == "required" { "Required".to_owned() } else { format!("Default: {default}") };
+            let _ = write!(page, ". {}", escape(&words));
         }
         let _ = write!(page, ". Since: {}", key.since);
         if !key.systemd.is_empty() {
@@ -271,7 +289,6 @@ Drop\-in directories (\fINAME\fR.d) and templates (\fINAME\fR@.toml) are not sup
 .PP
 The name of a unit has letters, digits and _ \- . : +, no sign first.
 .SH EXAMPLE
-.PP
 .EX
 [unit]
 description = "redis cache (socket only)"

@@ -112,6 +112,10 @@ impl Values {
         self.entries.insert((table, key), entry);
     }
 
+    pub(in crate::unit) fn remove(&mut self, table: &'static str, key: &'static str) {
+        self.entries.remove(&(table, key));
+    }
+
     pub(in crate::unit) fn get(&self, table: &'static str, key: &'static str) -> Option<&Entry> {
         self.entries.get(&(table, key))
     }

@@ -161,7 +161,7 @@ pub(super) fn families(
         return Some(Value::Families(None));
     }
     let mut families = list(sink, key, value, items, |_, t| value::address_family(t))?;
-    families.sort();
+    families.sort_by_key(|family| family.number);
     families.dedup();
     Some(Value::Families(Some(families)))
 }

@@ -381,8 +381,8 @@ pub(super) const SECURITY: Table = Table::new(
         Key::new(
             "memory_deny_write_execute",
             Kind::Bool,
-            "No memory is writable and executable. Breaks just-in-time compilers (node, java, LuaJIT). Needs Linux 6.3, and \
-             is enforced by the system-call filter before.",
+            "No memory is writable and executable. Breaks just-in-time compilers (node, java, LuaJIT). Needs Linux 6.3: a unit that \
+             sets it is refused before, and with the profile `strict` status says `degraded`.",
         )
         .default("false")
         .systemd(&["MemoryDenyWriteExecute"]),

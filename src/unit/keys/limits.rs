@@ -48,7 +48,7 @@ pub(super) const RESOURCES: Table = Table::new(
         Key::new(
             "memory_oom_group",
             Kind::Bool,
-            "When memory runs out, kill all of the unit and not one process of it. On cgroup v1 the daemon does it itself.",
+            "When memory runs out, kill all of the unit and not one process of it. cgroup v2 only: on v1 the kernel kills one process, and status says `degraded`.",
         )
         .default("true")
         .systemd(&["OOMPolicy"]),
@@ -92,8 +92,7 @@ pub(super) const RESOURCES: Table = Table::new(
         Key::new(
             "delegate",
             Kind::Bool,
-            "Give the unit's control group to its user, to make groups below it. With root it is writable through \
-             /sys/fs/cgroup, which lifts security.protect_control_groups.",
+            "Give the unit's control group to its user, to make groups below it. Needs cgroup v2.",
         )
         .default("false")
         .systemd(&["Delegate"]),
@@ -110,7 +109,7 @@ pub(super) const RESOURCES: Table = Table::new(
 pub(super) const RLIMITS: Table = Table::new(
     "resources.rlimits",
     "Limits of setrlimit(2), each \"soft:hard\" or one value for both; `infinity` is no limit. A hard limit above the \
-     daemon's own, which it may not raise, is lowered to that and status says `degraded`. What is not set is the kernel's.",
+     daemon's own, which it may not raise, is lowered to that and status says `degraded`. What is not set is the daemon's own.",
     &[
         Key::new("as", Kind::Limit(Bytes), "Address space, bytes.").systemd(&["LimitAS"]),
         Key::new("core", Kind::Limit(Bytes), "Size of a core dump, bytes.")

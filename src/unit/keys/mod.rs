@@ -4,7 +4,7 @@
 //! or defaults of keys. A key that this version does not implement is here as well and marked, so that it can be
 //! refused by name. What grows in the schema is written here first.
 //!
-//! Defaults are TOML text and go through the same decoder as a file; the profiles in [`super::profile`] too.
+//! Defaults are TOML text and go through the same decoder as a file; the profiles' values too.
 
 mod isolation;
 mod limits;

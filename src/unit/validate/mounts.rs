@@ -121,7 +121,7 @@ fn overlay(sink: &mut Sink<'_>, entry: &MountEntry, words: &Words) -> Option<Mou
     }
     let upper = match (&words.upper, &words.work) {
         (None, None) => None,
-        (Some(upper), Some(work)) if is_pair(upper, work) => upper.parent().map(Path::to_path_buf),
+        (Some(upper), Some(work)) if is_pair(upper, work) => Some(upper.clone()),
         _ => {
             let message = "`upperdir=` and `workdir=` are given together, as DIR/upper and DIR/work";
             sink.add(Code::Incomplete, place(entry, "options"), &key(entry, "options"), message, None);
