@@ -325,6 +325,9 @@ pub enum Command {
         /// Use this profile instead of the unit's, for example `host` to see whether the sandbox is the problem
         #[arg(long, value_name = "PROFILE")]
         profile: Option<String>,
+        /// Say only what goes wrong
+        #[arg(short, long)]
+        quiet: bool,
     },
 
     /// Run the supervisor (also: rsvcd)

@@ -47,6 +47,8 @@ pub enum Outcome {
         file: PathBuf,
         /// `--profile`
         profile: Option<String>,
+        /// `--quiet`
+        quiet: bool,
     },
     /// `rsvc daemon`
     Daemon {
@@ -262,8 +264,8 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
             session.out.write_all(&manual::page(Arguments::command())?)?;
             0
         }
-        Command::Run { file, profile } => {
-            return Ok(Outcome::Run { instance: session.instance.clone(), file, profile });
+        Command::Run { file, profile, quiet } => {
+            return Ok(Outcome::Run { instance: session.instance.clone(), file, profile, quiet });
         }
         Command::Daemon { stop_on_exit } => {
             return Ok(Outcome::Daemon { instance: session.instance.clone(), stop_on_exit });
