@@ -1,12 +1,72 @@
 //! One executable: its name or first word picks the client, the daemon or the set-up stage.
-fn main() {
-    let mut words: Vec<std::ffi::OsString> = std::env::args_os().collect();
-    let name = words.first().map(std::path::PathBuf::from);
-    if name.and_then(|name| name.file_name().map(|name| name == "rsvcd")).unwrap_or(false) {
-        words.insert(1, "daemon".into());
+#![forbid(unsafe_code)]
+
+use rsvc::cli::{self, Instance, Outcome};
+use rsvc::daemon::{self, Options, RunOptions};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let name = arguments.first().and_then(|word| Path::new(word).file_name()).unwrap_or_default().to_owned();
+    if name == rsvc::init::STAGE_NAME {
+        let plan = arguments.get(1).and_then(|word| word.to_str()?.parse().ok());
+        rsvc::init::stage_main(plan.unwrap_or(-1));
     }
-    match rsvc::cli::run(words) {
-        rsvc::cli::Outcome::Exit(code) => std::process::exit(i32::from(code)),
-        other => println!("{other:?}"),
+    if name == "rsvcd" {
+        arguments.insert(1, OsString::from("daemon"));
+    }
+    let code = match cli::main(arguments) {
+        Outcome::Exit(code) => code,
+        Outcome::Run { instance, file, profile, quiet } => run(&instance, &file, profile.as_deref(), quiet),
+        Outcome::Daemon { instance, stop_on_exit } => serve(&instance, stop_on_exit),
+        Outcome::Features { instance, json } => daemon::features(&options(&instance, false), json),
+        Outcome::PlanFile { instance, file, json } => daemon::plan_file(options(&instance, false), &file, json),
+    };
+    ExitCode::from(code)
+}
+
+/// Where everything of an instance lies.
+fn options(instance: &Instance, foreground: bool) -> Options {
+    let system = instance.is_system();
+    let runtime_dir = instance.runtime_dir();
+    let cgroup_name = if system { "rsvc".to_owned() } else { daemon::instance_name(&runtime_dir) };
+    Options {
+        unit_path: instance.unit_path(),
+        state_dir: instance.state_dir(),
+        log_dir: instance.log_dir(),
+        socket: instance.socket(),
+        cgroup_root: instance.cgroup_root.clone(),
+        runtime_dir,
+        cgroup_name,
+        system,
+        stop_on_exit: false,
+        foreground,
+        strict_host: false,
+    }
+}
+
+fn run(instance: &Instance, file: &Path, profile: Option<&str>, quiet: bool) -> u8 {
+    let mut options = options(instance, true);
+    daemon::isolate_run(&mut options);
+    match daemon::read_for_run(file, profile) {
+        Ok((unit, warnings)) => daemon::run(RunOptions { options, unit, warnings, quiet }),
+        Err(text) => {
+            eprint!("{text}");
+            6
+        }
+    }
+}
+
+fn serve(instance: &Instance, stop_on_exit: bool) -> u8 {
+    let mut options = options(instance, false);
+    options.stop_on_exit = stop_on_exit;
+    match daemon::serve(options) {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("rsvc daemon: {error}");
+            1
+        }
     }
 }

@@ -7,7 +7,7 @@ use rsvc::unit::{ParseOptions, Profile, Severity, Unit};
 fuzz_target!(|bytes: &[u8]| {
     let profiles = [None, Some(Profile::Standard), Some(Profile::Strict), Some(Profile::Login), Some(Profile::Host)];
     let profile = profiles[bytes.len() % profiles.len()];
-    let parse = || Unit::parse_bytes("fuzzed", "fuzzed.toml", bytes, ParseOptions { profile });
+    let parse = || Unit::parse_bytes_with("fuzzed", "fuzzed.toml", bytes, ParseOptions { profile });
     let result = parse();
     assert_eq!(result, parse(), "equal questions have equal answers");
     let problems = match &result {

@@ -218,6 +218,12 @@ fn has_other_sources(switch: &str, data_base: &str) -> bool {
     sources.any(|s| !matches!(s, "files" | "compat") && !s.starts_with('['))
 }
 
+/// For the deadline of `getent`.
+#[allow(clippy::disallowed_methods, reason = "waits for a process outside the event loop")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Runs `getent DATABASE NAME` and returns what it prints; empty when it knows no such name.
 fn ask_getent(getent: &Path, data_base: &str, name: &str) -> io::Result<String> {
     let mut child = Command::new(getent)
@@ -229,7 +235,7 @@ fn ask_getent(getent: &Path, data_base: &str, name: &str) -> io::Result<String> 
         .stderr(Stdio::null())
         .spawn()?;
     let answer = match child.stdout.take() {
-        Some(output) => read_until(output, Instant::now() + LOOKUP_LIMIT),
+        Some(output) => read_until(output, now() + LOOKUP_LIMIT),
         None => Err(io::ErrorKind::BrokenPipe.into()),
     };
     // Harmless when it has ended; else it must not be waited for.
@@ -249,7 +255,7 @@ fn read_until(mut output: impl Read + std::os::fd::AsFd, deadline: Instant) -> i
             Ok(count) => answer.extend_from_slice(&buffer[..count]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                let left = deadline.saturating_duration_since(Instant::now());
+                let left = deadline.saturating_duration_since(now());
                 let timeout = Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() };
                 let ready = poll(&mut [PollFd::new(&output, PollFlags::IN)], Some(&timeout));
                 if ready == Ok(0) {

@@ -11,7 +11,6 @@ use crate::cgroup::Group;
 use crate::plan::LaunchPlan;
 use crate::supervise::{ActiveState, Event, Exit, Moment, Role, ServiceId};
 use crate::sys::process;
-use crate::unit::ParseOptions;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -87,7 +86,7 @@ impl Engine {
     /// A service without a file: it can be shown and stopped.
     fn bare_service(&mut self, name: &str) -> ServiceId {
         let text = format!("[service]\nexec = [\"/nonexistent/{name}\"]\n[restart]\npolicy = \"no\"\n");
-        match crate::unit::Unit::parse_bytes(name, "(no unit file)", text.as_bytes(), ParseOptions::default()) {
+        match crate::unit::Unit::parse_bytes(name, "(no unit file)", text.as_bytes()) {
             Ok((unit, _)) => {
                 let id = self.define(unit, 0);
                 if let Some(service) = self.services.get_mut(&id) {

@@ -2,6 +2,7 @@
 
 use super::host::Host;
 use super::log_file::{LogDirectory, Scratch};
+use super::log_layer::SharedJournal;
 use super::service::Service;
 use crate::cgroup::Tree;
 use crate::compile::{Cgroups, HostFacts};
@@ -15,6 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Where everything of one instance lives.
@@ -102,6 +104,8 @@ pub(super) enum Timer {
     Log(ServiceId),
     /// Remove more of the runtime directories.
     RemoveDirectories(ServiceId),
+    /// Send what waits for the journal.
+    Journal,
     /// Look whether a group without `cgroup.events` is empty.
     Empty(ServiceId),
     /// Try to remove the group again.
@@ -109,6 +113,9 @@ pub(super) enum Timer {
     /// An adopted main process is gone; its record should be there.
     Record(ServiceId),
 }
+
+/// Between tries to reach a journal that does not take records.
+const JOURNAL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// See the module documentation.
 pub(super) struct Engine {
@@ -273,6 +280,7 @@ impl Engine {
             self.cancel(timer);
             match timer {
                 Timer::Readiness(id) => self.check_readiness(id),
+                Timer::Journal => {} // The owner of the loop flushes after each turn.
                 Timer::Empty(id) => self.check_empty(id),
                 Timer::Log(id) => self.log_ready(id),
                 Timer::RemoveDirectories(id) => self.remove_directories(id),
@@ -326,6 +334,27 @@ impl Engine {
             tracing::warn!(unit = unit.name, "{}: {problem}", unit.name);
         }
         gathered.facts
+    }
+
+    /// Sends what waits for the journal; tries again soon while it does not take it.
+    pub fn flush_journal(&mut self, journal: &SharedJournal) {
+        let mut client = journal.lock().unwrap_or_else(PoisonError::into_inner);
+        if client.is_waiting() {
+            client.flush();
+        }
+        let waiting = client.is_waiting();
+        drop(client);
+        if waiting && !self.timer_at.contains_key(&Timer::Journal) {
+            self.after(JOURNAL_INTERVAL, Timer::Journal);
+        }
+    }
+
+    /// Opens the directory of file logs with a limit for all of them together, bytes.
+    pub fn limit_logs(&mut self, total: Option<u64>) -> io::Result<()> {
+        let directory = LogDirectory::open(&self.options.log_dir)?;
+        directory.limit_total(total);
+        self.log_directory = Some(directory);
+        Ok(())
     }
 
     pub fn service(&self, id: ServiceId) -> Option<&Service> {

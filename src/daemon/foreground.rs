@@ -6,12 +6,14 @@ use super::engine::{Engine, Notice, Options, now, to_io};
 use super::snapshot::{cause_words, note_words};
 use crate::cgroup::{RootOptions, Tree};
 use crate::control::GroupCounters;
+use crate::load;
 use crate::supervise::{Cause, CommandOutcome, Event, Exit, LaunchFailure, Note, Outcome, RequestId, ServiceId};
 use crate::sys::poll::Interest;
-use crate::unit::Unit;
+use crate::unit::problem::{self, Style};
+use crate::unit::{ParseOptions, Profile, Unit, text_of};
 use crate::unit::value::print_byte_size;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -62,6 +64,41 @@ pub fn run(run: RunOptions) -> u8 {
         eprintln!("rsvc: cannot remove {}: {error}", runtime.display());
     }
     code
+}
+
+/// Gives a foreground run directories and a group of its own, whatever instance is at work beside it.
+pub fn isolate_run(options: &mut Options) {
+    let runtime_dir = own_runtime_dir(rustix::process::geteuid().is_root());
+    options.cgroup_name = format!("rsvc-run-{}", std::process::id());
+    options.state_dir = runtime_dir.join("state");
+    options.log_dir = runtime_dir.join("log");
+    options.socket = runtime_dir.join("io.rsvc");
+    options.runtime_dir = runtime_dir;
+    options.system = false;
+}
+
+/// Reads the unit of `rsvc run`, with its warnings as text.
+///
+/// # Errors
+/// All diagnostics as text.
+pub fn read_for_run(file: &Path, profile: Option<&str>) -> Result<(Unit, String), String> {
+    let style = Style::default();
+    let found = load::read_file(file).map_err(|problem| problem::render(&[*problem], "", style))?;
+    let shown = file.display().to_string();
+    let text = match text_of(&shown, &found.bytes) {
+        Ok(text) => text,
+        Err(problem) => return Err(problem::render(&[*problem], "", style)),
+    };
+    let profile = match profile {
+        Some(word) => Some(word.parse().map_err(|_| {
+            format!("rsvc: `{word}` is not a profile: standard, strict, login or host\n")
+        })?),
+        None => None,
+    };
+    match Unit::parse_with(&found.name, &shown, text, ParseOptions { profile }) {
+        Ok((unit, warnings)) => Ok((unit, problem::render(&warnings, text, style))),
+        Err(problems) => Err(problem::render(&problems, text, style)),
+    }
 }
 
 fn foreground(run: RunOptions) -> io::Result<u8> {

@@ -219,7 +219,7 @@ fn device(path: &Path) -> Option<DeviceNumbers> {
 
 /// May a user namespace mount a fresh procfs? Not when anything of the present one is covered, as in most containers
 /// (mount_namespaces(7)). The mount point of binfmt_misc is empty for good and does not count.
-fn proc_mountable(mountinfo: &[u8]) -> bool {
+pub(super) fn proc_mountable(mountinfo: &[u8]) -> bool {
     let text = String::from_utf8_lossy(mountinfo);
     let mut points = text.lines().filter_map(|line| line.split(' ').nth(4));
     !points.any(|point| point.starts_with("/proc/") && point != "/proc/sys/fs/binfmt_misc")
@@ -267,7 +267,7 @@ impl JournalProbe {
 }
 
 /// Does connect(2) succeed? A full queue (EAGAIN) means that somebody listens, however slowly.
-fn listens(path: &Path) -> bool {
+pub(super) fn listens(path: &Path) -> bool {
     let Ok(socket) = sys::socket::unix_socket(sys::socket::Kind::Stream) else { return false };
     let socket = UnixStream::from(socket);
     if socket.set_nonblocking(true).is_err() {

@@ -243,7 +243,6 @@ fn verdict(errno: i32) -> Sent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::{Duration, Instant};
 
     fn text(record: &Record) -> String {
         String::from_utf8_lossy(record.as_bytes()).into_owned()
@@ -286,11 +285,10 @@ mod tests {
         let path = directory.path().join("socket");
         let journal = journal(&path);
         let mut client = JournalClient::new(&path, "rsvcd");
-        let begin = Instant::now();
+        // A client that blocked would never come to the end of this.
         for n in 0..3000 {
             client.send(Record::new(6, &format!("message {n}")));
         }
-        assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
         assert!(client.is_waiting() && client.dropped() > 0);
         let lost = client.dropped();
         let mut all = Vec::new();

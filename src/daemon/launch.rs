@@ -9,7 +9,7 @@ use crate::plan::wire::{self, Descriptors, PerStart, RECORD_FILE_SIZE};
 use crate::plan::{self, Container, LaunchPlan};
 use crate::supervise::{Exit, LaunchFailure, Role, ServiceId, ServiceResult};
 use crate::sys::process::{Spawn, spawn};
-use crate::sys::{fd, process, socket};
+use crate::sys::{fd, socket};
 use crate::unit::Unit;
 use std::ffi::CString;
 use std::io::{self, Write};

@@ -4,11 +4,19 @@ use super::engine::{Engine, Notice, Options};
 use super::listener::{ConnectionId, Listener};
 use super::requests::Handled;
 use crate::cgroup::{RootOptions, Tree};
-use crate::control::{Answer, CallError, Peer, UnitStatus};
+use super::log_layer;
+use super::settings::{DaemonSettings, StatusAccess};
+use crate::control::{Answer, Audience, CallError, Peer, Rules, UnitStatus};
 use crate::supervise::{Event, Outcome, RequestId};
 use crate::sys::poll::{Interest, Token};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::path::Path;
+
+/// Settings of the system's instance.
+const SETTINGS_FILE: &str = "/etc/rsvc/rsvc.toml";
+/// The journal's native protocol.
+const JOURNAL_SOCKET: &str = "/run/systemd/journal/socket";
 
 /// A call that waits for one or more outcomes.
 struct Waiting {
@@ -36,11 +44,10 @@ struct Server {
 ///
 /// # Errors
 /// Only what keeps it from beginning: no runtime directory, no control socket, another daemon at work.
-pub fn serve(options: Options, rules: crate::control::Rules) -> io::Result<()> {
-    super::launch::make_directory(&options.runtime_dir, 0o755)?;
-    super::launch::make_directory(&options.runtime_dir.join("services"), 0o700)?;
-    super::launch::make_directory(&options.runtime_dir.join("io"), 0o755)?;
-    super::launch::make_directory(&options.state_dir, 0o755)?;
+pub fn serve(mut options: Options) -> io::Result<()> {
+    let settings = settings(&mut options)?;
+    let journal = log_layer::set_up_daemon(&settings.log_level, Path::new(JOURNAL_SOCKET)).map_err(io::Error::other)?;
+    make_directories(&options)?;
     let _lock = super::lock::take(&options.runtime_dir)?;
     let recorded = super::adopt::recorded_root(&options);
     let root = RootOptions { root: options.cgroup_root.clone(), name: options.cgroup_name.clone(), recorded };
@@ -51,8 +58,10 @@ pub fn serve(options: Options, rules: crate::control::Rules) -> io::Result<()> {
             None
         }
     };
-    let listener = Listener::bind(&options.socket, rules)?;
+    let socket = options.socket.clone();
     let mut engine = Engine::new(options, tree)?;
+    engine.limit_logs(settings.log_max_total)?;
+    let listener = Listener::bind(&socket, rules(&mut engine, &settings))?;
     engine.record_root();
     engine.adopt_all();
     let signals = super::signals::Signals::new()?;
@@ -80,9 +89,55 @@ pub fn serve(options: Options, rules: crate::control::Rules) -> io::Result<()> {
         for notice in server.engine.turn()? {
             server.notice(notice);
         }
+        if let Some(journal) = &journal {
+            server.engine.flush_journal(journal);
+        }
     }
     server.close();
     Ok(())
+}
+
+/// The settings file of the system's instance; an instance with redirected directories has none.
+fn settings(options: &mut Options) -> io::Result<DaemonSettings> {
+    if !options.system {
+        return Ok(DaemonSettings::default());
+    }
+    let settings = super::settings::read(Path::new(SETTINGS_FILE)).map_err(|problems| {
+        let text: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        io::Error::new(io::ErrorKind::InvalidData, text.join("\n"))
+    })?;
+    options.strict_host = settings.strict_host;
+    if options.cgroup_root.is_none() {
+        options.cgroup_root.clone_from(&settings.cgroup_root);
+    }
+    if let Some(directory) = &settings.log_directory {
+        options.log_dir.clone_from(directory);
+    }
+    Ok(settings)
+}
+
+fn make_directories(options: &Options) -> io::Result<()> {
+    let named = |path: &Path| {
+        let path = path.to_owned();
+        move |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    };
+    super::launch::make_directory(&options.runtime_dir, 0o755).map_err(named(&options.runtime_dir))?;
+    for (name, mode) in [("services", 0o700), ("io", 0o755)] {
+        let path = options.runtime_dir.join(name);
+        super::launch::make_directory(&path, mode).map_err(named(&path))?;
+    }
+    super::launch::make_directory(&options.state_dir, 0o755).map_err(named(&options.state_dir))
+}
+
+/// Who may ask what.
+fn rules(engine: &mut Engine, settings: &DaemonSettings) -> Rules {
+    let group = engine.host.accounts().group(&settings.control_group).ok().map(|group| group.gid);
+    let status = match settings.status {
+        StatusAccess::Everyone => Audience::Everyone,
+        StatusAccess::Group => Audience::Group,
+        StatusAccess::Root => Audience::Root,
+    };
+    Rules { owner: rustix::process::geteuid().as_raw(), group, status }
 }
 
 impl Server {

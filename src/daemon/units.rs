@@ -6,7 +6,7 @@ use crate::control::CallError;
 use crate::load;
 use crate::supervise::{Policy, ServiceId};
 use crate::unit::problem::{self, Style};
-use crate::unit::{ParseOptions, Unit};
+use crate::unit::Unit;
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -48,7 +48,7 @@ impl Engine {
             service.load_error = None;
             return Ok(id);
         }
-        match Unit::parse_bytes(name, &file, &found.bytes, ParseOptions::default()) {
+        match Unit::parse_bytes(name, &file, &found.bytes) {
             Ok((unit, _warnings)) => Ok(self.define(unit, print)),
             Err(problems) => {
                 let text = problem::render(&problems, &String::from_utf8_lossy(&found.bytes), Style::default());

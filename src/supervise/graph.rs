@@ -26,38 +26,18 @@ pub(super) struct Graph {
 impl Graph {
     pub fn insert(&mut self, id: ServiceId, policy: &Policy) {
         self.ids.insert(policy.name.clone(), id);
-        for (names, index) in self.lists(policy) {
-            for name in names {
-                index.entry(name.clone()).or_default().insert(id);
-            }
-        }
+        enter(&mut self.named_in_after, id, &policy.after);
+        enter(&mut self.named_in_before, id, &policy.before);
+        enter(&mut self.named_in_requires, id, &policy.requires);
     }
 
     pub fn remove(&mut self, id: ServiceId, policy: &Policy) {
         if self.ids.get(&policy.name) == Some(&id) {
             self.ids.remove(&policy.name);
         }
-        for (names, index) in self.lists(policy) {
-            for name in names {
-                if let Some(set) = index.get_mut(name) {
-                    set.remove(&id);
-                    if set.is_empty() {
-                        index.remove(name);
-                    }
-                }
-            }
-        }
-    }
-
-    fn lists<'a>(
-        &'a mut self,
-        policy: &'a Policy,
-    ) -> [(&'a [String], &'a mut BTreeMap<String, BTreeSet<ServiceId>>); 3] {
-        [
-            (&policy.after, &mut self.named_in_after),
-            (&policy.before, &mut self.named_in_before),
-            (&policy.requires, &mut self.named_in_requires),
-        ]
+        leave(&mut self.named_in_after, id, &policy.after);
+        leave(&mut self.named_in_before, id, &policy.before);
+        leave(&mut self.named_in_requires, id, &policy.requires);
     }
 
     pub fn id(&self, name: &str) -> Option<ServiceId> {
@@ -99,6 +79,23 @@ impl Graph {
     /// Those that name the unit in `requires`.
     pub fn requirers(&self, name: &str) -> impl Iterator<Item = ServiceId> + '_ {
         self.named_in_requires.get(name).into_iter().flatten().copied()
+    }
+}
+
+fn enter(index: &mut BTreeMap<String, BTreeSet<ServiceId>>, id: ServiceId, names: &[String]) {
+    for name in names {
+        index.entry(name.clone()).or_default().insert(id);
+    }
+}
+
+fn leave(index: &mut BTreeMap<String, BTreeSet<ServiceId>>, id: ServiceId, names: &[String]) {
+    for name in names {
+        if let Some(ids) = index.get_mut(name) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                index.remove(name);
+            }
+        }
     }
 }
 

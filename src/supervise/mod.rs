@@ -95,10 +95,13 @@ mod policy;
 mod restart;
 mod run;
 mod service;
+mod start;
 mod status;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod waiters;
+mod wishes;
 
 pub use event::{
     Action, Cause, CommandOutcome, Event, Exit, LaunchFailure, Moment, Note, Outcome, Removal, RequestId, Role,

@@ -2,6 +2,7 @@
 
 use super::restart::{Jitter, Next, Restarts, decide};
 use super::run::{Fact, Flow, Live, Phase, Run, Says, Step, Stop};
+use super::waiters::{Waiters, answer};
 use super::{
     Action, ActiveState, Cause, Exit, Moment, Note, Outcome, Policy, Removal, RequestId, ServiceId, ServiceResult,
     Status, SubState,
@@ -56,56 +57,6 @@ impl Turn<'_> {
     }
 }
 
-/// Who waits for what.
-#[derive(Debug, Default)]
-pub(super) struct Waiters {
-    /// The outcome of the present start, or of the one that waits.
-    starts: Vec<RequestId>,
-    /// The outcome of the start that follows the present run.
-    next_starts: Vec<RequestId>,
-    stops: Vec<RequestId>,
-    reloads: Vec<RequestId>,
-    /// The reload after the present one.
-    next_reloads: Vec<RequestId>,
-}
-
-impl Waiters {
-    pub fn is_empty(&self) -> bool {
-        [&self.starts, &self.next_starts, &self.stops, &self.reloads, &self.next_reloads].iter().all(|l| l.is_empty())
-    }
-
-    fn forget(&mut self, request: RequestId) {
-        for list in
-            [&mut self.starts, &mut self.next_starts, &mut self.stops, &mut self.reloads, &mut self.next_reloads]
-        {
-            list.retain(|waiting| *waiting != request);
-        }
-    }
-
-    pub fn answer_starts(&mut self, turn: &mut Turn, outcome: Outcome) {
-        answer(&mut self.starts, turn, outcome);
-    }
-
-    /// All reloads, present and next.
-    pub fn answer_reloads(&mut self, turn: &mut Turn, outcome: Outcome) {
-        answer(&mut self.reloads, turn, outcome.clone());
-        answer(&mut self.next_reloads, turn, outcome);
-    }
-
-    /// The present reload; says whether another was asked for meanwhile.
-    pub fn answer_current_reloads(&mut self, turn: &mut Turn, outcome: Outcome) -> bool {
-        answer(&mut self.reloads, turn, outcome);
-        std::mem::swap(&mut self.reloads, &mut self.next_reloads);
-        !self.reloads.is_empty()
-    }
-}
-
-fn answer(list: &mut Vec<RequestId>, turn: &mut Turn, outcome: Outcome) {
-    for request in list.drain(..) {
-        turn.reply(request, outcome.clone());
-    }
-}
-
 /// Of the last run, or of the start that did not come about.
 #[derive(Debug, Default)]
 pub(super) struct Last {
@@ -124,7 +75,7 @@ pub(super) struct Service {
     pub next_policy: Option<Policy>,
     pub state: State,
     pub restarts: Restarts,
-    waiters: Waiters,
+    pub waiters: Waiters,
     pub last: Last,
     status_text: Option<String>,
     /// The active state that people saw last, and since when.
@@ -266,7 +217,7 @@ impl Service {
         turn.actions.push(Action::Record { id: self.id, note });
     }
 
-    fn remove(&self, turn: &mut Turn, removal: Removal) {
+    pub fn remove(&self, turn: &mut Turn, removal: Removal) {
         turn.actions.push(Action::Remove { id: self.id, removal });
     }
 
@@ -277,7 +228,8 @@ impl Service {
         let cause = run.cause.clone();
         self.last = Last { result: run.result, cause: run.cause, main_exit: run.main_exit };
         if let Some(started) = run.started {
-            self.restarts.ran(&self.policy.restart, turn.now.since(started));
+            // What it left behind may have taken long to go; that was no running.
+            self.restarts.ran(&self.policy.restart, run.ended.unwrap_or(turn.now).since(started));
         } else if let Some(cause) = cause {
             self.waiters.answer_starts(turn, Outcome::Failed(cause));
         } else {
@@ -369,38 +321,6 @@ impl Service {
         });
     }
 
-    /// Somebody's wish that this service runs, or `None` for a unit that is pulled in. Says whether the service is now
-    /// to be started; otherwise the wish has been answered or noted.
-    pub fn wish_start(&mut self, turn: &mut Turn, request: Option<RequestId>) -> bool {
-        match &mut self.state {
-            State::Up(run) if run.is_heading_up() && run.started.is_some() => {
-                request.into_iter().for_each(|request| turn.reply(request, Outcome::Done));
-                false
-            }
-            State::Up(run) if run.is_heading_up() => {
-                self.waiters.starts.extend(request);
-                false
-            }
-            State::Up(run) => {
-                run.then_start = true;
-                self.waiters.next_starts.extend(request);
-                false
-            }
-            State::Waiting { automatic } => {
-                // An automatic start has pulled nothing in; a wish does.
-                let pulls_in = *automatic;
-                self.waiters.starts.extend(request);
-                self.state = State::Waiting { automatic: false };
-                self.restarts.forget();
-                pulls_in
-            }
-            State::Down | State::Failed { .. } | State::Backoff { .. } => {
-                self.waiters.starts.extend(request);
-                true
-            }
-        }
-    }
-
     /// Is to be started when its turn comes; by people's wish, so counters and old failures are forgotten.
     pub fn enqueue(&mut self) {
         match self.state {
@@ -426,101 +346,6 @@ impl Service {
                 self.record(turn, Note::Failed(cause));
                 turn.pulse(self.id, Pulse::NotStarted);
             }
-        }
-    }
-
-    // ── stops, restarts, the rest ──
-
-    /// Somebody's wish that this service does not run. It always wins over a restart. Says whether a run is now to be
-    /// stopped when its turn comes; otherwise the wish has been answered or noted.
-    pub fn wish_stop(&mut self, turn: &mut Turn, request: Option<RequestId>) -> bool {
-        answer(&mut self.waiters.next_starts, turn, Outcome::Cancelled);
-        match &mut self.state {
-            State::Up(run) => {
-                self.waiters.stops.extend(request);
-                if run.started.is_none() {
-                    answer(&mut self.waiters.starts, turn, Outcome::Cancelled);
-                }
-                run.then_start = false;
-                let is_new = run.stop == Stop::No;
-                if is_new {
-                    run.stop = Stop::Queued;
-                }
-                return is_new;
-            }
-            State::Waiting { .. } | State::Backoff { .. } => {
-                answer(&mut self.waiters.starts, turn, Outcome::Cancelled);
-                let was_waiting = matches!(self.state, State::Waiting { .. });
-                self.state = State::Down;
-                self.remove(turn, Removal::AtStop);
-                self.record(turn, Note::Stopped);
-                if was_waiting {
-                    turn.pulse(self.id, Pulse::NotStarted);
-                }
-            }
-            State::Failed { wanted } => *wanted = false,
-            State::Down => {}
-        }
-        request.into_iter().for_each(|request| turn.reply(request, Outcome::Done));
-        false
-    }
-
-    /// Somebody's wish for another run in place of the present one. Says whether a run is now to be stopped.
-    pub fn wish_restart(&mut self, request: Option<RequestId>) -> bool {
-        let State::Up(run) = &mut self.state else { return false };
-        run.then_start = true;
-        self.waiters.next_starts.extend(request);
-        if run.is_heading_up() && run.started.is_none() {
-            // They get their start, only later.
-            self.waiters.next_starts.append(&mut self.waiters.starts);
-        }
-        let is_new = run.stop == Stop::No;
-        if is_new {
-            run.stop = Stop::Queued;
-        }
-        is_new
-    }
-
-    /// Begins the stop that was wished for; the caller has seen to order.
-    pub fn begin_stop(&mut self, turn: &mut Turn) {
-        self.live(turn, |live| {
-            if live.run.stop != Stop::Queued {
-                return Flow::Goes;
-            }
-            live.run.stop = Stop::Granted;
-            live.begin_stop()
-        });
-    }
-
-    pub fn wish_reload(&mut self, turn: &mut Turn, request: Option<RequestId>) {
-        let State::Up(run) = &mut self.state else {
-            request.into_iter().for_each(|request| turn.reply(request, Outcome::NotRunning));
-            return;
-        };
-        if matches!(run.phase, Phase::Reload { .. }) {
-            self.waiters.next_reloads.extend(request);
-            return;
-        }
-        self.waiters.reloads.extend(request);
-        self.live(turn, |live| {
-            if let Some(outcome) = live.reload() {
-                live.waiters.answer_reloads(live.turn, outcome);
-            }
-            Flow::Goes
-        });
-    }
-
-    /// Forgets failure and counters. A wait before the next attempt goes on.
-    pub fn reset(&mut self, turn: &mut Turn) {
-        self.restarts.forget();
-        match self.state {
-            State::Failed { .. } => {
-                self.state = State::Down;
-                self.last = Last::default();
-                self.record(turn, Note::Stopped);
-            }
-            State::Down => self.last = Last::default(),
-            State::Waiting { .. } | State::Backoff { .. } | State::Up(_) => {}
         }
     }
 

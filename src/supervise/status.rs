@@ -50,7 +50,7 @@ pub struct Status {
     pub substate: SubState,
     /// Of the current or last run.
     pub result: ServiceResult,
-    /// When the present active state began.
+    /// When the present active state began; the zero of the clock when the service has not done anything yet.
     pub since: Moment,
     /// Automatic restarts since the last manual start (or reset).
     pub restarts: u32,

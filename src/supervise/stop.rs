@@ -47,6 +47,7 @@ impl Live<'_, '_> {
     /// Gets rid of what is left of the run in order: signal, wait, kill.
     pub fn drain(&mut self) -> Flow {
         self.unwatch();
+        self.run.ended.get_or_insert(self.turn.now);
         self.arm_stop();
         self.signal()
     }

@@ -13,6 +13,7 @@ pub mod fd;
 pub mod mount;
 pub mod peer;
 pub mod poll;
+pub mod probe;
 pub mod process;
 mod raw;
 pub mod socket;

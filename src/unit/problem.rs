@@ -271,7 +271,14 @@ fn group<'a>(problem: &'a Problem, text: &'a str) -> Group<'a> {
                 .path(problem.file.as_str())
                 .annotation(AnnotationKind::Primary.span(clamp(text, span.clone()))),
         ),
-        None => title.element(annotate_snippets::Origin::path(problem.file.as_str())),
+        None => {
+            let origin = annotate_snippets::Origin::path(problem.file.as_str());
+            let number = |n: u32| usize::try_from(n).unwrap_or(usize::MAX);
+            title.element(match problem.line {
+                0 => origin,
+                line => origin.line(number(line)).char_column(number(problem.column)),
+            })
+        }
     };
     if let Some(help) = &problem.help {
         group = group.element(Level::HELP.message(help));

@@ -74,6 +74,19 @@ fn a_minute_without_readiness_is_no_minute_of_running() {
 }
 
 #[test]
+fn a_minute_of_clearing_away_is_no_minute_of_running() {
+    let mut bench = Bench::running(policy("web"));
+    for restarts in 1..4 {
+        bench.exited(WEB, Exit::Exited(1));
+        bench.wait(80 * SECOND);
+        bench.emptied(WEB);
+        assert_eq!(bench.status(WEB).restarts, restarts);
+        bench.expire();
+        bench.executed(WEB);
+    }
+}
+
+#[test]
 fn delay_zero_restarts_at_once_always() {
     let restart = RestartSettings { delay: Duration::ZERO, ..restart() };
     let mut bench = Bench::running(Policy { restart, ..policy("web") });

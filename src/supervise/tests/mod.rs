@@ -2,9 +2,11 @@
 
 mod backoff;
 mod bench;
+mod kernel;
 mod order;
 mod phases;
 mod policies;
+mod promises;
 mod properties;
 mod requests;
 mod scale;

@@ -5,6 +5,7 @@ use super::bench::{Bench, SECOND, commands, deeds, names, policy, replies, resta
 use crate::supervise::{Cause, Event, Exit, Policy, RequestId, ServiceId};
 use crate::unit::{ReadyKind, RestartPolicy, ServiceType};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 const A: ServiceId = ServiceId(2);
 const B: ServiceId = ServiceId(3);
@@ -55,7 +56,7 @@ fn a_unit_that_is_only_ordered_is_not_pulled_in() {
     let a = Policy { after: names(&["b"]), ..unit("a") };
     let mut bench = bench([a, unit("b")]);
     assert!(bench.start(A).is_empty(), "b may be asked for by the next event");
-    assert_eq!(bench.until_deadline(), Some(0 * SECOND));
+    assert_eq!(bench.until_deadline(), Some(Duration::ZERO));
     assert_eq!(deeds(bench.expire()), ["2: launch Main"], "it was not");
     assert_eq!(bench.state(B), "inactive/dead");
 }
@@ -167,7 +168,7 @@ fn a_failure_of_a_required_unit_without_order_does_not_touch_the_other() {
 fn a_service_that_fails_again_and_again_at_once_does_not_keep_others_waiting() {
     let a = Policy { after: names(&["b"]), wants: names(&["b"]), ..unit("a") };
     let mut at_once = restart_settings(RestartPolicy::Always);
-    at_once.delay = 0 * SECOND;
+    at_once.delay = Duration::ZERO;
     let mut bench = bench([a, Policy { restart: at_once, ..unit("b") }]);
     bench.start(A);
     bench.executed(B);

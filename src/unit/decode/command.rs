@@ -6,6 +6,7 @@ use super::{Sink, describe};
 use crate::unit::ExecCommand;
 use crate::unit::problem::Code;
 use crate::unit::value::{self, Bad};
+use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -40,14 +41,22 @@ fn check_program(argv: Vec<String>) -> Result<Vec<String>, Bad> {
     Ok(argv)
 }
 
-pub(super) fn argv(sink: &mut Sink<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Vec<String>> {
+pub(super) fn argv(
+    sink: &mut Sink<'_>,
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    items: &mut Vec<Range<usize>>,
+) -> Option<Vec<String>> {
     let argv = match value.get_ref() {
         DeValue::String(text) => value::command_line(text),
         DeValue::Array(array) => {
             let mut argv = Vec::with_capacity(array.len());
             for item in array.iter() {
                 match item.get_ref().as_str() {
-                    Some(text) => argv.push(text.to_owned()),
+                    Some(text) => {
+                        items.push(item.span());
+                        argv.push(text.to_owned());
+                    }
                     None => {
                         let found = describe(item.get_ref());
                         let message = format!("arguments are strings, not {found}");
@@ -87,7 +96,7 @@ pub(super) fn commands(sink: &mut Sink<'_>, key: &str, value: &Spanned<DeValue<'
     for item in array.iter() {
         let command = match item.get_ref() {
             DeValue::Table(_) => table_form(sink, key, item),
-            _ => argv(sink, key, item).map(|argv| ExecCommand { argv, ignore_failure: false }),
+            _ => argv(sink, key, item, &mut Vec::new()).map(|argv| ExecCommand { argv, ignore_failure: false }),
         };
         match (command, all.as_mut()) {
             (Some(command), Some(all)) => all.push(command),
@@ -112,7 +121,7 @@ fn table_form(sink: &mut Sink<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> O
         },
     };
     match table.get("argv") {
-        Some(words) => argv(sink, key, words).map(|argv| ExecCommand { argv, ignore_failure }),
+        Some(words) => argv(sink, key, words, &mut Vec::new()).map(|argv| ExecCommand { argv, ignore_failure }),
         None => missing(sink, key, value, "argv"),
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn decode(
         Kind::Mode => number::mode(sink, key, value).map(Value::Mode),
         Kind::Signal => number::signal(sink, key, value).map(Value::Signal),
         Kind::Word { words, later } => word::word(sink, key, value, words, later).map(Value::Word),
-        Kind::Argv => command::argv(sink, key, value).map(Value::Argv),
+        Kind::Argv => command::argv(sink, key, value, items).map(Value::Argv),
         Kind::Commands => command::commands(sink, key, value).map(Value::Commands),
         Kind::Account => word::account(sink, key, value).map(Value::Account),
         Kind::Accounts => each(sink, key, value, items, word::account).map(Value::Accounts),

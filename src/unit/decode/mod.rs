@@ -31,11 +31,13 @@ pub(super) struct Sink<'t> {
     pub problems: Vec<Problem>,
     /// Lines with a syntax error: what the parser made of them is a guess, and complaints about it would be noise.
     broken: Vec<u32>,
+    /// A problem already reported says where `service.exec` went.
+    pub meant_exec: bool,
 }
 
 impl<'t> Sink<'t> {
     pub(super) fn new(file: &'t str, text: &'t str) -> Sink<'t> {
-        Sink { file, text, problems: Vec::new(), broken: Vec::new() }
+        Sink { file, text, problems: Vec::new(), broken: Vec::new(), meant_exec: false }
     }
 
     /// Records a problem at `span`.
@@ -86,10 +88,23 @@ fn describe(value: &DeValue<'_>) -> &'static str {
 /// Decodes a whole file. The values of what is wrong are missing from the result; the problems are in `sink`.
 pub(super) fn decode(sink: &mut Sink<'_>) -> Values {
     let (document, errors) = DeTable::parse_recoverable(sink.text);
+    let mut unclosed = false;
     for error in &errors {
-        syntax_error(sink, error.message(), error.span().unwrap_or(0..0));
+        let span = error.span().unwrap_or(0..0);
+        let line = line_column(sink.text, span.start).0;
+        let known = sink.problems.iter().any(|p| p.line == line) || sink.broken.contains(&line);
+        // After a text without its end the parser is lost until the next bracket; what it says there is noise.
+        let noise = known || unclosed && error.message().contains("array");
+        unclosed |= error.message().starts_with("invalid") && error.message().contains("string");
+        sink.broken.retain(|l| *l != line);
+        if noise {
+            sink.broken.push(line);
+        } else {
+            syntax_error(sink, error.message(), span);
+        }
     }
-    sink.broken = sink.problems.iter().map(|p| p.line).collect();
+    let reported: Vec<u32> = sink.problems.iter().map(|p| p.line).collect();
+    sink.broken.extend(reported);
     let mut values = Values::default();
     for (name, value) in document.get_ref() {
         top_level(sink, &mut values, name.get_ref(), name.span(), value);
@@ -98,19 +113,31 @@ pub(super) fn decode(sink: &mut Sink<'_>) -> Values {
 }
 
 fn syntax_error(sink: &mut Sink<'_>, message: &str, span: Range<usize>) {
-    let message = message.replace('\n', ", ");
-    let (code, help) = if message.starts_with("duplicate key") {
-        (Code::DuplicateKey, "a key and a table can be given only once: join the two".to_owned())
-    } else if message.contains("string values must be quoted") || message.contains("invalid unquoted") {
-        (Code::Syntax, "texts stand in double quotes".to_owned())
-    } else {
-        (Code::Syntax, String::new())
+    let quoted = sink.text.get(span.clone()).unwrap_or_default().trim();
+    let rest_of_line = sink.text.get(span.start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let is_header = sink.text[..span.start].ends_with('[');
+    let (code, message, help) = match () {
+        () if message.starts_with("duplicate key") && is_header => {
+            (Code::DuplicateKey, format!("[{quoted}] is given twice"), Some("join the two tables"))
+        }
+        () if message.starts_with("duplicate key") => {
+            (Code::DuplicateKey, format!("`{quoted}` is given twice"), Some("remove one of the two"))
+        }
+        () if message.contains("must be quoted") && rest_of_line.trim().is_empty() => {
+            (Code::Syntax, "the value is missing".to_owned(), None)
+        }
+        () if message.contains("must be quoted") => {
+            let message = message.split('\n').next().unwrap_or(message);
+            (Code::Syntax, message.to_owned(), Some("texts stand in double quotes"))
+        }
+        () => (Code::Syntax, message.replace('\n', ", "), None),
     };
-    let help = (!help.is_empty()).then_some(help);
-    // A caret at the very end of a line belongs to that line, not to the next one.
-    let start =
-        if span.start > 0 && span.is_empty() && span.start >= sink.text.len() { span.start - 1 } else { span.start };
-    sink.add(code, start..span.end.max(start), "", message, help);
+    // A caret at the very end of the text belongs to its last line, not to one behind it.
+    let past = span.start > 0 && span.is_empty() && span.start >= sink.text.len();
+    let start = if past { span.start - 1 } else { span.start };
+    let mut problem = Problem::at(code, sink.file, sink.text, start..span.end.max(start), message);
+    problem.help = help.map(str::to_owned);
+    sink.problems.push(problem);
 }
 
 fn top_level(sink: &mut Sink<'_>, values: &mut Values, name: &str, span: Range<usize>, value: &Spanned<DeValue<'_>>) {
@@ -129,6 +156,7 @@ fn top_level(sink: &mut Sink<'_>, values: &mut Values, name: &str, span: Range<u
         return;
     }
     values.headers.entry(table.name).or_insert(span.clone());
+    sink.meant_exec |= table.name == "service" && !value.get_ref().is_table();
     match (value.get_ref(), table.array) {
         (DeValue::Table(content), false) => table_content(sink, values, table, content),
         (DeValue::Array(items), true) => {

@@ -197,7 +197,7 @@ pub(super) fn limit(
     let problem = match (soft, hard) {
         (Some(soft), Some(hard)) if soft <= hard => return Some((soft, hard)),
         (Some(_), Some(_)) => "the soft limit is above the hard one",
-        _ => "not a resource limit",
+        _ => "not a limit",
     };
     let help = match unit {
         LimitUnit::Bytes => "write \"soft:hard\" or one value, in bytes or with K, M, G; or \"infinity\"",

@@ -22,7 +22,9 @@ pub(super) fn unknown_at_top(sink: &mut Sink<'_>, name: &str, span: Range<usize>
         return unknown_key(sink, top, name, span);
     }
     let names = keys::TABLES.iter().map(|t| t.name).filter(|n| !n.is_empty() && !n.contains('.'));
-    let help = match nearest(name, names) {
+    let near = nearest(name, names);
+    sink.meant_exec |= near == Some("service");
+    let help = match near {
         Some(near) => {
             let header = keys::table(near).map_or_else(String::new, Table::header);
             format!("did you mean {header}?")
@@ -40,6 +42,7 @@ pub(super) fn unknown_key(sink: &mut Sink<'_>, table: &'static Table, name: &str
         if table.name.is_empty() { "at the top of the file".to_owned() } else { format!("in {}", table.header()) };
     let unknown = format!("unknown key `{name}` {place}");
     let systemd = keys::by_systemd_name(name).map(|(t, k)| t.dotted(k));
+    sink.meant_exec |= name == "exec" || systemd.as_deref() == Some("service.exec");
     if name.contains(|c: char| c.is_ascii_uppercase())
         && let Some(ours) = systemd
     {
@@ -56,7 +59,8 @@ pub(super) fn unknown_key(sink: &mut Sink<'_>, table: &'static Table, name: &str
         return sink.add(Code::WrongTable, span, &dotted, unknown, Some(help));
     }
     if let Some(near) = nearest(name, table.keys.iter().map(|k| k.name)) {
-        let help = format!("did you mean `{near}`? {REFUSED}");
+        sink.meant_exec |= (table.name, near) == ("service", "exec");
+        let help = format!("did you mean `{near}`?");
         return sink.add(Code::UnknownKey, span, &dotted, unknown, Some(help));
     }
     if let Some(near) = nearest(name, keys::all().map(|(_, k)| k.name)) {

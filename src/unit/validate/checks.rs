@@ -240,13 +240,13 @@ fn variables(sink: &mut Sink<'_>, c: &Checked<'_>) {
     let all = std::iter::once(("exec", &service.exec))
         .chain(commands.into_iter().flat_map(|(key, list)| list.iter().map(move |command| (key, &command.argv))));
     for (key, argv) in all {
-        if let Some(name) = argv.iter().enumerate().find_map(|(n, _)| expandable(argv, n)) {
+        if let Some((n, name)) = (0..argv.len()).find_map(|n| Some((n, expandable(argv, n)?))) {
             let message = format!("`{name}` is passed on as it stands: nothing expands variables");
             let help = match name.as_str() {
                 "$MAINPID" | "${MAINPID}" if key == "exec_reload" => "write reload_signal = \"SIGHUP\" instead",
                 _ => "write [\"/bin/sh\", \"-c\", \"exec program $NAME\"] if a shell is meant",
             };
-            let place = c.value_place("service", key);
+            let place = if key == "exec" { c.item_place("service", key, n) } else { c.value_place("service", key) };
             sink.add(Code::NotExpanded, place, &format!("service.{key}"), message, Some(help.to_owned()));
         }
     }

@@ -123,13 +123,13 @@ fn too_big(file: &str) -> Problem {
 
 /// The only required key.
 fn require(sink: &mut Sink<'_>, values: &Values) {
-    if values.attempted.contains(&("service", "exec")) || sink.has_syntax_errors() {
+    if values.attempted.contains(&("service", "exec")) || sink.has_syntax_errors() || sink.meant_exec {
         return;
     }
     let place = values.headers.get("service").cloned();
+    let help = "write exec = [\"/usr/bin/program\", \"argument\"] below [service]";
     let message = "`service.exec` is missing: there is nothing to run";
-    let help = "[service]\nexec = [\"/usr/bin/program\", \"argument\"]".replace('\n', " ");
-    sink.add(Code::Missing, place.unwrap_or(0..0), "service.exec", message, Some(format!("write {help}")));
+    sink.add(Code::Missing, place.unwrap_or(0..0), "service.exec", message, Some(help.to_owned()));
 }
 
 /// What stays of the text: every key that is not plainly the profile's or the built-in one, printed.

@@ -84,7 +84,9 @@ fn one(sink: &mut Sink<'_>, entry: &MountEntry, attempted: bool) -> Option<Mount
         "overlay" => overlay(sink, entry, &words)?,
         _ => {
             let Some(source) = source else {
-                if !entry.values.attempted.contains(&("mounts", "source")) {
+                let broken = entry.values.attempted.contains(&("mounts", "type"))
+                    && entry.values.place("mounts", "type").is_none();
+                if !broken && !entry.values.attempted.contains(&("mounts", "source")) {
                     let message = "`source` is missing: which path of the host is to be bound?";
                     sink.add(Code::Missing, entry.span.clone(), &key(entry, "source"), message, None);
                 }
@@ -103,7 +105,7 @@ fn reserved(destination: &Path, kind: &str) -> Option<String> {
         return Some("nothing can be mounted on /: that is [rootfs]".to_owned());
     }
     if destination.starts_with("/proc") && !own_proc {
-        return Some(format!("nothing can be mounted in /proc: {}", destination.display()));
+        return Some(format!("nothing can be mounted on {}", destination.display()));
     }
     if destination.starts_with("/dev/rsvc") || destination == Path::new("/dev") {
         return Some(format!("{} is made by rsvc itself", destination.display()));
@@ -181,7 +183,8 @@ fn with_value(words: &mut Words, kind: &str, option: &str) -> Result<(), Bad> {
     let Some((name, value)) = option.split_once('=') else {
         return Err(match nearest(option, FLAGS) {
             Some(near) => bad("is not a mount option").help(format!("did you mean `{near}`?")),
-            None => bad("is not a mount option"),
+            None if option.starts_with("read") => bad("is not a mount option").help("write `ro` or `rw`"),
+            None => bad("is not a mount option").help("`rsvc explain mounts.options` lists them"),
         });
     };
     let number = || value.parse::<u32>().map_err(|_| bad("is not a number"));

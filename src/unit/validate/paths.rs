@@ -137,7 +137,8 @@ fn hidden(sink: &mut Sink<'_>, c: &Checked<'_>) {
         }
         let home = below(path, &["/home", "/root", "/run/user"]).filter(|_| f.protect_home == ProtectHome::Hidden);
         let tmp = below(path, &["/tmp", "/var/tmp"]).filter(|_| f.private_tmp);
-        let masked = f.inaccessible_paths.iter().chain(&f.temporary_paths).find(|e| path.starts_with(&e.path));
+        let masked = f.inaccessible_paths.iter().chain(&f.temporary_paths);
+        let masked = masked.filter(|e| e.path != Path::new("/")).find(|e| path.starts_with(&e.path));
         match (home, tmp, masked) {
             (Some(home), _, _) => {
                 Some((format!("{home} is hidden by filesystem.protect_home"), "protect_home = \"off\""))
@@ -145,7 +146,9 @@ fn hidden(sink: &mut Sink<'_>, c: &Checked<'_>) {
             (_, Some(tmp), _) => {
                 Some((format!("{tmp} is the service's own (filesystem.private_tmp)"), "private_tmp = false"))
             }
-            (_, _, Some(entry)) => Some((format!("{} is hidden", entry.path.display()), "another path")),
+            (_, _, Some(entry)) => {
+                Some((format!("{} is hidden", entry.path.display()), "nothing about it in [filesystem]"))
+            }
             _ => None,
         }
     };
@@ -154,14 +157,14 @@ fn hidden(sink: &mut Sink<'_>, c: &Checked<'_>) {
     if let Some((why, way)) = why(Path::new(program)) {
         let message = format!("the service would not find {program}: {why}");
         let help = format!("move the program, or write {way}, or bind it with [[mounts]]");
-        sink.add(Code::Hidden, c.value_place("service", "exec"), "service.exec", message, Some(help));
+        sink.add(Code::Hidden, c.item_place("service", "exec", 0), "service.exec", message, Some(help));
     }
-    for argument in &exec[1..] {
+    for (n, argument) in exec.iter().enumerate().skip(1) {
         let path = argument.split_once('=').map_or(argument.as_str(), |(_, value)| value);
         if let (true, Some((why, way))) = (path.starts_with('/'), why(Path::new(path))) {
             let message = format!("the service will not see {path}: {why}");
             let help = Some(format!("use another place, or write {way}"));
-            sink.add(Code::HiddenArgument, c.value_place("service", "exec"), "service.exec", message, help);
+            sink.add(Code::HiddenArgument, c.item_place("service", "exec", n), "service.exec", message, help);
             return;
         }
     }
@@ -188,6 +191,6 @@ fn not_executable(sink: &mut Sink<'_>, c: &Checked<'_>) {
     if longest(&f.exec_paths).is_none_or(|allowed| allowed < denied) {
         let message = format!("{program} lies where nothing may be executed (filesystem.no_exec_paths)");
         let help = "add its directory to filesystem.exec_paths".to_owned();
-        sink.add(Code::Hidden, c.value_place("service", "exec"), "service.exec", message, Some(help));
+        sink.add(Code::Hidden, c.item_place("service", "exec", 0), "service.exec", message, Some(help));
     }
 }

@@ -52,7 +52,8 @@ const RTMAX: i32 = 64;
 /// [`Code::BadSignal`].
 pub fn signal(text: &str) -> Result<SignalName, Bad> {
     let bad = || {
-        let near = nearest(text.strip_prefix("SIG").unwrap_or(text), SIGNALS.iter().map(|s| s.0));
+        let upper = text.to_ascii_uppercase();
+        let near = nearest(upper.strip_prefix("SIG").unwrap_or(&upper), SIGNALS.iter().map(|s| s.0));
         let bad = Bad::new(Code::BadSignal, format!("`{text}` is not a signal"));
         match near {
             Some(name) => bad.help(format!("did you mean `SIG{name}`?")),
@@ -111,12 +112,13 @@ pub fn capability(text: &str) -> Result<CapabilitySet, Bad> {
     }
     let all: Vec<String> = sorted_capabilities().iter().map(ToString::to_string).collect();
     let names = || all.iter().map(String::as_str);
-    // "CAP_NET_BIND" is far from the name by edits, and yet nobody doubts what is meant.
-    let near = nearest(&name, names()).or_else(|| names().find(|n| n.starts_with(&name) && name.len() > 7));
+    // "CAP_NET_BIND" is nearer to CAP_NET_ADMIN by edits, and yet nobody doubts what is meant.
+    let longer = || names().find(|n| n.starts_with(&name) && name.len() > "CAP_".len() + 2);
+    let near = longer().or_else(|| nearest(&name, names()));
     let bad = Bad::new(Code::BadCapability, format!("`{text}` is not a capability"));
     Err(match near {
+        _ if text.starts_with('~') => bad.help("lists are positive: name what the service keeps"),
         Some(near) => bad.help(format!("did you mean `{near}`?")),
-        None if text.starts_with('~') => bad.help("lists are positive: name what the service keeps"),
         None => bad.help("names are those of capabilities(7), such as \"CAP_NET_BIND_SERVICE\""),
     })
 }

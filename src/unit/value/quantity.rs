@@ -47,7 +47,14 @@ pub fn byte_size(text: &str) -> Result<u64, Bad> {
     let shift = match suffix {
         "" => 0,
         "B" => 0,
-        "KB" | "MB" | "GB" | "TB" | "kB" => return bad(": is a kilobyte 1000 or 1024 bytes?"),
+        "KB" | "MB" | "GB" | "TB" | "kB" => {
+            let plain = suffix.trim_end_matches('B').to_ascii_uppercase();
+            return Err(Bad::new(
+                Code::BadSize,
+                format!("`{text}` is not a size: {suffix} means powers of 1000 to many"),
+            )
+            .help(format!("write \"{number}{plain}\", which means powers of 1024")));
+        }
         _ => {
             let mut rest = suffix.chars();
             let first = rest.next().unwrap_or_default();

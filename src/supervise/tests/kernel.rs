@@ -1,0 +1,227 @@
+//! The kernel's side of the toy world: processes come, go and are reported.
+
+use super::bench::launch_failure;
+use super::world::{Main, Manners, World, id};
+use crate::supervise::{ActiveState, CommandOutcome, Event, Exit, Role, Target};
+use crate::unit::ReadyKind;
+
+impl World {
+    /// One report of this service, any of those owed.
+    pub fn deliver(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        let owed = host.inbox.len() + usize::from(host.emptied);
+        if owed == 0 {
+            return;
+        }
+        let choice = self.choices.below(owed);
+        if choice < host.inbox.len() {
+            let event = host.inbox.remove(choice);
+            self.step(event);
+        } else {
+            host.emptied = false;
+            // Whoever reports emptiness has just looked.
+            if host.is_empty() {
+                self.step(Event::CgroupEmptied { id: id(index) });
+            }
+        }
+    }
+
+    pub fn deliver_all(&mut self) {
+        for index in 0..self.hosts.len() {
+            while !self.hosts[index].inbox.is_empty() || self.hosts[index].emptied {
+                self.deliver(index);
+            }
+        }
+    }
+
+    /// Something happens to the processes of a service.
+    pub fn happen(&mut self, index: usize) {
+        let exit = match self.choices.below(7) {
+            0..=2 => Exit::Exited(0),
+            3 => Exit::Exited(1),
+            4 => Exit::Killed(9),
+            5 => Exit::Dumped(11),
+            _ => Exit::Unknown,
+        };
+        let what = self.choices.below(6);
+        let host = &self.hosts[index];
+        match what {
+            0 if host.main == Main::SettingUp => self.launch_fails(index),
+            0 | 1 if host.control.is_some() => self.command_ends(index, exit),
+            0 if host.leftovers => {
+                self.hosts[index].leftovers = false;
+                self.note_emptiness(index);
+            }
+            0..=2 if host.main == Main::SettingUp => self.executes(index),
+            0 if host.main != Main::None => self.main_ends(index, exit),
+            3 if host.main == Main::Program => self.step(Event::Reloading { id: id(index) }),
+            4 if host.main == Main::Program => {
+                self.step(Event::StatusText { id: id(index), text: "busy".into() });
+            }
+            _ => {
+                self.becomes_ready(index);
+            }
+        }
+    }
+
+    pub fn go_on_well(&mut self, index: usize) -> bool {
+        let host = &self.hosts[index];
+        if host.control.is_some() {
+            self.command_ends(index, Exit::Exited(0));
+        } else if host.main == Main::SettingUp {
+            self.executes(index);
+        } else if host.main == Main::Launcher {
+            self.hosts[index].leftovers = true;
+            self.main_ends(index, Exit::Exited(0));
+        } else if host.main == Main::Program && self.policies[index].ready == ReadyKind::Exited {
+            self.main_ends(index, Exit::Exited(0));
+        } else {
+            let state = self.bench.status(id(index)).state;
+            let asks = matches!(state, ActiveState::Activating | ActiveState::Reloading);
+            return asks && self.becomes_ready(index);
+        }
+        true
+    }
+
+    pub fn executes(&mut self, index: usize) {
+        let forking = self.policies[index].ready == ReadyKind::PidFile;
+        let host = &mut self.hosts[index];
+        host.main = if forking { Main::Launcher } else { Main::Program };
+        host.inbox.push(Event::Executed { id: id(index), role: Role::Main });
+    }
+
+    pub fn launch_fails(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        host.main = Main::None;
+        host.inbox.push(Event::LaunchFailed { id: id(index), failure: launch_failure() });
+        self.note_emptiness(index);
+    }
+
+    pub fn main_ends(&mut self, index: usize, exit: Exit) {
+        let oom = self.choices.one_in(5);
+        let leaves = self.choices.one_in(3);
+        let host = &mut self.hosts[index];
+        host.main = Main::None;
+        host.leftovers |= leaves;
+        host.inbox.push(Event::MainExited { id: id(index), exit, oom });
+        self.note_emptiness(index);
+    }
+
+    pub fn command_ends(&mut self, index: usize, exit: Exit) {
+        let outcome = match self.choices.below(8) {
+            7 => CommandOutcome::NotLaunched(launch_failure()),
+            _ => CommandOutcome::Exited(exit),
+        };
+        let leaves = self.choices.one_in(4);
+        let host = &mut self.hosts[index];
+        let Some(role) = host.control.take() else { return };
+        host.leftovers |= leaves;
+        host.inbox.push(Event::CommandEnded { id: id(index), role, outcome });
+        self.note_emptiness(index);
+    }
+
+    /// READY=1, or what is watched for is found.
+    pub fn becomes_ready(&mut self, index: usize) -> bool {
+        let ready = self.policies[index].ready;
+        let host = &mut self.hosts[index];
+        let can = match ready {
+            ReadyKind::Notify => host.main == Main::Program,
+            ReadyKind::Listening => host.main == Main::Program && host.watched,
+            ReadyKind::PidFile => host.watched && host.leftovers && host.main == Main::None,
+            ReadyKind::Executed | ReadyKind::Exited => {
+                host.main == Main::Program && self.bench.status(id(index)).state == ActiveState::Reloading
+            }
+        };
+        let reloading = host.main == Main::Program && self.bench.status(id(index)).state == ActiveState::Reloading;
+        if !can && !reloading {
+            return false;
+        }
+        if ready == ReadyKind::PidFile && host.main == Main::None {
+            host.main = Main::Program;
+            host.leftovers = false;
+        }
+        host.watched = false;
+        self.step(Event::BecameReady { id: id(index) });
+        true
+    }
+
+    pub fn kill_group(&mut self, index: usize) {
+        let in_time = self.choices.one_in(2);
+        let host = &mut self.hosts[index];
+        let killed = |inbox: &mut Vec<Event>| {
+            inbox.push(Event::MainExited { id: id(index), exit: Exit::Killed(9), oom: false });
+        };
+        match std::mem::take(&mut host.main) {
+            Main::None => {}
+            Main::SettingUp if in_time => {
+                host.inbox.push(Event::Executed { id: id(index), role: Role::Main });
+                killed(&mut host.inbox);
+            }
+            Main::SettingUp => {
+                host.inbox.push(Event::LaunchFailed { id: id(index), failure: launch_failure() });
+            }
+            Main::Launcher | Main::Program => killed(&mut host.inbox),
+        }
+        if let Some(role) = host.control.take() {
+            let outcome = CommandOutcome::Exited(Exit::Killed(9));
+            host.inbox.push(Event::CommandEnded { id: id(index), role, outcome });
+        }
+        host.leftovers = false;
+        host.emptied = true;
+    }
+
+    pub fn note_emptiness(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        host.emptied |= host.is_empty();
+    }
+
+    pub fn launch(&mut self, index: usize, role: Role) {
+        let host = &mut self.hosts[index];
+        match role {
+            Role::Main => {
+                assert!(host.is_empty() && !host.emptied, "{role:?} beside what is there: {host:?}");
+                assert!(host.inbox.is_empty(), "reports of an earlier launch are owed: {:?}", host.inbox);
+                host.main = Main::SettingUp;
+            }
+            Role::StartPre(_) | Role::StopPost(_) => {
+                assert!(host.is_empty() && !host.emptied, "{role:?} beside what is there: {host:?}");
+                assert!(host.inbox.is_empty(), "reports of an earlier launch are owed: {:?}", host.inbox);
+                host.control = Some(role);
+            }
+            Role::StartPost(_) | Role::Reload(_) | Role::Stop(_) => {
+                assert_eq!(host.control, None, "one command at a time");
+                host.control = Some(role);
+            }
+        }
+    }
+
+    pub fn signal(&mut self, index: usize, target: Target, signal: i32) {
+        let exit = Exit::Killed(u8::try_from(signal).expect("signals are below 65"));
+        let certain = signal == 9;
+        let obeyed = match self.manners {
+            Manners::Random => certain || self.choices.one_in(2),
+            Manners::Stubborn => certain,
+        };
+        if !obeyed || signal == 1 {
+            return;
+        }
+        let host = &self.hosts[index];
+        let (to_main, to_control) = match target {
+            Target::Main => (true, false),
+            Target::Control => (false, true),
+            Target::All => (true, true),
+        };
+        let main = to_main && matches!(host.main, Main::Launcher | Main::Program);
+        let control = to_control && host.control.is_some();
+        if main {
+            self.main_ends(index, exit);
+        }
+        if control {
+            self.command_ends(index, exit);
+        }
+        if target == Target::All && self.hosts[index].leftovers {
+            self.hosts[index].leftovers = false;
+            self.note_emptiness(index);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What people ask of one service, in every state. What it means for other units is seen to in `jobs`.
+
+use super::run::{Flow, Phase, Stop};
+use super::service::{Last, Pulse, Service, State, Turn};
+use super::waiters::answer;
+use super::{Note, Outcome, Removal, RequestId};
+
+impl Service {
+    /// Somebody's wish that this service runs, or `None` for a unit that is pulled in. Says whether the service is now
+    /// to be started; otherwise the wish has been answered or noted.
+    pub fn wish_start(&mut self, turn: &mut Turn, request: Option<RequestId>) -> bool {
+        match &mut self.state {
+            State::Up(run) if run.is_heading_up() && run.started.is_some() => {
+                request.into_iter().for_each(|request| turn.reply(request, Outcome::Done));
+                false
+            }
+            State::Up(run) if run.is_heading_up() => {
+                self.waiters.starts.extend(request);
+                false
+            }
+            State::Up(run) => {
+                run.then_start = true;
+                self.waiters.next_starts.extend(request);
+                false
+            }
+            State::Waiting { automatic } => {
+                // An automatic start has pulled nothing in; a wish does.
+                let pulls_in = *automatic;
+                self.waiters.starts.extend(request);
+                self.state = State::Waiting { automatic: false };
+                self.restarts.forget();
+                pulls_in
+            }
+            State::Down | State::Failed { .. } | State::Backoff { .. } => {
+                self.waiters.starts.extend(request);
+                true
+            }
+        }
+    }
+
+    /// Somebody's wish that this service does not run. It always wins over a restart. Says whether a run is now to be
+    /// stopped when its turn comes; otherwise the wish has been answered or noted.
+    pub fn wish_stop(&mut self, turn: &mut Turn, request: Option<RequestId>) -> bool {
+        answer(&mut self.waiters.next_starts, turn, Outcome::Cancelled);
+        match &mut self.state {
+            State::Up(run) => {
+                self.waiters.stops.extend(request);
+                if run.started.is_none() {
+                    answer(&mut self.waiters.starts, turn, Outcome::Cancelled);
+                }
+                run.then_start = false;
+                let is_new = run.stop == Stop::No;
+                if is_new {
+                    run.stop = Stop::Queued;
+                }
+                return is_new;
+            }
+            State::Waiting { .. } | State::Backoff { .. } => {
+                answer(&mut self.waiters.starts, turn, Outcome::Cancelled);
+                let was_waiting = matches!(self.state, State::Waiting { .. });
+                self.state = State::Down;
+                self.remove(turn, Removal::AtStop);
+                self.record(turn, Note::Stopped);
+                if was_waiting {
+                    turn.pulse(self.id, Pulse::NotStarted);
+                }
+            }
+            State::Failed { wanted } => *wanted = false,
+            State::Down => {}
+        }
+        request.into_iter().for_each(|request| turn.reply(request, Outcome::Done));
+        false
+    }
+
+    /// Somebody's wish for another run in place of the present one. Says whether a run is now to be stopped.
+    pub fn wish_restart(&mut self, request: Option<RequestId>) -> bool {
+        let State::Up(run) = &mut self.state else { return false };
+        run.then_start = true;
+        self.waiters.next_starts.extend(request);
+        if run.is_heading_up() && run.started.is_none() {
+            // They get their start, only later.
+            self.waiters.next_starts.append(&mut self.waiters.starts);
+        }
+        let is_new = run.stop == Stop::No;
+        if is_new {
+            run.stop = Stop::Queued;
+        }
+        is_new
+    }
+
+    /// Begins the stop that was wished for; the caller has seen to order.
+    pub fn begin_stop(&mut self, turn: &mut Turn) {
+        self.live(turn, |live| {
+            if live.run.stop != Stop::Queued {
+                return Flow::Goes;
+            }
+            live.run.stop = Stop::Granted;
+            live.begin_stop()
+        });
+    }
+
+    pub fn wish_reload(&mut self, turn: &mut Turn, request: Option<RequestId>) {
+        let State::Up(run) = &mut self.state else {
+            request.into_iter().for_each(|request| turn.reply(request, Outcome::NotRunning));
+            return;
+        };
+        if matches!(run.phase, Phase::Reload { .. }) {
+            self.waiters.next_reloads.extend(request);
+            return;
+        }
+        self.waiters.reloads.extend(request);
+        self.live(turn, |live| {
+            if let Some(outcome) = live.reload() {
+                live.waiters.answer_reloads(live.turn, outcome);
+            }
+            Flow::Goes
+        });
+    }
+
+    /// Forgets failure and counters. A wait before the next attempt goes on.
+    pub fn reset(&mut self, turn: &mut Turn) {
+        self.restarts.forget();
+        match self.state {
+            State::Failed { .. } => {
+                self.state = State::Down;
+                self.last = Last::default();
+                self.record(turn, Note::Stopped);
+            }
+            State::Down => self.last = Last::default(),
+            State::Waiting { .. } | State::Backoff { .. } | State::Up(_) => {}
+        }
+    }
+}
