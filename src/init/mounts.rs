@@ -10,7 +10,7 @@ use crate::plan::{Create, MountFlags, OverlayUpper, Slot, TreeSource};
 use crate::sys::fd::{self, Open};
 use crate::sys::mount::{self, Links, Propagation, attributes};
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -123,20 +123,26 @@ impl Mounts {
             OverlayUpper::Ephemeral { size } => Some(self.ephemeral_upper(*size)?),
             OverlayUpper::Directory { path } => Some(open_directory(path)?),
         };
-        let context = mount::fsopen(c"overlay")?;
         // A descriptor's name in /proc: short (fsconfig takes 255 bytes), free of separators, and resolved already.
         let name = |fd: &OwnedFd, below: &str| format!("/proc/self/fd/{}{below}", fd.as_raw_fd());
-        let names: Vec<String> = layers.iter().map(|layer| name(layer, "")).collect();
-        configure_layers(&context, &names)?;
+        let mut options: Vec<(&CStr, Option<String>)> = Vec::new();
         if let Some(directory) = &writable {
-            for (key, below) in [(c"upperdir", "/upper"), (c"workdir", "/work")] {
-                configure(&context, key, Some(&paths::c_string(name(directory, below).as_bytes())?))?;
-            }
+            options.push((c"upperdir", Some(name(directory, "/upper"))));
+            options.push((c"workdir", Some(name(directory, "/work"))));
             if in_user_namespace {
-                configure(&context, c"userxattr", None)?;
+                options.push((c"userxattr", None));
             }
         }
-        let tree = create(&context, attribute_bits(flags))?;
+        let names: Vec<String> = layers.iter().map(|layer| name(layer, "")).collect();
+        let one_by_one = names.iter().map(|name| (c"lowerdir+", Some(name.clone())));
+        let bits = attribute_bits(flags);
+        let tree = match overlay(one_by_one.chain(options.iter().cloned()), bits) {
+            // Before Linux 6.5 all layers are one string; such a kernel notices the unknown option only at the end.
+            Err(failure) if failure.errno == EINVAL => {
+                overlay([(c"lowerdir", Some(names.join(":")))].into_iter().chain(options), bits)?
+            }
+            other => other?,
+        };
         self.slots.insert(slot, Some(tree));
         Ok(())
     }
@@ -334,17 +340,12 @@ fn create(context: &OwnedFd, attributes: u64) -> Result<OwnedFd, Failure> {
     Ok(mount::fsmount(context, attributes)?)
 }
 
-/// Read-only layers, topmost first: one by one since Linux 6.5, before as one string.
-fn configure_layers(context: &OwnedFd, names: &[String]) -> Result<(), Failure> {
-    let names: Vec<CString> = names.iter().map(|name| paths::c_string(name.as_bytes())).collect::<Result<_, _>>()?;
-    for (index, name) in names.iter().enumerate() {
-        match mount::fsconfig(context.as_fd(), c"lowerdir+", Some(name)) {
-            Err(error) if error.errno == EINVAL && index == 0 => {
-                let joined = names.iter().map(|name| name.to_bytes()).collect::<Vec<_>>().join(&b':');
-                return configure(context, c"lowerdir", Some(&paths::c_string(&joined)?));
-            }
-            other => other.context(|| mount::context_message(context.as_fd()).unwrap_or_default())?,
-        }
+/// A detached overlay with these options.
+fn overlay<'a>(options: impl Iterator<Item = (&'a CStr, Option<String>)>, attributes: u64) -> Result<OwnedFd, Failure> {
+    let context = mount::fsopen(c"overlay")?;
+    for (key, value) in options {
+        let value = value.map(|value| paths::c_string(value.as_bytes())).transpose()?;
+        configure(&context, key, value.as_deref())?;
     }
-    Ok(())
+    create(&context, attributes)
 }
