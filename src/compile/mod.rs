@@ -20,10 +20,12 @@ mod environment;
 mod facts;
 mod handouts;
 mod identity;
+mod kernel;
 mod limits;
 mod mounts;
 mod needs;
 mod rootfs;
+mod rules;
 
 pub use facts::{Cgroups, DeviceNumbers, DirectoryRoots, GroupFact, HostFacts, UserFact};
 pub use needs::{Needs, needs};
@@ -343,7 +345,6 @@ fn become_the_service(context: &mut Context, shape: &Shape, identity: &Identity)
     }
     identity.credential_steps(context);
     // As the service's user: a directory that it cannot search fails here and not later.
-    rootfs::check_working_directory(context, shape);
     let path = context.unit.service.working_directory.clone();
     context.push("service.working_directory", Step::ChangeDirectory { path, missing_ok: false });
     confine::deny_write_execute(context);

@@ -4,60 +4,20 @@
 //! read-only or writable, executable or not; the nearest rule above a place counts). A place whose flags differ from
 //! what shows it becomes a mount of its own, a copy taken from the untouched tree: flags are only ever added.
 
-use super::context::{Context, PidMode, Shape};
+use super::context::{Context, Shape};
 use super::dev;
 use super::directories::{self, Kind};
 use super::handouts;
 use super::identity::Identity;
 use super::mounts::{Content, Entry, Table};
+use super::rules::{Rule, Tree};
 use crate::plan::{MountFlags, OverlayUpper, Step};
-use crate::unit::{Isolation, MountKind, PathEntry, ProtectHome, ProtectProc, ProtectSystem, RootfsKind, Unit};
+use crate::unit::{MountKind, ProtectHome, ProtectProc, ProtectSystem, RootfsKind, Unit};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
-/// Files of /proc that steer the kernel.
-const TUNABLES: [&str; 10] =
-    ["acpi", "asound", "bus", "fs", "irq", "latency_stats", "mtrr", "scsi", "sys", "sysrq-trigger"];
-
-/// Files of /proc that tell of other services, of kernel addresses and of memory.
-const SECRETS: [&str; 6] = ["kallsyms", "kcore", "keys", "key-users", "sched_debug", "timer_list"];
-
-/// Directories of /sys that tell of kernel internals or give side channels.
-const SYS_SECRETS: [&str; 4] =
-    ["/sys/firmware", "/sys/kernel/debug", "/sys/kernel/tracing", "/sys/devices/virtual/powercap"];
+use std::path::Path;
 
 /// Bytes of the in-memory layer that stands in for a directory of the host: room for mount points and small files.
 const STAND_IN_SIZE: u64 = 16 << 20;
-
-/// Read-only or writable, from here downwards.
-struct Rule {
-    read_only: bool,
-    missing_ok: bool,
-    key: String,
-    authored: bool,
-}
-
-impl Rule {
-    /// Does it show its place even where something hides it? What the author names, and the unit's own directories.
-    fn opens(&self) -> bool {
-        self.authored || self.key.starts_with("directories.")
-    }
-}
-
-/// What a rule does to its place.
-enum Effect {
-    Nothing,
-    /// The mount there becomes read-only.
-    Tighten,
-    /// A mount of its own.
-    Mount(Content),
-}
-
-/// Everything under construction.
-struct Tree {
-    table: Table,
-    rules: BTreeMap<PathBuf, Rule>,
-}
 
 /// The mount steps, `PivotRoot` included.
 pub(super) fn mount_steps(context: &mut Context, shape: &Shape, identity: &Identity) {
@@ -124,34 +84,6 @@ pub(super) fn refuse_without_mounts(context: &mut Context) {
     }
 }
 
-/// The working directory must not be below what is hidden; a hidden directory itself is an empty one.
-pub(super) fn check_working_directory(context: &mut Context, shape: &Shape) {
-    let unit = context.unit;
-    let path = &unit.service.working_directory;
-    let hidden = unit.filesystem.protect_home == ProtectHome::Hidden && shape.mounts;
-    let reopened = reopened(unit).any(|open| path.starts_with(open));
-    let below = handouts::HOMES.iter().any(|home| path.starts_with(home) && path != Path::new(home));
-    let own_root = unit.rootfs.kind != RootfsKind::Host && !unit.is_written("filesystem.protect_home");
-    if hidden && below && !reopened && !own_root {
-        let message = format!("the working directory {} is hidden by filesystem.protect_home", path.display());
-        let hint = "set filesystem.protect_home = \"read-only\", or name the directory in filesystem.read_only_paths";
-        context.refuse("service.working_directory", "CHDIR", message, Some(hint));
-    }
-}
-
-/// Places that the author opens by name.
-fn reopened(unit: &Unit) -> impl Iterator<Item = &Path> {
-    let filesystem = &unit.filesystem;
-    let lists = [
-        &filesystem.read_write_paths,
-        &filesystem.read_only_paths,
-        &filesystem.exec_paths,
-        &filesystem.temporary_paths,
-    ];
-    let paths = lists.into_iter().flatten().map(|entry| entry.path.as_path());
-    paths.chain(unit.mounts.iter().map(|mount| mount.destination.as_path()))
-}
-
 /// Under these two nothing below /run and /var may lead out.
 fn closes_handouts(unit: &Unit) -> bool {
     matches!(unit.filesystem.protect_system, ProtectSystem::Standard | ProtectSystem::Strict)
@@ -205,19 +137,6 @@ fn root(context: &mut Context) -> Table {
 }
 
 impl Tree {
-    /// A built-in rule; the place may be absent.
-    fn rule(&mut self, path: &str, read_only: bool, key: &str) {
-        let rule = Rule { read_only, missing_ok: true, key: key.to_owned(), authored: false };
-        self.rules.insert(path.into(), rule);
-    }
-
-    fn author_rules(&mut self, key: &str, paths: &[PathEntry], read_only: bool) {
-        for entry in paths {
-            let rule = Rule { read_only, missing_ok: entry.optional, key: key.to_owned(), authored: true };
-            self.rules.insert(entry.path.clone(), rule);
-        }
-    }
-
     /// `filesystem.protect_system` and `rootfs.readonly`.
     fn system_rules(&mut self, context: &Context) {
         let unit = context.unit;
@@ -238,119 +157,6 @@ impl Tree {
                     self.rule(path, true, key);
                 }
             }
-        }
-    }
-
-    /// /proc, /sys and /sys/fs/cgroup with what is closed in them.
-    fn kernel_file_systems(&mut self, context: &mut Context, shape: &Shape) {
-        self.proc(context, shape);
-        self.sys(context, shape);
-        self.cgroup(context, shape);
-        if context.unit.security.protect_kernel_modules && !self.table.own_root {
-            self.mask("/usr/lib/modules", "security.protect_kernel_modules");
-        }
-    }
-
-    fn mask(&mut self, path: impl Into<PathBuf>, key: &str) {
-        self.table.put(path, Entry::built_in(key, Content::Mask).missing_ok(true));
-    }
-
-    fn proc(&mut self, context: &mut Context, shape: &Shape) {
-        let unit = context.unit;
-        let filesystem = &unit.filesystem;
-        let flags = MountFlags { no_suid: true, no_dev: true, no_exec: true, ..MountFlags::default() };
-        // A user namespace may mount the procfs of a pid namespace that it owns, and no other.
-        let fresh = shape.pid != PidMode::Host || !shape.in_user_namespace();
-        let content = if fresh {
-            let mut options = Vec::new();
-            let hidepid = match filesystem.protect_proc {
-                ProtectProc::Off => None,
-                ProtectProc::Invisible => Some("invisible"),
-                ProtectProc::Ptraceable => Some("ptraceable"),
-            };
-            if let Some(word) = hidepid {
-                options.push(("hidepid".to_owned(), Some(word.to_owned())));
-            }
-            if filesystem.proc_pid_only {
-                options.push(("subset".to_owned(), Some("pid".to_owned())));
-            }
-            Content::New { fs_type: "proc", options }
-        } else {
-            let why = "a user namespace gets no procfs of its own for the host's processes, so the host's is shown";
-            if filesystem.proc_pid_only {
-                context.lacking("filesystem.proc_subset", "NAMESPACE", why, Some("set namespaces.pid = \"private\""));
-            }
-            if filesystem.protect_proc != ProtectProc::Off {
-                context.lacking("filesystem.protect_proc", "NAMESPACE", why, Some("set namespaces.pid = \"private\""));
-            }
-            Content::Host { path: "/proc".into(), recursive: true }
-        };
-        // Nothing but processes is in a procfs with subset=pid.
-        let everything = !fresh || !filesystem.proc_pid_only;
-        self.table.put("/proc", Entry::built_in("filesystem.protect_proc", content).flags(flags));
-        if unit.security.protect_kernel_tunables && everything {
-            let key = "security.protect_kernel_tunables";
-            let read_only = MountFlags { read_only: true, ..MountFlags::default() };
-            for name in TUNABLES {
-                let entry = Entry::built_in(key, Content::Restrict).flags(read_only).missing_ok(true);
-                self.table.put(Path::new("/proc").join(name), entry);
-            }
-            for name in SECRETS {
-                self.mask(Path::new("/proc").join(name), key);
-            }
-        }
-        if unit.security.protect_kernel_logs && everything {
-            self.mask("/proc/kmsg", "security.protect_kernel_logs");
-        }
-    }
-
-    fn sys(&mut self, context: &Context, shape: &Shape) {
-        let tunables = context.unit.security.protect_kernel_tunables;
-        let key = "security.protect_kernel_tunables";
-        let flags =
-            MountFlags { read_only: tunables, no_suid: true, no_dev: true, no_exec: true, ..MountFlags::default() };
-        // sysfs shows the devices of its mounter's network namespace. A user namespace may mount it only together with
-        // an own network namespace, and only where nothing of the host's is covered (as for /proc).
-        let mountable = !shape.in_user_namespace() || (shape.own_network && context.facts.proc_mountable);
-        let fresh = mountable && (self.table.own_root || shape.own_network);
-        if fresh {
-            let content = Content::New { fs_type: "sysfs", options: Vec::new() };
-            self.table.put("/sys", Entry::built_in("network.mode", content).flags(flags));
-        } else if self.table.own_root {
-            let content = Content::Host { path: "/sys".into(), recursive: true };
-            self.table.put("/sys", Entry::built_in(key, content).flags(flags));
-        } else {
-            self.rule("/sys", tunables, key);
-        }
-        if tunables {
-            for path in SYS_SECRETS {
-                self.mask(path, key);
-            }
-        }
-    }
-
-    fn cgroup(&mut self, context: &Context, shape: &Shape) {
-        let unit = context.unit;
-        let key = "security.protect_control_groups";
-        let place = "/sys/fs/cgroup";
-        let writable = unit.resources.delegate || !unit.security.protect_control_groups;
-        let private = unit.namespaces.cgroup == Isolation::Private;
-        if private && context.facts.cgroups.unified {
-            // Its root is the unit's own group.
-            let flags = MountFlags {
-                read_only: !writable,
-                no_suid: true,
-                no_dev: true,
-                no_exec: true,
-                ..MountFlags::default()
-            };
-            let content = Content::New { fs_type: "cgroup2", options: Vec::new() };
-            self.table.put(place, Entry::built_in(key, content).flags(flags));
-        } else if private && unit.security.protect_control_groups {
-            // One file system per v1 controller would be needed to show the own groups: nothing is shown instead.
-            self.mask(place, key);
-        } else if !self.table.entries.contains_key(Path::new("/sys")) || !shape.own_network {
-            self.rule(place, !writable, key);
         }
     }
 
@@ -518,133 +324,6 @@ impl Tree {
         let why = format!("{} is {what} inside, as this instance keeps its directories elsewhere", at.display());
         context.degrade(kind.key(), why);
         self.table.put(at, Entry::built_in(kind.key(), content).flags(base_flags(context.unit, read_only)));
-    }
-
-    /// Is the place read-only by the nearest rule?
-    fn effective_rule(&self, at: &Path) -> bool {
-        at.ancestors()
-            .find_map(|above| self.rules.get(above).map(|rule| rule.read_only))
-            .unwrap_or(self.table.root.flags.read_only)
-    }
-
-    /// Makes a mount of every place whose rule differs from what shows it.
-    fn apply_rules(&mut self) {
-        let root_flags = self.table.root.flags;
-        for (path, rule) in std::mem::take(&mut self.rules) {
-            if path == Path::new("/") {
-                self.table.root.flags.read_only = rule.read_only;
-                continue;
-            }
-            match self.effect(&path, &rule) {
-                Effect::Nothing => {}
-                Effect::Tighten => {
-                    if let Some(entry) = self.table.entries.get_mut(&path) {
-                        entry.flags.read_only = true;
-                    }
-                }
-                Effect::Mount(content) => {
-                    let copy = content != Content::Restrict;
-                    let flags = MountFlags {
-                        read_only: rule.read_only,
-                        no_suid: copy && (root_flags.no_suid || !rule.read_only),
-                        no_dev: copy && (root_flags.no_dev || !rule.read_only),
-                        ..MountFlags::default()
-                    };
-                    let entry = Entry { authored: rule.authored, ..Entry::built_in(&rule.key, content) };
-                    self.table.put(path, entry.flags(flags).missing_ok(rule.missing_ok));
-                }
-            }
-        }
-    }
-
-    /// What a rule does to its place.
-    fn effect(&self, path: &Path, rule: &Rule) -> Effect {
-        let (shown_at, shown) = self.table.shows(path);
-        let at_root = shown_at == Path::new("/");
-        // A mount at this very place: the author's word can make it stricter, never undo what was asked there.
-        if shown_at == path {
-            return match &shown.content {
-                Content::Mask if !shown.authored && rule.opens() => Effect::Mount(self.opened(path)),
-                Content::Mask => Effect::Nothing,
-                _ if rule.authored && rule.read_only => Effect::Tighten,
-                _ => Effect::Nothing,
-            };
-        }
-        match &shown.content {
-            // Nothing to do where a built-in rule says what is so already.
-            Content::Host { .. } | Content::Own if !rule.authored && shown.flags.read_only == rule.read_only => {
-                Effect::Nothing
-            }
-            _ if at_root && self.table.own_root => Effect::Mount(Content::Own),
-            Content::Own => Effect::Mount(Content::Own),
-            Content::Host { path: source, .. } => {
-                let rest = path.strip_prefix(shown_at).unwrap_or(path);
-                Effect::Mount(Content::Host { path: source.join(rest), recursive: true })
-            }
-            Content::Mask if rule.opens() => Effect::Mount(self.opened(path)),
-            Content::New { .. } | Content::Overlay { .. } | Content::Dev if rule.opens() => {
-                match (self.table.own_root, rule.read_only) {
-                    (false, _) => Effect::Mount(self.opened(path)),
-                    (true, true) => Effect::Mount(Content::Restrict),
-                    // A file system of the container's own is writable already.
-                    (true, false) => Effect::Nothing,
-                }
-            }
-            // A built-in rule is about what is not shown here.
-            Content::New { .. } | Content::Overlay { .. } | Content::Dev | Content::Mask | Content::Restrict => {
-                Effect::Nothing
-            }
-        }
-    }
-
-    /// The tree's own content of a place that something hides.
-    fn opened(&self, path: &Path) -> Content {
-        if self.table.own_root { Content::Own } else { Content::Host { path: path.to_owned(), recursive: true } }
-    }
-
-    /// `filesystem.exec_paths` and `no_exec_paths`: the nearest above a mount counts.
-    fn apply_exec_rules(&mut self, unit: &Unit) {
-        let mut rules: BTreeMap<PathBuf, (bool, bool, &str)> = BTreeMap::new();
-        for (list, no_exec, key) in [
-            (&unit.filesystem.no_exec_paths, true, "filesystem.no_exec_paths"),
-            (&unit.filesystem.exec_paths, false, "filesystem.exec_paths"),
-        ] {
-            for entry in list {
-                rules.insert(entry.path.clone(), (no_exec, entry.optional, key));
-            }
-        }
-        if rules.is_empty() {
-            return;
-        }
-        let nearest = |at: &Path| at.ancestors().find_map(|above| rules.get(above).map(|(no_exec, ..)| *no_exec));
-        for (path, (_, missing_ok, key)) in &rules {
-            if path == Path::new("/") || self.table.entries.contains_key(path) {
-                continue;
-            }
-            let (shown_at, shown) = self.table.shows(path);
-            let at_root = shown_at == Path::new("/");
-            let content = match &shown.content {
-                _ if self.table.own_root && (at_root || shown.content == Content::Own) => Content::Own,
-                Content::Host { path: source, .. } => {
-                    Content::Host { path: source.join(path.strip_prefix(shown_at).unwrap_or(path)), recursive: true }
-                }
-                // Inside a file system of the container's own: what appears there follows its mount's flags.
-                _ => continue,
-            };
-            let entry = Entry::authored(key, content).flags(shown.flags).missing_ok(*missing_ok);
-            self.table.put(path, entry);
-        }
-        self.table.root.flags.no_exec |= nearest(Path::new("/")) == Some(true);
-        for (at, entry) in &mut self.table.entries {
-            match (nearest(at), &entry.content) {
-                (Some(true), _) => entry.flags.no_exec = true,
-                // A copy that was split off took the flags of what showed it.
-                (Some(false), Content::Host { .. } | Content::Own) if rules.contains_key(at) => {
-                    entry.flags.no_exec = false;
-                }
-                _ => {}
-            }
-        }
     }
 
     /// This instance's own directories hold the control socket, other services' state and unit files.
