@@ -34,11 +34,12 @@ impl Engine {
             Action::Signal { id, target, signal } => self.signal(id, target, signal),
             Action::KillCgroup { id } => {
                 self.kill_group(id);
-                // The supervisor waits for the group to be empty, also when it was so already.
-                if let Some(service) = self.services.get_mut(&id) {
+                // The supervisor waits for the group to be empty, also when it was so already; but one word is enough.
+                let told = self.events.iter().any(|event| matches!(event, Event::CgroupEmptied { id: of } if *of == id));
+                if !told && let Some(service) = self.services.get_mut(&id) {
                     service.emptied = false;
+                    self.check_empty(id);
                 }
-                self.check_empty(id);
             }
             Action::WatchReadiness { id } => {
                 if let Some(service) = self.services.get_mut(&id) {

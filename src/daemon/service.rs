@@ -5,6 +5,7 @@ use super::notify::NotifySocket;
 use super::syslog::SyslogSocket;
 use crate::cgroup::Group;
 use crate::compile::Purpose;
+use crate::control::GroupCounters;
 use crate::plan::{CgroupSettings, Degraded, HostStep, LaunchPlan};
 use crate::supervise::{Exit, LaunchFailure, Role};
 use crate::sys::poll::Token;
@@ -56,6 +57,8 @@ pub(super) struct Service {
     pub watching_readiness: bool,
     /// Directories that are still to be removed.
     pub removing: Vec<HostStep>,
+    /// Counters of the group when the main process last ended; the group may be gone.
+    pub last_counters: GroupCounters,
     /// The file could not be used at the last attempt.
     pub load_error: Option<String>,
 }
@@ -135,6 +138,7 @@ impl Service {
             last_main_pid: None,
             watching_readiness: false,
             removing: Vec::new(),
+            last_counters: GroupCounters::default(),
             load_error: None,
         }
     }
