@@ -400,13 +400,15 @@ fn the_host_is_not_behind_dot_dot_and_none_of_its_mounts_is_left() {
     let roots = [
         String::new(),
         "[rootfs]\ntype = \"overlay\"\nlower = [\"/\"]\n".to_owned(),
-        "[rootfs]\ntype = \"directory\"\npath = \"/\"\n".to_owned(),
         "[filesystem]\nprotect_system = \"strict\"\n".to_owned(),
         "[namespaces]\nuser = \"identity\"\n".to_owned(),
     ];
     for (number, root) in roots.iter().enumerate() {
         let name = format!("dots{number}");
-        let script = format!("ls -ld /../..{0} /.. /; stat -c %m /..; touch /../etc/rsvc-escape && echo ESCAPED; cat /proc/self/mountinfo; echo end", canary.display());
+        let script = format!(
+            "ls -ld /../..{0} /.. /; stat -c %m /..; touch /../etc/rsvc-escape && echo ESCAPED; cat /proc/self/mountinfo; echo end",
+            canary.display()
+        );
         let text = format!(
             "[service]\ntype = \"oneshot\"\nexec = [\"/bin/sh\", \"-c\", \"{script}\"]\n[filesystem]\ninaccessible_paths = [\"/var/tmp\"]\n{root}"
         );
