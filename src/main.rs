@@ -17,11 +17,11 @@ fn main() -> ExitCode {
     if name == "rsvcd" {
         arguments.insert(1, OsString::from("daemon"));
     }
-    let code = match cli::main(arguments) {
+    let code = match cli::run(arguments) {
         Outcome::Exit(code) => code,
         Outcome::Run { instance, file, profile, quiet } => run(&instance, &file, profile.as_deref(), quiet),
         Outcome::Daemon { instance, stop_on_exit } => serve(&instance, stop_on_exit),
-        Outcome::Features { instance, json } => daemon::features(&options(&instance, false), json),
+        Outcome::Features { json, .. } => features(json),
         Outcome::PlanFile { instance, file, json } => daemon::plan_file(options(&instance, false), &file, json),
     };
     ExitCode::from(code)
@@ -56,6 +56,15 @@ fn run(instance: &Instance, file: &Path, profile: Option<&str>, quiet: bool) -> 
             eprint!("{text}");
             6
         }
+    }
+}
+
+fn features(json: bool) -> u8 {
+    let features = daemon::features::probe();
+    let text = if json { daemon::features::as_json(&features) } else { daemon::features::as_text(&features) };
+    match std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => 1,
+        _ => 0,
     }
 }
 

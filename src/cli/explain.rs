@@ -85,7 +85,11 @@ mod tests {
             let found = find(word);
             assert_eq!(found.is_empty(), crate::unit::explain(word).is_none(), "{word}");
             for (table, key) in found {
-                assert!(crate::unit::explain(word).is_some_and(|text| text.contains(key.name)), "{word} {}", table.name);
+                assert!(
+                    crate::unit::explain(word).is_some_and(|text| text.contains(key.name)),
+                    "{word} {}",
+                    table.name
+                );
             }
         }
     }
