@@ -258,9 +258,10 @@ fn capabilities(context: &mut Context, shape: &Shape) -> (CapabilitySet, Capabil
     } else {
         known.intersection(context.facts.capabilities)
     };
-    for (key, set) in [("capabilities.ambient", ambient), ("capabilities.bounding", bounding)] {
-        let missing = set.difference(has);
-        if !missing.is_empty() && !(key == "capabilities.bounding" && missing == ambient.difference(has)) {
+    // The bounding set contains the ambient one: each missing capability is named once.
+    let (no_ambient, no_bounding) = (ambient.difference(has), bounding.difference(ambient).difference(has));
+    for (key, missing) in [("capabilities.ambient", no_ambient), ("capabilities.bounding", no_bounding)] {
+        if !missing.is_empty() {
             let why = format!("{missing} is not available: the daemon itself or the kernel lacks it");
             context.lacking(key, "CAPABILITIES", &why, Some("give it to the daemon"));
         }

@@ -5,6 +5,7 @@ use super::notify::NotifySocket;
 use super::syslog::SyslogSocket;
 use crate::cgroup::Group;
 use crate::compile::Purpose;
+use crate::control::GroupCounters;
 use crate::plan::{CgroupSettings, Degraded, HostStep, LaunchPlan};
 use crate::supervise::{Exit, LaunchFailure, Role};
 use crate::sys::poll::Token;
@@ -36,6 +37,8 @@ pub(super) struct Service {
     pub group: Option<Group>,
     /// Settings that the group has; a restart with the same does not write them again.
     pub applied: Option<CgroupSettings>,
+    /// `cgroup.kill` was used on the group.
+    pub group_used_up: bool,
     /// What the group could not be given.
     pub group_degraded: Vec<Degraded>,
     /// `CgroupEmptied` was told since the last launch.
@@ -56,6 +59,8 @@ pub(super) struct Service {
     pub watching_readiness: bool,
     /// Directories that are still to be removed.
     pub removing: Vec<HostStep>,
+    /// Counters of the group when the main process last ended; the group may be gone.
+    pub last_counters: GroupCounters,
     /// The file could not be used at the last attempt.
     pub load_error: Option<String>,
 }
@@ -122,6 +127,7 @@ impl Service {
             plans: HashMap::new(),
             group: None,
             applied: None,
+            group_used_up: false,
             group_degraded: Vec::new(),
             emptied: true,
             oom_kills_before: 0,
@@ -135,6 +141,7 @@ impl Service {
             last_main_pid: None,
             watching_readiness: false,
             removing: Vec::new(),
+            last_counters: GroupCounters::default(),
             load_error: None,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::service::{Process, Service};
-use crate::control::{LogPlace, ProcessLine, UnitStatus};
+use crate::control::{GroupCounters, LogPlace, ProcessLine, UnitStatus};
 use crate::plan::Output;
 use crate::supervise::{
     ActiveState, Cause, CommandOutcome, Exit, Moment, Note, Role, ServiceId, ServiceResult, Status,
@@ -134,7 +134,7 @@ fn timeout_words(service: Option<&Service>) -> String {
 
 /// An OOM kill with limit and peak, and whose limit it was.
 fn oom_words(exit: Exit, service: Option<&Service>) -> String {
-    let counters = service.and_then(|s| s.group.as_ref()).map(|group| group.counters()).unwrap_or_default();
+    let counters = service.map(|s| s.last_counters.clone()).unwrap_or_default();
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), |b| crate::unit::value::print_byte_size(b));
     let whose = match (counters.memory_max, counters.memory_events_oom) {
         (Some(limit), Some(0)) => {
@@ -245,13 +245,23 @@ impl Engine {
         if let Some(group) = &service.group {
             result.cgroup = Some(group.path().display().to_string());
             result.counters = group.counters();
-            result.counters.oom_kills =
-                result.counters.oom_kills.map(|total| total.saturating_sub(service.oom_kills_before));
             if detailed {
                 result.processes =
                     group.pids().unwrap_or_default().into_iter().take(PROCESSES).map(process_line).collect();
             }
         }
+        if main.is_none() && service.group.is_none() {
+            // What the last run used at the most; nothing is in use now.
+            result.counters = GroupCounters {
+                memory_peak: service.last_counters.memory_peak,
+                memory_max: service.last_counters.memory_max,
+                cpu_usage_usec: service.last_counters.cpu_usage_usec,
+                tasks_peak: service.last_counters.tasks_peak,
+                oom_kills: service.last_counters.oom_kills,
+                ..GroupCounters::default()
+            };
+        }
+        result.counters.oom_kills = result.counters.oom_kills.map(|n| n.saturating_sub(service.oom_kills_before));
         if detailed {
             result.enabled = crate::load::is_enabled(&self.options.unit_path, &service.name);
             result.changed_on_disk = self.changed_on_disk(service);
