@@ -133,7 +133,7 @@ fn haproxy_serves_reloads_comes_back_and_stops() {
     let host = Host::new(
         "haproxy",
         "cp /etc/haproxy/haproxy.cfg $DIR/haproxy.cfg
-         printf '\\nfrontend test\\n  bind 127.0.0.1:80\\n  http-request return status 200 string served\\n' >> $DIR/haproxy.cfg
+         printf '\\nfrontend test\\n  bind 127.0.0.1:80\\n  http-request return status 200 content-type text/plain string served\\n' >> $DIR/haproxy.cfg
          mount --bind $DIR/haproxy.cfg /etc/haproxy/haproxy.cfg",
     );
     let ask = |host: &Host| {
