@@ -43,6 +43,7 @@ fn options(instance: &Instance, foreground: bool) -> Options {
         system,
         stop_on_exit: false,
         foreground,
+        log_level: std::env::var("RSVC_LOG").ok(),
         strict_host: false,
     }
 }

@@ -390,3 +390,39 @@ fn enabled_units_start_with_the_first_daemon_of_a_boot() {
     instance.rsvc(&["disable", "boot"]).expect(0);
     instance.rsvc(&["is-enabled", "boot"]).expect(1);
 }
+
+#[test]
+fn the_host_is_not_behind_dot_dot_and_none_of_its_mounts_is_left() {
+    root_only!();
+    let instance = Instance::start();
+    fs::write(instance.file("canary"), "host").expect("canary");
+    let canary = instance.file("canary");
+    let roots = [
+        String::new(),
+        "[rootfs]\ntype = \"overlay\"\nlower = [\"/\"]\n".to_owned(),
+        "[filesystem]\nprotect_system = \"strict\"\n".to_owned(),
+        "[namespaces]\nuser = \"identity\"\n".to_owned(),
+    ];
+    for (number, root) in roots.iter().enumerate() {
+        let name = format!("dots{number}");
+        let script = format!(
+            "ls -ld /../..{0} /.. /; stat -c %m /..; touch /../etc/rsvc-escape && echo ESCAPED; cat /proc/self/mountinfo; echo end",
+            canary.display()
+        );
+        let text = format!(
+            "[service]\ntype = \"oneshot\"\nexec = [\"/bin/sh\", \"-c\", \"{script}\"]\n[filesystem]\ninaccessible_paths = [\"/var/tmp\"]\n{root}"
+        );
+        let text = if root.starts_with("[filesystem]") {
+            text.replace("[filesystem]\nprotect_system", "protect_system")
+        } else {
+            text
+        };
+        instance.unit(&name, &text);
+        instance.rsvc(&["start", &name]);
+        let log = instance.wait_for_log(&name, "end");
+        assert!(!log.contains("ESCAPED") && !Path::new("/etc/rsvc-escape").exists(), "{root}: {log}");
+        assert!(!log.contains(&format!("{}\n", canary.display())) || log.contains("cannot access"), "{root}: {log}");
+        let roots = log.lines().filter(|line| line.contains(" / / ")).count();
+        assert!(roots <= 1, "{root}: more than one mount on the root: {log}");
+    }
+}

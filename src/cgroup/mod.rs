@@ -16,7 +16,6 @@
 //! Safety: nothing here ever touches a group that this instance did not make. A root group, an empty or a relative
 //! path is refused before the first write, whatever the caller says.
 #![forbid(unsafe_code)]
-#![allow(clippy::disallowed_methods, reason = "a control group is a directory: this folder is about files")]
 
 mod apply;
 mod controllers;

@@ -172,7 +172,7 @@ fn open_own(own: &Path, name: &str) -> Result<Option<Leaf>, CgroupError> {
     make(&leaf, &Mark::Leaf, false)?;
     file::write(&leaf.join("cgroup.procs"), "0")?;
     let moved = Leaf { own: own.to_owned(), leaf, before: present };
-    match enable(own, &wanted) {
+    match enable_when_left(own, &wanted) {
         Ok(()) => Ok(Some(moved)),
         Err(_) => {
             // Somebody came in between, or the group is not ours to change: as if nothing had been tried.
@@ -180,6 +180,19 @@ fn open_own(own: &Path, name: &str) -> Result<Option<Leaf>, CgroupError> {
             Ok(None)
         }
     }
+}
+
+/// A task that is about to end is not moved with its process, and counts until it is gone: a thread of ours, or a
+/// child just reaped. So a busy group is asked again, giving way to that task each time, but never waited for.
+fn enable_when_left(own: &Path, wanted: &[Controller]) -> Result<(), CgroupError> {
+    const TIMES: usize = 100;
+    for _ in 1..TIMES {
+        match enable(own, wanted) {
+            Err(error) if error.is_busy() => std::thread::yield_now(),
+            result => return result,
+        }
+    }
+    enable(own, wanted)
 }
 
 /// Controllers can be switched on: this is the real root (the only group without "cgroup.type"), or has no processes.

@@ -166,8 +166,13 @@ fn show_files(
         let _ = pager.wait();
     }
     session.out.flush()?;
-    while wish.follow {
-        for (unit, log) in &mut files {
+    if wish.follow { follow(session, form, &mut files) } else { Ok(()) }
+}
+
+/// Shows what is written from now on; ends only when the reader goes away or a file cannot be read.
+fn follow(session: &mut Session<'_>, form: Form, files: &mut [(String, LogFiles)]) -> Result<(), Failure> {
+    loop {
+        for (unit, log) in &mut *files {
             let mut text = Vec::new();
             log.read_on(&mut |line| text.extend(form.line(unit, line))).map_err(|error| unreadable(log, &error))?;
             session.out.write_all(&text)?;
@@ -175,7 +180,6 @@ fn show_files(
         session.out.flush()?;
         std::thread::sleep(PAUSE);
     }
-    Ok(())
 }
 
 fn unreadable(log: &LogFiles, error: &io::Error) -> Failure {

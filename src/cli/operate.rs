@@ -156,8 +156,10 @@ fn tell(session: &mut Session<'_>, call: &Call, answered: Answered, past: &str, 
                 session.object(&json!({ "v": 1, "name": call.unit(), "error": error.name(), "message": message }))?;
             }
             let text = refusal(&unit, &error);
-            let dot = session.err_look.dot("failed");
-            session.say(&format!("{dot} {text}"));
+            // Diagnostics of a file have their own form.
+            let drawn = matches!(error, CallError::UnitUnusable { .. });
+            let dot = if drawn { String::new() } else { session.err_look.dot("failed") + " " };
+            session.say(&format!("{dot}{text}"));
             Ok(error.exit_code())
         }
     }

@@ -176,7 +176,8 @@ mod tests {
     #[test]
     fn colours_follow_option_then_environment_then_terminal() {
         let xterm = ("TERM", "xterm");
-        let table: [(When, bool, &[(&str, &str)], bool); 9] = [
+        type Case<'a> = (When, bool, &'a [(&'a str, &'a str)], bool);
+        let table: [Case<'_>; 9] = [
             (When::Always, false, &[("NO_COLOR", "1")], true),
             (When::Never, true, &[("CLICOLOR_FORCE", "1"), xterm], false),
             (When::Auto, true, &[xterm], true),

@@ -45,7 +45,7 @@ pub fn load(session: &Session<'_>, name: &str) -> Result<Found, Failure> {
 /// Path of the file of a unit.
 ///
 /// # Errors
-/// As [`load`].
+/// As [`load()`].
 pub fn find(session: &Session<'_>, name: &str) -> Result<PathBuf, Failure> {
     load(session, name).map(|found| found.file)
 }
@@ -53,7 +53,7 @@ pub fn find(session: &Session<'_>, name: &str) -> Result<PathBuf, Failure> {
 /// A file or a unit, read and valid, with its warnings and its text.
 ///
 /// # Errors
-/// As [`load`]; 6 with all problems when it is not valid.
+/// As [`load()`]; 6 with all problems when it is not valid.
 pub fn parse(session: &Session<'_>, target: &str) -> Result<(Unit, Vec<Problem>, Vec<u8>), Failure> {
     let (name, found) = if is_file(target) {
         let path = Path::new(target);

@@ -39,6 +39,9 @@ const LINKS: [(&str, &str); 5] = [
 /// Where the unit's own sockets appear in a private `/dev`.
 const SOCKETS: &str = "/dev/rsvc";
 
+/// Where the journal listens for syslog(3).
+const JOURNAL_LOG_SOCKET: &str = "/run/systemd/journal/dev-log";
+
 /// Group `tty` of every distribution, owner of terminals.
 const TTY_GROUP: u32 = 5;
 
@@ -104,6 +107,16 @@ pub(super) fn notify_socket(context: &Context, shape: &Shape) -> PathBuf {
     } else {
         io_directory(context).join("notify")
     }
+}
+
+/// The socket that a bind mount of `/dev/log` means: the one that the unit has as its own, for programs that look for it
+/// in an empty directory of theirs. `None`: the unit has none, the host's is meant.
+pub(super) fn log_socket(context: &Context) -> Option<PathBuf> {
+    let own = context.unit.logging.syslog_socket && context.unit.devices.private;
+    own.then(|| match context.facts.journald {
+        true => JOURNAL_LOG_SOCKET.into(),
+        false => io_directory(context).join("log"),
+    })
 }
 
 /// Opens the host's nodes, before anything covers them; standard ones only where they cannot be made.
@@ -173,9 +186,9 @@ pub(super) fn steps(
     }
     if context.unit.logging.syslog_socket {
         // Into a directory and not to a bound socket: a log daemon that starts anew makes a new socket.
-        let target =
-            if context.facts.journald { "/run/systemd/journal/dev-log".into() } else { format!("{SOCKETS}/log") };
-        let step = Step::MakeSymlink { slot, name: "log".into(), target: target.into() };
+        let own = Path::new(SOCKETS).join("log");
+        let target = if context.facts.journald { JOURNAL_LOG_SOCKET.into() } else { own };
+        let step = Step::MakeSymlink { slot, name: "log".into(), target };
         context.push("logging.syslog_socket", step);
     }
     seals.push((slot, MountFlags { read_only: true, ..flags }, key.to_owned()));

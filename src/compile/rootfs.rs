@@ -252,7 +252,10 @@ impl Tree {
         let data = || options.data.iter().map(|(name, value)| (name.clone(), Some(value.clone()))).collect();
         let new = |fs_type| Content::New { fs_type, options: data() };
         let content = match &mount.kind {
-            MountKind::Bind { source, recursive } => Content::Host { path: source.clone(), recursive: *recursive },
+            MountKind::Bind { source, recursive } => {
+                let own = (source == Path::new("/dev/log")).then(|| dev::log_socket(context)).flatten();
+                Content::Host { path: own.unwrap_or_else(|| source.clone()), recursive: *recursive }
+            }
             MountKind::Tmpfs => new("tmpfs"),
             MountKind::Proc => new("proc"),
             MountKind::Mqueue => new("mqueue"),

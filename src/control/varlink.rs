@@ -315,6 +315,20 @@ mod tests {
         assert!(Request::decode("[".repeat(60_000).as_bytes()).is_err(), "deep nesting neither passes nor overflows");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_the_decoders_panic(bytes: Vec<u8>, text in "[{}\\[\\]\":,a-z0-9.]{0,60}") {
+            for bytes in [bytes.as_slice(), text.as_bytes()] {
+                if let Ok(request) = Request::decode(bytes) && let Ok(Asked::Verb(verb)) = request.asked() {
+                    let _ = verb.decode(request.into_parameters());
+                }
+                for (verb, _) in Verb::ALL {
+                    let _ = decode_reply(verb, bytes);
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_call_travels_with_its_options() {
         let call = Call::Start { unit: "web".into() };

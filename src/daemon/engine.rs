@@ -42,6 +42,8 @@ pub struct Options {
     pub stop_on_exit: bool,
     /// `rsvc run`.
     pub foreground: bool,
+    /// `RSVC_LOG`: level of the daemon's own log, such as `debug` or `rsvc::daemon=trace,info`.
+    pub log_level: Option<String>,
     /// A default that cannot be applied refuses the start.
     pub strict_host: bool,
 }
@@ -102,6 +104,8 @@ pub(super) enum Timer {
     Readiness(ServiceId),
     /// Remove more of the runtime directories.
     RemoveDirectories(ServiceId),
+    /// Kill again what is left of a container.
+    Kill(ServiceId),
     /// Send what waits for the journal.
     Journal,
     /// Look whether a group without `cgroup.events` is empty.
@@ -250,8 +254,10 @@ impl Engine {
     /// Feeds waiting events to the supervisor and performs what it orders, until there is nothing left.
     pub fn settle(&mut self) {
         while let Some(event) = self.events.pop_front() {
+            tracing::trace!("event {event:?}");
             let actions = self.supervisor.step(now(), event);
             for action in actions {
+                tracing::trace!("action {action:?}");
                 self.perform(action);
             }
         }
@@ -279,6 +285,7 @@ impl Engine {
             match timer {
                 Timer::Readiness(id) => self.check_readiness(id),
                 Timer::Journal => {} // The owner of the loop flushes after each turn.
+                Timer::Kill(id) => self.kill_remaining(id),
                 Timer::Empty(id) => self.check_empty(id),
                 Timer::RemoveDirectories(id) => self.remove_directories(id),
                 Timer::RemoveGroup(id) => self.remove_group(id),
@@ -333,7 +340,9 @@ impl Engine {
         for problem in gathered.problems {
             tracing::warn!(unit = unit.name, "{}: {problem}", unit.name);
         }
-        gathered.facts
+        let mut facts = gathered.facts;
+        facts.existing = needs.paths.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect();
+        facts
     }
 
     /// Sends what waits for the journal; tries again soon while it does not take it.

@@ -393,7 +393,8 @@ impl Engine {
         if let Some(group) = self.service(id).and_then(|service| service.group.as_ref())
             && let Err(error) = group.attach_late(pid)
         {
-            tracing::error!("{error}");
+            self.abandon_launch(id, role);
+            return Err(failure("CGROUP", 219, format!("failed at step CGROUP: {error}")));
         }
         if let Some(writer) = kept.maps {
             self.write_maps(id, role, pid, writer)?;
@@ -472,12 +473,17 @@ impl Engine {
             Ok(())
         })();
         written.map_err(|error: io::Error| {
-            self.kill_group(id);
-            if let Some(process) = self.services.get_mut(&id).and_then(|s| s.process(Place::from(role)).as_mut()) {
-                process.failure_told = true;
-            }
+            self.abandon_launch(id, role);
             failure("USER", 217, format!("failed at step USER: id maps of the user namespace: {error}"))
         })
+    }
+
+    /// Ends a process that must not go on; its end is not told again.
+    fn abandon_launch(&mut self, id: ServiceId, role: Role) {
+        self.kill_group(id);
+        if let Some(process) = self.services.get_mut(&id).and_then(|s| s.process(Place::from(role)).as_mut()) {
+            process.failure_told = true;
+        }
     }
 
     /// Takes the registrations of a process back and sees to it that it is reaped.

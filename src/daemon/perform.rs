@@ -14,6 +14,10 @@ use std::time::Duration;
 const READINESS_INTERVAL: Duration = Duration::from_millis(20);
 /// A group is busy for a moment after its last process died.
 const REMOVE_INTERVAL: Duration = Duration::from_millis(20);
+/// The same where a launch waits for it.
+const REMOVE_AGAIN: Duration = Duration::from_millis(1);
+/// How long the kernel has to take a pid namespace down before `cgroup.kill` is used as well.
+const KILL_AGAIN: Duration = Duration::from_millis(500);
 /// Directory entries removed in one turn.
 const REMOVE_BUDGET: usize = 1000;
 /// Only for hosts without a v2 tree.
@@ -35,7 +39,8 @@ impl Engine {
             Action::KillCgroup { id } => {
                 self.kill_group(id);
                 // The supervisor waits for the group to be empty, also when it was so already; but one word is enough.
-                let told = self.events.iter().any(|event| matches!(event, Event::CgroupEmptied { id: of } if *of == id));
+                let told =
+                    self.events.iter().any(|event| matches!(event, Event::CgroupEmptied { id: of } if *of == id));
                 if !told && let Some(service) = self.services.get_mut(&id) {
                     service.emptied = false;
                     self.check_empty(id);
@@ -85,19 +90,36 @@ impl Engine {
         }
     }
 
+    /// Kills everything of a unit. Where the unit has a pid namespace of its own the death of PID 1 takes all of it
+    /// along; `cgroup.kill` is for the others, and for what is left after a moment.
     pub(super) fn kill_group(&mut self, id: ServiceId) {
         let Some(service) = self.services.get(&id) else { return };
-        if let Some(group) = &service.group {
-            if let Err(error) = group.kill() {
-                tracing::error!(unit = service.name, "cannot kill the group: {error}");
-            }
-        }
-        // Without a group the death of PID 1 takes the pid namespace along; with one this does no harm.
+        let mut contained = false;
         for process in [&service.main, &service.control].into_iter().flatten() {
+            contained = process.plan.init;
             send(process.pidfd.fd.as_fd(), libc::SIGKILL);
             if let Some(fd) = &process.service_pidfd {
                 send(fd, libc::SIGKILL);
             }
+        }
+        if contained {
+            self.after(KILL_AGAIN, Timer::Kill(id));
+        } else {
+            self.kill_remaining(id);
+        }
+    }
+
+    /// `cgroup.kill`. The group is used up by it: a kernel may kill whatever is born into such a group later (seen on
+    /// 6.18, where clone3 compares the kill counters of two different groups), so it is removed before the next launch.
+    pub(super) fn kill_remaining(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let Some(group) = &service.group else { return };
+        if !matches!(group.populated(), Ok(true)) {
+            return;
+        }
+        service.group_used_up = true;
+        if let Err(error) = group.kill() {
+            tracing::error!(unit = service.name, "cannot kill the group: {error}");
         }
     }
 
@@ -154,11 +176,33 @@ impl Engine {
             None => service.main.is_some() || service.control.is_some(),
         };
         if !populated {
+            if service.group_used_up && !self.replace_group(id) {
+                return;
+            }
+            let Some(service) = self.services.get_mut(&id) else { return };
             service.emptied = true;
+            self.cancel(Timer::Kill(id));
             self.events.push_back(Event::CgroupEmptied { id });
         } else if service.group.as_ref().is_some_and(|group| group.events_file().is_none()) {
             self.after(EMPTY_INTERVAL, Timer::Empty(id));
         }
+    }
+
+    /// Removes a used-up group, so that the next launch makes a new one; `false`: still busy, comes back by timer.
+    fn replace_group(&mut self, id: ServiceId) -> bool {
+        let Some(service) = self.services.get_mut(&id) else { return true };
+        let Some(group) = &service.group else { return true };
+        if let Err(error) = group.remove() {
+            if error.is_busy() {
+                self.after(REMOVE_AGAIN, Timer::Empty(id));
+                return false;
+            }
+            tracing::warn!(unit = service.name, "cannot remove the group: {error}");
+        }
+        service.group = None;
+        service.applied = None;
+        service.group_used_up = false;
+        true
     }
 
     fn remove(&mut self, id: ServiceId, removal: Removal) {
@@ -234,7 +278,7 @@ impl Engine {
                 service.group = None;
                 service.applied = None;
             }
-            Err(error) if error.error.raw_os_error() == Some(libc::EBUSY) => {
+            Err(error) if error.is_busy() => {
                 self.after(REMOVE_INTERVAL, Timer::RemoveGroup(id));
             }
             Err(error) => tracing::warn!(unit = service.name, "cannot remove the group: {error}"),

@@ -171,7 +171,9 @@ impl Engine {
         let Some(service) = self.services.get_mut(&id) else { return };
         let oom_kills = service.group.as_ref().map_or(0, |group| group.oom_kills());
         let oom = oom_kills > service.oom_kills_before;
-        if place == Place::Main && let Some(group) = &service.group {
+        if place == Place::Main
+            && let Some(group) = &service.group
+        {
             service.last_counters = group.counters();
         }
         let name = service.name.clone();

@@ -46,7 +46,8 @@ struct Server {
 /// Only what keeps it from beginning: no runtime directory, no control socket, another daemon at work.
 pub fn serve(mut options: Options) -> io::Result<()> {
     let settings = settings(&mut options)?;
-    let journal = log_layer::set_up_daemon(&settings.log_level, Path::new(JOURNAL_SOCKET)).map_err(io::Error::other)?;
+    let level = options.log_level.as_deref().unwrap_or(&settings.log_level);
+    let journal = log_layer::set_up_daemon(level, Path::new(JOURNAL_SOCKET)).map_err(io::Error::other)?;
     make_directories(&options)?;
     let _lock = super::lock::take(&options.runtime_dir)?;
     let recorded = super::adopt::recorded_root(&options);

@@ -37,6 +37,8 @@ pub(super) struct Service {
     pub group: Option<Group>,
     /// Settings that the group has; a restart with the same does not write them again.
     pub applied: Option<CgroupSettings>,
+    /// `cgroup.kill` was used on the group.
+    pub group_used_up: bool,
     /// What the group could not be given.
     pub group_degraded: Vec<Degraded>,
     /// `CgroupEmptied` was told since the last launch.
@@ -125,6 +127,7 @@ impl Service {
             plans: HashMap::new(),
             group: None,
             applied: None,
+            group_used_up: false,
             group_degraded: Vec::new(),
             emptied: true,
             oom_kills_before: 0,

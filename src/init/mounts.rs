@@ -22,6 +22,8 @@ pub(super) struct Mounts {
     /// `AttachRoot` was run.
     root_attached: bool,
     masks: Option<Masks>,
+    /// File systems stacked on the host's root by [`Mounts::stack_on_host`].
+    stacked: std::cell::Cell<u32>,
 }
 
 /// What masks are cloned from: an empty directory and an empty file on a read-only tmpfs that nobody else knows.
@@ -165,7 +167,9 @@ impl Mounts {
         if self.root_attached {
             return Err(Failure::new(EINVAL, "the new root is attached already"));
         }
-        Ok(mount::move_mount_path(tree.as_fd(), c"/")?)
+        mount::move_mount_path(tree.as_fd(), c"/")?;
+        self.stacked.set(self.stacked.get() + 1);
+        Ok(())
     }
 
     pub fn set_attributes(&self, slot: Slot, set: MountFlags, recursive: bool) -> Result<(), Failure> {
@@ -296,9 +300,18 @@ impl Mounts {
     pub fn pivot_root(&mut self) -> Result<(), Failure> {
         mount::enter_directory(self.root()?)?;
         mount::pivot_root_here()?;
-        mount::detach_here().context(|| "the old root")?;
+        // "." leads to the topmost mount on the new root: what was stacked on the old root comes off first, the old root
+        // last. Were it left, `/..` would lead into the host.
+        for _ in 0..=self.stacked.get() {
+            mount::detach_here().context(|| "the old root")?;
+        }
         mount::change_directory(c"/")?;
         *self = Mounts::default();
+        // `/..` crosses whatever is stacked on the root. It must be the root itself, or the host is behind it.
+        let id = |path| mount::mount_id(fd::open(path, fd::Open::Directory)?.as_fd());
+        if id(c"/")? != id(c"/..")? {
+            return Err(Failure::new(libc::EXDEV, "something is still mounted over the new root"));
+        }
         Ok(())
     }
 }

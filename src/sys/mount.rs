@@ -303,6 +303,15 @@ pub fn is_mount_root(fd: BorrowedFd<'_>) -> Result<bool> {
     Ok(found.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
 }
 
+/// Number of the mount that a descriptor leads into (statx(2), since Linux 5.8).
+///
+/// # Errors
+/// Those of statx(2).
+pub fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
+    let found = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID).named("statx")?;
+    Ok(found.stx_mnt_id)
+}
+
 /// Magic number of the file system (statfs(2)), such as [`PROC_MAGIC`].
 ///
 /// # Errors

@@ -37,6 +37,8 @@ pub struct Draft {
     pub oom_group: bool,
     pub pinned: Vec<OwnedFd>,
     pub with_output: bool,
+    /// Stand-ins for `cgroup.procs` files.
+    pub cgroup_procs: Vec<std::fs::File>,
 }
 
 pub const ROOT: Slot = Slot::ROOT;
@@ -102,6 +104,7 @@ impl Draft {
             oom_group: false,
             pinned: vec![],
             with_output: true,
+            cgroup_procs: vec![],
         }
     }
 
@@ -186,7 +189,7 @@ impl Draft {
                 record: Some(6),
                 init: Some(7),
                 maps_ready: Some(8),
-                cgroup_procs: vec![],
+                cgroup_procs: (0..self.cgroup_procs.len() as i32).map(|index| 30 + index).collect(),
                 container: container.is_some().then_some(9),
                 stdout: self.with_output.then_some(10),
                 stderr: self.with_output.then_some(10),
@@ -208,6 +211,7 @@ impl Draft {
         inherit.extend(container.as_ref().map(|fd| (fd.as_fd(), 9)));
         inherit.extend(self.with_output.then_some((output_theirs.as_fd(), 10)));
         inherit.extend(self.pinned.iter().enumerate().map(|(index, fd)| (fd.as_fd(), 20 + index as i32)));
+        inherit.extend(self.cgroup_procs.iter().enumerate().map(|(index, file)| (file.as_fd(), 30 + index as i32)));
         let argv = [CString::new(STAGE_NAME).unwrap(), c"3".to_owned()];
         process::mark_heap_dontfork().unwrap();
         let spawned = process::spawn(&Spawn {

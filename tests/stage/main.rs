@@ -6,6 +6,7 @@
 
 mod confinement;
 mod container;
+mod entering;
 mod execution;
 mod failures;
 mod harness;

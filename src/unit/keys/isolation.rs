@@ -114,7 +114,7 @@ pub(super) const MOUNTS: Table = Table::new(
             "`bind` is a path of the host; the others are file systems of the unit's own.",
         )
         .default("\"bind\""),
-        Key::new("source", Kind::Path, "For `bind`: path on the host, symbolic links followed.")
+        Key::new("source", Kind::Path, "For `bind`: path on the host, symbolic links followed. /dev/log is the unit's own, unless `syslog_socket` is off.")
             .systemd(&["BindPaths", "BindReadOnlyPaths"]),
         Key::new(
             "options",

@@ -21,7 +21,8 @@ pub(super) fn all(sink: &mut Sink<'_>, c: &Checked<'_>) {
         if let MountKind::Bind { source, .. } = &mount.kind
             && source.starts_with("/dev")
             && mount.options.no_dev
-            && source != Path::new("/dev/shm")
+            // Memory and a socket: no devices.
+            && ![Path::new("/dev/shm"), Path::new("/dev/log")].contains(&source.as_path())
         {
             let place = c.values.mounts.iter().find(|m| m.index == mount.index);
             let place = place.map_or(0..0, |m| m.span.clone());

@@ -1,0 +1,163 @@
+//! rsvc on real targets: Debian virtual machines with systemd, journald and cgroup v2 that has all its controllers.
+//!
+//! Needs `RSVC_TESTVM`, the directory of the machine builder (`run`, `build-image`), and what that needs: root, QEMU.
+//! Else everything here is skipped, and says so. `RSVC_TESTVM_SUITES` chooses among `bookworm trixie`.
+//!
+//! What happens inside is told by the scripts in `tests/vm/`; each runs in a machine of its own, which is thrown away.
+//! The checkout and the build directory are seen there read-only and under the same paths as here, so the static test
+//! executables of this suite run as they are.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// Test executables that look at the kernel, and so are run on it.
+const EXECUTABLES: [&str; 1] = ["cgroup"];
+
+/// The program under test.
+const RSVC: &str = env!("CARGO_BIN_EXE_rsvc");
+/// The checkout.
+const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
+/// Seconds for everything in one machine: emulated code is slow, and so may be the host.
+const TIMEOUT: &str = "900";
+
+/// A machine takes 2 GiB and both processors.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// The builder, or why there is none.
+fn builder() -> Result<PathBuf, String> {
+    let directory = std::env::var_os("RSVC_TESTVM").ok_or("RSVC_TESTVM is not set")?;
+    let run = Path::new(&directory).join("run");
+    if !run.is_file() {
+        return Err(format!("{} is missing", run.display()));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Err("images are built and read by root".to_owned());
+    }
+    let has = |tool: &str| {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path).any(|directory| directory.join(tool).is_file())
+    };
+    let machine = if cfg!(target_arch = "x86_64") { "qemu-system-x86_64" } else { "qemu-system-aarch64" };
+    for tool in [machine, "mmdebstrap"] {
+        if !has(tool) {
+            return Err(format!("{tool} is not installed"));
+        }
+    }
+    if [CHECKOUT, RSVC].iter().any(|path| path.contains(':')) {
+        return Err("a path with a colon cannot be shared".to_owned());
+    }
+    Ok(run)
+}
+
+/// Runs `tests/vm/SCRIPT` with `arguments` in a machine of each suite among `suites`.
+fn in_machines(suites: &[&str], script: &str, arguments: &[PathBuf]) {
+    let run = match builder() {
+        Ok(run) => run,
+        Err(why) => return println!("skipped: {why}"),
+    };
+    let chosen = std::env::var("RSVC_TESTVM_SUITES").unwrap_or_else(|_| "bookworm trixie".to_owned());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    for suite in suites {
+        if !chosen.split_ascii_whitespace().any(|name| name == *suite) {
+            println!("skipped: {suite} is not in RSVC_TESTVM_SUITES");
+            continue;
+        }
+        let mut command = Command::new(&run);
+        command.args(["--suite", suite, "--timeout", TIMEOUT]);
+        for directory in shares() {
+            command.arg("--share").arg(format!("{0}:{0}:ro", directory.display()));
+        }
+        command.arg("--copy").arg(format!("{RSVC}:/usr/bin/rsvc"));
+        command.args(["--env", &format!("SUITE={suite}"), "--workdir", "/root", "--", "bash"]);
+        command.arg(Path::new(CHECKOUT).join("tests/vm").join(script)).args(arguments);
+        let output = command.stdin(Stdio::null()).output().expect("the builder's `run` can be executed");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{suite}: {script}: {}\n{said}\n{errors}", output.status);
+        // What a script could not do there is told here too.
+        said.lines().filter(|line| line.contains("skipped: ")).for_each(|line| println!("{suite}: {line}"));
+        assert!(said.lines().any(|line| line == "all passed"), "{suite}: {script} ended early\n{said}\n{errors}");
+    }
+}
+
+/// The checkout, and the build directory when that is elsewhere.
+fn shares() -> Vec<PathBuf> {
+    let checkout = PathBuf::from(CHECKOUT);
+    let build = Path::new(RSVC).parent().map(Path::to_owned);
+    let outside = build.filter(|build| !build.starts_with(&checkout));
+    [Some(checkout), outside].into_iter().flatten().collect()
+}
+
+/// Where cargo put the test executables of this build: a list in `RSVC_TEST_EXECUTABLES` (`PATH:PATH`), else cargo is
+/// asked, which builds what is missing.
+fn executables() -> Vec<PathBuf> {
+    if let Some(list) = std::env::var_os("RSVC_TEST_EXECUTABLES") {
+        return std::env::split_paths(&list).collect();
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["test", "--no-run", "--message-format=json", "--quiet"]).current_dir(CHECKOUT);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    command.args(EXECUTABLES.iter().flat_map(|name| ["--test", name]));
+    let output = command.stderr(Stdio::inherit()).output().expect("cargo");
+    assert!(output.status.success(), "cargo cannot build the test executables");
+    let found: Vec<PathBuf> = output.stdout.split(|byte| *byte == b'\n').filter_map(executable).collect();
+    assert_eq!(found.len(), EXECUTABLES.len(), "{found:?}");
+    found
+}
+
+/// The path in one of cargo's messages, if it is about a test executable.
+fn executable(line: &[u8]) -> Option<PathBuf> {
+    let message: serde_json::Value = serde_json::from_slice(line).ok()?;
+    let target = message.get("target")?;
+    let is_test = target.get("kind")?.as_array()?.iter().any(|kind| kind == "test");
+    is_test.then(|| message.get("executable")?.as_str().map(PathBuf::from))?
+}
+
+#[test]
+fn the_tests_that_ask_the_kernel_pass_with_real_v2_controllers() {
+    match builder() {
+        Ok(_) => in_machines(&["bookworm", "trixie"], "executables.sh", &executables()),
+        Err(why) => println!("skipped: {why}"),
+    }
+}
+
+#[test]
+fn a_service_is_limited_named_when_it_fails_and_leaves_nothing() {
+    in_machines(&["bookworm", "trixie"], "daemon.sh", &[]);
+}
+
+#[test]
+fn services_survive_their_daemon_in_a_delegated_group() {
+    in_machines(&["bookworm", "trixie"], "payload.sh", &[]);
+}
+
+#[test]
+fn varlinkctl_lists_starts_and_stops() {
+    // systemd 252 has no varlinkctl.
+    in_machines(&["trixie"], "varlink.sh", &[]);
+}
+
+#[test]
+fn the_output_is_in_the_journal() {
+    in_machines(&["bookworm", "trixie"], "journal.sh", &[]);
+}
+
+#[test]
+fn cargos_messages_are_understood() {
+    let line =
+        br#"{"reason":"compiler-artifact","target":{"kind":["test"],"name":"cgroup"},"executable":"/t/cgroup-1"}"#;
+    assert_eq!(executable(line), Some(PathBuf::from("/t/cgroup-1")));
+    for other in [
+        r#"{"reason":"compiler-artifact","target":{"kind":["lib"]},"executable":"/t/rsvc-1"}"#,
+        r#"{"reason":"compiler-artifact","target":{"kind":["test"]},"executable":null}"#,
+        r#"{"reason":"build-finished","success":true}"#,
+        "warning: text",
+        "",
+    ] {
+        assert_eq!(executable(other.as_bytes()), None, "{other}");
+    }
+}

@@ -1,0 +1,52 @@
+# Runs each test executable (the arguments) in a service with a delegated group, so that real controllers can be
+# switched on below it. See asserts.sh.
+source "$(dirname "$0")/asserts.sh"
+
+# Tests that start several daemons cannot have them all alone in one group: they may put root groups here, each daemon
+# its own, with all controllers handed down.
+parent=rsvc-tests
+systemd-run --quiet --unit=$parent -p Type=exec -p Delegate=yes bash -c '
+	own=/sys/fs/cgroup$(sed -n "s/^0:://p" /proc/self/cgroup)
+	mkdir "$own/waiting"
+	echo 0 >"$own/waiting/cgroup.procs"
+	for controller in $(cat "$own/cgroup.controllers"); do echo "+$controller"; done |
+		while read -r word; do echo "$word" >"$own/cgroup.subtree_control"; done
+	exec sleep infinity' || fail "no delegated group"
+groups=/system.slice/$parent.service
+eventually "controllers for groups of tests" grep -q memory "/sys/fs/cgroup$groups/cgroup.subtree_control"
+
+# check COMMAND...: what real controllers allow may not be skipped.
+check() {
+	local code
+	echo "--- $*"
+	"$@" </dev/null >/tmp/output 2>&1
+	code=$?
+	cat /tmp/output
+	((code == 0)) || fail "$* ended with $code"
+	! grep -E 'skipped: no (memory|pids|cpu|cpuset) controller' /tmp/output || fail "a controller was not to be had"
+}
+
+# service OPTION... COMMAND...: as a service that may do what it likes below its own group.
+service() {
+	systemd-run --quiet --wait --pipe -p Delegate=yes -p TasksMax=infinity --setenv=HOME=/root \
+		--setenv=RSVC_TEST_CGROUPS="$groups" "$@"
+}
+
+for executable in "$@"; do
+	check service "$executable" --nocapture
+	case $(basename "$executable") in
+	cgroup-*)
+		# An ordinary user who was handed a group; a scope; a container's view, where our own group is `/`; and the
+		# real root, which may have processes and children with controllers.
+		check service -p User=nobody "$executable" --nocapture
+		check systemd-run --quiet --scope -p Delegate=yes "$executable" --nocapture
+		check service unshare -C -m sh -c 'umount /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$0" --nocapture' "$executable"
+		check sh -c 'echo 0 >/sys/fs/cgroup/cgroup.procs && exec "$0" --nocapture' "$executable"
+		;;
+	esac
+done
+
+left=$(find /sys/fs/cgroup -mindepth 1 -type d -name 'rsvc*' ! -name 'rsvc-testvm.service' ! -name "$parent.service")
+same "groups that are left" "" "$left"
+systemctl stop $parent
+passed
