@@ -167,7 +167,7 @@ fn haproxy_serves_reloads_comes_back_and_stops() {
     host.keeps(&Promise {
         user: "root",
         capabilities: &[KILL, SETGID, SETUID, NET_BIND_SERVICE, SYS_CHROOT],
-        writable: &["/run", "/run/haproxy", "/var/lib/haproxy/dev"],
+        writable: &["/run/haproxy"],
     });
     let workers = host.children();
     let uid = host.id("haproxy", "-u");

@@ -1,4 +1,4 @@
-//! Every unit that is shipped or shown is valid, without a warning, and explains itself.
+//! Every unit that is shipped or shown is valid; shipped ones without a warning, and they explain themselves.
 
 mod instance;
 
@@ -16,11 +16,16 @@ fn files(folder: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_shipped_unit_and_example_passes_a_strict_check() {
+fn every_shipped_unit_passes_a_strict_check_and_every_example_a_check() {
     let instance = Instance::prepared();
-    for file in files("units").iter().chain(&files("examples")) {
+    for file in files("units") {
         let said = instance.rsvc(&["check", "--strict", &file.display().to_string()]);
         assert_eq!((said.code, said.err.as_str()), (0, ""), "{}: {}", file.display(), said.out);
+    }
+    // An example may show what a check warns about: that a service runs as root.
+    for file in files("examples") {
+        let said = instance.rsvc(&["check", &file.display().to_string()]);
+        assert_eq!(said.code, 0, "{}: {}", file.display(), said.err);
     }
 }
 
