@@ -1,0 +1,22 @@
+//! What a service sees: every isolation key, looked at from inside the container.
+//!
+//! The executable of these tests is also what the units run: given the word `probe` first it carries out small
+//! questions ([`probe`]) and prints the answers, before the runtime of the language has changed anything of the process.
+//! So the facts are the kernel's, asked by the service itself; what a test expects is written as the answer.
+
+#[path = "../instance/mod.rs"]
+mod instance;
+
+mod confinement;
+mod devices;
+mod filesystem;
+mod identity;
+mod lab;
+mod limits;
+mod namespaces;
+mod probe;
+mod process;
+mod profiles;
+mod rootfs;
+mod standard;
+mod user;
