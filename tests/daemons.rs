@@ -17,6 +17,7 @@ const SETGID: u32 = 6;
 const SETUID: u32 = 7;
 const NET_BIND_SERVICE: u32 = 10;
 const SYS_CHROOT: u32 = 18;
+const SYS_TIME: u32 = 25;
 
 /// Returns from the test, saying why, where it cannot run: `files` come with the daemon and what it is asked with.
 macro_rules! needs {
@@ -52,9 +53,21 @@ fn nginx_serves_reloads_comes_back_and_stops() {
         assert!(page.out.contains("nginx"), "{}", page.out);
     };
     host.start(&ask);
-    host.keeps(&Promise { user: "www-data", capabilities: &[NET_BIND_SERVICE] });
+    host.keeps(&Promise {
+        user: "www-data",
+        capabilities: &[NET_BIND_SERVICE],
+        writable: &["/run", "/var/lib/nginx", "/var/log/nginx"],
+    });
     assert!(host.client("cat /var/log/nginx/access.log").expect(0).out.contains("curl"), "the request was logged");
     assert_eq!(host.client("stat -c %U:%G /var/log/nginx").expect(0).out.trim(), "root:adm", "as the package has it");
+    // As logrotate does it: the file is replaced, then nginx is told.
+    let rotate = "cd /var/log/nginx; mv access.log old.log; install -m 0640 -o www-data -g adm /dev/null access.log";
+    host.client(rotate).expect(0);
+    host.instance.rsvc(&["kill", "-s", "USR1", "nginx"]).expect(0);
+    eventually("a request is in the new log", || {
+        ask(&host);
+        host.client("cat /var/log/nginx/access.log").expect(0).out.contains("curl").then_some(())
+    });
     let workers = host.children();
     assert!(!workers.is_empty());
     host.reload(&|host| !workers.iter().any(|old| host.children().contains(old)), &ask);
@@ -75,7 +88,11 @@ fn redis_keeps_its_data_over_a_stop() {
         assert_eq!(said.out, "OK\nanswer\n");
     };
     host.start(&ask);
-    host.keeps(&Promise { user: "redis", capabilities: &[] });
+    host.keeps(&Promise {
+        user: "redis",
+        capabilities: &[],
+        writable: &["/run/redis", "/var/lib/redis", "/var/log/redis"],
+    });
     // A snapshot is written by a forked process.
     host.client("redis-cli bgsave").expect(0);
     eventually("the snapshot is written", || {
@@ -102,7 +119,7 @@ fn memcached_serves_comes_back_and_stops() {
         assert_eq!(said.out, "STORED\r\nVALUE k 0 5\r\nvalue\r\nEND\r\n");
     };
     host.start(&ask);
-    host.keeps(&Promise { user: "memcache", capabilities: &[] });
+    host.keeps(&Promise { user: "memcache", capabilities: &[], writable: &[] });
     host.survives_a_kill(&ask);
     host.stops_cleanly();
 }
@@ -117,7 +134,11 @@ fn mosquitto_delivers_reloads_comes_back_and_stops() {
         assert_eq!(host.client(talk).expect(0).out, "hello\n");
     };
     host.start(&ask);
-    host.keeps(&Promise { user: "mosquitto", capabilities: &[] });
+    host.keeps(&Promise {
+        user: "mosquitto",
+        capabilities: &[],
+        writable: &["/run/mosquitto", "/var/lib/mosquitto", "/var/log/mosquitto"],
+    });
     let log = host.instance.file("state/directories/logs/mosquitto/mosquitto.log");
     let reloaded = |_: &Host| std::fs::read_to_string(&log).is_ok_and(|text| text.contains("Reloading config"));
     host.reload(&reloaded, &ask);
@@ -143,7 +164,11 @@ fn haproxy_serves_reloads_comes_back_and_stops() {
         assert!(info.out.contains("Name: HAProxy"), "{}", info.out);
     };
     host.start(&ask);
-    host.keeps(&Promise { user: "root", capabilities: &[KILL, SETGID, SETUID, NET_BIND_SERVICE, SYS_CHROOT] });
+    host.keeps(&Promise {
+        user: "root",
+        capabilities: &[KILL, SETGID, SETUID, NET_BIND_SERVICE, SYS_CHROOT],
+        writable: &["/run/haproxy"],
+    });
     let workers = host.children();
     let uid = host.id("haproxy", "-u");
     assert!(!workers.is_empty());
@@ -167,7 +192,11 @@ fn unbound_answers_reloads_comes_back_and_stops() {
         assert_eq!(said.out, "127.0.0.1\n");
     };
     host.start(&ask);
-    host.keeps(&Promise { user: "unbound", capabilities: &[NET_BIND_SERVICE] });
+    host.keeps(&Promise {
+        user: "unbound",
+        capabilities: &[NET_BIND_SERVICE],
+        writable: &["/run", "/var/lib/unbound"],
+    });
     assert!(host.state("unbound").join("root.key").exists(), "the trust anchor was put there");
     host.reload(&|host| host.log().contains("Restart of unbound"), &ask);
     host.survives_a_kill(&ask);
@@ -199,7 +228,11 @@ fn postgresql_answers_reloads_recovers_and_stops() {
     };
     let ask = |host: &Host| assert_eq!(sql(host, "select 6 * 7").expect(0).out, "42\n");
     host.start(&ask);
-    host.keeps(&Promise { user: "postgres", capabilities: &[] });
+    host.keeps(&Promise {
+        user: "postgres",
+        capabilities: &[],
+        writable: &["/run/postgresql", "/var/lib/postgresql", "/var/log/postgresql"],
+    });
     // By TCP and TLS: the key is readable for group ssl-cert only.
     sql(&host, "create role tester login password 'secret'; create table kept (n int); insert into kept values (1)")
         .expect(0);
@@ -232,9 +265,28 @@ fn dnsmasq_answers_reloads_comes_back_and_stops() {
     };
     let ask = |host: &Host| assert!(answers(host, "first.test", "192.0.2.1"));
     host.start(&ask);
-    host.keeps(&Promise { user: "dnsmasq", capabilities: &[NET_BIND_SERVICE] });
+    host.keeps(&Promise { user: "dnsmasq", capabilities: &[NET_BIND_SERVICE], writable: &[] });
     host.client("echo 192.0.2.2 second.test >> /etc/hosts").expect(0);
     host.reload(&|host| answers(host, "second.test", "192.0.2.2"), &ask);
+    host.survives_a_kill(&ask);
+    host.stops_cleanly();
+}
+
+#[test]
+fn chrony_answers_comes_back_and_stops() {
+    needs!("chrony", "/usr/sbin/chronyd", "/etc/chrony/chrony.conf", "/usr/bin/chronyc");
+    // The clock of this machine is not a test's to set: `-x` leaves it alone, all else is as shipped.
+    let host = Host::edited("chrony", &|text| text.replace("\"-U\"", "\"-U\", \"-x\""), "");
+    let ask = |host: &Host| {
+        let said = host.client("chronyc -n -h 127.0.0.1 tracking").expect(0);
+        assert!(said.out.contains("Leap status"), "{}", said.out);
+    };
+    host.start(&ask);
+    host.keeps(&Promise {
+        user: "_chrony",
+        capabilities: &[NET_BIND_SERVICE, SYS_TIME],
+        writable: &["/run/chrony", "/var/lib/chrony", "/var/log/chrony"],
+    });
     host.survives_a_kill(&ask);
     host.stops_cleanly();
 }

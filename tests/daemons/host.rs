@@ -7,6 +7,7 @@
 
 use crate::instance::{Instance, Said, eventually};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -22,16 +23,23 @@ pub struct Promise {
     pub user: &'static str,
     /// Numbers of capabilities(7), the whole of the effective and of the bounding set.
     pub capabilities: &'static [u32],
+    /// Mount points that are not read-only, besides the private /tmp and /var/tmp; sorted.
+    pub writable: &'static [&'static str],
 }
 
 impl Host {
     /// A daemon with the unit as it is shipped; `setup` is a shell script that runs as root before it, in the new
     /// namespaces, with the instance's directory as `$DIR`.
     pub fn new(unit: &'static str, setup: &str) -> Host {
+        Host::edited(unit, &|text| text, setup)
+    }
+
+    /// The same after a change of the unit; the test says why it is needed.
+    pub fn edited(unit: &'static str, edit: &dyn Fn(String) -> String, setup: &str) -> Host {
         let mut instance = Instance::prepared();
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("units").join(format!("{unit}.toml"));
         let text = fs::read_to_string(&shipped).unwrap_or_else(|error| panic!("{}: {error}", shipped.display()));
-        instance.unit(unit, &text);
+        instance.unit(unit, &edit(text));
         let directory = instance.path().display();
         let script = format!("ip link set lo up\nDIR={directory}\n{setup}\nexec \"$@\"");
         instance.wrap_daemon(&["unshare", "--net", "--mount", "sh", "-euc", &script, "sh"]);
@@ -39,7 +47,7 @@ impl Host {
         Host { instance, unit }
     }
 
-    /// Runs a shell script as a client on this host, `input` on its standard input.
+    /// Runs a shell script as a client on this host.
     pub fn client(&self, script: &str) -> Said {
         let pid = self.instance.daemon_pid().to_string();
         let mut command = Command::new("nsenter");
@@ -77,6 +85,9 @@ impl Host {
         for set in ["CapEff", "CapPrm", "CapBnd"] {
             assert_eq!(field(pid, set), mask, "{set}");
         }
+        let writable: Vec<String> =
+            writable(pid).into_iter().filter(|place| place != "/tmp" && place != "/var/tmp").collect();
+        assert_eq!(writable, promise.writable, "what the service can write");
     }
 
     /// Number of a user (`-u`) or of its group (`-g`).
@@ -160,6 +171,26 @@ pub fn field(pid: i64, name: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("no {name} in {status}")).trim().to_owned()
+}
+
+/// The mount points of a process that are not read-only, but those of /dev, where nodes are, and /proc; sorted.
+fn writable(pid: i64) -> Vec<String> {
+    let table = fs::read_to_string(format!("/proc/{pid}/mountinfo")).expect("the process is there");
+    // Of several mounts at one place the last is seen.
+    let mounts: BTreeMap<&str, &str> = table
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split(' ').skip(4);
+            Some((words.next()?, words.next()?))
+        })
+        .collect();
+    let seen = |place: &str| !["/dev", "/proc"].iter().any(|kernel| Path::new(place).starts_with(kernel));
+    let open = |options: &str| options.split(',').any(|option| option == "rw");
+    mounts
+        .iter()
+        .filter(|(place, options)| seen(place) && open(options))
+        .map(|(place, _)| (*place).to_owned())
+        .collect()
 }
 
 /// A set of capabilities as /proc shows it.
