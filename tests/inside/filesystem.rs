@@ -90,7 +90,9 @@ fn programs_run_only_from_paths_that_allow_it() {
     assert_eq!(&seen[yes.as_str()], "");
     // The service's own program is no exception.
     let body = format!("[filesystem]\nno_exec_paths = [\"{}\"]\n", lab.path());
-    lab.refused("own", &body, &["EXEC", "EACCES", "own.toml:3"]);
+    lab.unit("own", &body, &["pid"]);
+    let said = lab.instance.rsvc(&["start", "own"]).expect(6);
+    assert!(said.err.contains("own.toml:3") && said.err.contains("no_exec_paths"), "{said:?}");
 }
 
 #[test]
