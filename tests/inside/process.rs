@@ -27,8 +27,9 @@ fn another_user_has_no_capability_at_all_and_exactly_its_groups() {
     let seen = lab.look("number", "user = \"54321\"\n", &words);
     seen.expect(&[
         ("status:Uid", "54321\t54321\t54321\t54321"),
-        ("status:Gid", "54321\t54321\t54321\t54321"),
-        ("status:Groups", "54321"),
+        // A number that nobody has gets no group that could grant anything, least of all 0.
+        ("status:Gid", "65534\t65534\t65534\t65534"),
+        ("status:Groups", "65534"),
         ("status:CapInh", NONE),
         ("status:CapPrm", NONE),
         ("status:CapEff", NONE),
