@@ -5,6 +5,10 @@
 //! run prints "skipped: why".
 #![allow(clippy::disallowed_methods, reason = "tests need deadlines of their own")]
 
+#[macro_use]
+#[path = "../instance/skip.rs"]
+mod skip;
+
 mod confinement;
 mod container;
 mod entering;
