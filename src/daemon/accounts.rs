@@ -105,7 +105,7 @@ impl Accounts {
         let (name, user) = match account_number(account)? {
             Some(uid) => match lines.values.iter().filter(|(_, u)| u.uid == uid).min_by_key(|(_, u)| u.line) {
                 Some((name, user)) => (name.clone(), user.value.clone()),
-                None => (account.to_owned(), User { uid, gid: NO_GROUP, home: "/".into(), shell: String::new() }),
+                None => (account.to_owned(), User { uid, gid: NO_GROUP, home: String::new(), shell: String::new() }),
             },
             None => match lines.values.get(account) {
                 Some(user) => (account.to_owned(), user.value.clone()),

@@ -25,6 +25,11 @@ fn failure(step: &str, code: u8, message: String) -> LaunchFailure {
     LaunchFailure { step: step.to_owned(), code, message }
 }
 
+/// The line of a message that names the place of a key; empty for a default.
+fn set_by(unit: &crate::unit::Unit, key: &str) -> String {
+    unit.origin(key).place.map_or_else(String::new, |place| format!("\n  set by {}:{}", place.file, place.line))
+}
+
 fn io_failure(step: &str, code: u8, what: &str) -> impl Fn(io::Error) -> LaunchFailure {
     move |error| failure(step, code, format!("failed at step {step}: {what}: {error}"))
 }
@@ -77,8 +82,11 @@ impl Engine {
         self.prepare(id, &plan)?;
         self.make_group(id, &plan)?;
         self.make_sockets(id, &plan)?;
-        let mut start =
-            PerStart { environment: self.start_environment(id, role, result, main_exit)?, ..Default::default() };
+        let mut start = PerStart {
+            environment: self.start_environment(id, role, result, main_exit)?,
+            die_with_launcher: self.options.foreground,
+            ..Default::default()
+        };
         let (inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
         let bytes = wire::encode(&plan, &start);
         self.clone_stage(id, role, plan, &bytes, inheritance, kept)
@@ -106,6 +114,7 @@ impl Engine {
         }
         service.oom_kills_before = service.group.as_ref().map_or(0, |group| group.oom_kills());
         service.degraded.clear();
+        service.lines.clear();
         if let Some(log) = &mut service.log {
             log.file.forget_lines();
         }
@@ -170,7 +179,9 @@ impl Engine {
             if let Some(unit) = &service.running
                 && let Some(refused) = missing.iter().find(|m| unit.is_written(&m.key) && !unit.is_optional(&m.key))
             {
-                return Err(failure("CGROUP", 219, format!("failed at step CGROUP: {}: {}", refused.key, refused.why)));
+                let message =
+                    format!("failed at step CGROUP: {}: {}{}", refused.key, refused.why, set_by(unit, &refused.key));
+                return Err(failure("CGROUP", 219, message));
             }
             service.group_degraded = missing;
             service.applied = Some(plan.cgroup.clone());
@@ -191,8 +202,10 @@ impl Engine {
         let Some(service) = self.service(id) else { return Ok(Vec::new()) };
         let mut environment = vec![("INVOCATION_ID".to_owned(), service.invocation.clone())];
         if let Some(unit) = &service.running {
-            let more = super::environment_files::load(&unit.service.environment_files)
-                .map_err(|error| failure("EXEC", 203, format!("failed at step EXEC: environment_files: {error}")))?;
+            let more = super::environment_files::load(&unit.service.environment_files).map_err(|error| {
+                let place = set_by(unit, "service.environment_files");
+                failure("EXEC", 203, format!("failed at step EXEC: environment_files: {error}{place}"))
+            })?;
             environment.extend(more);
         }
         if role != Role::Main

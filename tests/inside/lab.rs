@@ -116,11 +116,13 @@ impl Lab {
         Seen(probe::answers(text))
     }
 
-    /// The start must fail with exit status 1 and all these words in what it prints, and the probe must not have run.
+    /// The start must fail (1) or the unit be refused as a whole (6), with all these words in what is printed, and the
+    /// probe must not have run.
     #[track_caller]
     pub fn refused(&self, name: &str, body: &str, words: &[&str]) -> Said {
         self.unit(name, body, &["pid"]);
-        let said = self.instance.rsvc(&["start", name]).expect(1);
+        let said = self.instance.rsvc(&["start", name]);
+        assert!([1, 6].contains(&said.code), "{said:?}");
         for word in words {
             assert!(said.err.contains(word), "`{word}` in: {}", said.err);
         }

@@ -4,6 +4,9 @@
 //! this instance made.
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
+#[macro_use]
+mod skip;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -23,10 +26,7 @@ pub fn is_root() -> bool {
 
 /// Says why a test cannot run here. The caller returns.
 pub fn skipped(why: &str) {
-    // Past the capture of the test runner, so that a green run shows it.
-    use std::io::Write;
-    let name = std::thread::current().name().unwrap_or("test").to_owned();
-    let _ = writeln!(std::io::stderr(), "{name} ... skipped: {why}");
+    skipped!("{why}");
 }
 
 /// Looks again and again until `look` finds something.

@@ -195,6 +195,7 @@ impl Draft {
                 stderr: self.with_output.then_some(10),
                 pinned: (0..self.pinned.len() as i32).map(|index| 20 + index).collect(),
             },
+            die_with_launcher: false,
         };
         let plan_fd = fd::sealed_memfd(c"plan", &wire::encode(&plan, &start), false).unwrap();
         let program = fd::open(&CString::new(env!("CARGO_BIN_EXE_rsvc")).unwrap(), Open::Path).unwrap();
@@ -227,14 +228,14 @@ impl Draft {
         let (pid, pidfd) = match spawned {
             Ok(born) => born,
             Err(error) => {
-                println!("skipped: no container can be made here: {error}");
+                skipped!("no container can be made here: {error}");
                 return None;
             }
         };
         if let Some(id_maps) = &self.id_maps
             && let Err(error) = write_maps(pid, id_maps)
         {
-            println!("skipped: the id maps cannot be written: {error}");
+            skipped!("the id maps cannot be written: {error}");
             process::pidfd_send_signal(pidfd.as_fd(), 9).unwrap();
             process::wait_pidfd(pidfd.as_fd(), false).unwrap();
             return None;
