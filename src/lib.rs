@@ -10,6 +10,11 @@
 //!                              sys                                       the only unsafe
 //! ```
 
+#[cfg(test)]
+#[macro_use]
+#[path = "../tests/instance/skip.rs"]
+mod skip;
+
 pub mod cgroup;
 pub mod cli;
 pub mod compile;

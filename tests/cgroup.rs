@@ -4,6 +4,10 @@
 //! runs in, and takes it away again whatever happens. The processes inside are this program again: see [`role`].
 #![allow(clippy::disallowed_methods, reason = "tests need deadlines of their own")]
 
+#[macro_use]
+#[path = "instance/skip.rs"]
+mod skip;
+
 #[path = "cgroup/inside.rs"]
 mod inside;
 
@@ -294,7 +298,7 @@ fn a_frozen_group_says_nothing_until_it_is_thawed() {
     let Some(instance) = Instance::open() else { return };
     let group = instance.tree.create("cold", None).expect("a group");
     let Some(events) = group.events_file() else {
-        println!("skipped: no v2 tree to ask whether the group is frozen");
+        skipped!("no v2 tree to ask whether the group is frozen");
         return;
     };
     let mut inside = Inside::start(&group, "echo");
@@ -336,7 +340,7 @@ fn groups_that_the_service_made_inside_go_with_it() {
     let Some(instance) = Instance::open() else { return };
     let group = instance.tree.create("nest", None).expect("a group");
     let Some(top) = v2_directory(&group) else {
-        println!("skipped: no v2 tree");
+        skipped!("no v2 tree");
         return;
     };
     let deepest = top.join("a/b");
@@ -389,7 +393,7 @@ fn a_group_that_somebody_else_made_is_left_alone() {
     let Some(instance) = Instance::open() else { return };
     let probe = instance.tree.create("probe", None).expect("a group");
     let Some(root) = v2_directory(&probe).and_then(|directory| directory.parent().map(Path::to_owned)) else {
-        println!("skipped: no v2 tree");
+        skipped!("no v2 tree");
         return;
     };
     let foreign = root.join("foreign");
@@ -409,7 +413,7 @@ fn a_directory_descriptor_for_birth_is_the_units_group() {
     let Some(instance) = Instance::open() else { return };
     let group = instance.tree.create("web", None).expect("a group");
     let Some(descriptor) = group.birth().expect("asked") else {
-        println!("skipped: no v2 tree");
+        skipped!("no v2 tree");
         return;
     };
     let events =

@@ -1,5 +1,9 @@
 //! The command line as people and scripts meet it: exit codes, messages, and what needs no daemon.
 
+#[macro_use]
+#[path = "instance/skip.rs"]
+mod skip;
+
 use serde_json::Value;
 use std::fs;
 use std::io::Write;
@@ -369,7 +373,7 @@ fn manual_pages_are_clean() {
         let path = format!("{}/man/{page}", env!("CARGO_MANIFEST_DIR"));
         match Command::new("mandoc").args(["-T", "lint", "-W", "warning", &path]).output() {
             Ok(output) => assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout)),
-            Err(error) => eprintln!("skipped: no mandoc: {error}"),
+            Err(error) => skipped!("no mandoc: {error}"),
         }
     }
 }

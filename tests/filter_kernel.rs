@@ -3,6 +3,10 @@
 //! Needs no privilege. Each probe differs from what the same call answers without a filter, which is shown by running
 //! it without one: a test that passes for another reason would be noticed.
 
+#[macro_use]
+#[path = "instance/skip.rs"]
+mod skip;
+
 use rsvc::filter::{Arch, FilterMode, FilterPolicy, compile};
 use rsvc::plan::FilterProgram;
 use std::ffi::CString;
@@ -140,7 +144,7 @@ fn can_filter() -> bool {
     let allow_all = FilterProgram(vec![(0x06, 0, 0, 0x7fff_0000)]);
     let (_, end) = inside(&[allow_all], &Work::Calls(&[]));
     if end != End::Exited(0) {
-        eprintln!("skipped: this kernel or container does not let a process load a seccomp filter");
+        skipped!("this kernel or container does not let a process load a seccomp filter");
     }
     end == End::Exited(0)
 }
@@ -370,7 +374,7 @@ fn entries_of_i386_and_x32_are_refused_or_judged() {
     ];
     let (free, end) = inside(&[], &Work::CallsOfI386(&probes));
     if end != End::Exited(0) || free[0] <= 0 {
-        eprintln!("skipped: this kernel has no 32-bit entry ({end:?})");
+        skipped!("this kernel has no 32-bit entry ({end:?})");
         return;
     }
     let under = |policy: &FilterPolicy| {

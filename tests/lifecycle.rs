@@ -183,6 +183,19 @@ fn a_oneshot_succeeds_or_fails_with_its_program() {
 }
 
 #[test]
+fn what_follows_a_oneshot_runs_in_a_container_of_its_own() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit(
+        "job",
+        "[service]\ntype = \"oneshot\"\nexec = [\"/bin/echo\", \"job\"]\nexec_start_post = [[\"/bin/echo\", \"post\"]]\nexec_stop_post = [[\"/bin/echo\", \"after\"]]\n",
+    );
+    instance.rsvc(&["start", "job"]).expect(0);
+    let log = instance.wait_for_log("job", "after");
+    assert!(log.find("job").expect("job") < log.find("post").expect("post"), "{log}");
+}
+
+#[test]
 fn notify_waits_for_ready_and_shows_the_status_text() {
     root_only!();
     if !Path::new("/usr/bin/python3").exists() && !Path::new("/usr/bin/systemd-notify").exists() {

@@ -155,6 +155,19 @@ fn paths_and_mounts_are_made_parents_first_and_reopen_what_is_hidden() {
 }
 
 #[test]
+fn the_units_own_directory_is_seen_below_what_it_hides() {
+    let unit = unit("hidden-run");
+    check("hidden-run", &unit, &hybrid(&unit), Purpose::Main);
+}
+
+#[test]
+fn a_bound_log_socket_is_the_units_own_with_and_without_a_journal() {
+    let unit = unit("chroot-log");
+    check("chroot-log", &unit, &HostFacts::assumed_for(&unit), Purpose::Main);
+    check("chroot-log.hybrid", &unit, &hybrid(&unit), Purpose::Main);
+}
+
+#[test]
 fn directories_of_a_redirected_instance_appear_at_their_usual_places() {
     let unit = unit("directories");
     check("directories.rootless", &unit, &ordinary_user(&unit), Purpose::Main);

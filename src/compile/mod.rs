@@ -31,7 +31,7 @@ pub use facts::{Cgroups, DeviceNumbers, DirectoryRoots, GroupFact, HostFacts, Us
 pub use needs::{Needs, needs};
 
 use crate::plan::{CgroupSettings, Container, LaunchPlan, NamespaceKind, Namespaces, Origin, Output, Step};
-use crate::unit::{Isolation, LogTarget, NetworkMode, Unit};
+use crate::unit::{Isolation, LogTarget, NetworkMode, ServiceType, Unit};
 use context::{Context, PidMode, Shape, UserMode};
 use identity::Identity;
 use std::fmt;
@@ -54,10 +54,12 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    /// Does it run in the main process's container?
-    pub fn joins(self) -> bool {
+    /// Does it run in the main process's container? What follows a oneshot does not: its main process has ended, and
+    /// the container with it.
+    pub fn joins(self, unit: &Unit) -> bool {
         match self {
-            Purpose::StartPost(_) | Purpose::Reload(_) | Purpose::Stop(_) => true,
+            Purpose::StartPost(_) => unit.service.kind != ServiceType::Oneshot,
+            Purpose::Reload(_) | Purpose::Stop(_) => true,
             Purpose::Main | Purpose::StartPre(_) | Purpose::StopPost(_) => false,
         }
     }
@@ -154,7 +156,7 @@ pub fn compile(unit: &Unit, facts: &HostFacts, purpose: Purpose) -> Result<Launc
 
     enter(&mut context, &shape, &output);
     limits::oom_score(&mut context, &shape);
-    if purpose.joins() {
+    if purpose.joins(unit) {
         join_container(&mut context, &shape);
     } else {
         build_container(&mut context, &shape, &identity);
@@ -163,7 +165,7 @@ pub fn compile(unit: &Unit, facts: &HostFacts, purpose: Purpose) -> Result<Launc
     let environment = environment::environment(&mut context, &shape, &identity);
     context.push(purpose.key(), Step::Execute { argv, environment });
 
-    let joins = purpose.joins();
+    let joins = purpose.joins(unit);
     let prepare = if joins { Vec::new() } else { directories::prepare(&mut context, &shape, &identity) };
     if context.slots_exhausted() || context.steps.len() > usize::from(u16::MAX) {
         context.refuse("mounts", "NAMESPACE", "more mounts than one plan can hold", None);
@@ -230,7 +232,7 @@ fn output(context: &mut Context) -> Output {
 
 /// The steps that both kinds of container begin with.
 fn enter(context: &mut Context, shape: &Shape, output: &Output) {
-    let joins = context.purpose.joins();
+    let joins = context.purpose.joins(context.unit);
     // First of all: until the maps are written every other call runs as the overflow uid.
     if shape.in_user_namespace() && !joins {
         context.push("namespaces.user", Step::EnterUserNamespace);

@@ -83,7 +83,7 @@ impl Tree {
                         no_dev: copy && (root_flags.no_dev || !rule.read_only),
                         ..MountFlags::default()
                     };
-                    let entry = Entry { authored: rule.authored, ..Entry::built_in(&rule.key, content) };
+                    let entry = Entry { authored: rule.opens(), ..Entry::built_in(&rule.key, content) };
                     self.table.put(path, entry.flags(flags).missing_ok(rule.missing_ok));
                 }
             }

@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn the_owner_is_set_with_the_setgid_bit_kept() {
         if !rustix::process::geteuid().is_root() {
-            println!("skipped: only root can give a directory away");
+            skipped!("only root can give a directory away");
             return;
         }
         let base = tempfile::tempdir().unwrap();

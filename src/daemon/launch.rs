@@ -175,7 +175,8 @@ impl Engine {
             if let Some(unit) = &service.running
                 && let Some(refused) = missing.iter().find(|m| unit.is_written(&m.key) && !unit.is_optional(&m.key))
             {
-                let message = format!("failed at step CGROUP: {}: {}{}", refused.key, refused.why, set_by(unit, &refused.key));
+                let message =
+                    format!("failed at step CGROUP: {}: {}{}", refused.key, refused.why, set_by(unit, &refused.key));
                 return Err(failure("CGROUP", 219, message));
             }
             service.group_degraded = missing;

@@ -168,6 +168,11 @@ impl Engine {
 
     /// The service's own process ended, and how is known.
     fn ended(&mut self, id: ServiceId, place: Place, exit: Exit) {
+        // What it said before it died comes before its end: READY=1, and its last lines.
+        if place == Place::Main {
+            self.notify_ready(id);
+        }
+        self.log_ready(id);
         let Some(service) = self.services.get_mut(&id) else { return };
         let oom_kills = service.group.as_ref().map_or(0, |group| group.oom_kills());
         let oom = oom_kills > service.oom_kills_before;

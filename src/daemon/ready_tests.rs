@@ -160,7 +160,7 @@ fn odd_pid_files_are_refused() {
 #[test]
 fn numbers_inside_a_pid_namespace_are_translated() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: a pid namespace needs root");
+        skipped!("a pid namespace needs root");
         return;
     }
     // unshare stays outside, its child is PID 1 inside.

@@ -135,7 +135,7 @@ fn timeout_words(service: Option<&Service>) -> String {
 /// An OOM kill with limit and peak, and whose limit it was.
 fn oom_words(exit: Exit, service: Option<&Service>) -> String {
     let counters = service.map(|s| s.last_counters.clone()).unwrap_or_default();
-    let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), |b| crate::unit::value::print_byte_size(b));
+    let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), crate::unit::value::print_byte_size);
     let whose = match (counters.memory_max, counters.memory_events_oom) {
         (Some(limit), Some(0)) => {
             format!(

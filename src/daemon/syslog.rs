@@ -128,7 +128,7 @@ mod tests {
             .arg("hello from logger")
             .status()
         else {
-            println!("skipped: no logger(1) here");
+            skipped!("no logger(1) here");
             return;
         };
         assert!(status.success());

@@ -33,7 +33,7 @@ fn refusal(paths: &[PathBuf], name: &str, trust: Trust) -> Problem {
 fn is_root(what: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("skipped: {what} needs root");
+        skipped!("{what} needs root");
     }
     root
 }

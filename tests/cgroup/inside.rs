@@ -27,7 +27,7 @@ impl Instance {
         match Tree::open(&RootOptions { name: name.clone(), ..RootOptions::default() }) {
             Ok(tree) => Some(Instance { tree, name, _turn: turn }),
             Err(error) => {
-                println!("skipped: {error}");
+                skipped!("{error}");
                 None
             }
         }
@@ -36,7 +36,7 @@ impl Instance {
     pub fn has(&self, controller: &str) -> bool {
         let found = self.tree.facts().controllers.iter().any(|name| name == controller);
         if !found {
-            println!("skipped: no {controller} controller for groups below this one");
+            skipped!("no {controller} controller for groups below this one");
         }
         found
     }

@@ -23,7 +23,8 @@ fn capabilities_are_exactly_the_listed_ones_in_all_five_sets() {
     assert_eq!(look("none", "[capabilities]\nbounding = []\n"), [0; 5]);
     let of_a_user = look("ambient", "user = \"54321\"\n[capabilities]\nambient = [\"CAP_NET_BIND_SERVICE\"]\n");
     assert_eq!(of_a_user, [NET_BIND_SERVICE; 5]);
-    let wider = look("wider", "user = \"54321\"\n[capabilities]\nambient = [\"CHOWN\"]\nbounding = [\"NET_BIND_SERVICE\"]\n");
+    let wider =
+        look("wider", "user = \"54321\"\n[capabilities]\nambient = [\"CHOWN\"]\nbounding = [\"NET_BIND_SERVICE\"]\n");
     assert_eq!(wider, [CHOWN, CHOWN, CHOWN, two, CHOWN]);
     // "all" is what the daemon has.
     let own = std::fs::read_to_string("/proc/self/status").expect("status");
@@ -39,7 +40,8 @@ fn capabilities_are_exactly_the_listed_ones_in_all_five_sets() {
 #[test]
 fn a_low_port_needs_the_capability_and_a_capability_the_daemon_lacks_is_refused() {
     let Some(lab) = Lab::new() else { return };
-    lab.look("low", "user = \"54321\"\n[capabilities]\nambient = [\"NET_BIND_SERVICE\"]\n", &["bind:81"]).expect(&[("bind:81", "ok")]);
+    lab.look("low", "user = \"54321\"\n[capabilities]\nambient = [\"NET_BIND_SERVICE\"]\n", &["bind:81"])
+        .expect(&[("bind:81", "ok")]);
     lab.look("high", "user = \"54321\"\n", &["bind:81"]).expect(&[("bind:81", "EACCES")]);
     let own = std::fs::read_to_string("/proc/self/status").expect("status");
     let own = own.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).expect("bounding set").to_owned();
@@ -48,13 +50,25 @@ fn a_low_port_needs_the_capability_and_a_capability_the_daemon_lacks_is_refused(
     let Some((name, _)) = all.into_iter().find(|(_, bit)| own & (1u64 << bit) == 0) else {
         return skipped("the tests have every capability");
     };
-    lab.refused("lacking", &format!("[capabilities]\nbounding = [\"{name}\"]\n"), &[name, "lacking.toml:5", "capabilities.bounding"]);
+    lab.refused(
+        "lacking",
+        &format!("[capabilities]\nbounding = [\"{name}\"]\n"),
+        &[name, "lacking.toml:5", "capabilities.bounding"],
+    );
 }
 
 #[test]
 fn allow_deny_errno_and_unknown_errno_decide_about_each_call() {
     let Some(lab) = Lab::new() else { return };
-    let words = ["call:getppid", "call:setns:0:0", "call:personality:0xffffffff", "call:personality:0x40000", "call:bpf", "call:9999", "call:clone3"];
+    let words = [
+        "call:getppid",
+        "call:setns:0:0",
+        "call:personality:0xffffffff",
+        "call:personality:0x40000",
+        "call:bpf",
+        "call:9999",
+        "call:clone3",
+    ];
     let allow = "[syscalls]\nallow = [\"@system-service\", \"personality\"]\ndeny = [\"getppid\"]\nerrno = \"EACCES\"\nunknown_errno = \"EXDEV\"\n";
     lab.look("lists", allow, &words).expect(&[
         ("call:getppid", "EACCES"),
@@ -98,13 +112,23 @@ fn a_denied_call_kills_when_the_unit_says_so_and_status_names_the_signal() {
     let status = lab.instance.status("killed");
     assert_eq!(status["exit_signal"], "SIGSYS", "{status:#}");
     // Unknown numbers are still answered, or every new C library would be killed for asking.
-    lab.look("asked", body, &["call:9999", "call:clone3"]).expect(&[("call:9999", "ENOSYS"), ("call:clone3", "ENOSYS")]);
+    lab.look("asked", body, &["call:9999", "call:clone3"])
+        .expect(&[("call:9999", "ENOSYS"), ("call:clone3", "ENOSYS")]);
 }
 
 #[test]
 fn a_logging_filter_lets_calls_pass_and_an_absent_one_too_while_protections_hold() {
     let Some(lab) = Lab::new() else { return };
-    let words = ["call:bpf:-1", "call:kcmp:0:0:999", "unshare:0x20000", "call:personality:0x40000", "status:Seccomp", "socket:17:3", "realtime", "tiocsti"];
+    let words = [
+        "call:bpf:-1",
+        "call:kcmp:0:0:999",
+        "unshare:0x20000",
+        "call:personality:0x40000",
+        "status:Seccomp",
+        "socket:17:3",
+        "realtime",
+        "tiocsti",
+    ];
     for mode in ["log", "off"] {
         let seen = lab.look(mode, &format!("[syscalls]\nmode = \"{mode}\"\n"), &words);
         // Carried out: the kernel complains about the arguments.
@@ -140,13 +164,21 @@ fn each_protection_can_be_switched_off_alone() {
     lab.look("user-only", &body, &["unshare:0x20000", user]).expect(&[("unshare:0x20000", "EPERM"), (user, "ok")]);
     lab.look("privileges", &off("no_new_privileges", ""), &["status:NoNewPrivs", "status:Seccomp"])
         .expect(&[("status:NoNewPrivs", "0"), ("status:Seccomp", "2")]);
-    let seen = lab.look("tunables", &off("protect_kernel_tunables", ""), &["openw:/proc/sys/kernel/domainname", "mounted:/proc/sys"]);
+    let seen = lab.look(
+        "tunables",
+        &off("protect_kernel_tunables", ""),
+        &["openw:/proc/sys/kernel/domainname", "mounted:/proc/sys"],
+    );
     seen.expect(&[("openw:/proc/sys/kernel/domainname", "ok"), ("mounted:/proc/sys", "no mount")]);
     let seen = lab.look("modules", &off("protect_kernel_modules", calls), &["mounted:/usr/lib/modules"]);
     seen.expect(&[("mounted:/usr/lib/modules", "no mount")]);
     let seen = lab.look("logs", &off("protect_kernel_logs", calls), &["mounted:/proc/kmsg", "call:syslog:10:0:0"]);
     seen.expect(&[("mounted:/proc/kmsg", "no mount")]);
-    let groups = lab.look("groups", &off("protect_control_groups", "[namespaces]\ncgroup = \"host\"\n"), &["mounted:/sys/fs/cgroup"]);
+    let groups = lab.look(
+        "groups",
+        &off("protect_control_groups", "[namespaces]\ncgroup = \"host\"\n"),
+        &["mounted:/sys/fs/cgroup"],
+    );
     assert!(!groups["mounted:/sys/fs/cgroup"].contains("size=4k"), "{groups:?}");
 }
 
@@ -154,7 +186,14 @@ fn each_protection_can_be_switched_off_alone() {
 fn clock_modules_log_and_host_name_are_out_of_reach_even_with_every_capability() {
     let Some(lab) = Lab::new() else { return };
     let body = "[capabilities]\nbounding = [\"all\"]\n[syscalls]\nmode = \"off\"\n[security]\noptional = [\"capabilities.bounding\"]\n";
-    let words = ["call:settimeofday:0:0", "call:clock_settime:0:0", "call:init_module:0:0:0", "call:delete_module:0:0", "call:syslog:10:0:0", "call:sethostname:0:0"];
+    let words = [
+        "call:settimeofday:0:0",
+        "call:clock_settime:0:0",
+        "call:init_module:0:0:0",
+        "call:delete_module:0:0",
+        "call:syslog:10:0:0",
+        "call:sethostname:0:0",
+    ];
     let seen = lab.look("all", body, &words);
     for word in words {
         assert_eq!(&seen[word], "EPERM", "{word}");

@@ -6,7 +6,15 @@ use std::path::Path;
 #[test]
 fn protect_system_decides_what_is_writable() {
     let Some(lab) = Lab::new() else { return };
-    let words = ["create:/usr", "create:/etc", "create:/var", "create:/run", "create:/tmp", "create:/opt", "create:/var/lib/dpkg"];
+    let words = [
+        "create:/usr",
+        "create:/etc",
+        "create:/var",
+        "create:/run",
+        "create:/tmp",
+        "create:/opt",
+        "create:/var/lib/dpkg",
+    ];
     let with = |word: &str| format!("[filesystem]\nprotect_system = \"{word}\"\n");
     lab.look("strict", &with("strict"), &words).expect(&[
         ("create:/usr", "EROFS"),
@@ -45,8 +53,17 @@ fn listed_paths_are_writable_read_only_inaccessible_or_empty_and_the_longest_win
         )
     };
     let questions: Vec<String> = [
-        ("create", "ro"), ("create", "ro/rw"), ("create", "ro/rw/ro"), ("list", "closed"), ("create", "closed"), ("read", "closed/file"),
-        ("read", "single"), ("openw", "single"), ("list", "empty"), ("create", "empty"), ("mounted", "empty"),
+        ("create", "ro"),
+        ("create", "ro/rw"),
+        ("create", "ro/rw/ro"),
+        ("list", "closed"),
+        ("create", "closed"),
+        ("read", "closed/file"),
+        ("read", "single"),
+        ("openw", "single"),
+        ("list", "empty"),
+        ("create", "empty"),
+        ("mounted", "empty"),
     ]
     .map(|(verb, name)| format!("{verb}:{}", at(name)))
     .to_vec();
@@ -131,7 +148,21 @@ fn proc_hides_or_shows_processes_and_everything_else() {
 fn mounts_appear_with_their_options() {
     let Some(lab) = Lab::new() else { return };
     let at = |name: &str| format!("{}/{name}", lab.path());
-    for name in ["source/below", "ro", "rw", "noexec", "tmp", "queue", "sys", "layers", "top", "bottom", "over/upper", "over/work", "shallow"] {
+    for name in [
+        "source/below",
+        "ro",
+        "rw",
+        "noexec",
+        "tmp",
+        "queue",
+        "sys",
+        "layers",
+        "top",
+        "bottom",
+        "over/upper",
+        "over/work",
+        "shallow",
+    ] {
         std::fs::create_dir_all(at(name)).expect("directory");
     }
     std::fs::write(at("source/file"), "bound").expect("file");
@@ -146,16 +177,35 @@ fn mounts_appear_with_their_options() {
         mount("tmp", "type = \"tmpfs\"\noptions = [\"size=1M\", \"mode=0700\", \"noexec\", \"uid=54321\", \"gid=7\"]"),
         mount("queue", "type = \"mqueue\""),
         mount("sys", "type = \"sysfs\"\noptions = [\"ro\"]"),
-        mount("layers", &format!("type = \"overlay\"\noptions = [\"lowerdir={}:{}\", \"upperdir={}\", \"workdir={}\"]", at("top"), at("bottom"), at("over/upper"), at("over/work"))),
+        mount(
+            "layers",
+            &format!(
+                "type = \"overlay\"\noptions = [\"lowerdir={}:{}\", \"upperdir={}\", \"workdir={}\"]",
+                at("top"),
+                at("bottom"),
+                at("over/upper"),
+                at("over/work")
+            ),
+        ),
         mount("nothing", "source = \"/nonexistent/source\"\noptions = [\"optional\"]"),
         "[[mounts]]\ndestination = \"/proc\"\ntype = \"proc\"\n".to_owned(),
     ]
     .concat();
     let words = [
-        format!("read:{}", at("ro/file")), format!("create:{}", at("ro")), format!("create:{}", at("rw")),
-        format!("sh:exec {}", at("noexec/true")), format!("sh:exec {}", at("ro/true")), format!("stat:{}", at("tmp")),
-        format!("size:{}", at("tmp")), format!("mounted:{}", at("tmp")), format!("mounted:{}", at("queue")), format!("mounted:{}", at("sys")),
-        format!("read:{}", at("layers/low")), format!("put:{}=new", at("layers/new")), format!("mounted:{}", at("ro")), format!("mounted:{}", at("rw")),
+        format!("read:{}", at("ro/file")),
+        format!("create:{}", at("ro")),
+        format!("create:{}", at("rw")),
+        format!("sh:exec {}", at("noexec/true")),
+        format!("sh:exec {}", at("ro/true")),
+        format!("stat:{}", at("tmp")),
+        format!("size:{}", at("tmp")),
+        format!("mounted:{}", at("tmp")),
+        format!("mounted:{}", at("queue")),
+        format!("mounted:{}", at("sys")),
+        format!("read:{}", at("layers/low")),
+        format!("put:{}=new", at("layers/new")),
+        format!("mounted:{}", at("ro")),
+        format!("mounted:{}", at("rw")),
         "open:/proc/1/status".to_owned(),
     ];
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -184,7 +234,13 @@ fn mounts_appear_with_their_options() {
 fn directories_are_made_with_owner_and_mode_writable_and_named_in_the_environment() {
     let Some(lab) = Lab::new() else { return };
     let name = lab.path().rsplit('/').next().expect("name").to_owned();
-    let kinds = [("runtime", "/run"), ("state", "/var/lib"), ("cache", "/var/cache"), ("logs", "/var/log"), ("configuration", "/etc")];
+    let kinds = [
+        ("runtime", "/run"),
+        ("state", "/var/lib"),
+        ("cache", "/var/cache"),
+        ("logs", "/var/log"),
+        ("configuration", "/etc"),
+    ];
     let mut body = "user = \"daemon\"\n[filesystem]\nprotect_system = \"strict\"\n[directories]\n".to_owned();
     for (index, (kind, _)) in kinds.iter().enumerate() {
         body.push_str(&format!("{kind} = [\"{name}-a\", \"{name}-b/deep\"]\n{kind}_mode = \"07{index}0\"\n"));
@@ -214,7 +270,8 @@ fn directories_are_made_with_owner_and_mode_writable_and_named_in_the_environmen
 fn runtime_directories_are_kept_as_long_as_the_unit_says() {
     let Some(lab) = Lab::new() else { return };
     let find = |name: &str| {
-        let found = std::process::Command::new("find").arg(lab.instance.path()).args(["-name", name]).output().expect("find");
+        let found =
+            std::process::Command::new("find").arg(lab.instance.path()).args(["-name", name]).output().expect("find");
         !found.stdout.is_empty()
     };
     for (word, after_restart, after_stop) in [("no", false, false), ("restart", true, false), ("yes", true, true)] {
@@ -222,12 +279,16 @@ fn runtime_directories_are_kept_as_long_as_the_unit_says() {
         let question = format!("list:/run/{directory}");
         let make = format!("put:/run/{directory}/file=x");
         let exec = lab.exec(&[&question, &make, "hold"]);
-        let body = format!("[directories]\nruntime = [\"{directory}\"]\nruntime_preserve = \"{word}\"\n[logging]\ntarget = \"file\"\n");
+        let body = format!(
+            "[directories]\nruntime = [\"{directory}\"]\nruntime_preserve = \"{word}\"\n[logging]\ntarget = \"file\"\n"
+        );
         lab.instance.unit(&unit, &format!("[service]\n{exec}{body}"));
         lab.instance.rsvc(&["start", &unit]).expect(0);
         lab.instance.wait_for_log(&unit, "@@put");
         lab.instance.rsvc(&["restart", &unit]).expect(0);
-        let log = crate::instance::eventually("two runs", || Some(lab.instance.log(&unit)).filter(|log| log.matches("@@put").count() == 2));
+        let log = crate::instance::eventually("two runs", || {
+            Some(lab.instance.log(&unit)).filter(|log| log.matches("@@put").count() == 2)
+        });
         assert_eq!(log.contains(&format!("@@{question}\tfile")), after_restart, "{word}: {log}");
         lab.instance.rsvc(&["stop", &unit]).expect(0);
         assert_eq!(find(&directory), after_stop, "{word}");

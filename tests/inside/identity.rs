@@ -7,8 +7,16 @@ use std::os::unix::fs::MetadataExt;
 fn an_identity_user_namespace_maps_every_id_to_itself_and_binds_no_low_port_of_the_host() {
     let Some(lab) = Lab::new() else { return };
     let words = [
-        "link:/proc/self/ns/user", "read:/proc/self/uid_map", "read:/proc/self/gid_map", "status:Uid", "bind:80", "create:/usr", "create:/var",
-        "mount:/tmp", "openw:/dev/null", "status:NoNewPrivs",
+        "link:/proc/self/ns/user",
+        "read:/proc/self/uid_map",
+        "read:/proc/self/gid_map",
+        "status:Uid",
+        "bind:80",
+        "create:/usr",
+        "create:/var",
+        "mount:/tmp",
+        "openw:/dev/null",
+        "status:NoNewPrivs",
     ];
     let seen = lab.look("identity", "[namespaces]\nuser = \"identity\"\n", &words);
     assert_ne!(seen["link:/proc/self/ns/user"], host_namespace("user"));
@@ -23,8 +31,16 @@ fn an_identity_user_namespace_maps_every_id_to_itself_and_binds_no_low_port_of_t
         ("mount:/tmp", "EPERM"),
         ("openw:/dev/null", "ok"),
     ]);
-    let seen = lab.look("another", "user = \"54321\"\n[namespaces]\nuser = \"identity\"\n", &["status:Uid", "status:CapBnd", "status:CapEff"]);
-    seen.expect(&[("status:Uid", "54321\t54321\t54321\t54321"), ("status:CapBnd", "0000000000000000"), ("status:CapEff", "0000000000000000")]);
+    let seen = lab.look(
+        "another",
+        "user = \"54321\"\n[namespaces]\nuser = \"identity\"\n",
+        &["status:Uid", "status:CapBnd", "status:CapEff"],
+    );
+    seen.expect(&[
+        ("status:Uid", "54321\t54321\t54321\t54321"),
+        ("status:CapBnd", "0000000000000000"),
+        ("status:CapEff", "0000000000000000"),
+    ]);
 }
 
 #[test]
@@ -38,7 +54,16 @@ fn mapped_ranges_make_container_root_an_ordinary_id_of_the_host() {
     let maps = "[namespaces]\nuser = \"mapped\"\n\
                 uid_mappings = [{ container_id = 0, host_id = 100000, size = 1000 }, { container_id = 5000, host_id = 300000, size = 10 }]\n\
                 gid_mappings = [{ container_id = 0, host_id = 200000, size = 65536 }]\n";
-    let words = ["read:/proc/self/uid_map", "read:/proc/self/gid_map", "status:Uid", &put, &stat, "create:/var", "stat:/etc/passwd", "list:/proc/1/fd"];
+    let words = [
+        "read:/proc/self/uid_map",
+        "read:/proc/self/gid_map",
+        "status:Uid",
+        &put,
+        &stat,
+        "create:/var",
+        "stat:/etc/passwd",
+        "list:/proc/1/fd",
+    ];
     let seen = lab.look("mapped", maps, &words);
     let map = seen["read:/proc/self/uid_map"].replace('|', " ");
     let map: Vec<&str> = map.split_whitespace().collect();
@@ -55,13 +80,18 @@ fn mapped_ranges_make_container_root_an_ordinary_id_of_the_host() {
     assert_eq!((made.uid(), made.gid()), (100_000, 200_000));
     // A user of a second range, with a directory of its own.
     let body = format!("user = \"5003\"\ngroup = \"7\"\n[directories]\nstate = [\"of-the-second\"]\n{maps}");
-    let seen = lab.look("second", &body, &["status:Uid", "stat:/var/lib/of-the-second", "create:/var/lib/of-the-second"]);
+    let seen =
+        lab.look("second", &body, &["status:Uid", "stat:/var/lib/of-the-second", "create:/var/lib/of-the-second"]);
     seen.expect(&[
         ("status:Uid", "5003\t5003\t5003\t5003"),
         ("stat:/var/lib/of-the-second", "dir 0755 5003:7"),
         ("create:/var/lib/of-the-second", "ok"),
     ]);
-    lab.refused("unmapped", &format!("user = \"4000\"\ngroup = \"7\"\n{maps}"), &["does not map 4000", "unmapped.toml:"]);
+    lab.refused(
+        "unmapped",
+        &format!("user = \"4000\"\ngroup = \"7\"\n{maps}"),
+        &["does not map 4000", "unmapped.toml:"],
+    );
 }
 
 #[test]

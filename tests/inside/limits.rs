@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 /// Is `controller` a cgroup v1 one on this host?
 fn is_v1(controller: &str) -> bool {
-    std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default().lines().any(|line| {
-        line.split(':').nth(1).is_some_and(|list| list.split(',').any(|name| name == controller))
-    })
+    std::fs::read_to_string("/proc/self/cgroup")
+        .unwrap_or_default()
+        .lines()
+        .any(|line| line.split(':').nth(1).is_some_and(|list| list.split(',').any(|name| name == controller)))
 }
 
 /// A file of the unit's group, v1 or v2, from outside.
@@ -22,7 +23,8 @@ fn group_file(lab: &Lab, unit: &str, controller: &str, v1: &str, v2: &str) -> St
         let words: Vec<&str> = line.split(' ').collect();
         words[2].starts_with("cgroup").then(|| PathBuf::from(words[1]))
     }) {
-        let parents = own.lines().filter_map(|line| line.splitn(3, ':').nth(2)).map(|path| path.trim_start_matches('/'));
+        let parents =
+            own.lines().filter_map(|line| line.splitn(3, ':').nth(2)).map(|path| path.trim_start_matches('/'));
         for parent in parents.chain([""]) {
             let file = mount.join(parent).join(&group).join(name);
             if let Ok(text) = std::fs::read_to_string(&file) {
@@ -48,12 +50,18 @@ fn can(lab: &Lab, unit: &str, body: &str, words: &[&str]) -> bool {
 #[test]
 fn the_memory_limit_kills_and_status_names_it() {
     let Some(lab) = Lab::new() else { return };
-    if !can(&lab, "eater", "[resources]\nmemory_max = \"32M\"\nmemory_swap_max = \"0\"\n[security]\noptional = [\"resources.memory_swap_max\"]\n", &["eat:8", "eat:200"]) {
+    if !can(
+        &lab,
+        "eater",
+        "[resources]\nmemory_max = \"32M\"\nmemory_swap_max = \"0\"\n[security]\noptional = [\"resources.memory_swap_max\"]\n",
+        &["eat:8", "eat:200"],
+    ) {
         return;
     }
     let log = lab.instance.wait_for_log("eater", "@@eat:8\tok");
     assert!(!log.contains("@@eat:200") && !log.contains("@@end"), "{log}");
-    let status = eventually("the result", || Some(lab.instance.status("eater")).filter(|status| status["state"] == "failed"));
+    let status =
+        eventually("the result", || Some(lab.instance.status("eater")).filter(|status| status["state"] == "failed"));
     assert_eq!(status["result"], "oom-kill", "{status:#}");
     assert_eq!(status["exit_signal"], "SIGKILL", "{status:#}");
     assert_eq!(status["oom_kills"], 1, "{status:#}");
@@ -90,13 +98,26 @@ fn the_cpu_limit_throttles_and_the_set_of_cpus_holds() {
 #[test]
 fn a_limit_that_a_changed_unit_has_no_more_is_gone() {
     let Some(lab) = Lab::new() else { return };
-    let exec = lab.exec(&["eat:100", "hold"]);
-    let unit = |resources: &str| lab.instance.unit("loose", &format!("[service]\n{exec}\n[restart]\npolicy = \"always\"\ndelay = \"0\"\n[resources]\n{resources}\n[logging]\ntarget = \"file\"\n"));
-    unit("memory_max = \"64M\"\nmemory_swap_max = \"0\"\ncpu_max = \"50%\"\ncpuset_cpus = \"0\"\ntasks_max = 50\n[security]\noptional = [\"resources.memory_swap_max\"]");
+    let unit = |exec: &str, resources: &str| {
+        let more = "[restart]\npolicy = \"no\"\n[logging]\ntarget = \"file\"\n";
+        lab.instance.unit("loose", &format!("[service]\n{exec}\n{more}[resources]\n{resources}\n"));
+    };
+    unit(
+        &lab.exec(&["hold"]),
+        "memory_max = \"64M\"\nmemory_swap_max = \"0\"\ncpu_max = \"50%\"\ncpuset_cpus = \"0\"\ntasks_max = 50\n[security]\noptional = [\"resources.memory_swap_max\"]",
+    );
     lab.instance.rsvc(&["start", "loose"]).expect(0);
-    unit("tasks_max = \"infinity\"");
+    unit(&lab.exec(&["eat:100", "status:Cpus_allowed_list", "fork:60", "hold"]), "tasks_max = \"infinity\"");
     lab.instance.rsvc(&["restart", "loose"]).expect(0);
-    lab.instance.wait_for_log("loose", "@@eat:100\tok");
+    let log = eventually("the answers", || {
+        let ended = lab.instance.status("loose")["state"] == "failed";
+        Some(lab.instance.log("loose")).filter(|log| ended || log.contains("@@fork:60"))
+    });
+    Lab::answers(&log).expect(&[("eat:100", "ok"), ("fork:60", "60 ok")]);
+    assert_ne!(
+        &Lab::answers(&log)["status:Cpus_allowed_list"],
+        if std::thread::available_parallelism().is_ok_and(|count| count.get() > 1) { "0" } else { "" }
+    );
     if is_v1("cpu") && Path::new("/sys/fs/cgroup/cpu").exists() {
         let group = lab.instance.status("loose")["cgroup"].as_str().expect("cgroup").trim_start_matches('/').to_owned();
         let quota = Path::new("/sys/fs/cgroup/cpu").join(group).join("cpu.cfs_quota_us");
@@ -108,7 +129,15 @@ fn a_limit_that_a_changed_unit_has_no_more_is_gone() {
 fn limits_of_processes_are_as_written_and_clamped_with_a_word_where_the_host_forbids_more() {
     let Some(lab) = Lab::new() else { return };
     let body = "[resources.rlimits]\nnofile = \"100:200\"\ncore = \"infinity\"\nfsize = \"1M\"\nnproc = 77\nstack = \"4M:8M\"\nas = \"16G\"\nmemlock = \"64K\"\n";
-    let words = ["limit:Max open files", "limit:Max core file size", "limit:Max file size", "limit:Max processes", "limit:Max stack size", "limit:Max address space", "limit:Max locked memory"];
+    let words = [
+        "limit:Max open files",
+        "limit:Max core file size",
+        "limit:Max file size",
+        "limit:Max processes",
+        "limit:Max stack size",
+        "limit:Max address space",
+        "limit:Max locked memory",
+    ];
     lab.look("limits", body, &words).expect(&[
         ("limit:Max open files", "100:200"),
         ("limit:Max file size", "1048576:1048576"),
@@ -128,7 +157,9 @@ fn what_only_cgroup_v2_knows_is_refused_by_key_and_line_on_v1() {
     if !is_v1("memory") {
         return skipped("the memory controller is cgroup v2 here");
     }
-    for (key, value) in [("memory_high", "\"100M\""), ("memory_min", "\"1M\""), ("memory_oom_group", "true"), ("delegate", "true")] {
+    for (key, value) in
+        [("memory_high", "\"100M\""), ("memory_min", "\"1M\""), ("memory_oom_group", "true"), ("delegate", "true")]
+    {
         let name = format!("v2-{}", key.replace('_', "-"));
         let body = format!("[resources]\n{key} = {value}\n");
         lab.refused(&name, &body, &[&format!("resources.{key}"), &format!("{name}.toml:5"), "security.optional"]);
@@ -143,6 +174,10 @@ fn what_only_cgroup_v2_knows_is_refused_by_key_and_line_on_v1() {
 fn a_limit_of_a_controller_that_is_absent_is_refused_and_so_is_an_impossible_value() {
     let Some(lab) = Lab::new() else { return };
     lab.refused("cpus", "[resources]\ncpuset_cpus = \"4000\"\n", &["cpuset", "cpus.toml:5"]);
-    lab.refused("disk", "[resources]\nio_max = [{ device = \"/nonexistent/disk\", rbps = \"1M\" }]\n", &["/nonexistent/disk", "disk.toml:5"]);
+    lab.refused(
+        "disk",
+        "[resources]\nio_max = [{ device = \"/nonexistent/disk\", rbps = \"1M\" }]\n",
+        &["/nonexistent/disk", "disk.toml:5"],
+    );
     lab.refused("pages", "[resources]\nhugetlb = { \"3MB\" = \"6M\" }\n", &["3MB", "pages.toml:5"]);
 }

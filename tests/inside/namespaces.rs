@@ -82,7 +82,11 @@ fn each_namespace_can_be_the_hosts_or_private() {
 #[test]
 fn the_hosts_mount_namespace_is_shared_when_nothing_asks_for_more() {
     let Some(lab) = Lab::new() else { return };
-    let seen = lab.look("mounts", "[namespaces]\nmount = \"host\"\n", &["link:/proc/self/ns/mnt", "create:/tmp", "status:Seccomp", "pid"]);
+    let seen = lab.look(
+        "mounts",
+        "[namespaces]\nmount = \"host\"\n",
+        &["link:/proc/self/ns/mnt", "create:/tmp", "status:Seccomp", "pid"],
+    );
     assert_eq!(seen["link:/proc/self/ns/mnt"], host_namespace("mnt"));
     seen.expect(&[("status:Seccomp", "2")]);
 }
@@ -91,7 +95,9 @@ fn the_hosts_mount_namespace_is_shared_when_nothing_asks_for_more() {
 fn an_existing_namespace_is_joined_by_its_file() {
     let Some(lab) = Lab::new() else { return };
     let holder = Holder::new(&["-n", "-i", "-u", "-C", "-m"]);
-    let link = |pid: u32, kind: &str| std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("namespace").display().to_string();
+    let link = |pid: u32, kind: &str| {
+        std::fs::read_link(format!("/proc/{pid}/ns/{kind}")).expect("namespace").display().to_string()
+    };
     let pid = holder.pid();
     for kind in ["ipc", "uts", "cgroup"] {
         let body = format!("[namespaces]\n{kind} = \"path:/proc/{pid}/ns/{kind}\"\n");
@@ -135,7 +141,11 @@ fn without_init_the_service_is_pid_1_and_with_it_pid_2() {
         ("status:Seccomp", "2"),
         ("create:/usr", "EROFS"),
     ]);
-    let seen = lab.look("with", "", &["pid", "sh:sleep 0 & wait; echo $PPID", "read:/proc/1/status", "call:kill:1:9", "open:/proc/1/comm"]);
+    let seen = lab.look(
+        "with",
+        "",
+        &["pid", "sh:sleep 0 & wait; echo $PPID", "read:/proc/1/status", "call:kill:1:9", "open:/proc/1/comm"],
+    );
     seen.expect(&[("pid", "2"), ("call:kill:1:9", "ok"), ("open:/proc/1/comm", "ok")]);
     // It keeps CAP_KILL and nothing else.
     let status = &seen["read:/proc/1/status"];

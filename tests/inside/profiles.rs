@@ -10,9 +10,25 @@ fn strict_lets_a_user_write_nothing_undeclared_and_execute_nothing_but_programs_
         "user = \"54321\"\n[filesystem]\nexec_paths = {paths}\n[directories]\nstate = [\"of-strict\"]\n[security]\nprofile = \"strict\"\n"
     );
     let words = [
-        "create:/var/lib/of-strict", "create:/var", "create:/run", "create:/usr", "create:/tmp", "umask", "open:/proc/meminfo", "status:CapBnd", "wx",
-        "socket:16:3", "socket:2:1", "call:memfd_create:0:0", "call:setuid:0", "call:setpriority:0:0:0", "mounted:/var", "status:NoNewPrivs",
-        "status:Seccomp", "sh:cp /bin/true /tmp/true && exec /tmp/true", "call:chown:0:0:0",
+        "create:/var/lib/of-strict",
+        "create:/var",
+        "create:/run",
+        "create:/usr",
+        "create:/tmp",
+        "umask",
+        "open:/proc/meminfo",
+        "status:CapBnd",
+        "wx",
+        "socket:16:3",
+        "socket:2:1",
+        "call:memfd_create:0:0",
+        "call:setuid:0",
+        "call:setpriority:0:0:0",
+        "mounted:/var",
+        "status:NoNewPrivs",
+        "status:Seccomp",
+        "sh:cp /bin/true /tmp/true && exec /tmp/true",
+        "call:chown:0:0:0",
     ];
     let seen = lab.look("strict", &body, &words);
     seen.expect(&[
@@ -46,8 +62,12 @@ fn host_is_only_a_group_and_a_log_and_login_keeps_the_limits_besides() {
     let Some(lab) = Lab::new() else { return };
     let own = std::fs::read_to_string("/proc/self/status").expect("status");
     let own = own.lines().find_map(|line| line.strip_prefix("CapBnd:\t")).expect("bounding set").to_owned();
-    let mut words: Vec<String> = ["mnt", "pid", "ipc", "uts", "net", "user", "cgroup"].map(|kind| format!("link:/proc/self/ns/{kind}")).to_vec();
-    words.extend(["status:NoNewPrivs", "status:Seccomp", "status:CapBnd", "create:/usr", "read:/proc/self/cgroup"].map(str::to_owned));
+    let mut words: Vec<String> =
+        ["mnt", "pid", "ipc", "uts", "net", "user", "cgroup"].map(|kind| format!("link:/proc/self/ns/{kind}")).to_vec();
+    words.extend(
+        ["status:NoNewPrivs", "status:Seccomp", "status:CapBnd", "create:/usr", "read:/proc/self/cgroup"]
+            .map(str::to_owned),
+    );
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     for profile in ["host", "login"] {
         let seen = lab.look(profile, &format!("[security]\nprofile = \"{profile}\"\n"), &words);

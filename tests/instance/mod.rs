@@ -4,6 +4,9 @@
 //! this instance made.
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
+#[macro_use]
+mod skip;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -23,10 +26,7 @@ pub fn is_root() -> bool {
 
 /// Says why a test cannot run here. The caller returns.
 pub fn skipped(why: &str) {
-    // Past the capture of the test runner, so that a green run shows it.
-    use std::io::Write;
-    let name = std::thread::current().name().unwrap_or("test").to_owned();
-    let _ = writeln!(std::io::stderr(), "{name} ... skipped: {why}");
+    skipped!("{why}");
 }
 
 /// Looks again and again until `look` finds something.
@@ -47,6 +47,7 @@ pub struct Instance {
     directory: tempfile::TempDir,
     daemon: Option<Child>,
     arguments: Vec<String>,
+    wrapper: Vec<String>,
 }
 
 /// What a command said.
@@ -86,7 +87,7 @@ impl Instance {
         for name in ["units", "run", "state"] {
             fs::create_dir(directory.path().join(name)).expect("directory");
         }
-        Instance { directory, daemon: None, arguments: Vec::new() }
+        Instance { directory, daemon: None, arguments: Vec::new(), wrapper: Vec::new() }
     }
 
     /// A running daemon.
@@ -102,6 +103,11 @@ impl Instance {
         instance
     }
 
+    /// Makes the daemon run below another program, which must execute it in the end: `wrapper... rsvc daemon`.
+    pub fn wrap_daemon(&mut self, wrapper: &[&str]) {
+        self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+    }
+
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -113,8 +119,9 @@ impl Instance {
     /// Starts the daemon (again) and waits until it answers.
     pub fn start_daemon(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.file("daemon.log")).expect("log");
-        let mut command = self.command();
-        command.arg("daemon").args(&self.arguments);
+        let program = self.wrapper.iter().map(String::as_str).chain([RSVC]).collect::<Vec<_>>();
+        let mut command = self.configured(program[0]);
+        command.args(&program[1..]).arg("daemon").args(&self.arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("log")).stderr(log);
         self.daemon = Some(command.spawn().expect("the daemon starts"));
         eventually("the daemon answers", || {
@@ -152,7 +159,12 @@ impl Instance {
 
     /// `rsvc` with this instance's directories.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(RSVC);
+        self.configured(RSVC)
+    }
+
+    /// A program that finds this instance's directories in its environment.
+    fn configured(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command
             .env("RSVC_UNIT_PATH", self.file("units"))
             .env("RSVC_RUNTIME_DIR", self.file("run"))

@@ -124,7 +124,7 @@ fn memory_may_be_denied_to_become_executable() {
     let draft = Draft::shell("echo ran").then([Step::DenyWriteExecute]);
     let Some(outcome) = draft.run() else { return };
     if let Some((Report::Failed { errno: 22, .. }, _)) = outcome.reports.last() {
-        println!("skipped: this kernel has no PR_SET_MDWE");
+        skipped!("this kernel has no PR_SET_MDWE");
         return;
     }
     assert_eq!(outcome.success(), "ran\n");

@@ -149,7 +149,7 @@ fn the_loopback_of_an_own_network_is_up() {
 #[test]
 fn ids_capabilities_and_the_rest_read_back_from_inside() {
     if !is_root() {
-        println!("skipped: other ids need root");
+        skipped!("other ids need root");
         return;
     }
     let keep = CapabilitySet(1 << 10); // CAP_NET_BIND_SERVICE
@@ -210,7 +210,7 @@ fn a_difference_on_read_back_stops_the_start() {
 #[test]
 fn a_mapped_user_namespace_makes_root_inside_a_nobody_outside() {
     if !is_root() {
-        println!("skipped: a range of ids needs root");
+        skipped!("a range of ids needs root");
         return;
     }
     let mut draft = Draft::shell("id -u; cat /proc/self/uid_map; chown -h 1:1 /tmp/f && echo owned")

@@ -227,14 +227,14 @@ impl Draft {
         let (pid, pidfd) = match spawned {
             Ok(born) => born,
             Err(error) => {
-                println!("skipped: no container can be made here: {error}");
+                skipped!("no container can be made here: {error}");
                 return None;
             }
         };
         if let Some(id_maps) = &self.id_maps
             && let Err(error) = write_maps(pid, id_maps)
         {
-            println!("skipped: the id maps cannot be written: {error}");
+            skipped!("the id maps cannot be written: {error}");
             process::pidfd_send_signal(pidfd.as_fd(), 9).unwrap();
             process::wait_pidfd(pidfd.as_fd(), false).unwrap();
             return None;

@@ -112,7 +112,7 @@ fn a_payload_cannot_suppress_its_record_by_limits() {
     let script = "prlimit --pid 1 --fsize=0 || echo unlimited; exit 6";
     let Some(outcome) = Draft::shell(script).run() else { return };
     if outcome.output.contains("not found") {
-        println!("skipped: there is no prlimit command");
+        skipped!("there is no prlimit command");
         return;
     }
     assert_eq!(record(&outcome, 0).unwrap().status, 6);
@@ -121,7 +121,7 @@ fn a_payload_cannot_suppress_its_record_by_limits() {
 #[test]
 fn it_costs_a_few_pages() {
     if !is_root() {
-        println!("skipped: the memory of a process that is not dumpable is shown to root only");
+        skipped!("the memory of a process that is not dumpable is shown to root only");
         return;
     }
     let Some(running) = Draft::shell("echo ready; exec sleep 60").start() else { return };
@@ -165,6 +165,6 @@ fn its_pidfd_gives_the_status_even_to_who_is_not_its_parent() {
     running.finish();
     match rsvc::sys::process::pidfd_exit_status(copy.as_fd()) {
         Ok(status) => assert_eq!(status, Some(11 << 8)),
-        Err(error) => println!("skipped: no PIDFD_GET_INFO here: {error}"),
+        Err(error) => skipped!("no PIDFD_GET_INFO here: {error}"),
     }
 }

@@ -48,7 +48,7 @@ fn a_marked_heap_does_not_harm_children_born_on_the_main_thread() {
 #[test]
 fn a_group_of_the_v2_tree_is_entered_at_birth() {
     if !is_root() {
-        println!("skipped: making a group needs root");
+        skipped!("making a group needs root");
         return;
     }
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
@@ -56,13 +56,13 @@ fn a_group_of_the_v2_tree_is_entered_at_birth() {
     let mounts = host_mounts();
     let mount = mounts.lines().find(|line| line.contains(" - cgroup2 "));
     let (Some(own), Some(mount)) = (own, mount) else {
-        println!("skipped: no cgroup v2 tree");
+        skipped!("no cgroup v2 tree");
         return;
     };
     let mount = mount.split(' ').nth(4).unwrap();
     let group = std::path::PathBuf::from(format!("{mount}{own}/rsvc-stage-test-{}", std::process::id()));
     if let Err(error) = std::fs::create_dir(&group) {
-        println!("skipped: no group can be made: {error}");
+        skipped!("no group can be made: {error}");
         return;
     }
     let path = std::ffi::CString::new(group.to_str().unwrap()).unwrap();

@@ -334,6 +334,27 @@ fn an_automatic_restart_keeps_order_too() {
 }
 
 #[test]
+fn automatic_restarts_in_a_circle_do_not_wait_for_each_other_for_ever() {
+    let a = Policy { after: names(&["b", "c"]), ..unit("a") };
+    let b = Policy { after: names(&["a", "c"]), ..unit("b") };
+    let mut bench = bench([a, b, unit("c")]);
+    for id in [A, B] {
+        bench.start(id);
+        bench.step(Event::DeadlinePassed);
+        up(&mut bench, &[id]);
+        bench.dies(id, Exit::Exited(1));
+    }
+    bench.start(C);
+    bench.wait(2 * SECOND);
+    let launched = deeds(bench.step(Event::DeadlinePassed));
+    assert_eq!(launched.len(), 1, "the last to join (jitter decides who that is) does not wait: {launched:?}");
+    let (first, second) = if launched == ["2: launch Main"] { (A, B) } else { (B, A) };
+    assert_eq!(bench.state(second), "activating/waiting");
+    up(&mut bench, &[C, first]);
+    assert_eq!(bench.state(second), "activating/start");
+}
+
+#[test]
 fn start_post_counts_as_starting_for_those_after_it() {
     let a = Policy { after: names(&["b"]), wants: names(&["b"]), ..unit("a") };
     let mut bench = bench([a, Policy { start_post: commands(1), ..unit("b") }]);
