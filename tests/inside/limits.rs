@@ -98,17 +98,26 @@ fn the_cpu_limit_throttles_and_the_set_of_cpus_holds() {
 #[test]
 fn a_limit_that_a_changed_unit_has_no_more_is_gone() {
     let Some(lab) = Lab::new() else { return };
-    let exec = lab.exec(&["eat:100", "hold"]);
-    let unit = |resources: &str| {
-        lab.instance.unit("loose", &format!("[service]\n{exec}\n[restart]\npolicy = \"always\"\ndelay = \"0\"\n[resources]\n{resources}\n[logging]\ntarget = \"file\"\n"))
+    let unit = |exec: &str, resources: &str| {
+        let more = "[restart]\npolicy = \"no\"\n[logging]\ntarget = \"file\"\n";
+        lab.instance.unit("loose", &format!("[service]\n{exec}\n{more}[resources]\n{resources}\n"));
     };
     unit(
+        &lab.exec(&["hold"]),
         "memory_max = \"64M\"\nmemory_swap_max = \"0\"\ncpu_max = \"50%\"\ncpuset_cpus = \"0\"\ntasks_max = 50\n[security]\noptional = [\"resources.memory_swap_max\"]",
     );
     lab.instance.rsvc(&["start", "loose"]).expect(0);
-    unit("tasks_max = \"infinity\"");
+    unit(&lab.exec(&["eat:100", "status:Cpus_allowed_list", "fork:60", "hold"]), "tasks_max = \"infinity\"");
     lab.instance.rsvc(&["restart", "loose"]).expect(0);
-    lab.instance.wait_for_log("loose", "@@eat:100\tok");
+    let log = eventually("the answers", || {
+        let ended = lab.instance.status("loose")["state"] == "failed";
+        Some(lab.instance.log("loose")).filter(|log| ended || log.contains("@@fork:60"))
+    });
+    Lab::answers(&log).expect(&[("eat:100", "ok"), ("fork:60", "60 ok")]);
+    assert_ne!(
+        &Lab::answers(&log)["status:Cpus_allowed_list"],
+        if std::thread::available_parallelism().is_ok_and(|count| count.get() > 1) { "0" } else { "" }
+    );
     if is_v1("cpu") && Path::new("/sys/fs/cgroup/cpu").exists() {
         let group = lab.instance.status("loose")["cgroup"].as_str().expect("cgroup").trim_start_matches('/').to_owned();
         let quota = Path::new("/sys/fs/cgroup/cpu").join(group).join("cpu.cfs_quota_us");
