@@ -199,11 +199,10 @@ impl Engine {
 
     fn cgroup_layout(&self) -> &'static str {
         let Some(tree) = &self.tree else { return "none" };
-        let facts = tree.facts();
-        match (facts.unified, facts.v1_controllers.is_empty()) {
+        match (tree.facts().unified, tree.record().contains("v2:")) {
             (true, _) => "v2",
-            (false, false) => "v1",
             (false, true) => "hybrid",
+            (false, false) => "v1",
         }
     }
 
