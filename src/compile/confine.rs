@@ -76,7 +76,8 @@ fn load(context: &mut Context, key: &str, policy: &FilterPolicy) {
 fn lists(unit: &Unit, policy: FilterPolicy) -> FilterPolicy {
     let syscalls = &unit.syscalls;
     FilterPolicy {
-        allow: (!syscalls.allow.is_empty()).then(|| syscalls.allow.clone()),
+        // An empty list allows nothing: it is not the same as no list.
+        allow: Some(syscalls.allow.clone()),
         log: syscalls.log.clone(),
         kill: syscalls.on_deny == OnDeny::KillProcess,
         ..policy

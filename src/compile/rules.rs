@@ -161,6 +161,8 @@ impl Tree {
                 Content::Host { path: source, .. } => {
                     Content::Host { path: source.join(path.strip_prefix(shown_at).unwrap_or(path)), recursive: true }
                 }
+                // The stand-in for a directory of the host shows the host's files.
+                Content::Overlay { .. } if !self.table.own_root && !shown.authored => self.opened(path),
                 // Inside a file system of the container's own: what appears there follows its mount's flags.
                 _ => continue,
             };

@@ -21,12 +21,12 @@ use std::rc::Rc;
 const FIRST: i32 = 3;
 
 /// Failure of something the daemon itself does for a launch.
-fn failure(step: &str, code: u8, message: String) -> LaunchFailure {
+pub(super) fn failure(step: &str, code: u8, message: String) -> LaunchFailure {
     LaunchFailure { step: step.to_owned(), code, message }
 }
 
 /// The line of a message that names the place of a key; empty for a default.
-fn set_by(unit: &crate::unit::Unit, key: &str) -> String {
+pub(super) fn set_by(unit: &crate::unit::Unit, key: &str) -> String {
     unit.origin(key).place.map_or_else(String::new, |place| format!("\n  set by {}:{}", place.file, place.line))
 }
 
@@ -157,38 +157,6 @@ impl Engine {
             })?;
         }
         let _ = id;
-        Ok(())
-    }
-
-    /// The group lives as long as the unit is up; a restart finds it made and its limits written.
-    fn make_group(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
-        let Some(tree) = &self.tree else { return Ok(()) };
-        let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
-        let cgroup_failure =
-            |error: crate::cgroup::CgroupError| failure("CGROUP", 219, format!("failed at step CGROUP: {error}"));
-        let fresh = service.group.is_none();
-        if fresh {
-            let slice = service.running.as_ref().and_then(|unit| unit.resources.slice.clone());
-            service.group = Some(tree.create(&service.name, slice.as_deref()).map_err(cgroup_failure)?);
-        }
-        if let Some(group) = &service.group
-            && plan.container == Container::Own
-            && service.applied.as_ref() != Some(&plan.cgroup)
-        {
-            let missing = group.apply(&plan.cgroup).map_err(cgroup_failure)?;
-            if let Some(unit) = &service.running
-                && let Some(refused) = missing.iter().find(|m| unit.is_written(&m.key) && !unit.is_optional(&m.key))
-            {
-                let message =
-                    format!("failed at step CGROUP: {}: {}{}", refused.key, refused.why, set_by(unit, &refused.key));
-                return Err(failure("CGROUP", 219, message));
-            }
-            service.group_degraded = missing;
-            service.applied = Some(plan.cgroup.clone());
-        }
-        if fresh {
-            self.watch_group(id);
-        }
         Ok(())
     }
 

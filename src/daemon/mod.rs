@@ -17,6 +17,7 @@ mod engine;
 pub mod environment_files;
 pub mod features;
 mod foreground;
+mod group;
 pub mod host;
 pub mod journal;
 mod launch;

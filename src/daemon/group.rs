@@ -1,0 +1,110 @@
+//! The control group of a unit: made for its first launch, with the limits of the plan, and made anew for others.
+
+use super::engine::Engine;
+use super::launch::{failure, set_by};
+use super::service::Service;
+use crate::cgroup::CgroupError;
+use crate::plan::{Container, LaunchPlan};
+use crate::supervise::{LaunchFailure, ServiceId};
+use std::time::Duration;
+
+/// Milliseconds between attempts: a group is busy for a moment after its last process died.
+const GROUP_IS_BUSY: [u64; 5] = [1, 2, 4, 8, 16];
+
+/// Removes the group of an earlier run with other limits. Where that fails the new limits are written into it.
+fn remove_group_of_other_limits(service: &mut Service) {
+    let Some(group) = &service.group else { return };
+    let mut removed = group.remove();
+    for pause in GROUP_IS_BUSY {
+        match &removed {
+            Err(error) if error.is_busy() => std::thread::sleep(Duration::from_millis(pause)),
+            Ok(()) | Err(_) => break,
+        }
+        removed = group.remove();
+    }
+    match removed {
+        Ok(()) => {
+            service.group = None;
+            service.applied = None;
+            service.oom_kills_before = 0;
+        }
+        Err(error) => {
+            tracing::warn!(unit = service.name, "limits of the earlier run may stay in force: {error}");
+        }
+    }
+}
+
+/// The key of a unit behind a file of its group, v1 or v2.
+fn key_of(error: &CgroupError) -> Option<&'static str> {
+    if error.operation.contains("block device") {
+        return Some("resources.io_max");
+    }
+    let name = error.path.file_name()?.to_str()?;
+    let keys = [
+        ("memory.memsw", "resources.memory_swap_max"),
+        ("memory.swap", "resources.memory_swap_max"),
+        ("memory.limit", "resources.memory_max"),
+        ("memory.max", "resources.memory_max"),
+        ("memory.high", "resources.memory_high"),
+        ("memory.low", "resources.memory_low"),
+        ("memory.soft_limit", "resources.memory_low"),
+        ("memory.min", "resources.memory_min"),
+        ("memory.oom", "resources.memory_oom_group"),
+        ("pids.", "resources.tasks_max"),
+        ("cpu.weight", "resources.cpu_weight"),
+        ("cpu.shares", "resources.cpu_weight"),
+        ("cpu.", "resources.cpu_max"),
+        ("cpuset.mems", "resources.cpuset_mems"),
+        ("cpuset.", "resources.cpuset_cpus"),
+        ("io.max", "resources.io_max"),
+        ("blkio.throttle", "resources.io_max"),
+        ("io.", "resources.io_weight"),
+        ("blkio.", "resources.io_weight"),
+        ("hugetlb.", "resources.hugetlb"),
+        ("devices.", "devices.policy"),
+    ];
+    keys.into_iter().find(|(file, _)| name.starts_with(file)).map(|(_, key)| key)
+}
+
+impl Engine {
+    /// The group lives as long as the unit is up; a restart finds it made and its limits written. With other limits
+    /// it gets a new one: those that the unit no longer has would stay in force otherwise.
+    pub(super) fn make_group(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
+        let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
+        if plan.container == Container::Own && service.applied.as_ref() != Some(&plan.cgroup) {
+            remove_group_of_other_limits(service);
+        }
+        let Some(tree) = &self.tree else { return Ok(()) };
+        let cgroup_failure = |error: CgroupError| failure("CGROUP", 219, format!("failed at step CGROUP: {error}"));
+        let fresh = service.group.is_none();
+        if fresh {
+            let slice = service.running.as_ref().and_then(|unit| unit.resources.slice.clone());
+            service.group = Some(tree.create(&service.name, slice.as_deref()).map_err(cgroup_failure)?);
+        }
+        if let Some(group) = &service.group
+            && plan.container == Container::Own
+            && service.applied.as_ref() != Some(&plan.cgroup)
+        {
+            let unit = service.running.as_deref();
+            let missing = group.apply(&plan.cgroup).map_err(|error| {
+                let asked = key_of(&error)
+                    .zip(unit)
+                    .map_or_else(String::new, |(key, unit)| format!("\n  asked for by {key}{}", set_by(unit, key)));
+                failure("CGROUP", 219, format!("failed at step CGROUP: {error}{asked}"))
+            })?;
+            if let Some(unit) = &service.running
+                && let Some(refused) = missing.iter().find(|m| unit.is_written(&m.key) && !unit.is_optional(&m.key))
+            {
+                let message =
+                    format!("failed at step CGROUP: {}: {}{}", refused.key, refused.why, set_by(unit, &refused.key));
+                return Err(failure("CGROUP", 219, message));
+            }
+            service.group_degraded = missing;
+            service.applied = Some(plan.cgroup.clone());
+        }
+        if fresh {
+            self.watch_group(id);
+        }
+        Ok(())
+    }
+}
