@@ -20,6 +20,7 @@ mod foreground;
 pub mod host;
 pub mod journal;
 mod launch;
+mod left_over;
 pub mod listener;
 mod lock;
 pub mod log_file;
