@@ -157,9 +157,14 @@ fn each_protection_can_be_switched_off_alone() {
     lab.look("personality", &off("lock_personality", calls), &[personality, "realtime"]).expect(&[(personality, "ok")]);
     let seen = lab.look("suid", &off("restrict_suid_sgid", ""), &["chmod:/tmp/f:4755", "stat:/tmp/f"]);
     seen.expect(&[("chmod:/tmp/f:4755", "ok"), ("stat:/tmp/f", "file 4755 0:0")]);
-    // Real-time scheduling needs CAP_SYS_NICE besides.
+    // Real-time scheduling needs CAP_SYS_NICE besides, and on cgroup v1 CPU groups may have no real-time share at all.
     let nice = "[capabilities]\nbounding = [\"SYS_NICE\"]\n";
-    lab.look("realtime", &off("restrict_realtime", nice), &["realtime"]).expect(&[("realtime", "ok")]);
+    let seen = lab.look("realtime", &off("restrict_realtime", nice), &["realtime"]);
+    if std::path::Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
+        skipped("new CPU groups of this host have no real-time share: only the refusal is looked at");
+    } else {
+        seen.expect(&[("realtime", "ok")]);
+    }
     lab.look("no-realtime", nice, &["realtime"]).expect(&[("realtime", "EPERM")]);
     let user = "unshare:0x10000000";
     lab.look("namespaces", &off("restrict_namespaces", calls), &[user]).expect(&[(user, "ok")]);

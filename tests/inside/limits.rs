@@ -179,5 +179,5 @@ fn a_limit_of_a_controller_that_is_absent_is_refused_and_so_is_an_impossible_val
         "[resources]\nio_max = [{ device = \"/nonexistent/disk\", rbps = \"1M\" }]\n",
         &["/nonexistent/disk", "disk.toml:5"],
     );
-    lab.refused("pages", "[resources]\nhugetlb = { \"3MB\" = \"6M\" }\n", &["3MB", "pages.toml:5"]);
+    lab.refused("pages", "[resources]\nhugetlb = { \"3MB\" = \"6M\" }\n", &["hugetlb", "pages.toml:5"]);
 }

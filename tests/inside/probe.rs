@@ -70,6 +70,7 @@ fn answer(question: &str) -> String {
         "mounted" => Ok(mounted(rest)),
         "env" => Ok(environment()),
         "fds" => list("/proc/self/fd"),
+        "descriptor" => descriptor(rest),
         "cwd" => std::env::current_dir().map(|path| path.display().to_string()),
         "umask" => Ok(field("/proc/self/status", "Umask")),
         "limit" => limit(rest),
@@ -180,6 +181,13 @@ fn stat(path: &str) -> io::Result<String> {
         let _ = write!(text, " {}:{}", libc::major(found.rdev()), libc::minor(found.rdev()));
     }
     Ok(text)
+}
+
+/// `char 1:3`
+fn descriptor(number: &str) -> io::Result<String> {
+    let found = std::fs::metadata(format!("/proc/self/fd/{number}"))?;
+    let kind = if found.file_type().is_char_device() { "char" } else { "other" };
+    Ok(format!("{kind} {}:{}", libc::major(found.rdev()), libc::minor(found.rdev())))
 }
 
 fn field(file: &str, name: &str) -> String {

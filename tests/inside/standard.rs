@@ -47,7 +47,7 @@ fn a_unit_with_only_exec_runs_as_root_with_ten_capabilities_a_filter_and_a_clean
             "nice",
             "session",
             "read:/proc/self/oom_score_adj",
-            "link:/proc/self/fd/0",
+            "descriptor:0",
             "limit:Max open files",
             "limit:Max core file size",
             "env",
@@ -74,7 +74,7 @@ fn a_unit_with_only_exec_runs_as_root_with_ten_capabilities_a_filter_and_a_clean
         ("nice", "0"),
         ("session", "true"),
         ("read:/proc/self/oom_score_adj", "0"),
-        ("link:/proc/self/fd/0", "/dev/null"),
+        ("descriptor:0", "char 1:3"),
     ]);
     assert!(seen["limit:Max open files"].starts_with("1024:"), "{seen:?}");
     assert!(seen["limit:Max core file size"].starts_with("0:"), "{seen:?}");
