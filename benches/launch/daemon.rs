@@ -13,27 +13,43 @@ use std::time::Duration;
 pub struct Daemon {
     directory: PathBuf,
     child: Child,
+    ended: bool,
 }
 
 impl Daemon {
-    /// Starts it and waits for its socket.
+    /// Starts it and waits for its socket; `run` below the directory is there already.
     pub fn start(directory: &Path) -> Daemon {
-        for name in ["units", "run", "state"] {
+        for name in ["units", "state"] {
             fs::create_dir(directory.join(name)).expect("directory");
         }
-        let log = fs::File::create(directory.join("daemon.log")).expect("log");
-        let child = command(directory)
-            .args(["daemon", "--stop-on-exit"])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("log"))
-            .stderr(log)
-            .spawn()
-            .expect("the daemon starts");
-        let daemon = Daemon { directory: directory.to_owned(), child };
-        while UnixStream::connect(daemon.file("run/io.rsvc")).is_err() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let daemon = Daemon { directory: directory.to_owned(), child: spawn(directory), ended: false };
+        daemon.connect();
         daemon
+    }
+
+    /// Waits until it answers.
+    fn connect(&self) -> UnixStream {
+        loop {
+            match UnixStream::connect(self.file("run/io.rsvc")) {
+                Ok(stream) => return stream,
+                Err(_) => std::thread::sleep(Duration::from_micros(500)),
+            }
+        }
+    }
+
+    /// Kills the daemon and starts another one; milliseconds from that until it has listed all units.
+    pub fn replace(&mut self) -> f64 {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+        let before = monotonic();
+        self.child = spawn(&self.directory);
+        self.call("Describe", "");
+        (monotonic() - before) as f64 / 1e6
+    }
+
+    /// Where everything lies.
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
     /// A path in its directory.
@@ -42,20 +58,23 @@ impl Daemon {
     }
 
     /// Writes a unit that runs the payload.
-    pub fn unit(&self, name: &str, payload: &Path, service: &str, arguments: &[&str]) {
+    pub fn unit(&self, name: &str, payload: &Path, service: &str, further: &str, arguments: &[&str]) {
         let mut argv = vec![payload.display().to_string()];
         argv.extend(arguments.iter().map(|word| (*word).to_owned()));
         let policy = if service.contains("oneshot") { "no" } else { "always" };
         let text = format!(
-            "[service]\nexec = {argv:?}\n{service}[restart]\npolicy = \"{policy}\"\ndelay = \"0\"\n[logging]\ntarget = \"file\"\n"
+            "[service]\nexec = {argv:?}\n{service}[restart]\npolicy = \"{policy}\"\ndelay = \"0\"\n[logging]\ntarget = \"file\"\n{further}"
         );
         fs::write(self.file("units").join(format!("{name}.toml")), text).expect("unit");
     }
 
-    /// One call; fails unless it succeeds.
+    /// One call, about a unit unless that is empty; fails unless it succeeds.
     pub fn call(&self, method: &str, unit: &str) {
-        let mut stream = UnixStream::connect(self.file("run/io.rsvc")).expect("connect");
-        let call = format!("{{\"method\":\"io.rsvc.Manager.{method}\",\"parameters\":{{\"unit\":\"{unit}\"}}}}\0");
+        let mut stream = self.connect();
+        let call = match unit {
+            "" => format!("{{\"method\":\"io.rsvc.Manager.{method}\"}}\0"),
+            _ => format!("{{\"method\":\"io.rsvc.Manager.{method}\",\"parameters\":{{\"unit\":\"{unit}\"}}}}\0"),
+        };
         stream.write_all(call.as_bytes()).expect("write");
         let mut reply = Vec::new();
         BufReader::new(stream).read_until(0, &mut reply).expect("reply");
@@ -65,10 +84,19 @@ impl Daemon {
 
     /// Starts many at once, each over its own connection.
     pub fn start_all(&self, units: impl Iterator<Item = String>) {
+        self.call_all("Start", units);
+    }
+
+    /// Stops many at once.
+    pub fn stop_all(&self, units: impl Iterator<Item = String>) {
+        self.call_all("Stop", units);
+    }
+
+    fn call_all(&self, method: &str, units: impl Iterator<Item = String>) {
         let mut streams = Vec::new();
         for unit in units {
-            let mut stream = UnixStream::connect(self.file("run/io.rsvc")).expect("connect");
-            let call = format!("{{\"method\":\"io.rsvc.Manager.Start\",\"parameters\":{{\"unit\":\"{unit}\"}}}}\0");
+            let mut stream = self.connect();
+            let call = format!("{{\"method\":\"io.rsvc.Manager.{method}\",\"parameters\":{{\"unit\":\"{unit}\"}}}}\0");
             stream.write_all(call.as_bytes()).expect("write");
             streams.push(stream);
             if streams.len() == 128 {
@@ -139,30 +167,104 @@ impl Daemon {
         text.lines().filter_map(|line| line.split_once(':')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect()
     }
 
-    /// Memory charged to all services, bytes.
-    pub fn charge(&self) -> Option<u64> {
+    /// The instance's root group where memory is accounted, and the file that tells how much.
+    fn memory_groups(&self) -> Vec<(PathBuf, &'static str)> {
         let groups = self.groups();
-        let (hierarchy, path) = groups.iter().find(|(name, _)| name == "memory").or_else(|| groups.first())?;
-        let path = path.trim_start_matches('/');
-        let files = [
-            format!("/sys/fs/cgroup/{hierarchy}/{path}/memory.usage_in_bytes"),
-            format!("/sys/fs/cgroup/{path}/memory.current"),
-        ];
-        files.iter().find_map(|file| fs::read_to_string(file).ok()?.trim().parse().ok())
+        let find =
+            |wanted: &str| groups.iter().find(|(name, _)| name == wanted).map(|(_, path)| path.trim_start_matches('/'));
+        let v1 = find("memory").map(|path| (Path::new("/sys/fs/cgroup/memory").join(path), "memory.usage_in_bytes"));
+        let v2 = find("v2").map(|path| (Path::new("/sys/fs/cgroup").join(path), "memory.current"));
+        v1.into_iter().chain(v2).filter(|(group, file)| group.join(file).exists()).collect()
     }
 
-    /// A v2 group of the benchmark's own beside the services, for the floor's children.
+    /// Memory charged to all services, bytes.
+    pub fn charge(&self) -> Option<u64> {
+        let (group, file) = self.memory_groups().into_iter().next()?;
+        fs::read_to_string(group.join(file)).ok()?.trim().parse().ok()
+    }
+
+    /// Open descriptors of the daemon.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+    }
+
+    /// A v2 group of the benchmark's own beside the instance's, for the floor's children.
     pub fn bench_group(&self) -> Option<OwnedFd> {
+        Some(fs::File::open(self.bench_group_path()?).ok()?.into())
+    }
+
+    /// Where [`Daemon::bench_group`] is; made when it is missing.
+    pub fn bench_group_path(&self) -> Option<PathBuf> {
         let groups = self.groups();
         let (_, path) = groups.iter().find(|(name, _)| name == "v2")?;
-        let path = path.trim_start_matches('/');
-        let root = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
+        let parent = Path::new(path.trim_start_matches('/')).parent()?;
+        let parent = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"]
             .into_iter()
-            .map(|mount| Path::new(mount).join(path))
+            .map(|mount| Path::new(mount).join(parent))
             .find(|path| path.join("cgroup.procs").exists())?;
-        let group = root.join("floor");
-        fs::create_dir(&group).ok()?;
-        Some(fs::File::open(&group).ok()?.into())
+        let group = parent.join(format!("rsvc-bench-{}", std::process::id()));
+        match fs::create_dir(&group) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => None,
+            _ => Some(group),
+        }
+    }
+
+    /// KiB of memory charged for the bare payload, by starting some in a group of their own.
+    pub fn plain_charge(&self, payload: &Path, count: usize) -> Option<f64> {
+        let (group, usage) = self.memory_groups().into_iter().find_map(|(group, usage)| {
+            let group = group.join("plain");
+            fs::create_dir(&group).ok()?;
+            group.join(usage).exists().then_some((group, usage))
+        })?;
+        // The shell is in the group before it forks, so that the kernel's memory counts too. Its own is subtracted.
+        let script = format!(
+            "echo $$ > {group}/cgroup.procs; read go; i=0; while [ $i -lt {count} ]; do {payload} & i=$((i+1)); done; read end",
+            group = group.display(),
+            payload = payload.display()
+        );
+        let mut shell = Command::new("sh")
+            .args(["-c", &script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("sh can be run");
+        let members = || {
+            let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<i32>>()
+        };
+        let read = || fs::read_to_string(group.join(usage)).ok()?.trim().parse::<u64>().ok();
+        let settle = |wanted: usize| {
+            while members().len() < wanted {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            std::thread::sleep(Duration::from_millis(100));
+            read().unwrap_or(0)
+        };
+        let before = settle(1);
+        let mut input = shell.stdin.take().expect("piped");
+        input.write_all(b"\n").expect("write");
+        let after = settle(count + 1);
+        for pid in members().into_iter().filter_map(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        let _ = shell.wait();
+        while fs::remove_dir(&group).is_err() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Some(after.saturating_sub(before) as f64 / 1024.0 / count as f64)
+    }
+
+    /// Stops it, and with it all services.
+    pub fn end(&mut self) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        if let Some(group) = self.bench_group_path() {
+            let _ = fs::remove_dir(group);
+        }
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
     }
 }
 
@@ -175,23 +277,27 @@ fn drain(streams: &mut Vec<UnixStream>) {
     }
 }
 
-fn command(directory: &Path) -> Command {
+/// `rsvc` with this instance's directories.
+pub fn command(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rsvc"));
     command.env("RSVC_UNIT_PATH", directory.join("units"));
     command.env("RSVC_RUNTIME_DIR", directory.join("run")).env("RSVC_STATE_DIR", directory.join("state"));
     command
 }
 
+fn spawn(directory: &Path) -> Child {
+    let log = fs::File::options().create(true).append(true).open(directory.join("daemon.log")).expect("log");
+    command(directory)
+        .args(["daemon", "--stop-on-exit"])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("log"))
+        .stderr(log)
+        .spawn()
+        .expect("the daemon starts")
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let groups = self.groups();
-        for (_, path) in groups.iter().filter(|(name, _)| name == "v2") {
-            for mount in ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"] {
-                let _ = fs::remove_dir(Path::new(mount).join(path.trim_start_matches('/')).join("floor"));
-            }
-        }
-        let pid = rustix::process::Pid::from_child(&self.child);
-        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        let _ = self.child.wait();
+        self.end();
     }
 }

@@ -10,6 +10,9 @@ use rsvc::sys::{confine, credentials, fd, mount, process};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+/// Name of the group of one start.
+const UNIT: &str = "unit";
+
 /// What one start needs.
 pub struct Floor {
     payload: CString,
@@ -17,32 +20,38 @@ pub struct Floor {
     group: Option<OwnedFd>,
 }
 
+/// The filter and the number of calls it allows.
+pub fn filter() -> (Vec<(u16, u8, u8, u32)>, usize) {
+    let policy = filter::FilterPolicy {
+        mode: filter::FilterMode::Enforce,
+        allow: Some(vec!["@system-service".to_owned(), "@sandbox".to_owned()]),
+        deny: Vec::new(),
+        log: Vec::new(),
+        errno: 1,
+        unknown_errno: 38,
+        kill: false,
+        foreign: Vec::new(),
+        address_families: None,
+        deny_namespaces: 0,
+        lock_personality: false,
+        restrict_realtime: false,
+        restrict_suid_sgid: false,
+        deny_terminal_injection: false,
+    };
+    let programs = filter::compile(&policy, filter::Arch::native()).expect("a filter");
+    let calls = filter::group("@system-service").map_or(0, |calls| calls.len());
+    (programs.into_iter().next().expect("one program").0, calls)
+}
+
 impl Floor {
-    /// Compiles the filter; `group` is a v2 group to be born into.
+    /// Compiles the filter; in `group`, of v2, each start makes a group to be born into.
     pub fn new(payload: &str, group: Option<OwnedFd>) -> Floor {
-        let policy = filter::FilterPolicy {
-            mode: filter::FilterMode::Enforce,
-            allow: Some(vec!["@system-service".to_owned(), "@sandbox".to_owned()]),
-            deny: Vec::new(),
-            log: Vec::new(),
-            errno: 1,
-            unknown_errno: 38,
-            kill: false,
-            foreign: Vec::new(),
-            address_families: None,
-            deny_namespaces: 0,
-            lock_personality: false,
-            restrict_realtime: false,
-            restrict_suid_sgid: false,
-            deny_terminal_injection: false,
-        };
-        let programs = filter::compile(&policy, filter::Arch::native()).expect("a filter");
         let payload = CString::new(payload).expect("no NUL");
-        Floor { payload, filter: programs.into_iter().next().expect("one program").0, group }
+        Floor { payload, filter: filter().0, group }
     }
 
-    /// Starts the payload with its output on `output`; returns its pid and pidfd.
-    pub fn start(&self, output: BorrowedFd<'_>, once: bool) -> (i32, OwnedFd) {
+    /// Starts the payload, which ends at once, with its output on `output`; returns its pid and pidfd.
+    pub fn start(&self, output: BorrowedFd<'_>, own_network: bool) -> (i32, OwnedFd) {
         use process::clone_flags as flag;
         #[repr(C)]
         #[derive(Default)]
@@ -62,7 +71,15 @@ impl Floor {
             exit_signal: libc::SIGCHLD as u64,
             ..Arguments::default()
         };
-        if let Some(group) = &self.group {
+        if own_network {
+            arguments.flags |= flag::NEWNET;
+        }
+        let birth = self.group.as_ref().map(|group| {
+            rustix::fs::mkdirat(group, UNIT, rustix::fs::Mode::from_raw_mode(0o755)).expect("group");
+            let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC;
+            rustix::fs::openat(group, UNIT, flags, rustix::fs::Mode::empty()).expect("group")
+        });
+        if let Some(group) = &birth {
             arguments.flags |= flag::INTO_CGROUP;
             arguments.cgroup = group.as_raw_fd() as u64;
         }
@@ -70,7 +87,7 @@ impl Floor {
         let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<Arguments>()) };
         assert!(pid >= 0, "clone3: {}", std::io::Error::last_os_error());
         if pid == 0 {
-            let error = self.child(output, once).expect_err("exec does not come back");
+            let error = self.child(output).expect_err("exec does not come back");
             eprintln!("floor: {error}");
             process::exit_now(1);
         }
@@ -78,7 +95,14 @@ impl Floor {
         (pid as i32, unsafe { OwnedFd::from_raw_fd(pidfd) })
     }
 
-    fn child(&self, output: BorrowedFd<'_>, once: bool) -> Result<(), rsvc::sys::SysError> {
+    /// Removes the group of a start that is over.
+    pub fn clean(&self) {
+        if let Some(group) = &self.group {
+            rustix::fs::unlinkat(group, UNIT, rustix::fs::AtFlags::REMOVEDIR).expect("the group is empty");
+        }
+    }
+
+    fn child(&self, output: BorrowedFd<'_>) -> Result<(), rsvc::sys::SysError> {
         mounts()?;
         let keep = [0u32, 1, 3, 4, 5, 6, 7, 8, 10, 18];
         for bit in 0..=40 {
@@ -90,11 +114,8 @@ impl Floor {
         fd::place_standard(output, 1)?;
         fd::close_range_cloexec(3)?;
         credentials::no_new_privileges()?;
-        confine::load_filter(&self.filter, false)?;
-        let mut argv = vec![self.payload.clone()];
-        if once {
-            argv.push(c"once".to_owned());
-        }
+        confine::Filter::new(&self.filter)?.load(false)?;
+        let argv = [self.payload.clone(), c"once".to_owned()];
         Err(process::execve(&self.payload, &argv, &[]))
     }
 }
@@ -116,9 +137,9 @@ fn mounts() -> Result<(), rsvc::sys::SysError> {
     let dev = file_system(c"tmpfs", &[(c"mode", c"0755")], flag::NOSUID)?;
     attach(&root, &dev, c"dev")?;
     for (name, minor) in [(c"null", 3), (c"zero", 5), (c"full", 7), (c"random", 8), (c"urandom", 9)] {
-        mount::make_node(dev.as_fd(), name, true, 1, minor, 0o666)?;
+        mount::make_node(dev.as_fd(), name, true, (1, minor), 0o666)?;
     }
-    mount::make_node(dev.as_fd(), c"tty", true, 5, 0, 0o666)?;
+    mount::make_node(dev.as_fd(), c"tty", true, (5, 0), 0o666)?;
     mount::make_directory(dev.as_fd(), c"pts", 0o755)?;
     mount::make_directory(dev.as_fd(), c"shm", 0o1777)?;
     attach(&dev, &file_system(c"devpts", &[(c"mode", c"0620"), (c"ptmxmode", c"0666")], flag::NOSUID)?, c"pts")?;

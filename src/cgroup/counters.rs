@@ -15,6 +15,26 @@ const MICROSECONDS_PER_TICK: u64 = 10_000;
 
 /// All counters of a unit's group.
 pub(super) fn read(place: &Place) -> GroupCounters {
+    let mut counters = totals(place);
+    match place.home(Controller::Io) {
+        Home::V2(at) => io_v2(&at, &mut counters),
+        Home::V1(at) => io_v1(&at, &mut counters),
+        Home::Missing => {}
+    }
+    if let Some(at) = place.unified() {
+        // Pressure is accounted in the v2 tree without any controller.
+        counters.memory_pressure = pressure(&at.join("memory.pressure"));
+        counters.cpu_pressure = pressure(&at.join("cpu.pressure"));
+        counters.io_pressure = pressure(&at.join("io.pressure"));
+    }
+    if let Home::V1(at) = place.home(Controller::Cpu) {
+        throttling_v1(&at, &mut counters);
+    }
+    counters
+}
+
+/// Memory, tasks and processor time: see `Group::totals`.
+pub(super) fn totals(place: &Place) -> GroupCounters {
     let mut counters = GroupCounters::default();
     match place.home(Controller::Memory) {
         Home::V2(at) => memory_v2(&at, &mut counters),
@@ -24,22 +44,11 @@ pub(super) fn read(place: &Place) -> GroupCounters {
     if let Home::V2(at) | Home::V1(at) = place.home(Controller::Pids) {
         pids(&at, &mut counters);
     }
-    match place.home(Controller::Io) {
-        Home::V2(at) => io_v2(&at, &mut counters),
-        Home::V1(at) => io_v1(&at, &mut counters),
-        Home::Missing => {}
-    }
     if let Some(at) = place.unified() {
-        // Time and pressure are accounted in the v2 tree without any controller.
+        // Time is accounted in the v2 tree without any controller.
         cpu_v2(&at, &mut counters);
-        counters.memory_pressure = pressure(&at.join("memory.pressure"));
-        counters.cpu_pressure = pressure(&at.join("cpu.pressure"));
-        counters.io_pressure = pressure(&at.join("io.pressure"));
     } else if let Some(at) = place.legacy("cpuacct") {
         cpuacct(&at, &mut counters);
-    }
-    if let Home::V1(at) = place.home(Controller::Cpu) {
-        throttling_v1(&at, &mut counters);
     }
     counters
 }

@@ -3,13 +3,23 @@
 use super::CgroupError;
 use rustix::fs::{Mode, OFlags};
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
+/// Room for any usual file, bytes: one read then brings all of it.
+const USUAL_SIZE: usize = 2048;
+
 /// Content of a file; `None` when it cannot be read, because the group or the controller is gone.
 pub(super) fn read(path: &Path) -> Option<String> {
-    fs::read_to_string(path).ok()
+    content(path).ok()
+}
+
+/// As `fs::read_to_string`, which asks such a file for its size, is told 0, and feels its way in pieces of 32 bytes.
+fn content(path: &Path) -> io::Result<String> {
+    let mut text = String::with_capacity(USUAL_SIZE);
+    fs::File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Writes `value` in one write(2). Never creates the file.
@@ -58,7 +68,7 @@ pub(super) fn words(path: &Path) -> Vec<String> {
 
 /// Process ids in a "cgroup.procs"; a process of a foreign pid namespace shows as 0 and is left out.
 pub(super) fn process_ids(path: &Path) -> io::Result<Vec<i32>> {
-    let text = fs::read_to_string(path)?;
+    let text = content(path)?;
     Ok(text.lines().filter_map(|line| line.trim().parse().ok()).filter(|pid| *pid > 0).collect())
 }
 

@@ -210,6 +210,11 @@ impl Group {
         self.place.pids()
     }
 
+    /// Memory, tasks and processor time, which say how a run went; a third of the files of [`Group::counters`].
+    pub fn totals(&self) -> GroupCounters {
+        counters::totals(&self.place)
+    }
+
     /// All counters; a missing file is `None`, never zero.
     pub fn counters(&self) -> GroupCounters {
         counters::read(&self.place)

@@ -205,6 +205,7 @@ impl Engine {
             exit: None,
             log_number: saved.log_pipe,
             adopted: true,
+            identities: Default::default(),
         });
         if saved.main.is_some() && saved.init.is_some() && !had_main {
             // PID 1 looks after what the main process left; its record says how that one ended.
@@ -302,8 +303,8 @@ impl Engine {
         let saved = SavedState {
             unit: service.name.clone(),
             invocation_id: service.invocation.clone(),
-            init: main.filter(|p| p.plan.init).and_then(|p| ProcessIdentity::of(p.pid)),
-            main: main.filter(|p| p.executed && p.exit.is_none()).and_then(|p| ProcessIdentity::of(p.main_pid())),
+            init: main.filter(|p| p.plan.init).and_then(Process::init_identity),
+            main: main.filter(|p| p.executed && p.exit.is_none()).and_then(Process::main_identity),
             inner_pid: main.map_or(0, |p| p.inner_pid),
             ready: matches!(status.state, ActiveState::Active | ActiveState::Reloading),
             since: status.since.0,
@@ -322,9 +323,18 @@ impl Engine {
 
     /// The unit in whose group a process is.
     pub(super) fn managed_unit(&self, pid: i32) -> Option<String> {
-        let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-        let paths: Vec<&std::path::Path> =
-            text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).map(std::path::Path::new).collect();
+        let text = String::from_utf8(state::read_proc(&format!("/proc/{pid}/cgroup")).ok()?).ok()?;
+        // Nearly every client is outside of the root group, and is let in without a look at each service.
+        let root = self.tree.as_ref()?.root_path();
+        let paths: Vec<&std::path::Path> = text
+            .lines()
+            .filter_map(|line| line.splitn(3, ':').nth(2))
+            .map(std::path::Path::new)
+            .filter(|path| path.starts_with(root))
+            .collect();
+        if paths.is_empty() {
+            return None;
+        }
         let inside = |group: &Group| paths.iter().any(|path| path.starts_with(group.path()));
         self.services.values().find(|s| s.group.as_ref().is_some_and(inside)).map(|s| s.name.clone())
     }

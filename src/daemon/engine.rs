@@ -116,6 +116,10 @@ pub(super) enum Timer {
     Record(ServiceId),
 }
 
+/// Services whose state may wait for the end of a batch of readiness. The descriptors of one death come in one batch:
+/// their states are one state, written after the next process was launched and not before.
+const STATES_AT_ONCE: usize = 8;
+
 /// Between tries to reach a journal that does not take records.
 const JOURNAL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -243,7 +247,10 @@ impl Engine {
                     None if self.retired.contains_key(&event.token) => self.reap_retired(event.token),
                     None => self.notices.push(Notice::Ready(event)),
                 }
-                self.settle();
+                self.work_off();
+                if self.dirty.len() > STATES_AT_ONCE {
+                    self.write_states();
+                }
             }
             self.fire_timers();
             self.settle();
@@ -251,8 +258,14 @@ impl Engine {
         Ok(std::mem::take(&mut self.notices))
     }
 
-    /// Feeds waiting events to the supervisor and performs what it orders, until there is nothing left.
+    /// Works off all events, then writes down what changed.
     pub fn settle(&mut self) {
+        self.work_off();
+        self.write_states();
+    }
+
+    /// Feeds waiting events to the supervisor and performs what it orders, until there is nothing left.
+    fn work_off(&mut self) {
         while let Some(event) = self.events.pop_front() {
             tracing::trace!("event {event:?}");
             let actions = self.supervisor.step(now(), event);
@@ -261,6 +274,9 @@ impl Engine {
                 self.perform(action);
             }
         }
+    }
+
+    fn write_states(&mut self) {
         for id in std::mem::take(&mut self.dirty) {
             self.persist(id);
         }

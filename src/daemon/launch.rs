@@ -325,10 +325,16 @@ impl Engine {
     /// The file that the resident init maps; a new one for each run, as the old one may still be mapped.
     fn record_file(&self, name: &str) -> io::Result<OwnedFd> {
         let directory = self.options.runtime_dir.join("services").join(name);
-        make_directory(&directory, 0o700)?;
         let path = directory.join("exit");
         let _ = std::fs::remove_file(&path);
-        let file = std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let make = || std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_directory(&directory, 0o700)?;
+                make()?
+            }
+            other => other?,
+        };
         file.set_len(RECORD_FILE_SIZE)?;
         Ok(file.into())
     }
@@ -366,7 +372,9 @@ impl Engine {
         });
         let (pid, pidfd) =
             spawned.map_err(|error| failure("NAMESPACE", 226, plan::hint::clone_failure_message(error.errno)))?;
-        let process = self.register(id, role, plan, pid, pidfd, &kept)?;
+        let Kept { report, exits, maps, log_number } = kept;
+        let mut process = self.register(id, role, plan, (pid, pidfd), report, exits)?;
+        process.log_number = log_number;
         if let Some(service) = self.services.get_mut(&id) {
             service.emptied = false;
             *service.process(Place::from(role)) = Some(process);
@@ -377,7 +385,7 @@ impl Engine {
             self.abandon_launch(id, role);
             return Err(failure("CGROUP", 219, format!("failed at step CGROUP: {error}")));
         }
-        if let Some(writer) = kept.maps {
+        if let Some(writer) = maps {
             self.write_maps(id, role, pid, writer)?;
         }
         Ok(())
@@ -388,23 +396,19 @@ impl Engine {
         id: ServiceId,
         role: Role,
         plan: Rc<LaunchPlan>,
-        pid: i32,
-        pidfd: OwnedFd,
-        kept: &Kept,
+        (pid, pidfd): (i32, OwnedFd),
+        report: OwnedFd,
+        exits: Option<OwnedFd>,
     ) -> Result<Process, LaunchFailure> {
         let place = Place::from(role);
         let fds = |what: &'static str| io_failure("FDS", 202, what);
         if let Some(old) = self.services.get_mut(&id).and_then(|service| service.process(place).take()) {
             self.drop_process(old);
         }
-        let report = kept.report.try_clone().map_err(fds("report socket"))?;
         let report =
             Watched { token: self.watch(&report, Source::Report(id, place)).map_err(fds("epoll"))?, fd: report };
-        let exits = match &kept.exits {
-            Some(fd) => {
-                let fd = fd.try_clone().map_err(fds("exits pipe"))?;
-                Some(Watched { token: self.watch(&fd, Source::Exits(id, place)).map_err(fds("epoll"))?, fd })
-            }
+        let exits = match exits {
+            Some(fd) => Some(Watched { token: self.watch(&fd, Source::Exits(id, place)).map_err(fds("epoll"))?, fd }),
             None => None,
         };
         let token = self.watch(&pidfd, Source::Process(id, place)).map_err(fds("epoll"))?;
@@ -425,8 +429,9 @@ impl Engine {
             failure: None,
             failure_told: false,
             exit: None,
-            log_number: kept.log_number,
+            log_number: None,
             adopted: false,
+            identities: Default::default(),
         })
     }
 

@@ -348,6 +348,9 @@ fn signal_all(service: &Service, signal: i32) {
         .map(|p| p.pid)
         .collect();
     let Ok(before) = group.pids() else { return };
+    if before.is_empty() {
+        return;
+    }
     let opened: Vec<_> = before
         .into_iter()
         .filter(|pid| !inits.contains(pid))

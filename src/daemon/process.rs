@@ -179,7 +179,7 @@ impl Engine {
         if place == Place::Main
             && let Some(group) = &service.group
         {
-            service.last_counters = group.counters();
+            service.last_counters = group.totals();
         }
         let name = service.name.clone();
         let Some(process) = service.process(place).as_mut() else { return };

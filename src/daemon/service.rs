@@ -2,6 +2,7 @@
 
 use super::log_file::{LogFile, OutputPipe};
 use super::notify::NotifySocket;
+use super::state::ProcessIdentity;
 use super::syslog::SyslogSocket;
 use crate::cgroup::Group;
 use crate::compile::Purpose;
@@ -10,6 +11,7 @@ use crate::plan::{CgroupSettings, Degraded, HostStep, LaunchPlan};
 use crate::supervise::{Exit, LaunchFailure, Role};
 use crate::sys::poll::Token;
 use crate::unit::Unit;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -104,6 +106,8 @@ pub(super) struct Process {
     pub log_number: Option<i32>,
     /// It was running before this daemon was.
     pub adopted: bool,
+    /// Who has `pid` and who has `service_pid`, once asked: the state file names them again and again.
+    pub identities: [Cell<Option<ProcessIdentity>>; 2],
 }
 
 impl Process {
@@ -112,10 +116,27 @@ impl Process {
         self.service_pidfd.as_ref().unwrap_or(&self.pidfd.fd)
     }
 
+    /// What identifies PID 1 of the container to the next daemon.
+    pub fn init_identity(&self) -> Option<ProcessIdentity> {
+        identity(&self.identities[0], self.pid)
+    }
+
+    /// What identifies the service's own process to the next daemon.
+    pub fn main_identity(&self) -> Option<ProcessIdentity> {
+        identity(&self.identities[1], self.main_pid())
+    }
+
     /// Host pid of the service's own process.
     pub fn main_pid(&self) -> i32 {
         self.service_pid.unwrap_or(self.pid)
     }
+}
+
+fn identity(known: &Cell<Option<ProcessIdentity>>, pid: i32) -> Option<ProcessIdentity> {
+    if known.get().is_none_or(|identity| identity.pid != pid) {
+        known.set(ProcessIdentity::of(pid));
+    }
+    known.get()
 }
 
 impl Service {

@@ -13,6 +13,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// Version of the file's form. Fields may be added without a new number; it grows when an older reader would be wrong.
 pub const VERSION: u32 = 1;
@@ -32,7 +33,7 @@ pub struct ProcessIdentity {
 impl ProcessIdentity {
     /// Who has this number now; `None` when nobody has.
     pub fn of(pid: i32) -> Option<ProcessIdentity> {
-        let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        let stat = read_proc(&format!("/proc/{pid}/stat")).ok()?;
         start_time(&stat).map(|start_time| ProcessIdentity { pid, start_time })
     }
 
@@ -99,7 +100,7 @@ pub struct SavedState {
 impl SavedState {
     /// An empty state of this version and boot.
     pub fn new() -> SavedState {
-        SavedState { v: VERSION, boot_id: boot_id(), ..SavedState::default() }
+        SavedState { v: VERSION, boot_id: boot_id().to_owned(), ..SavedState::default() }
     }
 }
 
@@ -155,7 +156,7 @@ pub fn read(runtime_dir: &Path, name: &str) -> Result<SavedState, StateError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(StateError::Missing),
         other => other.map_err(|e| StateError::Io(path, e))?,
     };
-    parse(&bytes, name, &boot_id())
+    parse(&bytes, name, boot_id())
 }
 
 /// Reads what [`write()`] wrote.
@@ -192,8 +193,14 @@ pub fn write(runtime_dir: &Path, state: &SavedState) -> Result<(), StateError> {
     let directory = directory(runtime_dir, &state.unit);
     let path = directory.join("state");
     let bytes = serde_json::to_vec(state).map_err(|e| StateError::Damaged(e.to_string()))?;
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
-    made.and_then(|()| write_atomically(&path, &bytes)).map_err(|e| StateError::Io(path, e))
+    let written = match write_atomically(&path, &bytes) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+            made.and_then(|()| write_atomically(&path, &bytes))
+        }
+        other => other,
+    };
+    written.map_err(|e| StateError::Io(path, e))
 }
 
 /// Removes the state: the service is down. Nothing there is fine, and what cannot be removed names a run that the next
@@ -232,9 +239,22 @@ fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A file of /proc in one read, and a second one for its end: `fs::read` asks for a size, is told 0, and goes on in
+/// pieces of 32 bytes.
+pub fn read_proc(path: &str) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(2048);
+    File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// The kernel's id of this boot, 36 characters; empty where /proc does not tell (then no state is of another boot).
-pub fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|text| text.trim().to_owned()).unwrap_or_default()
+/// Read once: it is part of every state that is written.
+pub fn boot_id() -> &'static str {
+    static BOOT_ID: OnceLock<String> = OnceLock::new();
+    BOOT_ID.get_or_init(|| {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        text.map(|text| text.trim().to_owned()).unwrap_or_default()
+    })
 }
 
 #[cfg(test)]
@@ -276,8 +296,8 @@ mod tests {
     #[test]
     fn what_cannot_be_believed_is_refused_with_the_reason() {
         let good = String::from_utf8(serde_json::to_vec(&state()).unwrap()).unwrap();
-        let why = |text: &str| parse(text.as_bytes(), "web", &boot_id()).unwrap_err().to_string();
-        assert!(parse(good.as_bytes(), "web", &boot_id()).is_ok());
+        let why = |text: &str| parse(text.as_bytes(), "web", boot_id()).unwrap_err().to_string();
+        assert!(parse(good.as_bytes(), "web", boot_id()).is_ok());
         assert!(parse(good.as_bytes(), "web", "other").unwrap_err().to_string().contains("earlier boot"));
         assert!(why(&good[..good.len() / 2]).contains("damaged"));
         assert!(why("").contains("damaged"));
@@ -292,7 +312,7 @@ mod tests {
     #[test]
     fn fields_of_a_later_version_with_the_same_number_are_passed_over() {
         let text = format!("{{\"v\":1,\"boot_id\":\"{}\",\"unit\":\"web\",\"later\":[1]}}", boot_id());
-        let read = parse(text.as_bytes(), "web", &boot_id()).unwrap();
+        let read = parse(text.as_bytes(), "web", boot_id()).unwrap();
         assert_eq!(read, SavedState { unit: "web".into(), ..SavedState::new() });
     }
 

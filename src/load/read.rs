@@ -57,7 +57,7 @@ pub(super) fn read(file: &Path, trust: Trust) -> Result<Content, Box<Problem>> {
             problem
         })?;
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(MAX_UNIT_SIZE) + 1);
     let limit = u64::try_from(MAX_UNIT_SIZE).unwrap_or(u64::MAX).saturating_add(1);
     opened.take(limit).read_to_end(&mut bytes).map_err(|e| refuse(Code::Unreadable, format!("cannot read: {e}")))?;
     if bytes.len() > MAX_UNIT_SIZE {
