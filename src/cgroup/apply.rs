@@ -3,7 +3,7 @@
 
 use super::file;
 use super::place::{Controller, Home, Place};
-use super::{CgroupError, v1, v2};
+use super::{CgroupError, devices, v1, v2};
 use crate::plan::{BlockDevice, CgroupSettings, Degraded};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -36,6 +36,12 @@ pub(super) fn apply(place: &Place, settings: &CgroupSettings) -> Result<Vec<Degr
                 keys.iter().for_each(|key| missing.add(key, &why));
             }
         }
+    }
+    if settings.devices.is_none()
+        && place.places().has_device_programs()
+        && let Some(directory) = place.unified()
+    {
+        devices::clear(&directory)?;
     }
     if settings.delegate && !place.places().v1.is_empty() {
         missing.add("resources.delegate", "cgroup v1 controllers cannot be handed to a service");

@@ -81,6 +81,8 @@ fn build(controllers: &[Controller], on_demand: &[Controller], v1: &[&str]) -> F
         directory: unified,
         controllers: controllers.to_vec(),
         on_demand: on_demand.to_vec(),
+        // A program cannot be attached to a directory of any file system.
+        device_programs: false,
     };
     let legacy = |name: &&str| {
         let root = directory(name);

@@ -21,6 +21,7 @@ mod apply;
 mod controllers;
 mod counters;
 mod detect;
+mod devices;
 #[cfg(test)]
 mod fake;
 mod file;

@@ -72,6 +72,8 @@ pub(super) struct Unified {
     pub controllers: Vec<Controller>,
     /// Can be switched on when needed.
     pub on_demand: Vec<Controller>,
+    /// Device programs can be attached.
+    pub device_programs: bool,
     /// Groups whose "cgroup.subtree_control" must name a controller, topmost first; the root group is the last.
     pub chain: Vec<PathBuf>,
 }
@@ -126,9 +128,16 @@ impl Places {
         self.v1.iter().find(|legacy| legacy.controllers.iter().any(|name| name == v1_name))
     }
 
+    /// Are device rules programs in the v2 tree? Where v1 has a device controller they are its files.
+    pub(super) fn has_device_programs(&self) -> bool {
+        self.v2.as_ref().is_some_and(|v2| v2.device_programs) && self.legacy(Controller::Devices.v1_name()).is_none()
+    }
+
     pub(super) fn facts(&self) -> Cgroups {
-        let in_v2 =
-            |c: &Controller| self.v2.as_ref().is_some_and(|v2| v2.controllers.contains(c) || v2.on_demand.contains(c));
+        let in_v2 = |c: &Controller| match c {
+            Controller::Devices => self.has_device_programs(),
+            _ => self.v2.as_ref().is_some_and(|v2| v2.controllers.contains(c) || v2.on_demand.contains(c)),
+        };
         let in_v1 = |c: &Controller| !in_v2(c) && self.legacy(c.v1_name()).is_some();
         let names = |wanted: &dyn Fn(&Controller) -> bool| -> Vec<String> {
             Controller::ALL.iter().filter(|c| wanted(c)).map(|c| c.name().to_owned()).collect()
@@ -210,8 +219,9 @@ impl Place {
     }
 
     pub(super) fn home(&self, controller: Controller) -> Home {
+        let programs = controller == Controller::Devices && self.places.has_device_programs();
         if let Some(v2) = &self.places.v2
-            && v2.controllers.contains(&controller)
+            && (programs || v2.controllers.contains(&controller))
         {
             return Home::V2(v2.directory.join(&self.below));
         }

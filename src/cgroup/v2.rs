@@ -4,7 +4,7 @@ use super::apply::{Missing, block_device, or_max};
 use super::controllers::{done, handle};
 use super::file;
 use super::place::{Controller, Place};
-use super::{CgroupError, guard};
+use super::{CgroupError, devices, guard};
 use crate::plan::{CgroupSettings, IoMax};
 use cgroups_rs::MaxValue;
 use cgroups_rs::cpu::CpuController;
@@ -28,10 +28,10 @@ pub(super) fn apply(
         Controller::Cpuset => cpuset(place, directory, settings),
         Controller::Io => io(directory, settings, missing),
         Controller::Hugetlb => hugetlb(directory, settings, missing),
-        Controller::Devices => {
-            missing.add("devices.policy", "no device controller on this host");
-            Ok(())
-        }
+        Controller::Devices => match &settings.devices {
+            Some(rules) => devices::apply(directory, rules),
+            None => Ok(()),
+        },
     }
 }
 

@@ -85,7 +85,7 @@ pub fn logs(session: &mut Session<'_>, wish: &Wish) -> Result<u8, Failure> {
 pub fn last_lines(instance: &Instance, unit: &UnitStatus, count: u32) -> Vec<String> {
     let Some(place) = unit.log.as_ref().filter(|_| count > 0) else { return Vec::new() };
     match of_place(instance, &unit.name, place) {
-        Some(Source::Journal(identifier)) => journal::last_lines(&identifier, count),
+        Some(Source::Journal(identifier)) => journal::last_lines(&identifier, count, None),
         Some(Source::File(path)) => {
             let mut lines = Vec::new();
             let collected = LogFiles::new(path).read(Some(count), None, &mut |line| {
@@ -96,6 +96,18 @@ pub fn last_lines(instance: &Instance, unit: &UnitStatus, count: u32) -> Vec<Str
         }
         None => Vec::new(),
     }
+}
+
+/// What a unit wrote to the journal during this command, for the message of its failed start. (What it wrote to a file is part
+/// of the daemon's answer.)
+pub fn lines_of_failure(session: &Session<'_>, unit: &str) -> Vec<String> {
+    const COUNT: u32 = 10;
+    let instance = &session.instance;
+    let known = Client::connect_now(&instance.socket()).ok().and_then(|mut client| client.status(unit).ok()?.ok());
+    let source = known.and_then(|known| of_place(instance, &known.name, known.log.as_ref()?));
+    let Some(Source::Journal(identifier)) = source else { return Vec::new() };
+    journal::synchronize();
+    journal::last_lines(&identifier, COUNT, Some(session.now))
 }
 
 fn of_place(instance: &Instance, unit: &str, place: &LogPlace) -> Option<Source> {

@@ -155,7 +155,13 @@ fn tell(session: &mut Session<'_>, call: &Call, answered: Answered, past: &str, 
                 let message = error.to_string();
                 session.object(&json!({ "v": 1, "name": call.unit(), "error": error.name(), "message": message }))?;
             }
-            let text = refusal(&unit, &error);
+            let mut text = refusal(&unit, &error);
+            if let (CallError::JobFailed { .. }, Some(name)) = (&error, call.unit()) {
+                for line in super::logs::lines_of_failure(session, name) {
+                    text.push_str("\n  | ");
+                    text.push_str(&harmless(&line));
+                }
+            }
             // Diagnostics of a file have their own form.
             let drawn = matches!(error, CallError::UnitUnusable { .. });
             let dot = if drawn { String::new() } else { session.err_look.dot("failed") + " " };

@@ -9,7 +9,7 @@ use super::service::{Process, Watched};
 use super::state::{self, ProcessIdentity, SavedState};
 use crate::cgroup::Group;
 use crate::plan::LaunchPlan;
-use crate::supervise::{ActiveState, Event, Exit, Moment, Role, ServiceId};
+use crate::supervise::{ActiveState, Event, Exit, Moment, Rest, Role, ServiceId};
 use crate::sys::process;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -56,7 +56,32 @@ impl Engine {
         for (name, group) in existing {
             self.adopt(&name, group);
         }
+        for name in state::names(&self.options.runtime_dir) {
+            if !self.names.contains_key(&name) {
+                self.remember(&name);
+            }
+        }
         self.settle();
+    }
+
+    /// A unit without a group, which may be waiting for its next automatic start, or have failed.
+    fn remember(&mut self, name: &str) {
+        let Ok(SavedState { rest: Some(rest), invocation_id, .. }) = state::read(&self.options.runtime_dir, name)
+        else {
+            return;
+        };
+        match self.load_unit(name) {
+            Ok(id) => {
+                if let Some(service) = self.services.get_mut(&id) {
+                    service.invocation = invocation_id;
+                }
+                self.events.push_back(Event::Remembered { id, rest });
+            }
+            Err(error) => {
+                tracing::warn!("{name} is not started again: {error}");
+                state::remove(&self.options.runtime_dir, name);
+            }
+        }
     }
 
     fn adopt(&mut self, name: &str, group: Group) {
@@ -78,6 +103,17 @@ impl Engine {
         service.emptied = false;
         self.watch_group(id);
         match saved {
+            Ok(SavedState { rest: Some(rest), invocation_id, .. }) if !populated => {
+                let failed = rest.until.is_none();
+                if let Some(service) = self.services.get_mut(&id) {
+                    service.invocation = invocation_id;
+                    service.emptied = true;
+                }
+                self.events.push_back(Event::Remembered { id, rest });
+                if failed {
+                    self.remove_group(id);
+                }
+            }
             Ok(saved) => self.adopt_saved(id, &saved, populated),
             Err(error) => self.adopt_unknown(id, populated, &error.to_string()),
         }
@@ -116,8 +152,11 @@ impl Engine {
             ready: saved.ready,
             since: Moment(saved.since),
             restarts: saved.restarts,
-            stopping: saved.stop_requested,
+            stopping: saved.stop_requested || saved.restart_requested,
         });
+        if saved.restart_requested {
+            self.events.push_back(Event::StartRequested { id, request: None });
+        }
         match (init, main) {
             (Some(init), main) if populated => {
                 self.adopt_process(id, saved, plan, init, main);
@@ -247,11 +286,18 @@ impl Engine {
         if self.options.foreground {
             return;
         }
-        let down = matches!(status.state, ActiveState::Inactive | ActiveState::Failed);
-        if down && service.emptied {
+        if status.state == ActiveState::Inactive && service.emptied {
             state::remove(&self.options.runtime_dir, &service.name);
             return;
         }
+        let at_rest = status.state == ActiveState::Failed || status.next_restart_at.is_some();
+        let rest = at_rest.then(|| Rest {
+            restarts: status.restarts,
+            until: status.next_restart_at,
+            result: status.result,
+            cause: status.cause.clone(),
+            main_exit: status.main_exit,
+        });
         let main = service.main.as_ref();
         let saved = SavedState {
             unit: service.name.clone(),
@@ -263,6 +309,8 @@ impl Engine {
             since: status.since.0,
             restarts: status.restarts,
             stop_requested: status.stop_requested,
+            restart_requested: status.restart_requested,
+            rest,
             oom_kills_before: service.oom_kills_before,
             log_pipe: main.and_then(|p| p.log_number),
             ..SavedState::new()

@@ -1,6 +1,7 @@
 //! `rsvc run`: the same engine for one unit, without a socket, on the terminal.
 //!
-//! Everything it makes on the host lies in one runtime directory of its own and is gone when it ends.
+//! Everything it makes on the host lies in one runtime directory of its own and is gone when it ends. Should it be
+//! killed outright, its service dies with it and the next run removes what is left (`left_over`).
 
 use super::engine::{Engine, Notice, Options, now, to_io};
 use super::snapshot::{cause_words, note_words};
@@ -12,7 +13,8 @@ use crate::sys::poll::Interest;
 use crate::unit::problem::{self, Style};
 use crate::unit::value::print_byte_size;
 use crate::unit::{ParseOptions, Unit, text_of};
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// What to run.
@@ -51,25 +53,43 @@ struct Foreground {
 /// Runs a unit until it ends for good or until SIGINT or SIGTERM; returns the exit status for the shell.
 pub fn run(run: RunOptions) -> u8 {
     let runtime = run.options.runtime_dir.clone();
+    super::left_over::remove_left_over(&runtime);
+    if let Err(error) = make_own(&runtime) {
+        tell(&format!("cannot make {}: {error}", runtime.display()));
+        return FAILED;
+    }
     let code = match foreground(run) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("rsvc: {error}");
+            tell(&error.to_string());
             FAILED
         }
     };
     if let Err(error) = std::fs::remove_dir_all(&runtime)
         && error.kind() != io::ErrorKind::NotFound
     {
-        eprintln!("rsvc: cannot remove {}: {error}", runtime.display());
+        tell(&format!("cannot remove {}: {error}", runtime.display()));
     }
     code
+}
+
+/// Says something on standard error. A terminal that has gone away is no reason to end.
+pub(super) fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "rsvc: {text}");
+}
+
+/// The directory must be new: one that is there already could be somebody else's trap in a directory like /tmp.
+fn make_own(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        super::launch::make_directory(parent, 0o755)?;
+    }
+    std::fs::DirBuilder::new().mode(0o755).create(path)
 }
 
 /// Gives a foreground run directories and a group of its own, whatever instance is at work beside it.
 pub fn isolate_run(options: &mut Options) {
     let runtime_dir = own_runtime_dir(rustix::process::geteuid().is_root());
-    options.cgroup_name = format!("rsvc-run-{}", std::process::id());
+    options.cgroup_name = format!("{}{}", super::left_over::PREFIX, std::process::id());
     options.state_dir = runtime_dir.join("state");
     options.log_dir = runtime_dir.join("log");
     options.socket = runtime_dir.join("io.rsvc");
@@ -103,25 +123,26 @@ pub fn read_for_run(file: &Path, profile: Option<&str>) -> Result<(Unit, String)
 
 fn foreground(run: RunOptions) -> io::Result<u8> {
     let RunOptions { options, unit, warnings, quiet } = run;
-    super::launch::make_directory(&options.runtime_dir, 0o755)?;
+    let _lock = super::lock::take(&options.runtime_dir)?;
     super::launch::make_directory(&options.runtime_dir.join("services"), 0o700)?;
-    eprint!("{warnings}");
+    let _ = write!(io::stderr(), "{warnings}");
     let root = RootOptions { root: options.cgroup_root.clone(), name: options.cgroup_name.clone(), recorded: None };
     let tree = match Tree::open(&root) {
         Ok(tree) => Some(tree),
         Err(error) => {
             if !quiet {
-                eprintln!("rsvc: no control group ({error})");
+                tell(&format!("no control group ({error})"));
             }
             None
         }
     };
     let mut engine = Engine::new(options, tree)?;
+    engine.record_root();
     let mut signals = super::signals::Signals::new()?;
     let signals_token = engine.poller.add(&signals, Interest::Read).map_err(to_io)?;
     let followed = unit.unit.wants.len() + unit.unit.requires.len();
     if followed > 0 {
-        eprintln!("rsvc: `rsvc run` starts this unit alone: unit.wants and unit.requires are not followed");
+        tell("`rsvc run` starts this unit alone: unit.wants and unit.requires are not followed");
     }
     let id = engine.define(unit, 0);
     let start = engine.new_request();
@@ -141,7 +162,9 @@ fn foreground(run: RunOptions) -> io::Result<u8> {
         for notice in foreground.engine.turn()? {
             match notice {
                 Notice::Ready(ready) if ready.token == signals_token => {
-                    if signals.take().end {
+                    let caught = signals.take();
+                    // Without its terminal nobody would know of it any more.
+                    if caught.end || caught.hangup {
                         foreground.interrupt();
                     }
                 }
@@ -157,7 +180,7 @@ fn foreground(run: RunOptions) -> io::Result<u8> {
 impl Foreground {
     fn say(&self, text: &str) {
         if !self.quiet {
-            eprintln!("rsvc: {}: {text}", self.name());
+            tell(&format!("{}: {text}", self.name()));
         }
     }
 
@@ -203,7 +226,7 @@ impl Foreground {
                 let failed = matches!(note, Note::Failed(_));
                 if !(failed && self.last_cause.as_ref() == Some(cause)) {
                     let words = cause_words(cause, self.engine.service(self.id));
-                    eprintln!("rsvc: {}: {words}", self.name());
+                    tell(&format!("{}: {words}", self.name()));
                 }
                 self.last_cause = Some(cause.clone());
             }
@@ -257,7 +280,7 @@ impl Foreground {
         if let Some(tree) = &self.engine.tree
             && let Err(error) = tree.remove_root()
         {
-            eprintln!("rsvc: {error}");
+            tell(&error.to_string());
         }
         if self.interrupted {
             return INTERRUPTED;
@@ -296,7 +319,7 @@ fn launch_code(failure: &LaunchFailure) -> u8 {
 
 /// The runtime directory of one `rsvc run`: below /run for root, the user's own elsewhere.
 pub fn own_runtime_dir(root: bool) -> PathBuf {
-    let name = format!("rsvc-run-{}", std::process::id());
+    let name = format!("{}{}", super::left_over::PREFIX, std::process::id());
     if root {
         return PathBuf::from("/run").join(name);
     }

@@ -82,8 +82,11 @@ impl Engine {
         self.prepare(id, &plan)?;
         self.make_group(id, &plan)?;
         self.make_sockets(id, &plan)?;
-        let mut start =
-            PerStart { environment: self.start_environment(id, role, result, main_exit)?, ..Default::default() };
+        let mut start = PerStart {
+            environment: self.start_environment(id, role, result, main_exit)?,
+            die_with_launcher: self.options.foreground,
+            ..Default::default()
+        };
         let (inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
         let bytes = wire::encode(&plan, &start);
         self.clone_stage(id, role, plan, &bytes, inheritance, kept)
@@ -111,6 +114,7 @@ impl Engine {
         }
         service.oom_kills_before = service.group.as_ref().map_or(0, |group| group.oom_kills());
         service.degraded.clear();
+        service.lines.clear();
         if let Some(log) = &mut service.log {
             log.file.forget_lines();
         }

@@ -21,6 +21,7 @@ mod group;
 pub mod host;
 pub mod journal;
 mod launch;
+mod left_over;
 pub mod listener;
 mod lock;
 pub mod log_file;

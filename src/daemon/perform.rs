@@ -264,6 +264,7 @@ impl Engine {
         if let Some(socket) = syslog {
             self.unwatch(&socket.fd, socket.token);
         }
+        self.close_log(id);
         let _ = std::fs::remove_dir_all(self.options.runtime_dir.join("io").join(name));
     }
 

@@ -30,15 +30,15 @@ impl Engine {
         Ok(match call {
             Call::Start { unit } => {
                 let id = self.load_for_start(&unit)?;
-                self.request(unit, |request| Event::StartRequested { id, request: Some(request) })
+                self.request(id, |request| Event::StartRequested { id, request: Some(request) })
             }
             Call::Stop { unit } => {
                 let id = self.known_or_loaded(&unit)?;
-                self.request(unit, |request| Event::StopRequested { id, request: Some(request) })
+                self.request(id, |request| Event::StopRequested { id, request: Some(request) })
             }
             Call::Restart { unit } => {
                 let id = self.load_for_start(&unit)?;
-                self.request(unit, |request| Event::RestartRequested { id, request: Some(request) })
+                self.request(id, |request| Event::RestartRequested { id, request: Some(request) })
             }
             Call::TryRestart { unit } => {
                 let id = self.known_or_loaded(&unit)?;
@@ -46,11 +46,11 @@ impl Engine {
                     return Ok(done());
                 }
                 let id = self.load_for_start(&unit)?;
-                self.request(unit, |request| Event::RestartRequested { id, request: Some(request) })
+                self.request(id, |request| Event::RestartRequested { id, request: Some(request) })
             }
             Call::Reload { unit } => {
                 let id = self.known_or_loaded(&unit)?;
-                self.request(unit, |request| Event::ReloadRequested { id, request: Some(request) })
+                self.request(id, |request| Event::ReloadRequested { id, request: Some(request) })
             }
             Call::ResetFailed { unit } => self.reset_failed(unit)?,
             Call::Kill { unit, signal, whole } => self.kill(&unit, signal, whole)?,
@@ -65,10 +65,10 @@ impl Engine {
         })
     }
 
-    fn request(&mut self, unit: String, event: impl FnOnce(RequestId) -> Event) -> Handled {
+    fn request(&mut self, id: ServiceId, event: impl FnOnce(RequestId) -> Event) -> Handled {
         let request = self.new_request();
         self.events.push_back(event(request));
-        Handled::Later(vec![request], unit)
+        Handled::Later(vec![request], self.service(id).map_or_else(String::new, |service| service.name.clone()))
     }
 
     /// Asks every service that is up to stop; the order is the supervisor's.
@@ -91,7 +91,8 @@ impl Engine {
 
     /// A unit that runs can be stopped whatever became of its file.
     fn known_or_loaded(&mut self, unit: &str) -> Result<ServiceId, CallError> {
-        match self.names.get(unit) {
+        let behind = load::name_behind(&self.options.unit_path, unit);
+        match self.names.get(unit).or_else(|| self.names.get(behind.as_deref()?)) {
             Some(id) => Ok(*id),
             None => self.load_unit(unit),
         }
@@ -101,7 +102,7 @@ impl Engine {
         match unit {
             Some(unit) => {
                 let id = self.known_or_loaded(&unit)?;
-                Ok(self.request(unit, |request| Event::ResetFailedRequested { id, request: Some(request) }))
+                Ok(self.request(id, |request| Event::ResetFailedRequested { id, request: Some(request) }))
             }
             None => {
                 let ids: Vec<ServiceId> = self.services.keys().copied().collect();
@@ -155,6 +156,10 @@ impl Engine {
     /// All units with a file or a state, by name.
     pub(super) fn list(&mut self) -> Vec<UnitStatus> {
         let mut names: Vec<String> = load::list(&self.options.unit_path);
+        let gone: Vec<String> = self.names.keys().filter(|name| names.binary_search(name).is_err()).cloned().collect();
+        for name in gone {
+            self.file_gone(&name);
+        }
         names.extend(self.names.keys().cloned());
         names.sort();
         names.dedup();
@@ -194,11 +199,10 @@ impl Engine {
 
     fn cgroup_layout(&self) -> &'static str {
         let Some(tree) = &self.tree else { return "none" };
-        let facts = tree.facts();
-        match (facts.unified, facts.v1_controllers.is_empty()) {
+        match (tree.facts().unified, tree.record().contains("v2:")) {
             (true, _) => "v2",
-            (false, false) => "v1",
             (false, true) => "hybrid",
+            (false, false) => "v1",
         }
     }
 
@@ -234,7 +238,7 @@ impl Engine {
     }
 
     /// The supervisor's outcome in the words of the protocol.
-    pub(super) fn answer_of(&self, unit: &str, outcome: Outcome) -> Result<Answer, CallError> {
+    pub(super) fn answer_of(&mut self, unit: &str, outcome: Outcome) -> Result<Answer, CallError> {
         let name = unit.to_owned();
         match outcome {
             Outcome::Done => Ok(Answer::Done),
@@ -245,9 +249,14 @@ impl Engine {
                 message: "the unit has neither `service.exec_reload` nor `service.reload_signal`".to_owned(),
             }),
             Outcome::Failed(cause) => {
-                let service = self.names.get(unit).and_then(|id| self.service(*id));
+                let id = self.names.get(unit).copied();
+                if let Some(id) = id {
+                    // What it wrote just before its end may still be in the pipe.
+                    self.drain_log(id);
+                }
+                let service = id.and_then(|id| self.service(id));
                 let mut message = cause_words(&cause, service);
-                let lines = service.and_then(|s| s.log.as_ref()).map(|log| log.file.last_lines(10)).unwrap_or_default();
+                let lines = service.map(|service| service.last_lines(10)).unwrap_or_default();
                 for line in lines {
                     message.push_str("\n  | ");
                     message.push_str(&line);

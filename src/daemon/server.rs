@@ -284,11 +284,13 @@ impl Server {
         if self.ending.is_some() {
             let _ = self.listener.remove_name();
         }
-        if self.ending.is_some()
+        let left = self.engine.tree.as_ref().and_then(|tree| tree.existing().ok()).map_or(0, |units| units.len());
+        if left == 0
             && let Some(tree) = &self.engine.tree
         {
+            // Nothing is in it. A next daemon makes it again.
             let _ = tree.remove_root();
         }
-        tracing::info!("ended; services that run go on running");
+        tracing::info!("ended; {left} services go on running");
     }
 }

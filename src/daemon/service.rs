@@ -61,6 +61,8 @@ pub(super) struct Service {
     pub removing: Vec<HostStep>,
     /// Counters of the group when the main process last ended; the group may be gone.
     pub last_counters: GroupCounters,
+    /// Last lines of the output, kept when the log of a service that is down was closed.
+    pub lines: Vec<String>,
     /// The file could not be used at the last attempt.
     pub load_error: Option<String>,
 }
@@ -142,7 +144,16 @@ impl Service {
             watching_readiness: false,
             removing: Vec::new(),
             last_counters: GroupCounters::default(),
+            lines: Vec::new(),
             load_error: None,
+        }
+    }
+
+    /// The last lines of its output, where the daemon reads that.
+    pub fn last_lines(&self, count: usize) -> Vec<String> {
+        match &self.log {
+            Some(log) => log.file.last_lines(count),
+            None => self.lines.clone(),
         }
     }
 

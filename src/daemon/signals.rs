@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) struct Caught {
     /// SIGTERM or SIGINT.
     pub end: bool,
+    /// SIGHUP, unless it was ignored from the beginning (nohup(1)).
+    pub hangup: bool,
     /// SIGCHLD, only as pid 1.
     pub child: bool,
 }
@@ -21,34 +23,40 @@ pub(super) struct Caught {
 pub(super) struct Signals {
     reader: UnixStream,
     end: Arc<AtomicBool>,
+    hangup: Arc<AtomicBool>,
     child: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// Catches SIGTERM, SIGINT and, as pid 1, SIGCHLD; SIGHUP does nothing but is not deadly.
+    /// Catches SIGTERM, SIGINT, SIGHUP and, as pid 1, SIGCHLD. The daemon does nothing about SIGHUP, but it is not deadly.
     pub fn new() -> io::Result<Signals> {
         let (reader, writer) = UnixStream::pair()?;
         reader.set_nonblocking(true)?;
         let end = Arc::new(AtomicBool::new(false));
         let child = Arc::new(AtomicBool::new(false));
+        let hangup = Arc::new(AtomicBool::new(false));
         for signal in [SIGTERM, SIGINT] {
             // The flag is set before the byte is written: registration order is call order.
             signal_hook::flag::register(signal, Arc::clone(&end))?;
             pipe::register(signal, writer.try_clone()?)?;
         }
-        pipe::register(SIGHUP, writer.try_clone()?)?;
+        if !is_ignored(SIGHUP) {
+            signal_hook::flag::register(SIGHUP, Arc::clone(&hangup))?;
+            pipe::register(SIGHUP, writer.try_clone()?)?;
+        }
         if std::process::id() == 1 {
             signal_hook::flag::register(SIGCHLD, Arc::clone(&child))?;
             pipe::register(SIGCHLD, writer)?;
         }
-        Ok(Signals { reader, end, child })
+        Ok(Signals { reader, end, hangup, child })
     }
 
     /// Drains the descriptor.
     pub fn take(&mut self) -> Caught {
         let mut buffer = [0u8; 64];
         while matches!(self.reader.read(&mut buffer), Ok(count) if count > 0) {}
-        Caught { end: self.end.swap(false, Ordering::SeqCst), child: self.child.swap(false, Ordering::SeqCst) }
+        let caught = |flag: &AtomicBool| flag.swap(false, Ordering::SeqCst);
+        Caught { end: caught(&self.end), hangup: caught(&self.hangup), child: caught(&self.child) }
     }
 }
 
@@ -56,6 +64,13 @@ impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.reader.as_fd()
     }
+}
+
+/// Was the signal ignored when this process was started? Source: "SigIgn" in proc_pid_status(5).
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// As pid 1 the daemon inherits every orphan of its pid namespace. Those that it launched itself are reaped by their

@@ -1,7 +1,7 @@
 //! What services say: readiness datagrams, syslog datagrams, output; and the looking for listening sockets.
 
 use super::engine::Engine;
-use super::log_file::LogNotice;
+use super::log_file::{LogNotice, PipeTurn};
 use super::notify::Message;
 use crate::supervise::{Event, ServiceId};
 use crate::unit::ReadyKind;
@@ -9,6 +9,9 @@ use std::time::SystemTime;
 
 /// Datagrams of one service taken in one turn, so that a talkative one does not starve the others.
 const DATAGRAMS: usize = 16;
+
+/// Lines of output kept of a service that is down, for the message of a failed start.
+const KEPT_LINES: usize = 10;
 
 impl Engine {
     pub(super) fn notify_ready(&mut self, id: ServiceId) {
@@ -89,6 +92,30 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Reads what is in the pipe now, at most as much as the largest pipe holds.
+    pub(super) fn drain_log(&mut self, id: ServiceId) {
+        const TURNS: usize = 32;
+        for _ in 0..TURNS {
+            let Some(service) = self.services.get_mut(&id) else { return };
+            let Some(log) = service.log.as_mut() else { return };
+            match log.pipe.fd.turn(&mut log.file, SystemTime::now(), &mut self.scratch) {
+                Ok((PipeTurn::Read { .. }, notice)) => say_notice(&service.name, notice),
+                Ok((PipeTurn::Idle | PipeTurn::Ended, _)) | Err(_) => return,
+            }
+        }
+    }
+
+    /// Closes the log of a service that is down: a thousand units that ran once must not hold three descriptors each.
+    pub(super) fn close_log(&mut self, id: ServiceId) {
+        self.drain_log(id);
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let Some(mut log) = service.log.take() else { return };
+        let notice = log.file.finish(super::log_file::Source(0), SystemTime::now(), &mut Vec::new());
+        say_notice(&service.name, notice);
+        service.lines = log.file.last_lines(KEPT_LINES);
+        self.unwatch(&log.pipe.fd, log.pipe.token);
     }
 
     /// Are all of `[ready] listen` open, or does the pid file name a process of the unit?

@@ -5,6 +5,7 @@
 //! caller treats the service as unknown, not as absent. A process is identified by its pid *and* the time it was
 //! started; a number alone may belong to anybody by now.
 
+use crate::supervise::Rest;
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -81,6 +82,12 @@ pub struct SavedState {
     /// A stop had been asked for, written before the first signal was sent.
     #[serde(default)]
     pub stop_requested: bool,
+    /// The stop is one half of a restart.
+    #[serde(default)]
+    pub restart_requested: bool,
+    /// There are no processes: it waits for its next automatic start, or has failed.
+    #[serde(default)]
+    pub rest: Option<Rest>,
     /// The group's OOM kills when this run began.
     #[serde(default)]
     pub oom_kills_before: u64,
@@ -128,6 +135,14 @@ impl std::error::Error for StateError {}
 /// `<runtime>/services/NAME`
 pub fn directory(runtime_dir: &Path, name: &str) -> PathBuf {
     runtime_dir.join("services").join(name)
+}
+
+/// Names that have a directory of state, sorted.
+pub fn names(runtime_dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(runtime_dir.join("services")).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    names
 }
 
 /// Reads the state of a unit.

@@ -4,7 +4,7 @@ use super::engine::Engine;
 use super::service::Service;
 use crate::control::CallError;
 use crate::load;
-use crate::supervise::{Policy, ServiceId};
+use crate::supervise::{ActiveState, Policy, ServiceId};
 use crate::unit::Unit;
 use crate::unit::problem::{self, Style};
 use std::collections::HashSet;
@@ -21,23 +21,28 @@ pub(super) fn fingerprint(file: &str, text: &[u8]) -> u64 {
 }
 
 impl Engine {
-    /// Reads `name` from disk (again) and defines it. An unchanged file costs a read and a hash.
-    pub(super) fn load_unit(&mut self, name: &str) -> Result<ServiceId, CallError> {
-        let known = self.names.get(name).copied();
-        let loaded = load::find(&self.options.unit_path, name, self.trust());
+    /// Reads `asked` from disk (again) and defines it, under its own name if `asked` is an alias. An unchanged file
+    /// costs a read and a hash.
+    pub(super) fn load_unit(&mut self, asked: &str) -> Result<ServiceId, CallError> {
+        let loaded = load::find(&self.options.unit_path, asked, self.trust());
         let found = match loaded {
             Ok(load::Lookup::Found(found)) => found,
             Ok(load::Lookup::Masked { file }) => {
-                return Err(unusable(name, format!("{name} is masked by {}", file.display())));
+                let message = format!("{asked} is masked by {}", file.display());
+                self.remember_error(self.names.get(asked).copied(), &message);
+                return Err(unusable(asked, message));
             }
             Ok(load::Lookup::NotFound) => {
-                return known.ok_or_else(|| CallError::UnitNotFound { unit: name.to_owned() });
+                self.file_gone(asked);
+                return Err(CallError::UnitNotFound { unit: asked.to_owned() });
             }
             Err(problem) => {
-                self.remember_error(known, &problem.to_string());
-                return Err(unusable(name, problem.to_string()));
+                self.remember_error(self.names.get(asked).copied(), &problem.to_string());
+                return Err(unusable(asked, problem.to_string()));
             }
         };
+        let name = found.name.as_str();
+        let known = self.names.get(name).copied();
         let file = found.file.display().to_string();
         let print = fingerprint(&file, &found.bytes);
         if let Some(id) = known
@@ -62,6 +67,20 @@ impl Engine {
         if self.options.system { load::Trust::RootOnly } else { load::Trust::Any }
     }
 
+    /// A unit without a file goes on running, and says so; once it is down nothing is left of it.
+    pub(super) fn file_gone(&mut self, name: &str) {
+        let Some(id) = self.names.get(name).copied() else { return };
+        let Some(service) = self.services.get(&id) else { return };
+        let idle = service.main.is_none() && service.control.is_none() && service.group.is_none();
+        let down = self.supervisor.status(id).is_none_or(|status| status.state == ActiveState::Inactive);
+        if idle && down && self.supervisor.forget(id) {
+            self.names.remove(name);
+            self.services.remove(&id);
+        } else {
+            self.remember_error(Some(id), "the unit file is gone");
+        }
+    }
+
     fn remember_error(&mut self, known: Option<ServiceId>, text: &str) {
         if let Some(service) = known.and_then(|id| self.services.get_mut(&id)) {
             service.load_error = Some(text.to_owned());
@@ -71,7 +90,7 @@ impl Engine {
     /// Puts a parsed unit in place; it takes effect at the next start.
     pub(super) fn define(&mut self, unit: Unit, fingerprint: u64) -> ServiceId {
         let unit = Rc::new(unit);
-        let policy = Policy::from(unit.as_ref());
+        let policy = self.policy(&unit);
         let id = match self.names.get(&unit.name) {
             Some(id) => *id,
             None => {
@@ -88,6 +107,19 @@ impl Engine {
         }
         self.supervisor.define(id, policy);
         id
+    }
+
+    /// What the supervisor needs to know. It knows units by their own names only.
+    fn policy(&self, unit: &Unit) -> Policy {
+        let mut policy = Policy::from(unit);
+        for list in [&mut policy.after, &mut policy.before, &mut policy.wants, &mut policy.requires] {
+            for name in list {
+                if let Some(own) = load::name_behind(&self.options.unit_path, name) {
+                    *name = own;
+                }
+            }
+        }
+        policy
     }
 
     /// Loads `name` and everything that its start pulls in, each as it is on disk now.

@@ -113,7 +113,7 @@ fn prepare(
     if !stage.umask_set {
         process::umask(stage.inherited_umask);
     }
-    super::fork::tie_to_stand_in(plan)?;
+    super::fork::tie_to_parent(stage, plan)?;
     stage.report(&Report::Executing);
     Ok(prepared)
 }

@@ -15,6 +15,7 @@ use super::{Context, Failure, Stage};
 use crate::plan::{Container, LaunchPlan};
 use crate::sys::fd::{self, NonBlocking};
 use crate::sys::process::{self, Fork};
+use crate::sys::socket;
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -75,6 +76,9 @@ fn become_init(stage: &mut Stage, plan: &LaunchPlan, child: i32, gate: OwnedFd) 
     let numbers = [child, number(&inherited.exits), number(&inherited.record), gate.as_raw_fd()];
     let mut argv = vec![c"rsvc-init".to_owned()];
     argv.extend(numbers.map(|number| CString::new(number.to_string()).expect("digits contain no zero byte")));
+    if stage.die_with_launcher {
+        die_with_launcher(stage)?;
+    }
     let image = inherited.init.as_ref().ok_or(Failure::new(0, "no image of the resident init"))?;
     let error = process::execveat(image.as_fd(), &argv, &[]);
     Ok(Failure::new(error.errno, "the resident init"))
@@ -109,12 +113,26 @@ fn stand_in(child: i32) -> ! {
     }
 }
 
-/// In a joined container the service's process must not outlive its stand-in, whom alone the daemon knows.
-pub(super) fn tie_to_stand_in(plan: &LaunchPlan) -> Result<(), Failure> {
+/// A process must not outlive the one that alone is known, or cares: in a joined container its stand-in; without a
+/// resident init, where that was asked for, the launcher. Comes after the last change of credentials, which would undo
+/// it.
+pub(super) fn tie_to_parent(stage: &Stage, plan: &LaunchPlan) -> Result<(), Failure> {
+    let forks = plan.steps.iter().any(|planned| planned.step == crate::plan::Step::ForkService);
     match plan.container {
-        Container::Joined if plan.steps.iter().any(|planned| planned.step == crate::plan::Step::ForkService) => {
-            process::die_with_parent(process::signal::KILL).context(|| "parent death signal")
-        }
-        _ => Ok(()),
+        Container::Joined if forks => process::die_with_parent(process::signal::KILL).context(|| "parent death signal"),
+        // The service ends with its PID 1.
+        Container::Own if forks => Ok(()),
+        Container::Own | Container::Joined if stage.die_with_launcher => die_with_launcher(stage),
+        Container::Own | Container::Joined => Ok(()),
+    }
+}
+
+/// SIGKILL when the launcher ends. It may have done so before this was said; then its end of the report socket is
+/// closed. A launcher has one thread: the signal would come at the end of the thread that cloned.
+fn die_with_launcher(stage: &Stage) -> Result<(), Failure> {
+    process::die_with_parent(process::signal::KILL).context(|| "parent death signal")?;
+    match stage.inherited.report.as_ref().map(|report| socket::recv_report(report.as_fd(), &mut [0; 1])) {
+        None | Some(Ok(None)) => Ok(()),
+        Some(_) => Err(Failure::new(0, "the launching process has ended")),
     }
 }

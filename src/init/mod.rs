@@ -123,6 +123,8 @@ struct Stage {
     index: usize,
     /// Environment that this start adds to the plan's.
     environment: Vec<(String, String)>,
+    /// See [`PerStart::die_with_launcher`].
+    die_with_launcher: bool,
     /// Descriptors from the daemon.
     inherited: Inherited,
     /// What was opened on the host.
@@ -145,6 +147,7 @@ impl Stage {
         let stage = Stage {
             index: 0,
             environment: start.environment,
+            die_with_launcher: start.die_with_launcher,
             inherited,
             host,
             mounts: Mounts::default(),

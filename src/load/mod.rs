@@ -137,6 +137,12 @@ fn alias_of(file: &Path) -> Option<String> {
     (name != own && value::unit_name(name).is_ok()).then(|| name.to_owned())
 }
 
+/// The name of the unit that the alias `name` stands for; `None` when it is none.
+pub fn name_behind(paths: &[PathBuf], name: &str) -> Option<String> {
+    let file = paths.iter().map(|d| d.join(format!("{name}.toml"))).find(|file| file.symlink_metadata().is_ok())?;
+    alias_of(&file)
+}
+
 /// Units that `unit` names and that do not exist: warnings, one for each. `text` is the unit's file.
 pub fn missing_units(paths: &[PathBuf], unit: &Unit, text: &str) -> Vec<Problem> {
     let lists = [

@@ -19,6 +19,9 @@ pub struct PerStart {
     pub environment: Vec<(String, String)>,
     /// Numbers of the inherited descriptors.
     pub descriptors: Descriptors,
+    /// What is launched ends with the launching process, whatever that dies of: for `rsvc run`, after which nobody
+    /// would look after it.
+    pub die_with_launcher: bool,
 }
 
 /// Descriptors that the stage inherits besides 0 (`/dev/null`), by number. They are fixed here so that the stage

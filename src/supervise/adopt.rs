@@ -8,7 +8,7 @@
 use super::restart::Restarts;
 use super::run::{Await, Flow, Live, Main, Phase, Run, Says, Stop};
 use super::service::{Last, Service, State, Turn};
-use super::{Action, Moment, Note};
+use super::{Action, Moment, Note, Rest};
 use crate::unit::{ReadyKind, ServiceType};
 
 /// What was found.
@@ -46,6 +46,24 @@ impl Service {
             (false, false) => live.resume_start(),
         });
         self.shown = (self.active_state().0, found.since);
+    }
+}
+
+impl Service {
+    /// Goes on waiting for the next automatic start, or shows the failure. Only a service of which this daemon knows
+    /// nothing can be remembered. The window of `limit_burst` begins anew.
+    pub fn remember(&mut self, rest: Rest) {
+        match self.state {
+            State::Down => {}
+            // What this daemon knows by itself is newer.
+            State::Failed { .. } | State::Waiting { .. } | State::Backoff { .. } | State::Up(_) => return,
+        }
+        self.restarts = Restarts::carried_over(rest.restarts);
+        self.last = Last { result: rest.result, cause: rest.cause, main_exit: rest.main_exit };
+        self.state = match rest.until {
+            Some(until) => State::Backoff { until },
+            None => State::Failed { wanted: false },
+        };
     }
 }
 

@@ -202,6 +202,29 @@ pub enum Event {
         /// A stop had been asked for and is to be continued.
         stopping: bool,
     },
+    /// A daemon that has just started knows from its predecessor that this service waits for its next automatic start,
+    /// or has failed.
+    Remembered {
+        /// Which.
+        id: ServiceId,
+        /// In what state.
+        rest: Rest,
+    },
+}
+
+/// A service that has no processes, as a former daemon left it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rest {
+    /// Automatic restarts so far.
+    pub restarts: u32,
+    /// When the next automatic start is due; `None`: it has failed for good.
+    pub until: Option<Moment>,
+    /// Of the last run.
+    pub result: ServiceResult,
+    /// Why it ended.
+    pub cause: Option<Cause>,
+    /// How its main process ended.
+    pub main_exit: Option<Exit>,
 }
 
 /// To whom a signal goes.

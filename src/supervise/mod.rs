@@ -104,7 +104,7 @@ mod waiters;
 mod wishes;
 
 pub use event::{
-    Action, Cause, CommandOutcome, Event, Exit, LaunchFailure, Moment, Note, Outcome, Removal, RequestId, Role,
+    Action, Cause, CommandOutcome, Event, Exit, LaunchFailure, Moment, Note, Outcome, Removal, RequestId, Rest, Role,
     ServiceId, ServiceResult, Target,
 };
 pub use policy::{Command, Policy};
@@ -260,6 +260,9 @@ impl Supervisor {
             Event::Adopted { id, ready, since, restarts, stopping } => {
                 let found = Adopted { ready, since, restarts, stopping };
                 self.with(now, work, id, |service, turn| service.adopt(turn, found));
+            }
+            Event::Remembered { id, rest } => {
+                self.with(now, work, id, |service, _| service.remember(rest));
             }
         }
     }

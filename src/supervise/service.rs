@@ -60,9 +60,9 @@ impl Turn<'_> {
 /// Of the last run, or of the start that did not come about.
 #[derive(Debug, Default)]
 pub(super) struct Last {
-    result: ServiceResult,
-    cause: Option<Cause>,
-    main_exit: Option<Exit>,
+    pub result: ServiceResult,
+    pub cause: Option<Cause>,
+    pub main_exit: Option<Exit>,
 }
 
 /// One service.
@@ -379,6 +379,7 @@ impl Service {
             cause: run.and_then(|run| run.cause.clone()).or_else(|| self.last.cause.clone()),
             status_text: self.status_text.clone(),
             stop_requested: run.is_some_and(|run| run.stop != Stop::No && !run.then_start),
+            restart_requested: run.is_some_and(|run| run.stop != Stop::No && run.then_start),
         }
     }
 

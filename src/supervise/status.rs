@@ -64,4 +64,6 @@ pub struct Status {
     pub status_text: Option<String>,
     /// A stop has been asked for (kept over a restart of the daemon).
     pub stop_requested: bool,
+    /// A stop is under way that another start follows (kept as well).
+    pub restart_requested: bool,
 }

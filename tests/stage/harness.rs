@@ -195,6 +195,7 @@ impl Draft {
                 stderr: self.with_output.then_some(10),
                 pinned: (0..self.pinned.len() as i32).map(|index| 20 + index).collect(),
             },
+            die_with_launcher: false,
         };
         let plan_fd = fd::sealed_memfd(c"plan", &wire::encode(&plan, &start), false).unwrap();
         let program = fd::open(&CString::new(env!("CARGO_BIN_EXE_rsvc")).unwrap(), Open::Path).unwrap();

@@ -8,7 +8,7 @@ systemd-run --quiet --unit=rsvc-payload -p Type=exec -p Delegate=yes bash -c '
 	mkdir "$own/keeper"
 	echo 0 >"$own/keeper/cgroup.procs"
 	exec sleep infinity' || fail "no delegated group"
-eventually "the keeper has stepped aside" test -s "/sys/fs/cgroup$payload/keeper/cgroup.procs"
+eventually "the keeper has stepped aside" grep -q . "/sys/fs/cgroup$payload/keeper/cgroup.procs"
 
 unit web <<'UNIT'
 [service]

@@ -94,13 +94,30 @@ fn translate(entry: &Value) -> Value {
     })
 }
 
+/// Has journald store what it was given; one that does not answer is not waited for.
+pub fn synchronize() {
+    const PAUSE: Duration = Duration::from_millis(5);
+    const TIMES: u32 = 100;
+    let mut command = Command::new("journalctl");
+    command.arg("--sync").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut child) = command.spawn() else { return };
+    for _ in 0..TIMES {
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(PAUSE),
+            _ => return,
+        }
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
 /// The last lines as journalctl prints them; none when it cannot.
-pub fn last_lines(identifier: &str, count: u32) -> Vec<String> {
+pub fn last_lines(identifier: &str, count: u32, since: Option<SystemTime>) -> Vec<String> {
     if !is_there() {
         return Vec::new();
     }
     let mut command = Command::new("journalctl");
-    command.args(arguments(&[identifier.to_owned()], Some(count), false, None)).args(["--quiet", "--no-pager"]);
+    command.args(arguments(&[identifier.to_owned()], Some(count), false, since)).args(["--quiet", "--no-pager"]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
     let Ok(output) = output.map(|output| output.stdout) else { return Vec::new() };
     String::from_utf8_lossy(&output).lines().map(str::to_owned).collect()
