@@ -93,9 +93,7 @@ fn listed_paths_are_writable_read_only_inaccessible_or_empty_and_the_longest_win
 fn programs_run_only_from_paths_that_allow_it() {
     let Some(lab) = Lab::new() else { return };
     let at = |name: &str| format!("{}/{name}", lab.path());
-    for name in ["no/yes"] {
-        std::fs::create_dir_all(at(name)).expect("directory");
-    }
+    std::fs::create_dir_all(at("no/yes")).expect("directory");
     for name in ["no/true", "no/yes/true"] {
         std::fs::copy("/bin/true", at(name)).expect("program");
     }
