@@ -266,9 +266,13 @@ impl Table {
                     context.push(key, Step::Attach { slot, at: place, create });
                 }
             }
-            Content::Mask if !self.has_children(at) => context.push(key, Step::Mask { at: place, missing_ok }),
+            Content::Mask if !self.has_children(at) => {
+                context.push(key, Step::Mask { at: place, closed: entry.authored, missing_ok });
+            }
             Content::Mask => {
-                let options = vec![("mode".to_owned(), Some("0755".to_owned()))];
+                // What the author closed can be passed through to what is opened below, and not listed.
+                let mode = if entry.authored { "0711" } else { "0755" };
+                let options = vec![("mode".to_owned(), Some(mode.to_owned()))];
                 let content = Content::New { fs_type: "tmpfs", options };
                 let flags = MountFlags { no_suid: true, no_dev: true, no_exec: true, ..MountFlags::default() };
                 let slot = self.make(context, key, &content, flags);

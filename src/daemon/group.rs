@@ -108,3 +108,32 @@ impl Engine {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_the_group_leads_back_to_the_key_that_asked_for_it() {
+        let key = |operation: &str, path: &str| {
+            key_of(&CgroupError { operation: operation.into(), path: path.into(), error: std::io::Error::other("x") })
+        };
+        for (file, expected) in [
+            ("cpuset/web/cpuset.cpus", Some("resources.cpuset_cpus")),
+            ("cpuset/web/cpuset.mems", Some("resources.cpuset_mems")),
+            ("web/cpu.max", Some("resources.cpu_max")),
+            ("cpu/web/cpu.cfs_quota_us", Some("resources.cpu_max")),
+            ("web/cpu.weight", Some("resources.cpu_weight")),
+            ("memory/web/memory.limit_in_bytes", Some("resources.memory_max")),
+            ("memory/web/memory.memsw.limit_in_bytes", Some("resources.memory_swap_max")),
+            ("web/pids.max", Some("resources.tasks_max")),
+            ("web/io.max", Some("resources.io_max")),
+            ("web/io.weight", Some("resources.io_weight")),
+            ("web/cgroup.procs", None),
+            ("web", None),
+        ] {
+            assert_eq!(key("write 1 to", &format!("/sys/fs/cgroup/{file}")), expected, "{file}");
+        }
+        assert_eq!(key("find the block device of", "/srv"), Some("resources.io_max"));
+    }
+}

@@ -26,10 +26,11 @@ pub(super) struct Mounts {
     stacked: std::cell::Cell<u32>,
 }
 
-/// What masks are cloned from: an empty directory and an empty file on a read-only tmpfs that nobody else knows.
+/// What masks are cloned from: empty directories and files on a read-only tmpfs that nobody else knows. The first of
+/// each pair can be read by everybody, the second by nobody but a process that may read everything.
 struct Masks {
-    directory: OwnedFd,
-    file: OwnedFd,
+    directories: [OwnedFd; 2],
+    files: [OwnedFd; 2],
 }
 
 pub(super) fn attribute_bits(flags: MountFlags) -> u64 {
@@ -192,15 +193,18 @@ impl Mounts {
     fn make_masks(&self) -> Result<Masks, Failure> {
         let context = mount::fsopen(c"tmpfs")?;
         configure(&context, c"size", Some(c"4k"))?;
-        configure(&context, c"nr_inodes", Some(c"4"))?;
+        configure(&context, c"nr_inodes", Some(c"6"))?;
         let tree = create(&context, attributes::NOSUID | attributes::NODEV | attributes::NOEXEC)?;
         mount::make_directory(tree.as_fd(), c"directory", 0o555)?;
+        mount::make_directory(tree.as_fd(), c"closed-directory", 0)?;
         drop(mount::make_file(tree.as_fd(), c"file", 0o444)?);
+        drop(mount::make_file(tree.as_fd(), c"closed-file", 0)?);
         self.stack_on_host(&tree)?;
         mount::mount_setattr(&tree, c"", attributes::RDONLY, None, false)?;
+        let open = |name| mount::open_component(tree.as_fd(), name, Open::Path);
         Ok(Masks {
-            directory: mount::open_component(tree.as_fd(), c"directory", Open::Directory)?,
-            file: mount::open_component(tree.as_fd(), c"file", Open::Path)?,
+            directories: [open(c"directory")?, open(c"closed-directory")?],
+            files: [open(c"file")?, open(c"closed-file")?],
         })
     }
 
@@ -268,11 +272,11 @@ impl Mounts {
         put(node, place.as_fd())
     }
 
-    pub fn mask(&self, at: &Path, missing_ok: bool) -> Result<(), Failure> {
+    pub fn mask(&self, at: &Path, closed: bool, missing_ok: bool) -> Result<(), Failure> {
         let Some(target) = self.existing(at, missing_ok)? else { return Ok(()) };
         let masks = self.masks.as_ref().ok_or(Failure::new(EINVAL, "there is no new root yet"))?;
-        let object = if fd::stat(target.as_fd())?.is_directory() { &masks.directory } else { &masks.file };
-        let tree = mount::open_tree(object.as_fd(), c"", true, false)?;
+        let objects = if fd::stat(target.as_fd())?.is_directory() { &masks.directories } else { &masks.files };
+        let tree = mount::open_tree(objects[usize::from(closed)].as_fd(), c"", true, false)?;
         put(tree.as_fd(), target.as_fd())
     }
 

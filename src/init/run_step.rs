@@ -54,7 +54,7 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
             mounts.make_node(*slot, name, *character, (*major, *minor), *mode)
         }
         Step::AttachNode { node, slot, name } => mounts.attach_node(*node, *slot, name),
-        Step::Mask { at, missing_ok } => mounts.mask(at, *missing_ok),
+        Step::Mask { at, closed, missing_ok } => mounts.mask(at, *closed, *missing_ok),
         Step::Restrict { at, set, recursive, missing_ok } => mounts.restrict(at, *set, *recursive, *missing_ok),
         Step::Seal { slot, set } => mounts.set_attributes(*slot, *set, false),
         Step::PivotRoot => mounts.pivot_root(),

@@ -204,7 +204,10 @@ impl Step {
             Step::AttachNode { node, slot, name: path } => {
                 format!("put {} on {} in {}", name(*node), path.display(), name(*slot))
             }
-            Step::Mask { at, missing_ok } => format!("hide {}{}", at.display(), if_present(*missing_ok)),
+            Step::Mask { at, closed, missing_ok } => {
+                let verb = if *closed { "close" } else { "hide" };
+                format!("{verb} {}{}", at.display(), if_present(*missing_ok))
+            }
             Step::Restrict { at, set, recursive, missing_ok } => {
                 let below = if *recursive { " and all below" } else { "" };
                 format!("make {}{below} {}{}", at.display(), flag_list(*set), if_present(*missing_ok))

@@ -306,6 +306,8 @@ pub enum Step {
     Mask {
         /// Absolute path in the new root.
         at: PathBuf,
+        /// `true`: of mode 0, so that an ordinary user is told EACCES instead of seeing something empty.
+        closed: bool,
         /// `true`: nothing to do when it does not exist.
         missing_ok: bool,
     },

@@ -251,7 +251,7 @@ mod tests {
     fn example() -> (LaunchPlan, PerStart) {
         let steps = [
             Step::NewSession,
-            Step::Mask { at: "/proc/kcore".into(), missing_ok: true },
+            Step::Mask { at: "/proc/kcore".into(), closed: false, missing_ok: true },
             Step::Seal { slot: Slot(3), set: Default::default() },
             Step::LoadFilter { program: FilterProgram(vec![(0x20, 0, 0, 4), (6, 0, 0, 0x7fff_0000)]), log: false },
             Step::Execute { argv: vec!["/bin/true".into()], environment: vec![("A".into(), "b".into())] },

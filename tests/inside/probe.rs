@@ -43,7 +43,7 @@ extern "C" fn begin(count: libc::c_int, argv: *const *const libc::c_char) {
 }
 
 fn say(output: i32, word: &str, answer: &str) {
-    let line = format!("@@{word}\t{}\n", answer.trim_end().replace('\n', "|").replace('\0', "|"));
+    let line = format!("@@{word}\t{}\n", answer.trim_end().replace(['\n', '\0'], "|"));
     // SAFETY: the buffer is as long as said.
     unsafe { libc::write(output, line.as_ptr().cast(), line.len()) };
 }
@@ -205,12 +205,12 @@ fn field_of_stat(index: usize) -> String {
 /// `tmpfs ro,nosuid,nodev` of the topmost mount at exactly this place, or `no mount`.
 fn mounted(place: &str) -> String {
     let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mounts = text.lines().filter_map(|line| {
+    let mut mounts = text.lines().filter_map(|line| {
         let words: Vec<&str> = line.split(' ').collect();
         let dash = words.iter().position(|word| *word == "-")?;
         (*words.get(4)? == place).then(|| format!("{} {}", words[dash + 1], words[5].replace(",relatime", "")))
     });
-    mounts.last().unwrap_or_else(|| "no mount".to_owned())
+    mounts.next_back().unwrap_or_else(|| "no mount".to_owned())
 }
 
 fn environment() -> String {

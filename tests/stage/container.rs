@@ -27,9 +27,9 @@ fn attached_trees_masks_and_restrictions_are_as_planned() {
         ls /absent 2>&1";
     let draft = Draft::shell(script).before_root([tmpfs(Slot(4))]).before_pivot([
         attach(Slot(4), "/tmp", Create::Never),
-        Step::Mask { at: "/etc".into(), missing_ok: false },
-        Step::Mask { at: "/usr/bin/env".into(), missing_ok: false },
-        Step::Mask { at: "/absent".into(), missing_ok: true },
+        Step::Mask { at: "/etc".into(), closed: false, missing_ok: false },
+        Step::Mask { at: "/usr/bin/env".into(), closed: false, missing_ok: false },
+        Step::Mask { at: "/absent".into(), closed: false, missing_ok: true },
         Step::Restrict { at: "/proc/sys".into(), set: read_only(), recursive: true, missing_ok: false },
         attach(Slot(4), "/absent/too", Create::SkipMissing),
     ]);

@@ -79,7 +79,7 @@ fn masks_do_not_use_the_containers_null_device() {
         root.to_str().unwrap(),
         "cat /etc/secret; (echo x >/etc/secret) 2>&1; grep ' /etc/secret ' /proc/self/mountinfo",
     ))
-    .before_pivot([Step::Mask { at: "/etc/secret".into(), missing_ok: false }]);
+    .before_pivot([Step::Mask { at: "/etc/secret".into(), closed: false, missing_ok: false }]);
     let Some(outcome) = draft.run() else { return };
     let output = outcome.success();
     assert!(output.contains("Read-only file system") || output.contains("Permission denied"), "{output}");

@@ -63,7 +63,7 @@ fn each_known_failure_has_its_hint() {
         (attach("/data"), Errno::ENOENT, "", "no /data to mount on"),
         (attach("/data"), Errno::EROFS, "", "read-only"),
         (attach("/data"), Errno::ENOTDIR, "", "is a file"),
-        (Step::Mask { at: "/x".into(), missing_ok: false }, Errno::ENOENT, "", "`-/x`"),
+        (Step::Mask { at: "/x".into(), closed: false, missing_ok: false }, Errno::ENOENT, "", "`-/x`"),
         (Step::Seal { slot: Slot(1), set: Default::default() }, Errno::EBUSY, "", "open for writing"),
         (join(NamespaceKind::Net), Errno::ENOENT, "", "ip netns add"),
         (join(NamespaceKind::Pid), Errno::EINVAL, "", "no pid namespace"),
