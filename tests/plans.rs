@@ -25,7 +25,13 @@ fn hybrid(unit: &Unit) -> HostFacts {
     let facts = HostFacts::assumed_for(unit);
     let controllers = facts.cgroups.controllers.clone();
     HostFacts {
-        cgroups: Cgroups { unified: false, v1_controllers: controllers.clone(), controllers, available: true },
+        cgroups: Cgroups {
+            unified: false,
+            v1_controllers: controllers.clone(),
+            controllers,
+            crowded: false,
+            available: true,
+        },
         journald: false,
         may_raise_limits: false,
         nofile_hard: 20000,
@@ -40,7 +46,13 @@ fn ordinary_user(unit: &Unit) -> HostFacts {
         euid: 1000,
         egid: 1000,
         capabilities: CapabilitySet::EMPTY,
-        cgroups: Cgroups { unified: true, controllers: Vec::new(), v1_controllers: Vec::new(), available: false },
+        cgroups: Cgroups {
+            unified: true,
+            controllers: Vec::new(),
+            v1_controllers: Vec::new(),
+            crowded: false,
+            available: false,
+        },
         journald: true,
         foreground: true,
         may_raise_limits: false,

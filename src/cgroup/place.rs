@@ -74,6 +74,8 @@ pub(super) struct Unified {
     pub on_demand: Vec<Controller>,
     /// Device programs can be attached.
     pub device_programs: bool,
+    /// Controllers are there and stay off: other processes share our own group.
+    pub crowded: bool,
     /// Groups whose "cgroup.subtree_control" must name a controller, topmost first; the root group is the last.
     pub chain: Vec<PathBuf>,
 }
@@ -146,6 +148,7 @@ impl Places {
             unified: self.v2.is_some() && self.v1.is_empty(),
             controllers: names(&|c| in_v2(c) || in_v1(c)),
             v1_controllers: names(&in_v1),
+            crowded: self.v2.as_ref().is_some_and(|v2| v2.crowded),
             available: true,
         }
     }

@@ -139,6 +139,8 @@ fn unified(tree: &Hierarchy, hybrid: bool, options: &RootOptions) -> Result<(Uni
     enable(&at, &standard)?;
     let controllers = named(&at.join("cgroup.subtree_control"));
     let can_enable = own.as_deref().is_some_and(is_open);
+    let crowded =
+        !can_enable && own.as_deref().is_some_and(|own| offered(own).iter().any(|c| !controllers.contains(c)));
     let further = own.as_deref().filter(|_| can_enable).map(offered).unwrap_or_default();
     let on_demand = Controller::ALL
         .into_iter()
@@ -146,7 +148,7 @@ fn unified(tree: &Hierarchy, hybrid: bool, options: &RootOptions) -> Result<(Uni
         .collect();
     let chain = own.filter(|_| can_enable).into_iter().chain([at.clone()]).collect();
     let device_programs = super::devices::available();
-    Ok((Unified { path, directory: at, controllers, on_demand, device_programs, chain }, leaf))
+    Ok((Unified { path, directory: at, controllers, on_demand, device_programs, crowded, chain }, leaf))
 }
 
 /// Switches the standard controllers on in our own group, stepping aside first when that is needed and enough.

@@ -46,6 +46,9 @@ pub struct Cgroups {
     pub controllers: Vec<String>,
     /// v1 controllers among them (a limit that only v2 knows is refused for these).
     pub v1_controllers: Vec<String>,
+    /// v2 controllers stay off because other processes share the group that rsvc was started in ("no internal
+    /// processes"): a login session, mostly.
+    pub crowded: bool,
     /// `false`: no group can be made at all (ordinary user without delegation).
     pub available: bool,
 }
@@ -122,6 +125,7 @@ impl HostFacts {
                 unified: true,
                 controllers: controllers.iter().map(|name| (*name).to_owned()).collect(),
                 v1_controllers: Vec::new(),
+                crowded: false,
                 available: true,
             },
             runtime_dir: "/run/rsvc".into(),

@@ -128,7 +128,7 @@ fn has(context: &mut Context, name: &str, wanted: bool, key: &str) -> bool {
     let available = controller(context, name) != Controller::None;
     if !available {
         let why = missing(context, name);
-        context.lacking(key, "CGROUP", &why, Some("see `rsvc features`"));
+        context.lacking(key, "CGROUP", &why, Some(remedy(context)));
     }
     available
 }
@@ -147,10 +147,25 @@ fn has_v2(context: &mut Context, name: &str, wanted: bool, key: &str) -> bool {
 }
 
 fn missing(context: &Context, name: &str) -> String {
-    if context.facts.cgroups.available {
-        format!("no {name} controller on this host")
-    } else {
+    let cgroups = &context.facts.cgroups;
+    if !cgroups.available {
         "no control group can be made here (an ordinary user without delegation)".to_owned()
+    } else if cgroups.crowded && name != "device" {
+        format!("the {name} controller stays off: other processes share the control group that rsvc was started in")
+    } else {
+        format!("no {name} controller on this host")
+    }
+}
+
+/// What brings a missing controller.
+fn remedy(context: &Context) -> &'static str {
+    let cgroups = &context.facts.cgroups;
+    match (cgroups.available, context.facts.euid) {
+        (true, _) if cgroups.crowded => {
+            "start rsvc alone in a group: `systemd-run --scope -p Delegate=yes rsvc ...`, or as a service with Delegate=yes"
+        }
+        (false, 1..) => "have a group delegated: `systemd-run --user --scope -p Delegate=yes rsvc ...`",
+        _ => "see `rsvc features`",
     }
 }
 
@@ -185,7 +200,7 @@ fn devices(context: &mut Context) -> Option<Vec<DeviceRule>> {
         } else {
             "devices.policy"
         };
-        context.lacking(key, "CGROUP", &why, Some("see `rsvc features`"));
+        context.lacking(key, "CGROUP", &why, Some(remedy(context)));
         return None;
     }
     let mut rules = Vec::new();

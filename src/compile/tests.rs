@@ -111,6 +111,12 @@ fn a_missing_controller_degrades_defaults_and_refuses_what_is_written() {
 
     let written = with("[resources]\ntasks_max = 10");
     assert!(refusal(&written, &facts).contains("no pids controller on this host"));
+    facts.cgroups.crowded = true;
+    let text = refusal(&written, &facts);
+    assert!(text.contains("other processes share") && text.contains("systemd-run --scope -p Delegate=yes"), "{text}");
+    facts.cgroups.available = false;
+    facts.euid = 1000;
+    assert!(refusal(&written, &facts).contains("systemd-run --user --scope"));
 }
 
 #[test]

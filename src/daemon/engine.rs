@@ -389,7 +389,7 @@ impl Engine {
 
 /// Where no group can be made.
 fn no_groups() -> Cgroups {
-    Cgroups { unified: false, controllers: Vec::new(), v1_controllers: Vec::new(), available: false }
+    Cgroups { unified: false, controllers: Vec::new(), v1_controllers: Vec::new(), crowded: false, available: false }
 }
 
 /// A failed system call as an [`io::Error`] that keeps the errno.

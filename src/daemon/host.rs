@@ -295,7 +295,7 @@ mod tests {
     }
 
     fn cgroups() -> Cgroups {
-        Cgroups { unified: false, controllers: vec![], v1_controllers: vec![], available: false }
+        Cgroups { unified: false, controllers: vec![], v1_controllers: vec![], crowded: false, available: false }
     }
 
     #[test]
