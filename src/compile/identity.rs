@@ -130,7 +130,7 @@ pub(super) fn container_root(context: &Context, shape: &Shape) -> (u32, u32) {
     }
 }
 
-/// `service.user`, looked up. A number without an entry is a user of that number, with a group of the same number: never
+/// `service.user`, looked up. A number without an entry is a user of that number, with the group of nobody: never
 /// group 0.
 fn account(context: &mut Context) -> Option<UserFact> {
     let account = context.unit.service.user.as_ref()?;

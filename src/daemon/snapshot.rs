@@ -154,6 +154,9 @@ pub(super) fn log_note(service: &Service, note: &Note) {
     let unit = service.name.as_str();
     let invocation_id = service.invocation.as_str();
     match note {
+        Note::Ended(cause @ Cause::Main { result: ServiceResult::Success, .. }) => {
+            tracing::info!(unit, invocation_id, "{unit}: {}", cause_words(cause, Some(service)));
+        }
         Note::Ended(cause) => tracing::warn!(unit, invocation_id, "{unit}: {}", cause_words(cause, Some(service))),
         Note::Failed(cause) => {
             tracing::error!(unit, invocation_id, "{unit}: failed: {}", cause_words(cause, Some(service)));
