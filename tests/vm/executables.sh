@@ -19,9 +19,8 @@ eventually "controllers for groups of tests" grep -q memory "/sys/fs/cgroup$grou
 check() {
 	local code
 	echo "--- $*"
-	"$@" </dev/null >/tmp/output 2>&1
-	code=$?
-	cat /tmp/output
+	"$@" </dev/null 2>&1 | tee /tmp/output
+	code=${PIPESTATUS[0]}
 	((code == 0)) || fail "$* ended with $code"
 	! grep -E 'skipped: no (memory|pids|cpu|cpuset) controller' /tmp/output || fail "a controller was not to be had"
 }
