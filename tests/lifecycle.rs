@@ -364,10 +364,12 @@ fn the_exit_status_of_a_service_that_ended_meanwhile_is_exact() {
     root_only!();
     let mut instance = Instance::start();
     instance
-        .unit("brief", "[service]\nexec = [\"/bin/sh\", \"-c\", \"sleep 0.5; exit 42\"]\n[restart]\npolicy = \"no\"\n");
+        .unit("brief", "[service]\nexec = [\"/bin/sh\", \"-c\", \"trap 'exit 42' USR1; echo up; while :; do sleep 0.1; done\"]\n[restart]\npolicy = \"no\"\n");
     instance.rsvc(&["start", "brief"]).expect(0);
     let pid = instance.status("brief")["main_pid"].as_i64().expect("pid");
+    instance.wait_for_log("brief", "up");
     instance.kill_daemon();
+    kill(pid, rustix::process::Signal::USR1);
     eventually("it ends", || (!alive(pid)).then_some(()));
     instance.start_daemon();
     let status = instance.wait_for_state("brief", "failed");

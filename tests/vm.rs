@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-/// Test executables that look at the kernel, and so are run on it.
-const EXECUTABLES: [&str; 1] = ["cgroup"];
+/// Test executables that look at the kernel, and so are run on it; with which of their tests, when not all.
+/// `RSVC_TESTVM_FULL=1` runs all of all, which takes an emulated machine long.
+const EXECUTABLES: [(&str, &str); 4] =
+    [("cgroup", ""), ("stage", ""), ("lifecycle", ""), ("inside", "devices::,limits::")];
 
 /// The program under test.
 const RSVC: &str = env!("CARGO_BIN_EXE_rsvc");
@@ -21,7 +23,7 @@ const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
 /// Seconds for everything in one machine: emulated code is slow, and so may be the host.
 const TIMEOUT: &str = "900";
 
-/// A machine takes 2 GiB and both processors.
+/// A machine takes 2 GiB, and there are two at a time: one of each suite.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The builder, or why there is none.
@@ -58,27 +60,47 @@ fn in_machines(suites: &[&str], script: &str, arguments: &[PathBuf]) {
     };
     let chosen = std::env::var("RSVC_TESTVM_SUITES").unwrap_or_else(|_| "bookworm trixie".to_owned());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    for suite in suites {
-        if !chosen.split_ascii_whitespace().any(|name| name == *suite) {
-            println!("skipped: {suite} is not in RSVC_TESTVM_SUITES");
-            continue;
+    let program = stripped();
+    // The scripts do one thing after the other: two machines side by side keep two processors busy.
+    std::thread::scope(|scope| {
+        for suite in suites {
+            if chosen.split_ascii_whitespace().any(|name| name == *suite) {
+                scope.spawn(|| in_machine(&run, suite, &program.path().join("rsvc"), script, arguments));
+            } else {
+                println!("skipped: {suite} is not in RSVC_TESTVM_SUITES");
+            }
         }
-        let mut command = Command::new(&run);
-        command.args(["--suite", suite, "--timeout", TIMEOUT]);
-        for directory in shares() {
-            command.arg("--share").arg(format!("{0}:{0}:ro", directory.display()));
-        }
-        command.arg("--copy").arg(format!("{RSVC}:/usr/bin/rsvc"));
-        command.args(["--env", &format!("SUITE={suite}"), "--workdir", "/root", "--", "bash"]);
-        command.arg(Path::new(CHECKOUT).join("tests/vm").join(script)).args(arguments);
-        let output = command.stdin(Stdio::null()).output().expect("the builder's `run` can be executed");
-        let said = String::from_utf8_lossy(&output.stdout);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{suite}: {script}: {}\n{said}\n{errors}", output.status);
-        // What a script could not do there is told here too.
-        said.lines().filter(|line| line.contains("skipped: ")).for_each(|line| println!("{suite}: {line}"));
-        assert!(said.lines().any(|line| line == "all passed"), "{suite}: {script} ended early\n{said}\n{errors}");
+    });
+}
+
+/// A copy of the program without what is for debuggers only, which a machine would have to carry.
+fn stripped() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    let copy = directory.path().join("rsvc");
+    let strip = Command::new("strip").arg("-o").arg(&copy).arg(RSVC).stderr(Stdio::null()).status();
+    if !strip.is_ok_and(|status| status.success()) {
+        std::fs::copy(RSVC, &copy).expect("a copy");
     }
+    directory
+}
+
+/// Runs a script in one machine and fails the test unless it says that all passed.
+fn in_machine(run: &Path, suite: &str, program: &Path, script: &str, arguments: &[PathBuf]) {
+    let mut command = Command::new(run);
+    command.args(["--suite", suite, "--timeout", TIMEOUT]);
+    for directory in shares() {
+        command.arg("--share").arg(format!("{0}:{0}:ro", directory.display()));
+    }
+    command.arg("--copy").arg(format!("{}:/usr/bin/rsvc", program.display()));
+    command.args(["--env", &format!("SUITE={suite}"), "--workdir", "/root", "--", "bash"]);
+    command.arg(Path::new(CHECKOUT).join("tests/vm").join(script)).args(arguments);
+    let output = command.stdin(Stdio::null()).output().expect("the builder's `run` can be executed");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{suite}: {script}: {}\n{said}\n{errors}", output.status);
+    // What a script could not do there is told here too.
+    said.lines().filter(|line| line.contains("skipped: ")).for_each(|line| println!("{suite}: {line}"));
+    assert!(said.lines().any(|line| line == "all passed"), "{suite}: {script} ended early\n{said}\n{errors}");
 }
 
 /// The checkout, and the build directory when that is elsewhere.
@@ -89,9 +111,23 @@ fn shares() -> Vec<PathBuf> {
     [Some(checkout), outside].into_iter().flatten().collect()
 }
 
-/// Where cargo put the test executables of this build: a list in `RSVC_TEST_EXECUTABLES` (`PATH:PATH`), else cargo is
-/// asked, which builds what is missing.
+/// The executables as arguments of `executables.sh`: where cargo put them, a list in `RSVC_TEST_EXECUTABLES`
+/// (`PATH:PATH`), else cargo is asked, which builds what is missing.
 fn executables() -> Vec<PathBuf> {
+    let full = std::env::var_os("RSVC_TESTVM_FULL").is_some();
+    let chosen = |path: PathBuf| {
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let filters =
+            EXECUTABLES.iter().find(|(name, _)| file.starts_with(&format!("{name}-"))).map(|(_, filters)| *filters);
+        match filters {
+            Some(filters) if !full && !filters.is_empty() => format!("{}={filters}", path.display()).into(),
+            _ => path,
+        }
+    };
+    built().into_iter().map(chosen).collect()
+}
+
+fn built() -> Vec<PathBuf> {
     if let Some(list) = std::env::var_os("RSVC_TEST_EXECUTABLES") {
         return std::env::split_paths(&list).collect();
     }
@@ -101,7 +137,7 @@ fn executables() -> Vec<PathBuf> {
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
-    command.args(EXECUTABLES.iter().flat_map(|name| ["--test", name]));
+    command.args(EXECUTABLES.iter().flat_map(|(name, _)| ["--test", name]));
     let output = command.stderr(Stdio::inherit()).output().expect("cargo");
     assert!(output.status.success(), "cargo cannot build the test executables");
     let found: Vec<PathBuf> = output.stdout.split(|byte| *byte == b'\n').filter_map(executable).collect();
@@ -128,6 +164,11 @@ fn the_tests_that_ask_the_kernel_pass_with_real_v2_controllers() {
 #[test]
 fn a_service_is_limited_named_when_it_fails_and_leaves_nothing() {
     in_machines(&["bookworm", "trixie"], "daemon.sh", &[]);
+}
+
+#[test]
+fn run_takes_what_its_group_offers_and_names_what_it_lacks() {
+    in_machines(&["bookworm", "trixie"], "run.sh", &[]);
 }
 
 #[test]

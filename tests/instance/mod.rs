@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub const RSVC: &str = env!("CARGO_BIN_EXE_rsvc");
 
 /// How long anything may take before a test gives up; nothing is asserted about time.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Is this test run by root?
 pub fn is_root() -> bool {
@@ -38,8 +38,13 @@ pub fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(begin.elapsed() < PATIENCE, "gave up waiting: {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(pause(begin.elapsed()));
     }
+}
+
+/// Looks get rarer with time: a look can cost more than what is waited for, on an emulated machine.
+fn pause(waited: Duration) -> Duration {
+    (waited / 5).clamp(Duration::from_millis(10), Duration::from_millis(500))
 }
 
 /// See the module documentation.
@@ -186,10 +191,11 @@ impl Instance {
         self.command().args(arguments).stdin(Stdio::null()).output().expect("rsvc runs").into()
     }
 
-    /// Writes a unit file.
+    /// Writes a unit file. Its output goes where [`Instance::log`] finds it, on hosts with a journal too.
     pub fn unit(&self, name: &str, text: &str) -> PathBuf {
         let path = self.file("units").join(format!("{name}.toml"));
-        fs::write(&path, text).expect("unit file");
+        let logging = if text.contains("[logging]") { "" } else { "\n[logging]\ntarget = \"file\"\n" };
+        fs::write(&path, format!("{text}{logging}")).expect("unit file");
         path
     }
 
@@ -210,7 +216,7 @@ impl Instance {
                 return status;
             }
             assert!(begin.elapsed() < PATIENCE, "{unit} does not become {state}: {status:#}\n{}", self.daemon_log());
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(pause(begin.elapsed()));
         }
     }
 
@@ -262,7 +268,8 @@ fn remove_groups(record: &Path) {
         let (at, kind) = (words.next()?, words.next()?);
         kind.starts_with("cgroup").then(|| PathBuf::from(at))
     }) {
-        for own in cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2)) {
+        let parent = std::env::var("RSVC_TEST_CGROUPS").unwrap_or_else(|_| "/".to_owned());
+        for own in cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).chain([parent.as_str()]) {
             let group = mount.join(own.trim_start_matches('/')).join(&name);
             if group.is_dir() && group != mount {
                 let _ = fs::remove_dir(group);

@@ -22,13 +22,13 @@ fail() {
 
 passed() { echo "all passed"; exit 0; }
 
-say() { echo "ok: $*"; }
+say() { echo "ok: $SECONDS s: $*"; }
 
 # expect CODE COMMAND...: runs it; its output is in $out, what went to stderr included.
 expect() {
 	local want=$1 got
 	shift
-	out=$(timeout 120 "$@" 2>&1)
+	out=$("$@" 2>&1)
 	got=$?
 	[[ $got == "$want" ]] || fail "\`$*\` ended with $got, not $want: $out"
 	say "$* -> $got"
@@ -40,9 +40,9 @@ same() { [[ $2 == "$3" ]] || fail "$1: wanted '$2', found '$3'"; say "$1: $3"; }
 # contains WHAT PART TEXT
 contains() { [[ $3 == *"$2"* ]] || fail "$1: no '$2' in: $3"; say "$1 names '$2'"; }
 
-# eventually WHAT COMMAND...: again and again until it succeeds, for a minute of a slow machine.
+# eventually WHAT COMMAND...: again and again until it succeeds; patience for a slow machine.
 eventually() {
-	local what=$1 deadline=$((SECONDS + 60))
+	local what=$1 deadline=$((SECONDS + 180))
 	shift
 	while ((SECONDS < deadline)); do
 		if "$@" >/dev/null 2>&1; then say "$what"; return 0; fi
@@ -58,7 +58,22 @@ unit() {
 }
 
 # field NAME FILTER: a field of `status -o json`, by a jq filter.
-field() { timeout 60 "$rsvc" status -o json "$1" 2>/dev/null | jq -r "$2"; }
+field() { "$rsvc" status -o json "$1" 2>/dev/null | jq -r "$2"; }
+
+# look NAME: what status says now, for `seen` and `wanted`: one call for many questions, as a fork costs 30 ms here.
+look() { status=$("$rsvc" status -o json "$1" 2>/dev/null); }
+
+# seen FILTER: of the last look.
+seen() { jq -r "$1" <<<"$status"; }
+
+# wanted FILTER...: each is true of the last look.
+wanted() {
+	local filter wrong
+	wrong=$(jq -r "$(for filter in "$@"; do echo "(if $filter then empty else $(jq -Rn --arg f "$filter" '$f') end),"; done) empty" \
+		<<<"$status")
+	[[ -z $wrong ]] || fail "not so: $wrong in $status"
+	say "status: $*"
+}
 
 # is NAME FILTER VALUE: for `eventually`.
 is() { [[ $(field "$1" "$2") == "$3" ]]; }

@@ -17,7 +17,7 @@ UNIT
 
 unit hungry <<'UNIT'
 [service]
-exec = ["/usr/bin/perl", "-e", "my @eaten; push @eaten, 'x' x 1048576 for 1..256; sleep 1000"]
+exec = ["/usr/bin/perl", "-e", "my @eaten; push @eaten, 'x' x 4194304 for 1..64; sleep 1000"]
 [restart]
 policy = "no"
 [resources]
@@ -45,6 +45,37 @@ exec = ["/usr/bin/perl", "-MPOSIX", "-e", "if (!fork) { POSIX::setsid; exit if f
 timeout_stop = "5s"
 UNIT
 
+unit writer <<'UNIT'
+[service]
+type = "oneshot"
+exec = ["/bin/dd", "if=/dev/zero", "of=/var/lib/writer/file", "bs=64k", "count=32", "oflag=direct"]
+[directories]
+state = ["writer"]
+[resources]
+io_max = [{ device = "/var/lib", wbps = "256K" }]
+UNIT
+
+unit inside <<'UNIT'
+[service]
+type = "oneshot"
+exec = ["/bin/sh", "-c", """
+exec >/var/lib/born/seen
+cat /proc/self/cgroup
+while read -r id up dev root at rest; do
+	case $rest in *' - cgroup2 '*) echo "cgroup2 at $root";; esac
+done </proc/self/mountinfo
+mknod /var/lib/born/memory c 1 1 2>/dev/null && echo made || echo refused
+: </dev/zero && echo opened
+"""]
+[directories]
+state = ["born"]
+[capabilities]
+bounding = ["CAP_MKNOD"]
+[devices]
+policy = "strict"
+allow = [{ path = "/dev/zero" }, { path = "/dev/null" }]
+UNIT
+
 unit typo <<'UNIT'
 [service]
 exec = ["/bin/true"]
@@ -55,27 +86,23 @@ start_daemon
 
 # --- limits are in the files of the kernel, and nothing is degraded -------------------------------------------------
 expect 0 "$rsvc" start plain
-same "state" active "$(field plain .state)"
-directory=$(group plain)
-pid=$(field plain .main_pid)
+look plain
+directory=/sys/fs/cgroup$(seen .cgroup)
+pid=$(seen .main_pid)
 for line in "memory.max 67108864" "memory.high 50331648" "memory.swap.max 0" "memory.oom.group 1" "pids.max 20" \
 	"cpu.max 50000 100000" "cpu.weight 200" "cpuset.cpus 0"; do
-	same "${line%% *}" "${line#* }" "$(cat "$directory/${line%% *}")"
+	same "${line%% *}" "${line#* }" "$(<"$directory/${line%% *}")"
 done
-contains "the process's group" "$(field plain .cgroup)" "$(cat "/proc/$pid/cgroup")"
-for key in memory_max memory_high tasks_max cpu_max cpu_weight cpuset_cpus io_weight; do
-	same "degraded for resources.$key" "" "$(field plain ".degraded[] | select(startswith(\"resources.$key\"))")"
-done
-same "memory_max in status" 67108864 "$(field plain .memory_max)"
-same "tasks_max in status" 20 "$(field plain .tasks_max)"
-at_least plain .memory_current 1 || fail "no memory_current"
-at_least plain .io_read_bytes 0 || fail "no io_read_bytes"
+contains "the process's group" "${directory#/sys/fs/cgroup}" "$(<"/proc/$pid/cgroup")"
+# Debian 12 has no I/O scheduler with weights for this disk until BFQ is chosen.
+wanted '.state == "active"' '[.degraded[] | select(startswith("resources.io_weight") | not)] == []' \
+	'.memory_max == 67108864' '.tasks_max == 20' '.memory_current > 0' '.cpu_usage_usec > 0' '.io_read_bytes >= 0' \
+	'.tasks_current >= 1'
 expect 0 "$rsvc" status plain
-contains "the page" plain "$out"
+contains "the page" 64 "$out"
 expect 0 "$rsvc" stop plain
 nothing_left "$directory" "$pid"
 expect 3 "$rsvc" status plain
-expect 3 "$rsvc" is-active plain
 
 # --- restart keeps the group and changes the process ---------------------------------------------------------------
 expect 0 "$rsvc" start plain
@@ -90,19 +117,19 @@ expect 0 "$rsvc" stop plain
 # --- out of memory is recognised and told with the limit -----------------------------------------------------------
 "$rsvc" start hungry >/dev/null 2>&1 # it may be dead before or after the answer
 eventually "hungry has failed" is hungry .state failed
-same "result" oom-kill "$(field hungry .result)"
-at_least hungry .oom_kills 1 || fail "no oom_kills in status: $(field hungry .)"
+look hungry
+wanted '.result == "oom-kill"' '.oom_kills >= 1' '.exit_signal == "SIGKILL"' '.cause | test("limit 32") and test("peak")'
 expect 3 "$rsvc" status hungry
-contains "status" "32" "$out"
-contains "cause" memory "$(field hungry .cause | tr '[:upper:]' '[:lower:]')"
+contains "status" "limit 32" "$out"
 expect 0 "$rsvc" reset-failed hungry
 same "state after reset-failed" inactive "$(field hungry .state)"
 
 # --- a fork bomb stops at tasks_max --------------------------------------------------------------------------------
 expect 0 "$rsvc" start bomb
 eventually "a fork was refused" at_least bomb .tasks_refused 1
-(($(field bomb .tasks_current) <= 10)) || fail "more than 10 tasks"
-directory=$(group bomb)
+look bomb
+wanted '.tasks_current <= 10'
+directory=/sys/fs/cgroup$(seen .cgroup)
 mapfile -t inside <"$directory/cgroup.procs"
 expect 0 "$rsvc" stop bomb
 nothing_left "$directory" "${inside[@]}"
@@ -111,6 +138,19 @@ nothing_left "$directory" "${inside[@]}"
 expect 0 "$rsvc" start busy
 eventually "it is throttled" at_least busy .cpu_nr_throttled 3
 expect 0 "$rsvc" stop busy
+
+# --- so does the disk limit: 2 MiB at 256 KiB/s, without the page cache, take 8 s less the kernel's allowance --------
+begin=$SECONDS
+expect 0 "$rsvc" start writer
+((SECONDS - begin >= 4)) || fail "2 MiB were written in $((SECONDS - begin)) s"
+
+# --- born in its group: the cgroup namespace begins there, devices are what the policy says ---------------------------
+expect 0 "$rsvc" start inside
+born() { grep -qx "$1" /var/lib/born/seen; }
+eventually "the root of the cgroup namespace is the unit's group" born "0::/"
+eventually "nothing above the group is in sight" born "cgroup2 at /"
+eventually "a device that is not listed cannot be made" born "refused"
+eventually "a listed one can be opened" born "opened"
 
 # --- a double-forked process with a session of its own that ignores SIGTERM goes too ---------------------------------
 expect 0 "$rsvc" start forker

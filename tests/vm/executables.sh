@@ -1,4 +1,4 @@
-# Runs each test executable (the arguments) in a service with a delegated group, so that real controllers can be
+# Runs each test executable (the arguments, with filters behind `=`) in a service with a delegated group, so that real controllers can be
 # switched on below it. See asserts.sh.
 source "$(dirname "$0")/asserts.sh"
 
@@ -19,9 +19,8 @@ eventually "controllers for groups of tests" grep -q memory "/sys/fs/cgroup$grou
 check() {
 	local code
 	echo "--- $*"
-	"$@" </dev/null >/tmp/output 2>&1
-	code=$?
-	cat /tmp/output
+	"$@" </dev/null 2>&1 | tee /tmp/output
+	code=${PIPESTATUS[0]}
 	((code == 0)) || fail "$* ended with $code"
 	! grep -E 'skipped: no (memory|pids|cpu|cpuset) controller' /tmp/output || fail "a controller was not to be had"
 }
@@ -32,8 +31,12 @@ service() {
 		--setenv=RSVC_TEST_CGROUPS="$groups" "$@"
 }
 
-for executable in "$@"; do
-	check service "$executable" --nocapture
+for argument in "$@"; do
+	# PATH, or PATH=FILTER,FILTER
+	executable=${argument%%=*}
+	filters=()
+	[[ $argument != *=* ]] || IFS=, read -ra filters <<<"${argument#*=}"
+	check service "$executable" --nocapture "${filters[@]}"
 	case $(basename "$executable") in
 	cgroup-*)
 		# An ordinary user who was handed a group; a scope; a container's view, where our own group is `/`; and the

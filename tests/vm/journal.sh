@@ -24,8 +24,21 @@ same "_UID" 65534 "$(entry to-stdout ._UID)"
 contains "_SYSTEMD_CGROUP" /talker "$(entry to-stdout ._SYSTEMD_CGROUP)"
 same "the writer's pid is a host pid" "$(field talker .main_pid)" "$(entry to-stdout ._PID)"
 same "log target in status" journald "$(field talker .log.target)"
-expect 0 "$rsvc" logs talker -n 5
-contains "rsvc logs" tick- "$out"
+# Both readers tell the same, and following goes on telling.
+newest=$(journal -t talker -o cat -n 1)
+listed() { "$rsvc" logs talker >/tmp/listed && grep -q "$newest\$" /tmp/listed; }
+eventually "rsvc logs has what the journal has" listed
+for word in to-stdout to-stderr tick-1; do
+	grep -q "$word\$" /tmp/listed || fail "rsvc logs lacks $word: $(</tmp/listed)"
+done
+same "lines that rsvc logs -n 2 shows" 2 "$("$rsvc" logs talker -n 2 | wc -l)"
+"$rsvc" logs -f talker >/tmp/followed 2>&1 &
+follower=$!
+eventually "rsvc logs -f begins" test -s /tmp/followed
+before=$(wc -l </tmp/followed)
+more() { (($(wc -l </tmp/followed) > before)); }
+eventually "rsvc logs -f goes on" more
+kill "$follower"
 
 # The daemon's own events carry the unit and the invocation.
 invocation=$(field talker .invocation_id)
