@@ -161,6 +161,11 @@ impl Group {
         self.place.shown()
     }
 
+    /// Is it still there? Anybody with the right may remove a group without processes.
+    pub fn exists(&self) -> bool {
+        self.place.primary().is_dir()
+    }
+
     /// Writes limits, in the order the kernel demands. Returns what the host cannot do; the caller decides by the
     /// unit whether that refuses the start (compile has refused what was known to be missing already).
     pub fn apply(&self, settings: &CgroupSettings) -> Result<Vec<Degraded>, CgroupError> {

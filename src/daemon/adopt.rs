@@ -187,6 +187,7 @@ impl Engine {
         self.reopen_sockets(id, saved, pid);
         let Some(service) = self.services.get_mut(&id) else { return };
         service.last_main_pid = service_pid.or(Some(pid));
+        service.last_uid = real_uid(service_pid.unwrap_or(pid));
         service.main = Some(Process {
             role: Role::Main,
             plan,
@@ -254,8 +255,20 @@ impl Engine {
                 tracing::warn!(unit = unit.name, "{}: its output is not read any more: {error}", unit.name);
             }
         }
+        let directory = self.options.runtime_dir.join("io").join(&unit.name);
+        if unit.logging.syslog_socket && !self.host.journald() {
+            match super::syslog::SyslogSocket::bind(&directory) {
+                Ok(socket) => {
+                    if let Ok(token) = self.watch(&socket, Source::Syslog(id))
+                        && let Some(service) = self.services.get_mut(&id)
+                    {
+                        service.syslog = Some(Watched { fd: socket, token });
+                    }
+                }
+                Err(error) => tracing::warn!(unit = unit.name, "{}: syslog socket: {error}", unit.name),
+            }
+        }
         if unit.service.kind == crate::unit::ServiceType::Notify {
-            let directory = self.options.runtime_dir.join("io").join(&unit.name);
             match super::notify::NotifySocket::bind(&directory) {
                 Ok(socket) => {
                     if let Ok(token) = self.watch(&socket, Source::Notify(id))
@@ -351,6 +364,11 @@ impl Engine {
         self.services.values().any(|service| of(&service.main) || of(&service.control))
             || self.retired.values().any(|fd| matches!(process::pid_of_pidfd(fd.as_fd()), Ok(Some(p)) if p == pid))
     }
+}
+
+fn real_uid(pid: i32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
 }
 
 /// Opens a pidfd of a saved process, if it still is that process.

@@ -209,7 +209,15 @@ impl Foreground {
             self.finished = true;
         } else if request == self.start && outcome != Outcome::Done {
             if let Outcome::Failed(cause) = outcome {
+                // What cannot be set up here now will not be in a second, and somebody sits and waits.
+                let hopeless = matches!(
+                    cause,
+                    Cause::Launch(_) | Cause::Command { outcome: CommandOutcome::NotLaunched(_), .. }
+                );
                 self.last_cause.get_or_insert(cause);
+                if hopeless {
+                    return self.request_stop();
+                }
             }
             // It may be going to try again; the notes tell when it has given up.
             self.finish_if_down();

@@ -4,7 +4,7 @@
 //! sender's pid whether that process belongs to it; a number in `MAINPID=` counts inside the service's pid namespace
 //! and must be translated (`NSpid:` in `/proc/PID/status`) before it means anything.
 
-use super::service_socket::ServiceSocket;
+use super::service_socket::{Sender, ServiceSocket};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -44,8 +44,8 @@ pub enum Message {
 /// One datagram of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notification {
-    /// Host pid of the sender, as the kernel says; `None`: it cannot be seen from here, so it is nobody's.
-    pub sender: Option<i32>,
+    /// Who says so; `None`: it cannot be seen from here, so it is nobody.
+    pub sender: Option<Sender>,
     /// Its assignments in order; never acted on before the sender has been looked up.
     pub messages: Vec<Message>,
 }
@@ -239,7 +239,8 @@ mod tests {
         let first = socket.receive().unwrap().unwrap();
         assert!(matches!(first.messages[..], [Message::Malformed { .. }]));
         let second = socket.receive().unwrap().unwrap();
-        assert_eq!(second, Notification { sender: Some(std::process::id() as i32), messages: vec![Message::Ready] });
+        let sender = Sender { pid: std::process::id() as i32, uid: rustix::process::geteuid().as_raw() };
+        assert_eq!(second, Notification { sender: Some(sender), messages: vec![Message::Ready] });
         assert_eq!(socket.receive().unwrap(), None);
     }
 

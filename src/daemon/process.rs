@@ -10,7 +10,7 @@ use crate::plan::wire::{ExitRecord, RECORD_FILE_SIZE, Report, decode_report};
 use crate::plan::{Container, Degraded};
 use crate::supervise::{CommandOutcome, Event, Exit, LaunchFailure, Role, ServiceId};
 use crate::sys::process::{self, SpawnFailure};
-use crate::sys::socket;
+use crate::sys::socket::{self, Credentials};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -42,7 +42,7 @@ impl Engine {
         loop {
             let Some(process) = self.process_at(id, place) else { return };
             let Some(report) = &process.report else { return };
-            match socket::recv_report(report.fd.as_fd(), &mut buffer) {
+            match socket::recv_report_from(report.fd.as_fd(), &mut buffer) {
                 Ok(Some((0, _))) => return self.report_closed(id, place),
                 Ok(None) => return,
                 Ok(Some((length, sender))) => {
@@ -62,7 +62,7 @@ impl Engine {
         }
     }
 
-    fn reported(&mut self, id: ServiceId, place: Place, report: Report, sender: Option<i32>) {
+    fn reported(&mut self, id: ServiceId, place: Place, report: Report, sender: Option<Credentials>) {
         let Some(process) = self.process_at(id, place) else { return };
         let plan = std::rc::Rc::clone(&process.plan);
         match report {
@@ -91,12 +91,15 @@ impl Engine {
             }
             Report::Executing => {
                 process.executing = true;
-                if let Some(pid) = sender.filter(|pid| *pid != process.pid) {
+                if let Some(pid) = sender.map(|sender| sender.pid).filter(|pid| *pid != process.pid) {
                     // The sender waits for nothing but its exec; if it is gone already the record tells its end.
                     process.service_pid = Some(pid);
                     process.service_pidfd = process::pidfd_open(pid).ok();
                 }
                 let main = process.main_pid();
+                if let Some(service) = self.services.get_mut(&id) {
+                    service.last_uid = sender.map(|sender| sender.uid);
+                }
                 if place == Place::Main
                     && let Some(service) = self.services.get_mut(&id)
                 {

@@ -57,6 +57,8 @@ pub(super) struct Service {
     pub log: Option<Output>,
     /// STATUS= and the like are in the supervisor; this is what only the daemon knows.
     pub last_main_pid: Option<i32>,
+    /// User of the last process that was executed for it, as this daemon sees it.
+    pub last_uid: Option<u32>,
     /// Waiting for listening sockets or the pid file.
     pub watching_readiness: bool,
     /// Directories that are still to be removed.
@@ -162,6 +164,7 @@ impl Service {
             syslog: None,
             log: None,
             last_main_pid: None,
+            last_uid: None,
             watching_readiness: false,
             removing: Vec::new(),
             last_counters: GroupCounters::default(),

@@ -19,6 +19,15 @@ pub struct ServiceSocket {
     path: PathBuf,
 }
 
+/// Who sent a datagram, as the kernel says, in the numbers of this process's namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// At least 1. It may have ended since.
+    pub pid: i32,
+    /// Its real user.
+    pub uid: u32,
+}
+
 /// One datagram.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Datagram {
@@ -28,7 +37,7 @@ pub struct Datagram {
     pub truncated: bool,
     /// Host pid of the sender, `None` when it is in a pid namespace that the daemon cannot see. The process may be
     /// gone already.
-    pub sender: Option<i32>,
+    pub sender: Option<Sender>,
     /// Descriptors that came along; they are closed.
     pub descriptors: usize,
 }
@@ -101,12 +110,15 @@ impl AsFd for ServiceSocket {
     }
 }
 
-/// Sender's pid, and how many descriptors were received (and closed here).
-fn control_facts(message: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> io::Result<(Option<i32>, usize)> {
+/// The sender, and how many descriptors were received (and closed here).
+fn control_facts(message: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> io::Result<(Option<Sender>, usize)> {
     let (mut sender, mut descriptors) = (None, 0);
     for item in message.cmsgs()? {
         match item {
-            ControlMessageOwned::ScmCredentials(credentials) => sender = Some(credentials.pid()).filter(|pid| *pid > 0),
+            ControlMessageOwned::ScmCredentials(credentials) => {
+                let found = Sender { pid: credentials.pid(), uid: credentials.uid() };
+                sender = Some(found).filter(|sender| sender.pid > 0);
+            }
             ControlMessageOwned::ScmRights(received) => {
                 descriptors += received.len();
                 for fd in received {
@@ -159,7 +171,8 @@ mod tests {
         client.send_to(b"READY=1", socket.path()).unwrap();
         let datagram = socket.receive(100).unwrap().unwrap();
         assert_eq!(datagram.bytes, b"READY=1");
-        assert_eq!(datagram.sender, Some(std::process::id() as i32));
+        let uid = rustix::process::geteuid().as_raw();
+        assert_eq!(datagram.sender, Some(Sender { pid: std::process::id() as i32, uid }));
         assert!(!datagram.truncated);
         assert_eq!(fs::metadata(socket.path()).unwrap().permissions().mode() & 0o777, 0o666);
     }

@@ -3,6 +3,7 @@
 use super::engine::Engine;
 use super::log_file::{LogNotice, PipeTurn};
 use super::notify::Message;
+use super::service_socket::Sender;
 use crate::supervise::{Event, ServiceId};
 use crate::unit::ReadyKind;
 use std::time::SystemTime;
@@ -19,6 +20,10 @@ impl Engine {
             let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) else { return };
             match socket.fd.receive() {
                 Ok(Some(notification)) => {
+                    if !self.is_from(id, notification.sender) {
+                        self.refuse_stranger(id, "notify", notification.sender);
+                        continue;
+                    }
                     for message in notification.messages {
                         self.notified(id, message);
                     }
@@ -32,7 +37,26 @@ impl Engine {
         }
     }
 
-    /// The socket says which unit is meant: it is visible in that unit's container only.
+    /// Does a process of the unit say this? The host's path of the socket is open to everybody, as a service without
+    /// mounts of its own finds it there. A sender that is gone already (systemd-notify(1) often is) is believed if it
+    /// was root or the user that the unit runs as.
+    fn is_from(&self, id: ServiceId, sender: Option<Sender>) -> bool {
+        let (Some(service), Some(sender)) = (self.service(id), sender) else { return false };
+        let Some(group) = &service.group else { return true };
+        if let Ok(text) = std::fs::read_to_string(format!("/proc/{}/cgroup", sender.pid)) {
+            let mut paths = text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).map(std::path::Path::new);
+            return paths.any(|path| path.starts_with(group.path()));
+        }
+        sender.uid == 0 || service.last_uid == Some(sender.uid)
+    }
+
+    fn refuse_stranger(&self, id: ServiceId, socket: &str, sender: Option<Sender>) {
+        let unit = self.service(id).map_or("", |service| service.name.as_str());
+        let who = sender.map_or_else(|| "somebody".to_owned(), |s| format!("pid {} of uid {}", s.pid, s.uid));
+        tracing::warn!(unit, "{unit}: {who}, which does not belong to it, wrote to its {socket} socket: not believed");
+    }
+
+    /// The socket says which unit is meant.
     fn notified(&mut self, id: ServiceId, message: Message) {
         match message {
             Message::Ready => self.events.push_back(Event::BecameReady { id }),
@@ -69,7 +93,12 @@ impl Engine {
             let Some(service) = self.services.get_mut(&id) else { return };
             let Some(socket) = service.syslog.as_ref() else { return };
             match socket.fd.receive() {
-                Ok(Some(line)) => {
+                Ok(Some((sender, line))) => {
+                    if !self.is_from(id, sender) {
+                        self.refuse_stranger(id, "syslog", sender);
+                        continue;
+                    }
+                    let Some(service) = self.services.get_mut(&id) else { return };
                     if let Some(log) = &mut service.log {
                         let notice = log.file.record(&line.text, SystemTime::now(), &mut Vec::new());
                         say_notice(&service.name, notice);

@@ -1,10 +1,10 @@
 //! A service's `/dev/log` on a host without journald: `<runtime>/io/NAME/log`.
 //!
-//! Nobody but the service's own processes finds this socket. A datagram is what syslog(3) of the C libraries sends:
+//! Only the service's own processes are listened to. A datagram is what syslog(3) of the C libraries sends:
 //! `<PRI>Mmm dd hh:mm:ss IDENT[PID]: text`; the time is dropped, as the log has its own, and of the rest nothing is
 //! believed: it is text for the service's log.
 
-use super::service_socket::ServiceSocket;
+use super::service_socket::{Sender, ServiceSocket};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -39,12 +39,12 @@ impl SyslogSocket {
         self.0.path()
     }
 
-    /// The next message, `None` when there is none now.
+    /// The next message and who sent it, `None` when there is none now.
     ///
     /// # Errors
     /// Of recvmsg(2).
-    pub fn receive(&self) -> io::Result<Option<SyslogLine>> {
-        Ok(self.0.receive(DATAGRAM_LIMIT)?.map(|datagram| parse(&datagram.bytes)))
+    pub fn receive(&self) -> io::Result<Option<(Option<Sender>, SyslogLine)>> {
+        Ok(self.0.receive(DATAGRAM_LIMIT)?.map(|datagram| (datagram.sender, parse(&datagram.bytes))))
     }
 
     /// Removes the name.
@@ -132,7 +132,8 @@ mod tests {
             return;
         };
         assert!(status.success());
-        let line = socket.receive().unwrap().unwrap();
+        let (sender, line) = socket.receive().unwrap().unwrap();
+        assert!(sender.is_some());
         assert_eq!(line.priority, 3);
         let text = String::from_utf8(line.text).unwrap();
         assert!(text.ends_with("hello from logger"), "{text}");

@@ -4,8 +4,13 @@
 //! this instance made.
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
+<<<<<<< HEAD
 #[macro_use]
 mod skip;
+=======
+pub mod journald;
+pub mod namespace;
+>>>>>>> h-journal
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -53,6 +58,8 @@ pub struct Instance {
     daemon: Option<Child>,
     arguments: Vec<String>,
     wrapper: Vec<String>,
+    /// Mount namespace in which everything of the instance runs.
+    enter: Option<PathBuf>,
 }
 
 /// What a command said.
@@ -92,7 +99,7 @@ impl Instance {
         for name in ["units", "run", "state"] {
             fs::create_dir(directory.path().join(name)).expect("directory");
         }
-        Instance { directory, daemon: None, arguments: Vec::new(), wrapper: Vec::new() }
+        Instance { directory, daemon: None, arguments: Vec::new(), wrapper: Vec::new(), enter: None }
     }
 
     /// A running daemon.
@@ -111,6 +118,11 @@ impl Instance {
     /// Makes the daemon run below another program, which must execute it in the end: `wrapper... rsvc daemon`.
     pub fn wrap_daemon(&mut self, wrapper: &[&str]) {
         self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// Daemon and client run in this mount namespace from now on; whoever keeps it must outlive the instance.
+    pub fn enter(&mut self, namespace: &namespace::Namespace) {
+        self.enter = Some(namespace.mounts());
     }
 
     pub fn path(&self) -> &Path {
@@ -169,7 +181,14 @@ impl Instance {
 
     /// A program that finds this instance's directories in its environment.
     fn configured(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        let mut command = match &self.enter {
+            Some(mounts) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--mount={}", mounts.display())).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command
             .env("RSVC_UNIT_PATH", self.file("units"))
             .env("RSVC_RUNTIME_DIR", self.file("run"))
