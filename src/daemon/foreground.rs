@@ -210,10 +210,8 @@ impl Foreground {
         } else if request == self.start && outcome != Outcome::Done {
             if let Outcome::Failed(cause) = outcome {
                 // What cannot be set up here now will not be in a second, and somebody sits and waits.
-                let hopeless = matches!(
-                    cause,
-                    Cause::Launch(_) | Cause::Command { outcome: CommandOutcome::NotLaunched(_), .. }
-                );
+                let hopeless =
+                    matches!(cause, Cause::Launch(_) | Cause::Command { outcome: CommandOutcome::NotLaunched(_), .. });
                 self.last_cause.get_or_insert(cause);
                 if hopeless {
                     return self.request_stop();

@@ -76,6 +76,10 @@ impl Engine {
         }
         let Some(tree) = &self.tree else { return Ok(()) };
         let cgroup_failure = |error: CgroupError| failure("CGROUP", 219, format!("failed at step CGROUP: {error}"));
+        if service.group.as_ref().is_some_and(|group| !group.exists()) {
+            tracing::warn!(unit = service.name, "{}: somebody removed its group; a new one is made", service.name);
+            (service.group, service.applied) = (None, None);
+        }
         let fresh = service.group.is_none();
         if fresh {
             let slice = service.running.as_ref().and_then(|unit| unit.resources.slice.clone());

@@ -160,43 +160,6 @@ impl Engine {
         Ok(())
     }
 
-<<<<<<< HEAD
-=======
-    /// The group lives as long as the unit is up; a restart finds it made and its limits written.
-    fn make_group(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
-        let Some(tree) = &self.tree else { return Ok(()) };
-        let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
-        let cgroup_failure =
-            |error: crate::cgroup::CgroupError| failure("CGROUP", 219, format!("failed at step CGROUP: {error}"));
-        if service.group.as_ref().is_some_and(|group| !group.exists()) {
-            tracing::warn!(unit = service.name, "{}: somebody removed its group; a new one is made", service.name);
-            (service.group, service.applied) = (None, None);
-        }
-        let fresh = service.group.is_none();
-        if fresh {
-            let slice = service.running.as_ref().and_then(|unit| unit.resources.slice.clone());
-            service.group = Some(tree.create(&service.name, slice.as_deref()).map_err(cgroup_failure)?);
-        }
-        if let Some(group) = &service.group
-            && plan.container == Container::Own
-            && service.applied.as_ref() != Some(&plan.cgroup)
-        {
-            let missing = group.apply(&plan.cgroup).map_err(cgroup_failure)?;
-            if let Some(unit) = &service.running
-                && let Some(refused) = missing.iter().find(|m| unit.is_written(&m.key) && !unit.is_optional(&m.key))
-            {
-                return Err(failure("CGROUP", 219, format!("failed at step CGROUP: {}: {}", refused.key, refused.why)));
-            }
-            service.group_degraded = missing;
-            service.applied = Some(plan.cgroup.clone());
-        }
-        if fresh {
-            self.watch_group(id);
-        }
-        Ok(())
-    }
-
->>>>>>> h-journal
     fn start_environment(
         &self,
         id: ServiceId,

@@ -4,13 +4,10 @@
 //! this instance made.
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
-<<<<<<< HEAD
 #[macro_use]
 mod skip;
-=======
 pub mod journald;
 pub mod namespace;
->>>>>>> h-journal
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
