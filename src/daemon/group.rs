@@ -39,6 +39,9 @@ fn key_of(error: &CgroupError) -> Option<&'static str> {
     if error.operation.contains("block device") {
         return Some("resources.io_max");
     }
+    if error.operation.contains("device program") {
+        return Some("devices.policy");
+    }
     let name = error.path.file_name()?.to_str()?;
     let keys = [
         ("memory.memsw", "resources.memory_swap_max"),

@@ -118,8 +118,14 @@ pub(super) fn protects_init(plan: &LaunchPlan) -> bool {
     plan.init && plan.cgroup.memory_oom_group == Some(true)
 }
 
+/// Device rules act from birth on v2, and those of a unit may leave the null device out: then the daemon's, which
+/// stands on standard input, is passed on.
 fn open_null(how: Open) -> Result<OwnedFd, Failure> {
-    let null = fd::open(c"/dev/null", how).map_err(|error| Failure::new(error.errno, "/dev/null"))?;
+    let null = match fd::open(c"/dev/null", how) {
+        Err(error) if error.errno == libc::EPERM => fd::duplicate(std::io::stdin().as_fd(), 3),
+        result => result,
+    };
+    let null = null.map_err(|error| Failure::new(error.errno, "/dev/null"))?;
     let found = fd::stat(null.as_fd())?;
     if found.node != NULL_DEVICE {
         return Err(Failure::new(0, "/dev/null of the host is not the null device"));
