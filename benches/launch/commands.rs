@@ -1,6 +1,6 @@
 //! One command from start to exit: what a user waits for at the prompt.
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, program};
 use crate::{Column, floor, median, monotonic, table};
 use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
@@ -21,10 +21,10 @@ fn one_shot(command: &mut Command) -> (f64, f64) {
 }
 
 /// The floor as a command: `--floor GROUP PROGRAM`.
-pub fn floor(group: &str, program: &str) {
+pub fn floor(group: &str, payload: &str) {
     use std::os::fd::AsFd;
     let group: OwnedFd = std::fs::File::open(group).expect("group").into();
-    let floor = floor::Floor::new(program, Some(group));
+    let floor = floor::Floor::new(payload, Some(group));
     let (_, pidfd) = floor.start(std::io::stdout().as_fd(), false);
     rsvc::sys::process::wait_pidfd(pidfd.as_fd(), false).expect("wait");
     floor.clean();
@@ -68,8 +68,8 @@ fn runc(bundle: &Path, round: usize) -> Command {
 /// Times of `rsvc run`, the floor and others.
 pub fn bench(daemon: &Daemon, payload: &Path, rounds: usize) {
     let unit = daemon.file("oneshot.toml");
-    let program = payload.display().to_string();
-    let text = format!("[service]\ntype = \"oneshot\"\nexec = [{program:?}, \"once\"]\n[restart]\npolicy = \"no\"\n");
+    let argv = payload.display().to_string();
+    let text = format!("[service]\ntype = \"oneshot\"\nexec = [{argv:?}, \"once\"]\n[restart]\npolicy = \"no\"\n");
     std::fs::write(&unit, text).expect("unit");
     let group = daemon.bench_group_path();
     let bundle = found("runc").then(|| runc_bundle(daemon, payload)).flatten();
@@ -88,7 +88,7 @@ pub fn bench(daemon: &Daemon, payload: &Path, rounds: usize) {
             let floor = one_shot(Command::new(&own).arg("--floor").arg(group).arg(payload));
             columns[0].times.push(floor.1);
         }
-        let run = one_shot(Command::new(env!("CARGO_BIN_EXE_rsvc")).args(["run", "--quiet"]).arg(&unit));
+        let run = one_shot(Command::new(program()).args(["run", "--quiet"]).arg(&unit));
         columns[1].times.push(run.1);
         first.push(run.0);
         if found("bwrap") {

@@ -61,9 +61,10 @@ impl Daemon {
     pub fn unit(&self, name: &str, payload: &Path, service: &str, further: &str, arguments: &[&str]) {
         let mut argv = vec![payload.display().to_string()];
         argv.extend(arguments.iter().map(|word| (*word).to_owned()));
-        let policy = if service.contains("oneshot") { "no" } else { "always" };
+        let restart =
+            if service.contains("oneshot") { "policy = \"no\"" } else { "policy = \"always\"\ndelay = \"0\"" };
         let text = format!(
-            "[service]\nexec = {argv:?}\n{service}[restart]\npolicy = \"{policy}\"\ndelay = \"0\"\n[logging]\ntarget = \"file\"\n{further}"
+            "[service]\nexec = {argv:?}\n{service}[restart]\n{restart}\n[logging]\ntarget = \"file\"\n{further}"
         );
         fs::write(self.file("units").join(format!("{name}.toml")), text).expect("unit");
     }
@@ -277,9 +278,14 @@ fn drain(streams: &mut Vec<UnixStream>) {
     }
 }
 
+/// The `rsvc` to be measured: that of this build, or another one named by the environment.
+pub fn program() -> PathBuf {
+    std::env::var_os("RSVC_BENCH_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_rsvc").into(), PathBuf::from)
+}
+
 /// `rsvc` with this instance's directories.
 pub fn command(directory: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rsvc"));
+    let mut command = Command::new(program());
     command.env("RSVC_UNIT_PATH", directory.join("units"));
     command.env("RSVC_RUNTIME_DIR", directory.join("run")).env("RSVC_STATE_DIR", directory.join("state"));
     command

@@ -52,9 +52,9 @@ pub fn median(values: &[f64]) -> f64 {
 
 /// One contender's times in microseconds, one for each round.
 pub struct Column {
-    /// Who.
+    /// What was timed.
     pub name: &'static str,
-    /// Microseconds, one of each round.
+    /// Microseconds.
     pub times: Vec<f64>,
 }
 
