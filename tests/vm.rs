@@ -7,21 +7,40 @@
 //! The checkout and the build directory are seen there read-only and under the same paths as here, so the static test
 //! executables of this suite run as they are.
 
+#[macro_use]
+#[path = "instance/skip.rs"]
+mod skip;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-/// Test executables that look at the kernel, and so are run on it; with which of their tests, when not all.
-/// `RSVC_TESTVM_FULL=1` runs all of all, which takes an emulated machine long.
-const EXECUTABLES: [(&str, &str); 4] =
-    [("cgroup", ""), ("stage", ""), ("lifecycle", ""), ("inside", "devices::,limits::")];
+/// A test executable that looks at the kernel, and so is run on it.
+struct Executable {
+    name: &'static str,
+    /// Which of its tests, as names separated by commas; empty is all.
+    tests: &'static str,
+    /// Where.
+    suites: &'static [&'static str],
+}
+
+/// As much as an emulated machine does in a few minutes; `RSVC_TESTVM_FULL=1` runs all of all everywhere.
+const EXECUTABLES: [Executable; 4] = [
+    Executable { name: "cgroup", tests: "", suites: &BOTH },
+    Executable { name: "stage", tests: "", suites: &BOTH },
+    Executable { name: "lifecycle", tests: "", suites: &["trixie"] },
+    Executable { name: "inside", tests: "devices::,limits::", suites: &BOTH },
+];
+
+/// Debian 12 and 13.
+const BOTH: [&str; 2] = ["bookworm", "trixie"];
 
 /// The program under test.
 const RSVC: &str = env!("CARGO_BIN_EXE_rsvc");
 /// The checkout.
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
 /// Seconds for everything in one machine: emulated code is slow, and so may be the host.
-const TIMEOUT: &str = "900";
+const TIMEOUT: &str = "1800";
 
 /// A machine takes 2 GiB, and there are two at a time: one of each suite.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -53,10 +72,10 @@ fn builder() -> Result<PathBuf, String> {
 }
 
 /// Runs `tests/vm/SCRIPT` with `arguments` in a machine of each suite among `suites`.
-fn in_machines(suites: &[&str], script: &str, arguments: &[PathBuf]) {
+fn in_machines(suites: &[&str], script: &str, arguments: &(dyn Fn(&str) -> Vec<PathBuf> + Sync)) {
     let run = match builder() {
         Ok(run) => run,
-        Err(why) => return println!("skipped: {why}"),
+        Err(why) => return skipped!("{why}"),
     };
     let chosen = std::env::var("RSVC_TESTVM_SUITES").unwrap_or_else(|_| "bookworm trixie".to_owned());
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,9 +84,9 @@ fn in_machines(suites: &[&str], script: &str, arguments: &[PathBuf]) {
     std::thread::scope(|scope| {
         for suite in suites {
             if chosen.split_ascii_whitespace().any(|name| name == *suite) {
-                scope.spawn(|| in_machine(&run, suite, &program.path().join("rsvc"), script, arguments));
+                scope.spawn(|| in_machine(&run, suite, &program.path().join("rsvc"), script, &arguments(suite)));
             } else {
-                println!("skipped: {suite} is not in RSVC_TESTVM_SUITES");
+                skipped!("{suite} is not in RSVC_TESTVM_SUITES");
             }
         }
     });
@@ -99,7 +118,7 @@ fn in_machine(run: &Path, suite: &str, program: &Path, script: &str, arguments: 
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{suite}: {script}: {}\n{said}\n{errors}", output.status);
     // What a script could not do there is told here too.
-    said.lines().filter(|line| line.contains("skipped: ")).for_each(|line| println!("{suite}: {line}"));
+    said.lines().filter(|line| line.contains("skipped: ")).for_each(|line| skipped!("{suite}: {line}"));
     assert!(said.lines().any(|line| line == "all passed"), "{suite}: {script} ended early\n{said}\n{errors}");
 }
 
@@ -111,22 +130,26 @@ fn shares() -> Vec<PathBuf> {
     [Some(checkout), outside].into_iter().flatten().collect()
 }
 
-/// The executables as arguments of `executables.sh`: where cargo put them, a list in `RSVC_TEST_EXECUTABLES`
-/// (`PATH:PATH`), else cargo is asked, which builds what is missing.
-fn executables() -> Vec<PathBuf> {
+/// The executables as arguments of `executables.sh`: `PATH` or `PATH=TESTS`.
+fn arguments(built: &[PathBuf], suite: &str) -> Vec<PathBuf> {
     let full = std::env::var_os("RSVC_TESTVM_FULL").is_some();
-    let chosen = |path: PathBuf| {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let filters =
-            EXECUTABLES.iter().find(|(name, _)| file.starts_with(&format!("{name}-"))).map(|(_, filters)| *filters);
-        match filters {
-            Some(filters) if !full && !filters.is_empty() => format!("{}={filters}", path.display()).into(),
-            _ => path,
+    let mut arguments = Vec::new();
+    for path in built {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        let known = EXECUTABLES.iter().find(|known| file.starts_with(&format!("{}-", known.name)));
+        match known.filter(|_| !full) {
+            Some(known) if !known.suites.contains(&suite) => {}
+            Some(known) if !known.tests.is_empty() => {
+                arguments.push(format!("{}={}", path.display(), known.tests).into());
+            }
+            _ => arguments.push(path.clone()),
         }
-    };
-    built().into_iter().map(chosen).collect()
+    }
+    arguments
 }
 
+/// Where cargo put the test executables of this build: a list in `RSVC_TEST_EXECUTABLES` (`PATH:PATH`), else cargo is
+/// asked, which builds what is missing.
 fn built() -> Vec<PathBuf> {
     if let Some(list) = std::env::var_os("RSVC_TEST_EXECUTABLES") {
         return std::env::split_paths(&list).collect();
@@ -137,7 +160,7 @@ fn built() -> Vec<PathBuf> {
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
-    command.args(EXECUTABLES.iter().flat_map(|(name, _)| ["--test", name]));
+    command.args(EXECUTABLES.iter().flat_map(|known| ["--test", known.name]));
     let output = command.stderr(Stdio::inherit()).output().expect("cargo");
     assert!(output.status.success(), "cargo cannot build the test executables");
     let found: Vec<PathBuf> = output.stdout.split(|byte| *byte == b'\n').filter_map(executable).collect();
@@ -156,35 +179,38 @@ fn executable(line: &[u8]) -> Option<PathBuf> {
 #[test]
 fn the_tests_that_ask_the_kernel_pass_with_real_v2_controllers() {
     match builder() {
-        Ok(_) => in_machines(&["bookworm", "trixie"], "executables.sh", &executables()),
-        Err(why) => println!("skipped: {why}"),
+        Ok(_) => {
+            let built = built();
+            in_machines(&BOTH, "executables.sh", &|suite| arguments(&built, suite));
+        }
+        Err(why) => skipped!("{why}"),
     }
 }
 
 #[test]
 fn a_service_is_limited_named_when_it_fails_and_leaves_nothing() {
-    in_machines(&["bookworm", "trixie"], "daemon.sh", &[]);
+    in_machines(&BOTH, "daemon.sh", &|_| Vec::new());
 }
 
 #[test]
 fn run_takes_what_its_group_offers_and_names_what_it_lacks() {
-    in_machines(&["bookworm", "trixie"], "run.sh", &[]);
+    in_machines(&BOTH, "run.sh", &|_| Vec::new());
 }
 
 #[test]
 fn services_survive_their_daemon_in_a_delegated_group() {
-    in_machines(&["bookworm", "trixie"], "payload.sh", &[]);
+    in_machines(&BOTH, "payload.sh", &|_| Vec::new());
 }
 
 #[test]
 fn varlinkctl_lists_starts_and_stops() {
     // systemd 252 has no varlinkctl.
-    in_machines(&["trixie"], "varlink.sh", &[]);
+    in_machines(&["trixie"], "varlink.sh", &|_| Vec::new());
 }
 
 #[test]
 fn the_output_is_in_the_journal() {
-    in_machines(&["bookworm", "trixie"], "journal.sh", &[]);
+    in_machines(&BOTH, "journal.sh", &|_| Vec::new());
 }
 
 #[test]

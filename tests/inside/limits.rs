@@ -64,7 +64,8 @@ fn the_memory_limit_kills_and_status_names_it() {
         eventually("the result", || Some(lab.instance.status("eater")).filter(|status| status["state"] == "failed"));
     assert_eq!(status["result"], "oom-kill", "{status:#}");
     assert_eq!(status["exit_signal"], "SIGKILL", "{status:#}");
-    assert_eq!(status["oom_kills"], 1, "{status:#}");
+    // v2 counts every process of the group that goes with it.
+    assert!(status["oom_kills"].as_u64().is_some_and(|kills| kills >= 1), "{status:#}");
     let said = lab.instance.rsvc(&["status", "eater"]);
     assert!(said.out.contains("32M") || said.out.contains("32.0M"), "{}", said.out);
 }
