@@ -81,7 +81,10 @@ fn output_arrives_in_the_journal_and_logs_shows_it() {
     let Journalled { instance, journald } = &world;
     let script = "trap 'echo three' USR1; echo one; echo two >&2; while :; do sleep 0.05; done";
     instance.unit("web", &format!("[service]\nexec = [\"/bin/sh\", \"-c\", \"{script}\"]\n"));
-    instance.unit("shop", "[service]\nexec = [\"/bin/echo\", \"sold\"]\ntype = \"oneshot\"\n[logging]\nidentifier = \"store\"\n");
+    instance.unit(
+        "shop",
+        "[service]\nexec = [\"/bin/echo\", \"sold\"]\ntype = \"oneshot\"\n[logging]\nidentifier = \"store\"\n",
+    );
     instance.rsvc(&["start", "web", "shop"]).expect(0);
     journald.wait_for(&["SYSLOG_IDENTIFIER=web", "MESSAGE=two"], 1);
     journald.wait_for(&["SYSLOG_IDENTIFIER=store", "MESSAGE=sold"], 1);
@@ -144,9 +147,7 @@ fn a_stuck_journald_stops_nobody_else() {
     eventually("it crashes", || instance.status("loop")["restarts"].as_u64().filter(|count| *count > 0));
     journald.signal(nix::sys::signal::Signal::SIGSTOP);
     let before = instance.status("loop")["restarts"].as_u64().expect("restarts");
-    eventually("restarts go on", || {
-        instance.status("loop")["restarts"].as_u64().filter(|count| *count >= before + 20)
-    });
+    eventually("restarts go on", || instance.status("loop")["restarts"].as_u64().filter(|count| *count >= before + 20));
     instance.rsvc(&["start", "other"]).expect(0);
     instance.rsvc(&["stop", "other"]).expect(0);
     instance.rsvc(&["stop", "loop"]).expect(0);
@@ -231,7 +232,8 @@ max_files = 3
     assert!(sizes.iter().all(|size| *size <= 2 * 65536), "{sizes:?}");
     let said = instance.rsvc(&["logs", "-n", "3", "much"]).expect(0);
     let last: Vec<&str> = said.out.lines().filter_map(|line| line.split_once(' ')).map(|(_, text)| text).collect();
-    let want = ["line 19998 of a log that is long", "line 19999 of a log that is long", "line 20000 of a log that is long"];
+    let want =
+        ["line 19998 of a log that is long", "line 19999 of a log that is long", "line 20000 of a log that is long"];
     assert_eq!(last, want);
 }
 

@@ -23,7 +23,8 @@ pub(super) fn remove_left_over(own: &Path) {
     let Some(parent) = own.parent() else { return };
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse().ok()) else {
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)).and_then(|pid| pid.parse().ok())
+        else {
             continue;
         };
         let path = entry.path();

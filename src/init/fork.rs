@@ -119,9 +119,7 @@ fn stand_in(child: i32) -> ! {
 pub(super) fn tie_to_parent(stage: &Stage, plan: &LaunchPlan) -> Result<(), Failure> {
     let forks = plan.steps.iter().any(|planned| planned.step == crate::plan::Step::ForkService);
     match plan.container {
-        Container::Joined if forks => {
-            process::die_with_parent(process::signal::KILL).context(|| "parent death signal")
-        }
+        Container::Joined if forks => process::die_with_parent(process::signal::KILL).context(|| "parent death signal"),
         // The service ends with its PID 1.
         Container::Own if forks => Ok(()),
         Container::Own | Container::Joined if stage.die_with_launcher => die_with_launcher(stage),

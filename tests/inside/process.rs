@@ -8,8 +8,21 @@ const NONE: &str = "0000000000000000";
 fn another_user_has_no_capability_at_all_and_exactly_its_groups() {
     let Some(lab) = Lab::new() else { return };
     let words = [
-        "status:Uid", "status:Gid", "status:Groups", "status:CapInh", "status:CapPrm", "status:CapEff", "status:CapBnd",
-        "status:CapAmb", "status:NoNewPrivs", "status:Seccomp", "open:/proc/1/status", "create:/var", "create:/tmp", "env", "bind:80",
+        "status:Uid",
+        "status:Gid",
+        "status:Groups",
+        "status:CapInh",
+        "status:CapPrm",
+        "status:CapEff",
+        "status:CapBnd",
+        "status:CapAmb",
+        "status:NoNewPrivs",
+        "status:Seccomp",
+        "open:/proc/1/status",
+        "create:/var",
+        "create:/tmp",
+        "env",
+        "bind:80",
     ];
     let seen = lab.look("number", "user = \"54321\"\n", &words);
     seen.expect(&[
@@ -36,11 +49,7 @@ fn groups_are_exactly_those_of_the_data_base_and_of_the_unit() {
     let Some(lab) = Lab::new() else { return };
     let body = "user = \"daemon\"\ngroup = \"tty\"\nsupplementary_groups = [\"adm\", \"7777\"]\n";
     let seen = lab.look("groups", body, &["status:Uid", "status:Gid", "status:Groups", "env"]);
-    seen.expect(&[
-        ("status:Uid", "1\t1\t1\t1"),
-        ("status:Gid", "5\t5\t5\t5"),
-        ("status:Groups", "4 5 7777"),
-    ]);
+    seen.expect(&[("status:Uid", "1\t1\t1\t1"), ("status:Gid", "5\t5\t5\t5"), ("status:Groups", "4 5 7777")]);
     for variable in ["USER=daemon", "LOGNAME=daemon", "HOME=/usr/sbin", "SHELL="] {
         assert!(seen["env"].split('|').any(|found| found.starts_with(variable)), "{variable}: {seen:?}");
     }
@@ -52,7 +61,15 @@ fn groups_are_exactly_those_of_the_data_base_and_of_the_unit() {
 fn umask_directory_nice_value_and_oom_score_are_as_written() {
     let Some(lab) = Lab::new() else { return };
     let body = "umask = \"0027\"\nworking_directory = \"/usr/share\"\nnice = 7\noom_score_adjust = 321\n";
-    let words = ["umask", "cwd", "nice", "read:/proc/self/oom_score_adj", "read:/proc/1/oom_score_adj", "mkdir:/tmp/made", "stat:/tmp/made"];
+    let words = [
+        "umask",
+        "cwd",
+        "nice",
+        "read:/proc/self/oom_score_adj",
+        "read:/proc/1/oom_score_adj",
+        "mkdir:/tmp/made",
+        "stat:/tmp/made",
+    ];
     let seen = lab.look("attributes", body, &words);
     seen.expect(&[
         ("umask", "0027"),
@@ -89,7 +106,8 @@ fn environment_files_win_over_the_environment_and_later_files_over_earlier_ones(
          environment_files = [\"{first}\", \"-/nonexistent/file\", \"{second}\"]\n"
     );
     let seen = lab.look("environment", &body, &["env"]);
-    let variables: Vec<&str> = seen["env"].split('|').filter(|variable| !variable.starts_with("INVOCATION_ID=")).collect();
+    let variables: Vec<&str> =
+        seen["env"].split('|').filter(|variable| !variable.starts_with("INVOCATION_ID=")).collect();
     assert_eq!(variables, ["A=second", "B=first", "C=unit", "LANG=C.UTF-8", "PATH=/bin", "QUOTED=two words"]);
     // Read at each start.
     std::fs::write(&second, "A=third\n").expect("file");
@@ -104,7 +122,16 @@ fn environment_files_win_over_the_environment_and_later_files_over_earlier_ones(
 fn the_commands_around_the_main_process_run_with_the_same_isolation() {
     let Some(lab) = Lab::new() else { return };
     let command = |file: &str| {
-        let exec = lab.exec(&[&format!("to:{}/{file}", lab.path()), "status:CapBnd", "status:Seccomp", "status:NoNewPrivs", "status:Uid", "create:/usr", "env", "link:/proc/self/ns/mnt"]);
+        let exec = lab.exec(&[
+            &format!("to:{}/{file}", lab.path()),
+            "status:CapBnd",
+            "status:Seccomp",
+            "status:NoNewPrivs",
+            "status:Uid",
+            "create:/usr",
+            "env",
+            "link:/proc/self/ns/mnt",
+        ]);
         exec.trim().trim_start_matches("exec = ").to_owned()
     };
     let directory = lab.path();
@@ -112,7 +139,11 @@ fn the_commands_around_the_main_process_run_with_the_same_isolation() {
     let body = format!(
         "user = \"54321\"\nexec_start_pre = [{}]\nexec_start_post = [{}]\nexec_reload = [{}]\nexec_stop = [{}]\nexec_stop_post = [{}]\n\
          [capabilities]\nambient = [\"NET_BIND_SERVICE\"]\n",
-        command("pre"), command("post"), command("reload"), command("stop"), command("stop-post"),
+        command("pre"),
+        command("post"),
+        command("reload"),
+        command("stop"),
+        command("stop-post"),
     );
     let main = format!("to:{directory}/main");
     let exec = lab.exec(&[&main, "link:/proc/self/ns/mnt", "hold"]);
@@ -123,7 +154,8 @@ fn the_commands_around_the_main_process_run_with_the_same_isolation() {
     let main = std::fs::read_to_string(format!("{directory}/main")).expect("answers");
     let main = Lab::answers(&main);
     for file in ["pre", "post", "reload", "stop", "stop-post"] {
-        let text = std::fs::read_to_string(format!("{directory}/{file}")).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let text =
+            std::fs::read_to_string(format!("{directory}/{file}")).unwrap_or_else(|error| panic!("{file}: {error}"));
         let seen = Lab::answers(&text);
         seen.expect(&[
             ("status:CapBnd", "0000000000000400"),

@@ -11,10 +11,23 @@ fn a_directory_as_root_shows_itself_only_and_is_read_only_but_for_declared_paths
     std::fs::create_dir(format!("{root}/data")).expect("directory");
     std::fs::write(format!("{root}/inside"), "own\n").expect("file");
     let words = [
-        "read:/inside", "open:/etc/passwd", "open:/usr", "create:/", "create:/data", "create:/tmp", "create:/run", "pid", "openw:/dev/null",
-        "open:/proc/self/status", "stat:/", "log:x", "mounted:/tmp", "create:/home",
+        "read:/inside",
+        "open:/etc/passwd",
+        "open:/usr",
+        "create:/",
+        "create:/data",
+        "create:/tmp",
+        "create:/run",
+        "pid",
+        "openw:/dev/null",
+        "open:/proc/self/status",
+        "stat:/",
+        "log:x",
+        "mounted:/tmp",
+        "create:/home",
     ];
-    let body = format!("[rootfs]\ntype = \"directory\"\npath = \"{root}\"\n[filesystem]\nread_write_paths = [\"/data\"]\n");
+    let body =
+        format!("[rootfs]\ntype = \"directory\"\npath = \"{root}\"\n[filesystem]\nread_write_paths = [\"/data\"]\n");
     let seen = lab.look_in("tree", &body, &words);
     seen.expect(&[
         ("read:/inside", "own"),
@@ -28,7 +41,9 @@ fn a_directory_as_root_shows_itself_only_and_is_read_only_but_for_declared_paths
         ("open:/proc/self/status", "ok"),
         ("log:x", "ok"),
     ]);
-    let body = format!("[rootfs]\ntype = \"directory\"\npath = \"{root}\"\nreadonly = false\n[filesystem]\nprotect_system = \"off\"\n");
+    let body = format!(
+        "[rootfs]\ntype = \"directory\"\npath = \"{root}\"\nreadonly = false\n[filesystem]\nprotect_system = \"off\"\n"
+    );
     lab.look_in("writable", &body, &["create:/", "create:/data"]).expect(&[("create:/", "ok"), ("create:/data", "ok")]);
     let body = "[rootfs]\ntype = \"directory\"\npath = \"/nonexistent/root\"\n";
     lab.refused("noroot", body, &["/nonexistent/root", "ENOENT", "noroot.toml:"]);
@@ -37,7 +52,8 @@ fn a_directory_as_root_shows_itself_only_and_is_read_only_but_for_declared_paths
 #[test]
 fn an_overlay_shows_the_top_layer_first_and_keeps_writes_where_it_says() {
     let Some(lab) = Lab::new() else { return };
-    let (top, bottom, own) = (format!("{}/top", lab.path()), format!("{}/bottom", lab.path()), format!("{}/own", lab.path()));
+    let (top, bottom, own) =
+        (format!("{}/top", lab.path()), format!("{}/bottom", lab.path()), format!("{}/own", lab.path()));
     lab.probe_into(Path::new(&bottom));
     std::fs::create_dir(&top).expect("directory");
     std::fs::write(format!("{top}/file"), "top").expect("file");

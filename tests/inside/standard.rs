@@ -15,9 +15,8 @@ fn only_exec(lab: &Lab, name: &str, words: &[&str]) -> Seen {
     let words: Vec<&str> = [to.as_str()].into_iter().chain(words.iter().copied()).collect();
     lab.instance.unit(name, &format!("[service]\n{}", lab.exec(&words)));
     lab.instance.rsvc(&["start", name]).expect(0);
-    let text = eventually("the answers", || {
-        std::fs::read_to_string(&file).ok().filter(|text| text.contains("@@end\t"))
-    });
+    let text =
+        eventually("the answers", || std::fs::read_to_string(&file).ok().filter(|text| text.contains("@@end\t")));
     Lab::answers(&text)
 }
 
@@ -28,11 +27,30 @@ fn a_unit_with_only_exec_runs_as_root_with_ten_capabilities_a_filter_and_a_clean
         &lab,
         "process",
         &[
-            "status:CapInh", "status:CapPrm", "status:CapEff", "status:CapBnd", "status:CapAmb",
-            "status:NoNewPrivs", "status:Seccomp", "status:Uid", "status:Gid", "status:Groups",
-            "status:SigPnd", "status:ShdPnd", "status:SigBlk", "status:SigIgn", "status:SigCgt",
-            "umask", "cwd", "nice", "session", "read:/proc/self/oom_score_adj", "link:/proc/self/fd/0",
-            "limit:Max open files", "limit:Max core file size", "env",
+            "status:CapInh",
+            "status:CapPrm",
+            "status:CapEff",
+            "status:CapBnd",
+            "status:CapAmb",
+            "status:NoNewPrivs",
+            "status:Seccomp",
+            "status:Uid",
+            "status:Gid",
+            "status:Groups",
+            "status:SigPnd",
+            "status:ShdPnd",
+            "status:SigBlk",
+            "status:SigIgn",
+            "status:SigCgt",
+            "umask",
+            "cwd",
+            "nice",
+            "session",
+            "read:/proc/self/oom_score_adj",
+            "link:/proc/self/fd/0",
+            "limit:Max open files",
+            "limit:Max core file size",
+            "env",
         ],
     );
     seen.expect(&[
@@ -62,7 +80,14 @@ fn a_unit_with_only_exec_runs_as_root_with_ten_capabilities_a_filter_and_a_clean
     assert!(seen["limit:Max core file size"].starts_with("0:"), "{seen:?}");
     let journal = std::path::Path::new("/run/systemd/journal/stdout").exists();
     let names: Vec<&str> = seen["env"].split('|').filter_map(|variable| variable.split('=').next()).collect();
-    assert_eq!(names, if journal { vec!["INVOCATION_ID", "JOURNAL_STREAM", "LANG", "PATH"] } else { vec!["INVOCATION_ID", "LANG", "PATH"] });
+    assert_eq!(
+        names,
+        if journal {
+            vec!["INVOCATION_ID", "JOURNAL_STREAM", "LANG", "PATH"]
+        } else {
+            vec!["INVOCATION_ID", "LANG", "PATH"]
+        }
+    );
     assert!(seen["env"].contains("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"));
 }
 
@@ -81,12 +106,35 @@ fn a_unit_with_only_exec_may_write_run_var_and_tmp_and_nothing_else() {
         &lab,
         "files",
         &[
-            "create:/usr", "create:/etc", "create:/", "create:/opt", "create:/srv", "create:/boot",
-            "create:/var", "create:/var/lib", "create:/run", "create:/tmp", "create:/var/tmp", "create:/dev/shm",
-            "create:/var/lib/dpkg", "create:/var/lib/apt", "create:/var/lib/systemd", "create:/var/cache/apt",
-            "create:/var/spool/cron", "create:/dev", "create:/home", "create:/root",
-            "list:/home", "list:/root", "list:/tmp", "list:/var/tmp", "list:/run/user", "list:/run/dbus",
-            "list:/usr/lib/modules", "openw:/etc/passwd", "chmod:/var/lib/apt/lists:0755",
+            "create:/usr",
+            "create:/etc",
+            "create:/",
+            "create:/opt",
+            "create:/srv",
+            "create:/boot",
+            "create:/var",
+            "create:/var/lib",
+            "create:/run",
+            "create:/tmp",
+            "create:/var/tmp",
+            "create:/dev/shm",
+            "create:/var/lib/dpkg",
+            "create:/var/lib/apt",
+            "create:/var/lib/systemd",
+            "create:/var/cache/apt",
+            "create:/var/spool/cron",
+            "create:/dev",
+            "create:/home",
+            "create:/root",
+            "list:/home",
+            "list:/root",
+            "list:/tmp",
+            "list:/var/tmp",
+            "list:/run/user",
+            "list:/run/dbus",
+            "list:/usr/lib/modules",
+            "openw:/etc/passwd",
+            "chmod:/var/lib/apt/lists:0755",
         ],
     );
     seen.expect(&[
@@ -132,9 +180,22 @@ fn a_unit_with_only_exec_has_a_minimal_dev_and_a_working_dev_log() {
         &lab,
         "dev",
         &[
-            "list:/dev", "stat:/dev/null", "stat:/dev/zero", "stat:/dev/full", "stat:/dev/random", "stat:/dev/urandom",
-            "stat:/dev/tty", "openw:/dev/null", "open:/dev/urandom", "mounted:/dev", "mounted:/dev/shm",
-            "mounted:/dev/pts", "mounted:/dev/mqueue", "log:inside", "link:/dev/fd", "stat:/dev/shm",
+            "list:/dev",
+            "stat:/dev/null",
+            "stat:/dev/zero",
+            "stat:/dev/full",
+            "stat:/dev/random",
+            "stat:/dev/urandom",
+            "stat:/dev/tty",
+            "openw:/dev/null",
+            "open:/dev/urandom",
+            "mounted:/dev",
+            "mounted:/dev/shm",
+            "mounted:/dev/pts",
+            "mounted:/dev/mqueue",
+            "log:inside",
+            "link:/dev/fd",
+            "stat:/dev/shm",
             "mknod:/dev/shm/x:c:1:3",
         ],
     );
@@ -167,11 +228,28 @@ fn a_unit_with_only_exec_sees_its_own_processes_and_no_steering_wheel_of_the_ker
         &lab,
         "proc",
         &[
-            "pid", "read:/proc/1/comm", "open:/proc/1/environ", "open:/proc/1/mem", "link:/proc/1/exe", "link:/proc/1/cwd",
-            "openw:/proc/sys/kernel/hostname", "openw:/proc/sysrq-trigger", "read:/proc/kallsyms", "read:/proc/keys",
-            "read:/proc/timer_list", "open:/proc/kmsg", "open:/proc/kcore", "mounted:/proc", "mounted:/proc/sys", "create:/sys/kernel",
-            "openw:/sys/kernel/mm/transparent_hugepage/enabled", "mounted:/sys/kernel/debug", "list:/sys/firmware",
-            "create:/sys/fs/cgroup", "sh:ls -d /proc/[0-9]* | wc -l", "open:/proc/meminfo",
+            "pid",
+            "read:/proc/1/comm",
+            "open:/proc/1/environ",
+            "open:/proc/1/mem",
+            "link:/proc/1/exe",
+            "link:/proc/1/cwd",
+            "openw:/proc/sys/kernel/hostname",
+            "openw:/proc/sysrq-trigger",
+            "read:/proc/kallsyms",
+            "read:/proc/keys",
+            "read:/proc/timer_list",
+            "open:/proc/kmsg",
+            "open:/proc/kcore",
+            "mounted:/proc",
+            "mounted:/proc/sys",
+            "create:/sys/kernel",
+            "openw:/sys/kernel/mm/transparent_hugepage/enabled",
+            "mounted:/sys/kernel/debug",
+            "list:/sys/firmware",
+            "create:/sys/fs/cgroup",
+            "sh:ls -d /proc/[0-9]* | wc -l",
+            "open:/proc/meminfo",
         ],
     );
     assert_ne!(&seen["pid"], "1", "a tiny init is pid 1");
@@ -223,16 +301,55 @@ fn a_unit_with_only_exec_has_own_namespaces_but_the_hosts_network_and_time() {
 fn dangerous_calls_answer_eperm_and_unknown_ones_enosys() {
     let Some(lab) = Lab::new() else { return };
     let denied = [
-        "bpf", "perf_event_open", "ptrace", "kexec_load", "init_module", "delete_module", "swapon", "reboot", "open_by_handle_at",
-        "io_uring_setup", "userfaultfd", "process_vm_readv", "kcmp", "mount_setattr", "move_mount", "fsopen", "pivot_root",
-        "syslog", "sethostname", "settimeofday", "clock_settime", "acct", "iopl",
+        "bpf",
+        "perf_event_open",
+        "ptrace",
+        "kexec_load",
+        "init_module",
+        "delete_module",
+        "swapon",
+        "reboot",
+        "open_by_handle_at",
+        "io_uring_setup",
+        "userfaultfd",
+        "process_vm_readv",
+        "kcmp",
+        "mount_setattr",
+        "move_mount",
+        "fsopen",
+        "pivot_root",
+        "syslog",
+        "sethostname",
+        "settimeofday",
+        "clock_settime",
+        "acct",
+        "iopl",
     ];
     let mut words: Vec<String> = denied.iter().map(|name| format!("call:{name}")).collect();
     words.extend(
         [
-            "call:clone3", "call:9999", "call:unshare:0x10000000", "unshare:0x20000", "unshare:0x40000000", "mount:/tmp",
-            "call:setns:0:0", "call:personality:0x40000", "call:personality:0xffffffff", "realtime", "chmod:/tmp/f:4755", "chmod:/tmp/f:2755",
-            "chmod:/tmp/f:0755", "tiocsti", "socket:17:3", "socket:38:5", "socket:40:1", "socket:1:1", "socket:2:1", "socket:10:1", "socket:16:3", "wx",
+            "call:clone3",
+            "call:9999",
+            "call:unshare:0x10000000",
+            "unshare:0x20000",
+            "unshare:0x40000000",
+            "mount:/tmp",
+            "call:setns:0:0",
+            "call:personality:0x40000",
+            "call:personality:0xffffffff",
+            "realtime",
+            "chmod:/tmp/f:4755",
+            "chmod:/tmp/f:2755",
+            "chmod:/tmp/f:0755",
+            "tiocsti",
+            "socket:17:3",
+            "socket:38:5",
+            "socket:40:1",
+            "socket:1:1",
+            "socket:2:1",
+            "socket:10:1",
+            "socket:16:3",
+            "wx",
         ]
         .map(str::to_owned),
     );
