@@ -330,12 +330,12 @@ fn a_read_only_runtime_directory_refuses_starts_and_keeps_what_runs() {
     let run = instance.file("run").display().to_string();
     instance.enter(&namespace);
     instance.start_daemon();
-    let run = format!("{run}/services");
-    namespace.run(&format!("mount --bind {run} {run}")).expect(0);
     instance.unit("web", SLEEP);
     instance.unit("late", &format!("{SLEEP}[restart]\npolicy = \"no\"\n"));
     instance.rsvc(&["start", "web"]).expect(0);
-    namespace.run(&format!("mount -o remount,ro,bind {run}")).expect(0);
+    // A mount of its own, through which nothing is open for writing yet.
+    let run = format!("{run}/services");
+    namespace.run(&format!("mount --bind {run} {run} && mount -o remount,ro,bind {run}")).expect(0);
     let said = instance.rsvc(&["start", "late"]).expect(1);
     assert!(said.err.contains("Read-only file system"), "{said:?}");
     assert_eq!(instance.status("web")["state"], "active");
