@@ -4,6 +4,7 @@
 //! killed outright, its service dies with it and the next run removes what is left (`left_over`).
 
 use super::engine::{Engine, Notice, Options, now, to_io};
+use super::signals::Signals;
 use super::snapshot::{cause_words, note_words};
 use crate::cgroup::{RootOptions, Tree};
 use crate::control::GroupCounters;
@@ -53,12 +54,20 @@ struct Foreground {
 /// Runs a unit until it ends for good or until SIGINT or SIGTERM; returns the exit status for the shell.
 pub fn run(run: RunOptions) -> u8 {
     let runtime = run.options.runtime_dir.clone();
+    // First of all: a signal must not end us with something made and not removed.
+    let signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tell(&error.to_string());
+            return FAILED;
+        }
+    };
     super::left_over::remove_left_over(&runtime);
     if let Err(error) = make_own(&runtime) {
         tell(&format!("cannot make {}: {error}", runtime.display()));
         return FAILED;
     }
-    let code = match foreground(run) {
+    let code = match foreground(run, signals) {
         Ok(code) => code,
         Err(error) => {
             tell(&error.to_string());
@@ -121,7 +130,7 @@ pub fn read_for_run(file: &Path, profile: Option<&str>) -> Result<(Unit, String)
     }
 }
 
-fn foreground(run: RunOptions) -> io::Result<u8> {
+fn foreground(run: RunOptions, mut signals: Signals) -> io::Result<u8> {
     let RunOptions { options, unit, warnings, quiet } = run;
     let _lock = super::lock::take(&options.runtime_dir)?;
     super::launch::make_directory(&options.runtime_dir.join("services"), 0o700)?;
@@ -138,7 +147,6 @@ fn foreground(run: RunOptions) -> io::Result<u8> {
     };
     let mut engine = Engine::new(options, tree)?;
     engine.record_root();
-    let mut signals = super::signals::Signals::new()?;
     let signals_token = engine.poller.add(&signals, Interest::Read).map_err(to_io)?;
     let followed = unit.unit.wants.len() + unit.unit.requires.len();
     if followed > 0 {
