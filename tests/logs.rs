@@ -80,8 +80,8 @@ fn output_arrives_in_the_journal_and_logs_shows_it() {
     let Some(world) = Journalled::start() else { return };
     let Journalled { instance, journald } = &world;
     let script = "trap 'echo three' USR1; echo one; echo two >&2; while :; do sleep 0.05; done";
-    instance.unit("web", &format!("[service]\nexec = [\"/bin/sh\", \"-c\", \"{script}\"]\n"));
-    instance.unit(
+    instance.unit_as_is("web", &format!("[service]\nexec = [\"/bin/sh\", \"-c\", \"{script}\"]\n"));
+    instance.unit_as_is(
         "shop",
         "[service]\nexec = [\"/bin/echo\", \"sold\"]\ntype = \"oneshot\"\n[logging]\nidentifier = \"store\"\n",
     );
@@ -109,7 +109,7 @@ fn output_arrives_in_the_journal_and_logs_shows_it() {
 fn the_daemons_own_events_carry_unit_and_invocation() {
     let Some(world) = Journalled::start() else { return };
     let Journalled { instance, journald } = &world;
-    instance.unit("web", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
+    instance.unit_as_is("web", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
     instance.rsvc(&["start", "web"]).expect(0);
     let entries = journald.wait_for(&["RSVC_UNIT=web", "MESSAGE=web: started"], 1);
     assert_eq!(entries[0]["RSVC_INVOCATION_ID"], instance.status("web")["invocation_id"]);
@@ -127,7 +127,7 @@ fn a_failed_start_shows_the_last_lines() {
         )
     };
     for target in ["file", "journald"] {
-        instance.unit(target, &unit(target));
+        instance.unit_as_is(target, &unit(target));
         let said = instance.rsvc(&["start", target]).expect(1);
         assert!(said.err.contains("status 3"), "{said:?}");
         assert_eq!(said.err.matches(&format!("last words {target}")).count(), 1, "{said:?}");
@@ -138,11 +138,11 @@ fn a_failed_start_shows_the_last_lines() {
 fn a_stuck_journald_stops_nobody_else() {
     let Some(world) = Journalled::start() else { return };
     let Journalled { instance, journald } = &world;
-    instance.unit(
+    instance.unit_as_is(
         "loop",
         "[service]\nexec = [\"/bin/false\"]\n[restart]\npolicy = \"always\"\ndelay = \"5ms\"\nmax_delay = \"5ms\"\n",
     );
-    instance.unit("other", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n[logging]\ntarget = \"file\"\n");
+    instance.unit_as_is("other", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n[logging]\ntarget = \"file\"\n");
     instance.rsvc(&["start", "loop"]);
     eventually("it crashes", || instance.status("loop")["restarts"].as_u64().filter(|count| *count > 0));
     journald.signal(nix::sys::signal::Signal::SIGSTOP);
@@ -162,7 +162,7 @@ fn dev_log_leads_somewhere_with_a_journal_and_without() {
     let Some(world) = Journalled::start() else { return };
     let Journalled { instance, journald } = &world;
     let unit = "[service]\ntype = \"oneshot\"\nuser = \"nobody\"\nexec = [\"/usr/bin/logger\", \"-t\", \"probe\", \"by dev log\"]\n";
-    instance.unit("talk", unit);
+    instance.unit_as_is("talk", unit);
     instance.rsvc(&["start", "talk"]).expect(0);
     journald.wait_for(&["SYSLOG_IDENTIFIER=probe", "MESSAGE=by dev log"], 1);
     if Path::new("/run/systemd/journal/stdout").exists() {
@@ -191,7 +191,7 @@ fn nobody_else_writes_to_a_units_log() {
         return skipped("needs root");
     }
     let instance = Instance::start();
-    instance.unit("web", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n[logging]\ntarget = \"file\"\n");
+    instance.unit_as_is("web", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n[logging]\ntarget = \"file\"\n");
     instance.rsvc(&["start", "web"]).expect(0);
     let socket = instance.file("run/io/web/log");
     if !socket.exists() {
@@ -209,7 +209,7 @@ fn files_are_rotated_by_size_and_the_newest_lines_stay() {
         return skipped("needs root");
     }
     let instance = Instance::start();
-    instance.unit(
+    instance.unit_as_is(
         "much",
         r#"
 [service]
@@ -247,7 +247,7 @@ fn hostile_output_is_kept_as_it_is_and_obeyed_by_nobody() {
             "[service]\ntype = \"oneshot\"\nexec = [\"/bin/sh\", \"-c\", \"{script}\"]\n[restart]\npolicy = \"no\"\n[logging]\ntarget = \"{target}\"\n"
         )
     };
-    instance.unit("file", &unit("file"));
+    instance.unit_as_is("file", &unit("file"));
     let said = instance.rsvc(&["start", "file"]).expect(1);
     assert!(said.err.contains("the end") && !said.err.contains('\x1b') && !said.err.contains('\0'), "{said:?}");
     let log = fs::read(instance.file("state/log/file.log")).expect("log");
@@ -256,7 +256,7 @@ fn hostile_output_is_kept_as_it_is_and_obeyed_by_nobody() {
     }
     assert!(log.len() > 10_000_000 && log.ends_with(b"the end\n"));
 
-    instance.unit("journal", &unit("journald"));
+    instance.unit_as_is("journal", &unit("journald"));
     instance.rsvc(&["start", "journal"]).expect(1);
     journald.wait_for(&["SYSLOG_IDENTIFIER=journal", "MESSAGE=the end"], 1);
     let forged = journald.entries(&["SYSLOG_IDENTIFIER=journal", "MESSAGE=MESSAGE=forged"]);
@@ -273,7 +273,7 @@ fn a_link_in_the_log_directory_is_not_followed() {
     fs::create_dir_all(instance.file("state/log")).expect("log directory");
     fs::write(instance.file("victim"), "untouched\n").expect("victim");
     std::os::unix::fs::symlink(instance.file("victim"), instance.file("state/log/web.log")).expect("link");
-    instance.unit(
+    instance.unit_as_is(
         "web",
         "[service]\nexec = [\"/bin/sh\", \"-c\", \"echo attack; exec sleep 1000\"]\n[logging]\ntarget = \"file\"\n",
     );
@@ -295,7 +295,7 @@ fn a_full_disk_costs_output_and_nothing_else() {
     namespace.run(&format!("mkdir {log} && mount -t tmpfs -o size=256k,mode=755 tmpfs {log}")).expect(0);
     instance.enter(&namespace);
     instance.start_daemon();
-    instance.unit(
+    instance.unit_as_is(
         "much",
         r#"
 [service]
@@ -329,7 +329,7 @@ fn every_target_is_what_it_says_or_refused_by_name() {
         let text = format!(
             "[service]\ntype = \"oneshot\"\nexec = [\"/bin/echo\", \"said to {target}\"]\n[logging]\ntarget = \"{target}\"\n"
         );
-        instance.unit(target, &text);
+        instance.unit_as_is(target, &text);
     }
     instance.rsvc(&["start", "null"]).expect(0);
     assert!(!instance.file("state/log/null.log").exists());

@@ -134,7 +134,7 @@ impl Lab {
     pub fn run(&self, name: &str, body: &str, words: &[&str], prepare: impl FnOnce(&mut Command)) -> Said {
         let text = format!("[service]\ntype = \"oneshot\"\n{}{body}\n", self.exec(words));
         let text = if text.contains("[restart]") { text } else { format!("{text}[restart]\npolicy = \"no\"\n") };
-        let unit = self.instance.unit(name, &text);
+        let unit = self.instance.unit_as_is(name, &text);
         let mut command = Command::new(crate::instance::RSVC);
         command.arg("run").arg(unit).env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8").stdin(std::process::Stdio::null());
         for name in ["RSVC_UNIT_PATH", "RSVC_RUNTIME_DIR", "RSVC_STATE_DIR", "RSVC_SOCKET", "RSVC_CGROUP_ROOT"] {

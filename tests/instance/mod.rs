@@ -209,9 +209,14 @@ impl Instance {
 
     /// Writes a unit file. Its output goes where [`Instance::log`] finds it, on hosts with a journal too.
     pub fn unit(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.file("units").join(format!("{name}.toml"));
         let logging = if text.contains("[logging]") { "" } else { "\n[logging]\ntarget = \"file\"\n" };
-        fs::write(&path, format!("{text}{logging}")).expect("unit file");
+        self.unit_as_is(name, &format!("{text}{logging}"))
+    }
+
+    /// Writes a unit file with nothing added.
+    pub fn unit_as_is(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.file("units").join(format!("{name}.toml"));
+        fs::write(&path, text).expect("unit file");
         path
     }
 
