@@ -135,7 +135,12 @@ impl Lab {
         let text = format!("[service]\ntype = \"oneshot\"\n{}{body}\n", self.exec(words));
         let text = if text.contains("[restart]") { text } else { format!("{text}[restart]\npolicy = \"no\"\n") };
         let unit = self.instance.unit_as_is(name, &text);
-        let mut command = Command::new(crate::instance::RSVC);
+        // Beside the probe, where an ordinary user may go: a checkout can be anywhere.
+        let program = self.place.path().join("rsvc");
+        if !program.exists() {
+            copy(std::path::Path::new(crate::instance::RSVC), &program);
+        }
+        let mut command = Command::new(program);
         command.arg("run").arg(unit).env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8").stdin(std::process::Stdio::null());
         for name in ["RSVC_UNIT_PATH", "RSVC_RUNTIME_DIR", "RSVC_STATE_DIR", "RSVC_SOCKET", "RSVC_CGROUP_ROOT"] {
             command.env_remove(name);
