@@ -109,8 +109,8 @@ impl Engine {
         }
     }
 
-    /// `cgroup.kill`. The group is used up by it: a kernel may kill whatever is born into such a group later (seen on
-    /// 6.18, where clone3 compares the kill counters of two different groups), so it is removed before the next launch.
+    /// `cgroup.kill`. The group is used up by it: on 6.18 whatever clone3 bore into such a group
+    /// later was killed at once (seen; the cause is not established), so it is removed before the next launch.
     pub(super) fn kill_remaining(&mut self, id: ServiceId) {
         let Some(service) = self.services.get_mut(&id) else { return };
         let Some(group) = &service.group else { return };
