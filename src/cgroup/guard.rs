@@ -15,7 +15,7 @@ use std::path::{Component, Path};
 /// Empty, `.` and `..`, a `/`, a control character, or more than 255 bytes.
 pub(super) fn unit_directory(name: &str) -> Result<String, CgroupError> {
     element(name)?;
-    let own = name.ends_with(SLICE_SUFFIX) || name.ends_with(LEAF_SUFFIX) || name == "keeper";
+    let own = name.ends_with(SLICE_SUFFIX) || name.ends_with(LEAF_SUFFIX) || name == KEEPER;
     let taken = RESERVED_NAMES.contains(&name)
         || RESERVED_PREFIXES.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.')));
     let escape = own || taken || name.starts_with(['_', '.']);
@@ -41,6 +41,9 @@ pub(super) fn slice_directory(name: &str) -> Result<String, CgroupError> {
 pub(super) const SLICE_SUFFIX: &str = ".slice";
 /// Ends the name of the group that the daemon moves itself to.
 pub(super) const LEAF_SUFFIX: &str = "-supervisor";
+
+/// The group of the keepers of sockets.
+pub(super) const KEEPER: &str = "keeper";
 
 /// Interface files without a controller's prefix.
 const RESERVED_NAMES: [&str; 3] = ["tasks", "notify_on_release", "release_agent"];

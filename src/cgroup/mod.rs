@@ -148,9 +148,27 @@ impl Tree {
         Ok(places.into_iter().map(|place| (place.unit().to_owned(), Group { place })).collect())
     }
 
+    /// The group of the keepers of sockets, made when missing: a directory descriptor for CLONE_INTO_CGROUP. `None` on
+    /// pure v1. It has no limits and is nobody's unit; whoever ends the daemon's group does not end what is in it.
+    pub fn keeper_group(&self) -> Result<Option<OwnedFd>, CgroupError> {
+        let Some(v2) = &self.places.v2 else { return Ok(None) };
+        let directory = v2.directory.join(guard::KEEPER);
+        file::make_directory(&directory)?;
+        file::open_directory(&directory).map(Some)
+    }
+
+    /// Removes that group once nobody is in it.
+    pub fn remove_keeper_group(&self) {
+        if let Some(v2) = &self.places.v2 {
+            // Busy while there is another keeper.
+            let _ = std::fs::remove_dir(v2.directory.join(guard::KEEPER));
+        }
+    }
+
     /// Removes the root group when nothing is left in it (`rsvc run`, `--stop-on-exit`), and takes this process back
     /// to where it was. Groups of units are not touched: remove them first.
     pub fn remove_root(&self) -> Result<(), CgroupError> {
+        self.remove_keeper_group();
         root::remove(&self.places, self.leaf.as_ref())
     }
 }

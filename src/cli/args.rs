@@ -202,6 +202,9 @@ pub enum Command {
         /// Only those that failed
         #[arg(long)]
         failed: bool,
+        /// What has timers, in the order in which they are due
+        #[arg(long, conflicts_with_all = ["failed", "state"])]
+        timers: bool,
         /// Only those in one of these states, such as `active`, or sub-states, such as `running`
         #[arg(long, value_name = "STATE", value_delimiter = ',')]
         state: Vec<String>,

@@ -239,8 +239,8 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         Command::Kill { units, signal, whole } => operate::kill(session, &units, signal, whole)?,
         Command::ResetFailed { units } => operate::reset_failed(session, &units)?,
         Command::Status { units, lines } => states::status(session, &units, lines)?,
-        Command::List { units, all, failed, state } => {
-            states::list(session, &states::Selection { units, all, failed, states: state })?
+        Command::List { units, all, failed, timers, state } => {
+            states::list(session, &states::Selection { units, all, failed, timers, states: state })?
         }
         Command::IsActive(question) => states::is_active(session, &question)?,
         Command::IsFailed(question) => states::is_failed(session, &question)?,

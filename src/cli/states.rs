@@ -3,7 +3,7 @@
 use super::args::{Format, Question};
 use super::client::Client;
 use super::operate::expand;
-use super::render::{status_page, summary, unit_table};
+use super::render::{status_page, summary, timer_table, unit_table};
 use super::terminal::harmless;
 use super::words::{is_pattern, matches};
 use super::{Failure, Session, logs};
@@ -107,6 +107,8 @@ pub struct Selection {
     pub all: bool,
     /// Only what failed.
     pub failed: bool,
+    /// Only what has timers, in the order in which they are due.
+    pub timers: bool,
     /// Only these states or sub-states.
     pub states: Vec<String>,
 }
@@ -117,8 +119,8 @@ impl Selection {
         let named = self.units.is_empty() || self.units.iter().any(|word| matches(word, &unit.name));
         let state = self.states.is_empty() || self.states.iter().any(|s| *s == unit.state || *s == unit.substate);
         let quiet = unit.state == "inactive" && !unit.enabled && unit.load_state == "loaded";
-        let shown = self.all || !self.units.is_empty() || !self.states.is_empty() || !quiet;
-        named && state && shown && (!self.failed || unit.state == "failed")
+        let shown = self.timers || self.all || !self.units.is_empty() || !self.states.is_empty() || !quiet;
+        named && state && shown && (!self.failed || unit.state == "failed") && (!self.timers || !unit.timers.is_empty())
     }
 }
 
@@ -136,6 +138,11 @@ pub fn list(session: &mut Session<'_>, selection: &Selection) -> Result<u8, Fail
         }
         format => {
             let cut = format != Format::Wide;
+            if selection.timers {
+                let limit = session.look.width.filter(|_| cut);
+                write!(session.out, "{}", timer_table(&units, session.now, session.look, limit))?;
+                return Ok(0);
+            }
             write!(session.out, "{}", unit_table(&units, session.now, session.look, cut))?;
             let hidden = total - units.len();
             if session.look.is_terminal() && hidden > 0 && !selection.all && selection.units.is_empty() {
@@ -190,7 +197,7 @@ mod tests {
 
     fn selection(units: &[&str], all: bool, failed: bool, states: &[&str]) -> Selection {
         let strings = |words: &[&str]| words.iter().map(|w| (*w).to_owned()).collect();
-        Selection { units: strings(units), all, failed, states: strings(states) }
+        Selection { units: strings(units), all, failed, timers: false, states: strings(states) }
     }
 
     #[test]

@@ -55,6 +55,10 @@ pub struct UnitStatus {
     pub profile: Option<String>,
     /// What could not be applied: `key: why`.
     pub degraded: Vec<String>,
+    /// What rsvc listens on for the unit, as `sockets.listen` has it; empty while nothing is open.
+    pub listen: Vec<String>,
+    /// `[[timers]]`
+    pub timers: Vec<TimerStatus>,
     /// Where the output goes.
     pub log: Option<LogPlace>,
     /// Accounting.
@@ -62,6 +66,17 @@ pub struct UnitStatus {
     pub counters: GroupCounters,
     /// Processes of the group.
     pub processes: Vec<ProcessLine>,
+}
+
+/// One of `[[timers]]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TimerStatus {
+    /// What it counts: `Mon..Fri 09:00`, `every 5min`, `2min after boot`.
+    pub timer: String,
+    /// When it is due; `null` while the unit is stopped, and when it never is again.
+    pub next: Option<String>,
+    /// When a timer of the unit started it last.
+    pub last: Option<String>,
 }
 
 /// Where output goes.

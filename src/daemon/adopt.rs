@@ -9,7 +9,7 @@ use super::service::{Process, Watched};
 use super::state::{self, ProcessIdentity, SavedState};
 use crate::cgroup::Group;
 use crate::plan::LaunchPlan;
-use crate::supervise::{ActiveState, Event, Exit, Moment, Rest, Role, ServiceId};
+use crate::supervise::{ActiveState, Event, Exit, Moment, Rest, Role, ServiceId, SubState};
 use crate::sys::process;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -66,12 +66,18 @@ impl Engine {
 
     /// A unit without a group, which may be waiting for its next automatic start, or have failed.
     fn remember(&mut self, name: &str) {
-        let Ok(SavedState { rest: Some(rest), invocation_id, .. }) = state::read(&self.options.runtime_dir, name)
-        else {
-            return;
+        let saved = state::read(&self.options.runtime_dir, name).ok();
+        let Some(SavedState { rest, invocation_id, listening, .. }) = saved else {
+            return self.dismiss_stray_keeper(name);
         };
+        if rest.is_none() && !listening {
+            return self.dismiss_stray_keeper(name);
+        }
         match self.load_unit(name) {
             Ok(id) => {
+                self.adopt_sockets(id);
+                self.adopt_timers(id);
+                let Some(rest) = rest else { return self.listen_on(id, invocation_id) };
                 if let Some(service) = self.services.get_mut(&id) {
                     service.invocation = invocation_id;
                 }
@@ -79,9 +85,19 @@ impl Engine {
             }
             Err(error) => {
                 tracing::warn!("{name} is not started again: {error}");
+                self.dismiss_stray_keeper(name);
                 state::remove(&self.options.runtime_dir, name);
             }
         }
+    }
+
+    /// A unit that listened goes on doing so.
+    fn listen_on(&mut self, id: ServiceId, invocation_id: String) {
+        if let Some(service) = self.services.get_mut(&id) {
+            service.invocation = invocation_id;
+            service.emptied = true;
+        }
+        self.events.push_back(Event::StartRequested { id, request: None });
     }
 
     fn adopt(&mut self, name: &str, group: Group) {
@@ -102,7 +118,10 @@ impl Engine {
         service.running_fingerprint = service.fingerprint;
         service.emptied = false;
         self.watch_group(id);
+        self.adopt_sockets(id);
+        self.adopt_timers(id);
         match saved {
+            Ok(SavedState { listening: true, invocation_id, .. }) if !populated => self.listen_on(id, invocation_id),
             Ok(SavedState { rest: Some(rest), invocation_id, .. }) if !populated => {
                 let failed = rest.until.is_none();
                 if let Some(service) = self.services.get_mut(&id) {
@@ -325,6 +344,9 @@ impl Engine {
             stop_requested: status.stop_requested,
             restart_requested: status.restart_requested,
             rest,
+            // One that waits for its turn is triggered again by what is still in its sockets.
+            listening: matches!(status.substate, SubState::Listening | SubState::Waiting)
+                && (service.sockets.is_some() || service.timers.is_some()),
             oom_kills_before: service.oom_kills_before,
             log_pipe: main.and_then(|p| p.log_number),
             ..SavedState::new()

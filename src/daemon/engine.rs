@@ -4,6 +4,7 @@ use super::host::Host;
 use super::log_file::{LogDirectory, Scratch};
 use super::log_layer::SharedJournal;
 use super::service::Service;
+use super::timers::WallClock;
 use crate::cgroup::Tree;
 use crate::compile::{Cgroups, HostFacts};
 use crate::supervise::{Event, Moment, Note, Outcome, RequestId, Role, ServiceId, Supervisor};
@@ -67,6 +68,12 @@ pub(super) enum Source {
     Notify(ServiceId),
     /// `/dev/log` of the service.
     Syslog(ServiceId),
+    /// Something arrived at a socket of a unit that listens.
+    Socket(ServiceId),
+    /// The keeper of a unit's sockets ended.
+    Keeper(ServiceId),
+    /// The earliest time of the calendar has come, or the clock was set.
+    WallClock,
     /// PID 1 of a run that is over.
     Retired,
 }
@@ -112,6 +119,8 @@ pub(super) enum Timer {
     Empty(ServiceId),
     /// Try to remove the group again.
     RemoveGroup(ServiceId),
+    /// One of the unit's own timers may be due.
+    Elapse(ServiceId),
     /// An adopted main process is gone; its record should be there.
     Record(ServiceId),
 }
@@ -149,6 +158,7 @@ pub(super) struct Engine {
     pub null: OwnedFd,
     pub log_directory: Option<Rc<LogDirectory>>,
     pub scratch: Scratch,
+    pub wall_clock: WallClock,
     next_id: u32,
     next_request: u64,
 }
@@ -207,6 +217,7 @@ impl Engine {
             null,
             log_directory: None,
             scratch: Scratch::default(),
+            wall_clock: WallClock::default(),
             next_id: 0,
             next_request: 0,
         })
@@ -305,6 +316,7 @@ impl Engine {
                 Timer::Empty(id) => self.check_empty(id),
                 Timer::RemoveDirectories(id) => self.remove_directories(id),
                 Timer::RemoveGroup(id) => self.remove_group(id),
+                Timer::Elapse(id) => self.timer_due(id),
                 Timer::Record(id) => self.adopted_main_ended(id, true),
             }
         }
@@ -337,6 +349,9 @@ impl Engine {
             Source::Log(id) => self.log_ready(id),
             Source::Notify(id) => self.notify_ready(id),
             Source::Syslog(id) => self.syslog_ready(id),
+            Source::Socket(id) => self.trigger(id),
+            Source::Keeper(id) => self.keeper_ended(id),
+            Source::WallClock => self.wall_clock_ready(),
             Source::Retired => self.reap_retired(event.token),
         }
     }

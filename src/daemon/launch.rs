@@ -5,7 +5,7 @@ use super::engine::{Engine, Place, Source, to_io};
 use super::log_file::{self, LogDirectory, LogFile, LogLimits, OutputPipe};
 use super::service::{Output, Process, Service, Watched};
 use crate::compile::{self, Purpose};
-use crate::plan::wire::{self, Descriptors, PerStart, RECORD_FILE_SIZE};
+use crate::plan::wire::{self, Descriptors, Passed, PerStart, RECORD_FILE_SIZE};
 use crate::plan::{self, Container, LaunchPlan};
 use crate::supervise::{Exit, LaunchFailure, Role, ServiceId, ServiceResult};
 use crate::sys::process::{Spawn, spawn};
@@ -38,6 +38,8 @@ fn io_failure(step: &str, code: u8, what: &str) -> impl Fn(io::Error) -> LaunchF
 #[derive(Default)]
 struct Inheritance {
     owned: Vec<OwnedFd>,
+    /// Index of the plan.
+    plan: usize,
 }
 
 impl Inheritance {
@@ -46,9 +48,9 @@ impl Inheritance {
         FIRST + self.owned.len() as i32 - 1
     }
 
-    /// The stage's end of the report socket, second after the plan.
+    /// The stage's end of the report socket, right after the plan.
     fn report(&self) -> Option<BorrowedFd<'_>> {
-        self.owned.get(1).map(|fd| fd.as_fd())
+        self.owned.get(self.plan + 1).map(|fd| fd.as_fd())
     }
 
     fn copy<F: AsFd>(&mut self, fd: F) -> io::Result<i32> {
@@ -82,12 +84,14 @@ impl Engine {
         self.prepare(id, &plan)?;
         self.make_group(id, &plan)?;
         self.make_sockets(id, &plan)?;
+        self.disarm_timers(id);
+        self.open_unit_sockets(id)?;
         let mut start = PerStart {
             environment: self.start_environment(id, role, result, main_exit)?,
             die_with_launcher: self.options.foreground,
             ..Default::default()
         };
-        let (inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
+        let (inheritance, kept) = self.descriptors(id, role, &plan, &mut start.descriptors)?;
         let bytes = wire::encode(&plan, &start);
         self.clone_stage(id, role, plan, &bytes, inheritance, kept)
     }
@@ -251,10 +255,21 @@ impl Engine {
         Ok(Output { pipe: Watched { fd: pipe, token }, writer, file })
     }
 
+    /// `[[sockets]]` as the present run has them.
+    fn open_unit_sockets(&mut self, id: ServiceId) -> Result<(), LaunchFailure> {
+        match self.service(id).and_then(|service| service.running.clone()) {
+            Some(unit) if !unit.sockets.is_empty() || self.service(id).is_some_and(|s| s.sockets.is_some()) => {
+                self.open_sockets(id, &unit)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Opens and numbers everything that the stage inherits.
     fn descriptors(
         &mut self,
         id: ServiceId,
+        role: Role,
         plan: &LaunchPlan,
         numbers: &mut Descriptors,
     ) -> Result<(Inheritance, Kept), LaunchFailure> {
@@ -263,6 +278,14 @@ impl Engine {
             return Err(failure("FDS", 202, "the unit is gone".to_owned()));
         };
         let mut inherit = Inheritance::default();
+        if role == Role::Main {
+            // First, as the service gets them under the numbers that they have here.
+            for (fd, name) in self.sockets_to_pass(id).map_err(fds("sockets"))? {
+                let number = inherit.add(fd);
+                numbers.passed.push(Passed { number, name });
+            }
+        }
+        inherit.plan = inherit.owned.len();
         inherit.owned.push(self.null.try_clone().map_err(fds("descriptor"))?); // Place of the plan, filled in later.
         let (ours, theirs) = socket::seqpacket_pair().map_err(to_io).map_err(fds("report socket"))?;
         socket::set_passcred(ours.as_fd()).map_err(to_io).map_err(fds("report socket"))?;
@@ -350,8 +373,9 @@ impl Engine {
     ) -> Result<(), LaunchFailure> {
         let memfd =
             fd::sealed_memfd(c"rsvc-plan", bytes, false).map_err(to_io).map_err(io_failure("FDS", 202, "plan"))?;
-        if let Some(first) = inherit.owned.first_mut() {
-            *first = memfd;
+        let plan_number = FIRST + inherit.plan as i32;
+        if let Some(place) = inherit.owned.get_mut(inherit.plan) {
+            *place = memfd;
         }
         let birth = match self.service(id).and_then(|s| s.group.as_ref()) {
             Some(group) => group.birth().map_err(|e| failure("CGROUP", 219, format!("failed at step CGROUP: {e}")))?,
@@ -359,7 +383,7 @@ impl Engine {
         };
         let mut table: Vec<(BorrowedFd<'_>, i32)> = (0..=2).map(|number| (self.null.as_fd(), number)).collect();
         table.extend(inherit.owned.iter().enumerate().map(|(index, fd)| (fd.as_fd(), FIRST + index as i32)));
-        let argv = [c"rsvc-stage".to_owned(), CString::new(FIRST.to_string()).unwrap_or_default()];
+        let argv = [c"rsvc-stage".to_owned(), CString::new(plan_number.to_string()).unwrap_or_default()];
         let spawned = spawn(&Spawn {
             flags: crate::init::namespace_flags(plan.clone),
             cgroup: birth.as_ref().map(|fd| fd.as_fd()),

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+mod activation;
 mod adopt;
 pub mod directories;
 mod engine;
@@ -43,6 +44,7 @@ mod snapshot;
 mod sockets;
 pub mod state;
 pub mod syslog;
+mod timers;
 pub mod timestamp;
 mod units;
 

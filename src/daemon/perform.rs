@@ -58,6 +58,7 @@ impl Engine {
                 }
                 self.cancel(Timer::Readiness(id));
             }
+            Action::Listen { id } => self.listen(id),
             Action::Remove { id, removal } => self.remove(id, removal),
             Action::Reply { request, outcome } => self.notices.push(Notice::Reply(request, outcome)),
             Action::Record { id, note } => self.record(id, note),
@@ -222,6 +223,7 @@ impl Engine {
             .collect();
         self.remove_directories(id);
         if removal == Removal::AtStop {
+            self.close_activation(id);
             self.close_sockets(id);
             self.remove_group(id);
         }

@@ -276,6 +276,8 @@ impl Engine {
 
     fn adopted_init_ended(&mut self, id: ServiceId, place: Place) {
         self.adopted_main_ended(id, true);
+        // What it would look at is the next run's.
+        self.cancel(Timer::Record(id));
         if let Some(process) = self.services.get_mut(&id).and_then(|service| service.process(place).take()) {
             self.drop_process(process);
         }

@@ -35,6 +35,21 @@ pub fn missing<'a>(addresses: &'a [ListenAddress], pids: &[i32]) -> io::Result<V
     Ok(unmet.map(|(address, _)| address).collect())
 }
 
+/// Sockets that are in the way of a new one on `address`, in the network namespace of process `pid`.
+pub(super) fn sockets_on(address: &ListenAddress, pid: i32) -> BTreeSet<u64> {
+    let Ok(Some(tables)) = read_tables(std::slice::from_ref(address), &[pid]) else { return BTreeSet::new() };
+    let inet = |table: &[(SocketAddr, u64)], wanted: &SocketAddr| -> BTreeSet<u64> {
+        // A wildcard is in the way of an address, and the other way round.
+        let meets = |bound: &SocketAddr| serves(bound, wanted) || serves(wanted, bound);
+        table.iter().filter(|(bound, _)| meets(bound)).map(|(_, inode)| *inode).collect()
+    };
+    match address {
+        ListenAddress::Tcp(wanted) => inet(&tables.tcp, wanted),
+        ListenAddress::Udp(wanted) => inet(&tables.udp, wanted),
+        ListenAddress::Unix(_) => tables.inodes(address),
+    }
+}
+
 /// The tables that the addresses need, of one network namespace.
 #[derive(Debug, Default, PartialEq)]
 struct Tables {
@@ -188,7 +203,7 @@ fn unix_sockets(table: &[u8]) -> Vec<(Vec<u8>, u64)> {
 }
 
 /// Those of `wanted` that some of `pids` has open.
-fn held_sockets(pids: &[i32], wanted: &BTreeSet<u64>) -> BTreeSet<u64> {
+pub(super) fn held_sockets(pids: &[i32], wanted: &BTreeSet<u64>) -> BTreeSet<u64> {
     let mut held = BTreeSet::new();
     for pid in pids {
         if held.len() == wanted.len() {

@@ -285,7 +285,9 @@ impl Server {
             let _ = self.listener.remove_name();
         }
         let left = self.engine.tree.as_ref().and_then(|tree| tree.existing().ok()).map_or(0, |units| units.len());
+        let listening = self.engine.services.values().any(|service| service.sockets.is_some());
         if left == 0
+            && !listening
             && let Some(tree) = &self.engine.tree
         {
             // Nothing is in it. A next daemon makes it again.

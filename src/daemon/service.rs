@@ -1,9 +1,11 @@
 //! What the daemon holds of one service: its units, its group, its processes, its sockets.
 
+use super::activation::Sockets;
 use super::log_file::{LogFile, OutputPipe};
 use super::notify::NotifySocket;
 use super::state::ProcessIdentity;
 use super::syslog::SyslogSocket;
+use super::timers::UnitTimers;
 use crate::cgroup::Group;
 use crate::compile::Purpose;
 use crate::control::GroupCounters;
@@ -55,6 +57,10 @@ pub(super) struct Service {
     pub notify: Option<Watched<NotifySocket>>,
     pub syslog: Option<Watched<SyslogSocket>>,
     pub log: Option<Output>,
+    /// `[[sockets]]`, while they are open.
+    pub sockets: Option<Sockets>,
+    /// `[[timers]]`, from the start to the stop.
+    pub timers: Option<UnitTimers>,
     /// STATUS= and the like are in the supervisor; this is what only the daemon knows.
     pub last_main_pid: Option<i32>,
     /// User of the last process that was executed for it, as this daemon sees it.
@@ -163,6 +169,8 @@ impl Service {
             notify: None,
             syslog: None,
             log: None,
+            sockets: None,
+            timers: None,
             last_main_pid: None,
             last_uid: None,
             watching_readiness: false,

@@ -112,6 +112,9 @@ pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
              always possible"
                 .to_owned()
         }
+        Cause::TriggerLimit => "started more than 20 times within 2 seconds by what arrives at its sockets: it ends without \
+                                taking the connection\n  hint: the program must accept(2) from descriptor 3 on (LISTEN_FDS)"
+            .to_owned(),
         Cause::Dependency { unit } => format!("the required unit {unit} did not start"),
         Cause::Cycle { path } => format!("ordering cycle: {}", path.join(" -> ")),
         Cause::MissingDependency { unit } => format!("the required unit {unit} does not exist or is not usable"),
@@ -165,7 +168,7 @@ pub(super) fn log_note(service: &Service, note: &Note) {
             tracing::warn!(unit, invocation_id, "{unit}: reload failed: {}", cause_words(cause, Some(service)));
         }
         Note::Killing => tracing::warn!(unit, invocation_id, "{unit}: time is up, killing what is left"),
-        Note::Started | Note::Stopped | Note::Reloaded(None) | Note::Adopted => {
+        Note::Listening | Note::Triggered | Note::Started | Note::Stopped | Note::Reloaded(None) | Note::Adopted => {
             tracing::info!(unit, invocation_id, "{unit}: {}", note_words(note));
         }
         Note::Starting { .. } | Note::Stopping | Note::RestartScheduled { .. } | Note::Reloading | Note::StatusText => {
@@ -180,6 +183,8 @@ pub(super) fn note_words(note: &Note) -> String {
         Note::Starting { restarts: 0 } => "starting".to_owned(),
         Note::Starting { restarts } => format!("starting again (restart {restarts})"),
         Note::Started => "started".to_owned(),
+        Note::Listening => "listening".to_owned(),
+        Note::Triggered => "started by its sockets".to_owned(),
         Note::Stopping => "stopping".to_owned(),
         Note::Stopped => "stopped".to_owned(),
         Note::RestartScheduled { at, restarts } => {
@@ -237,6 +242,8 @@ impl Engine {
             invocation_id: (!service.invocation.is_empty()).then(|| service.invocation.clone()),
             profile: unit.map(|u| format!("{:?}", u.security.profile).to_lowercase()),
             degraded: self.degraded(service),
+            timers: self.timer_lines(id),
+            listen: service.sockets.as_ref().map(|sockets| sockets.addresses()).unwrap_or_default(),
             log: self.log_place(service),
             ..UnitStatus::default()
         };

@@ -89,6 +89,9 @@ pub struct SavedState {
     /// There are no processes: it waits for its next automatic start, or has failed.
     #[serde(default)]
     pub rest: Option<Rest>,
+    /// Nothing of it runs: what arrives at its sockets starts it.
+    #[serde(default)]
+    pub listening: bool,
     /// The group's OOM kills when this run began.
     #[serde(default)]
     pub oom_kills_before: u64,

@@ -98,6 +98,7 @@ fn prepare(
     argv: &[String],
     environment: &[(String, String)],
 ) -> Result<Prepared, Failure> {
+    stage.environment.extend(listen_variables(stage));
     let environment = merge(environment, &stage.environment, stage.journal_stream());
     let program = argv.first().ok_or(Failure::new(0, "there is no program to execute"))?;
     let candidates = candidates(program, &environment)?;
@@ -116,6 +117,21 @@ fn prepare(
     super::fork::tie_to_parent(stage, plan)?;
     stage.report(&Report::Executing);
     Ok(prepared)
+}
+
+/// What tells a service about the descriptors that it was passed. The pid is the one that this process has in its own
+/// pid namespace, and keeps over the exec. Source: sd_listen_fds(3).
+fn listen_variables(stage: &Stage) -> Vec<(String, String)> {
+    let passed = &stage.inherited.passed;
+    if passed.is_empty() {
+        return Vec::new();
+    }
+    let names: Vec<&str> = passed.iter().map(|(_, name)| name.as_str()).collect();
+    vec![
+        ("LISTEN_PID".to_owned(), process::own_pid().to_string()),
+        ("LISTEN_FDS".to_owned(), passed.len().to_string()),
+        ("LISTEN_FDNAMES".to_owned(), names.join(":")),
+    ]
 }
 
 /// The plan's environment, then this start's, which wins, then the stage's own.

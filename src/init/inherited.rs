@@ -19,11 +19,14 @@ pub(super) struct Inherited {
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
     pub pinned: Vec<OwnedFd>,
+    /// For the service, from 3 on, each with its name.
+    pub passed: Vec<(OwnedFd, String)>,
 }
 
 impl Inherited {
     /// # Errors
-    /// A number that is not open, below 3, or listed twice (but standard output and error may share one).
+    /// A number that is not open, below 3, or listed twice (but standard output and error may share one); descriptors
+    /// for the service that are not 3, 4, 5...
     pub fn adopt(listed: &Descriptors) -> Result<Inherited, Unusable> {
         let mut taken = Vec::new();
         let mut take = |number: Option<i32>| -> Result<Option<OwnedFd>, Unusable> {
@@ -39,7 +42,15 @@ impl Inherited {
             Some(shared) if listed.stderr == listed.stdout => Some(fd::duplicate(shared.as_fd(), 3)?),
             _ => take(listed.stderr)?,
         };
+        let mut passed = Vec::new();
+        for (wanted, one) in (3..).zip(&listed.passed) {
+            match take(Some(one.number))? {
+                Some(fd) if one.number == wanted => passed.push((fd, one.name.clone())),
+                _ => return Err(Unusable),
+            }
+        }
         let inherited = Inherited {
+            passed,
             report: take(listed.report)?,
             exits: take(listed.exits)?,
             record: take(listed.record)?,

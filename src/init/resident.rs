@@ -12,6 +12,8 @@
 //! promise: one byte in the gate and its end of file come after "not dumpable, record mapped, CAP_KILL only"
 //! ```
 //!
+//! Without arguments it is a keeper instead: it does nothing but have its descriptors open.
+//!
 //! The record is a store into a shared mapping, because a root payload may forbid PID 1 to write files with
 //! `prlimit(1, RLIMIT_FSIZE, 0)`, but cannot take a mapping away.
 #![no_std]
@@ -35,6 +37,8 @@ mod number {
     pub const CAPGET: usize = 125;
     pub const CAPSET: usize = 126;
     pub const RT_SIGTIMEDWAIT: usize = 128;
+    pub const SETSID: usize = 112;
+    pub const PPOLL: usize = 271;
     pub const CLOCK_GETTIME: usize = 228;
     pub const EXIT_GROUP: usize = 231;
     pub const WAITID: usize = 247;
@@ -52,6 +56,8 @@ mod number {
     pub const PRCTL: usize = 167;
     pub const KILL: usize = 129;
     pub const RT_SIGTIMEDWAIT: usize = 137;
+    pub const SETSID: usize = 157;
+    pub const PPOLL: usize = 73;
     pub const MMAP: usize = 222;
 }
 
@@ -140,14 +146,15 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
     let (count, argument) =
         unsafe { (*stack, |index: usize| if index < *stack { parse(*stack.add(1 + index) as *const u8) } else { -1 }) };
     let (main_pid, exits, record, gate) = (argument(1), argument(2), argument(3), argument(4));
+    if count == 1 {
+        keep();
+    }
     if count < 5 || main_pid <= 0 {
         exit(FAILED);
     }
     let mut init = Init { main_pid, main_status: None, exits, record: map(record), told: 0, others: 0 };
-    const PR_SET_NAME: usize = 15;
-    // SAFETY: a static, terminated string. Exec from a descriptor would show its number as the name.
-    unsafe { syscall6(number::PRCTL, PR_SET_NAME, c"rsvc-init".as_ptr() as usize, 0, 0, 0, 0) };
-    keep_kill_only();
+    set_name(c"rsvc-init");
+    keep_capabilities(CAP_KILL);
     // Of what exec let through, these are of no more use: the standard streams could hold a log pipe open.
     for fd in [0, 1, 2, record] {
         close(fd);
@@ -273,16 +280,38 @@ fn map(fd: i32) -> *mut Record {
     address as *mut Record
 }
 
-/// Drops every capability but CAP_KILL, without which a payload of another user could not be signalled.
-fn keep_kill_only() {
+/// The other role, without arguments: to have descriptors open for the daemon and the next one, until a signal ends it.
+fn keep() -> ! {
+    set_name(c"rsvc-keeper");
+    keep_capabilities(0);
+    // What ends the daemon's session or terminal is not meant for it.
+    // SAFETY: no arguments; no pointers, and no time limit.
+    unsafe {
+        syscall6(number::SETSID, 0, 0, 0, 0, 0, 0);
+        loop {
+            syscall6(number::PPOLL, 0, 0, 0, 0, 0, 0);
+        }
+    }
+}
+
+/// Exec from a descriptor would show its number as the name.
+fn set_name(name: &core::ffi::CStr) {
+    const PR_SET_NAME: usize = 15;
+    // SAFETY: a terminated string.
+    unsafe { syscall6(number::PRCTL, PR_SET_NAME, name.as_ptr() as usize, 0, 0, 0, 0) };
+}
+
+/// Drops every capability but these. Init keeps CAP_KILL, without which a payload of another user could not be
+/// signalled.
+fn keep_capabilities(keep: u32) {
     let header: [u32; 2] = [0x2008_0522, 0];
     // Two halves of effective, permitted, inheritable.
     let mut data = [0u32; 6];
     // SAFETY: header and data have the form of version 3.
     unsafe {
         syscall6(number::CAPGET, &raw const header as usize, &raw mut data as usize, 0, 0, 0, 0);
-        let kill = data[1] & CAP_KILL;
-        data = [kill, kill, 0, 0, 0, 0];
+        let kept = data[1] & keep;
+        data = [kept, kept, 0, 0, 0, 0];
         if syscall6(number::CAPSET, &raw const header as usize, &raw const data as usize, 0, 0, 0, 0) < 0 {
             exit(FAILED);
         }

@@ -172,7 +172,8 @@ fn connect_journal(stage: &mut Stage, identifier: &str, priority: u8) -> Result<
     Ok(())
 }
 
-/// Standard input from `/dev/null`; output and error from what was inherited, else the journal, else `/dev/null`.
+/// Standard input from `/dev/null`; output and error from what was inherited, else the journal, else `/dev/null`; from 3
+/// on what is passed to the service.
 fn arrange_descriptors(stage: &mut Stage) -> Result<(), Failure> {
     let null = stage.host.null.as_ref().map_err(Clone::clone)?;
     fd::place_standard(null.as_fd(), 0)?;
@@ -187,7 +188,12 @@ fn arrange_descriptors(stage: &mut Stage) -> Result<(), Failure> {
             }
         }
     }
-    Ok(fd::close_range_cloexec(3)?)
+    fd::close_range_cloexec(3)?;
+    // They have the numbers that the service is to find them under, since this process began.
+    for (passed, _) in &inherited.passed {
+        fd::set_close_on_exec(passed.as_fd(), false)?;
+    }
+    Ok(())
 }
 
 fn set_oom_score(stage: &Stage, value: i32) -> Result<(), Failure> {

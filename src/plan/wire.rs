@@ -42,6 +42,9 @@ pub struct Descriptors {
     pub cgroup_procs: Vec<i32>,
     /// pidfd of the container's PID 1, for `Step::JoinContainer`.
     pub container: Option<i32>,
+    /// For the service itself: 3, 4, 5... in this order, which they keep. The stage sets LISTEN_FDS, LISTEN_PID and
+    /// LISTEN_FDNAMES (sd_listen_fds(3)) for them.
+    pub passed: Vec<Passed>,
     /// Becomes standard output.
     pub stdout: Option<i32>,
     /// Becomes standard error.
@@ -49,6 +52,15 @@ pub struct Descriptors {
     /// Kept open by init and nobody else: the read end of the log pipe and the notify socket, so that they outlive
     /// the daemon.
     pub pinned: Vec<i32>,
+}
+
+/// A descriptor that the service gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Passed {
+    /// Its number, here and in the service.
+    pub number: i32,
+    /// Its name in LISTEN_FDNAMES, without `:`.
+    pub name: String,
 }
 
 /// One datagram from the set-up stage or the service's process before its exec. The kernel adds the sender's pid

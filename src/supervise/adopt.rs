@@ -26,7 +26,7 @@ impl Service {
         match self.state {
             State::Down | State::Failed { .. } => {}
             // What this daemon has started, or is about to, it need not adopt.
-            State::Waiting { .. } | State::Backoff { .. } | State::Up(_) => return,
+            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => return,
         }
         self.restarts = Restarts::carried_over(found.restarts);
         self.last = Last::default();
@@ -56,7 +56,11 @@ impl Service {
         match self.state {
             State::Down => {}
             // What this daemon knows by itself is newer.
-            State::Failed { .. } | State::Waiting { .. } | State::Backoff { .. } | State::Up(_) => return,
+            State::Failed { .. }
+            | State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Up(_) => return,
         }
         self.restarts = Restarts::carried_over(rest.restarts);
         self.last = Last { result: rest.result, cause: rest.cause, main_exit: rest.main_exit };

@@ -162,6 +162,25 @@ pub enum Event {
         id: ServiceId,
     },
 
+    // ── sockets of units that are started on demand ──
+    /// All of `[[sockets]]` are open and the timers armed: the answer to [`Action::Listen`].
+    SocketsOpened {
+        /// Which.
+        id: ServiceId,
+    },
+    /// They are not, and none is: the other answer.
+    SocketsFailed {
+        /// Which.
+        id: ServiceId,
+        /// Why, in words.
+        failure: LaunchFailure,
+    },
+    /// Something waits in one of them, or a timer is due. Comes once after each [`Action::Listen`].
+    Triggered {
+        /// Which.
+        id: ServiceId,
+    },
+
     // ── what services say ──
     /// READY=1, or the `[ready] listen` check succeeded, or the pid file of `forking` names a process of the group.
     BecameReady {
@@ -286,7 +305,15 @@ pub enum Action {
         /// Which.
         id: ServiceId,
     },
-    /// Remove runtime directories as the unit says.
+    /// Open those of `[[sockets]]` that are not open, and look for the first thing that arrives in any; arm `[[timers]]`.
+    /// One of
+    /// `SocketsOpened`, `SocketsFailed` follows. (A launch of the main process opens them too.)
+    Listen {
+        /// Which.
+        id: ServiceId,
+    },
+    /// Remove runtime directories as the unit says; `AtStop` closes the sockets and disarms
+    /// the timers as well.
     Remove {
         /// Which.
         id: ServiceId,
@@ -370,6 +397,8 @@ pub enum Cause {
     Protocol,
     /// `restart.limit_burst` reached.
     StartLimit,
+    /// What arrives at its sockets starts it again and again, and it takes nothing in.
+    TriggerLimit,
     /// A required unit did not start.
     Dependency {
         /// Its name.
@@ -397,6 +426,10 @@ pub enum Note {
     },
     /// Ready, or executed where no readiness is asked.
     Started,
+    /// Waits for the first connection.
+    Listening,
+    /// The first connection is there.
+    Triggered,
     /// A stop begins.
     Stopping,
     /// Down after a stop.

@@ -48,9 +48,23 @@ impl Supervisor {
 
     pub(super) fn start(&mut self, now: Moment, work: &mut Work, id: ServiceId, request: Option<RequestId>) {
         match self.with(now, work, id, |service, turn| service.wish_start(turn, request)) {
-            Some(true) => self.start_with_others(now, work, id),
+            Some(true) => self.begin_start(now, work, id),
             Some(false) => {}
             None => no_such_service(work, request),
+        }
+    }
+
+    /// A unit that is started on demand listens at once: what it needs is started when something arrives.
+    fn begin_start(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
+        self.take_new_policy(id);
+        let listens = self.services.get(&id).is_some_and(Service::listens_first);
+        if listens {
+            self.with(now, work, id, |service, turn| {
+                service.enqueue();
+                service.begin(turn);
+            });
+        } else {
+            self.start_with_others(now, work, id);
         }
     }
 
@@ -59,7 +73,11 @@ impl Supervisor {
         self.take_new_policy(root);
         let pulled = pull(&self.graph, root, |id| {
             let service = self.services.get(&id)?;
-            let is_up = matches!(&service.state, State::Up(run) if run.is_heading_up());
+            let is_up = match &service.state {
+                State::Up(run) => run.is_heading_up(),
+                State::Listening { .. } => true,
+                State::Down | State::Failed { .. } | State::Waiting { .. } | State::Backoff { .. } => false,
+            };
             (!is_up).then_some(&service.policy)
         });
         let pulled = match pulled {
@@ -95,6 +113,7 @@ impl Supervisor {
         let will_wait = |id: &ServiceId| match &self.services[id].state {
             State::Up(run) => run.then_start || (members.contains(id) && !run.is_heading_up()),
             State::Waiting { .. } => true,
+            State::Listening { .. } => false,
             State::Down | State::Failed { .. } | State::Backoff { .. } => members.contains(id),
         };
         find_cycle(members.iter().copied(), |id| self.predecessors(id).filter(&will_wait).collect())
@@ -114,7 +133,7 @@ impl Supervisor {
     fn has_idle_predecessor(&self, id: ServiceId) -> bool {
         self.predecessors(id).any(|other| match &self.services[&other].state {
             State::Down | State::Failed { .. } | State::Backoff { .. } => true,
-            State::Waiting { .. } | State::Up(_) => false,
+            State::Waiting { .. } | State::Listening { .. } | State::Up(_) => false,
         })
     }
 
@@ -130,7 +149,7 @@ impl Supervisor {
             return;
         }
         let before = self.predecessors(id).rfind(|other| self.services[other].is_start_pending());
-        match before {
+        match before.filter(|_| !self.services[&id].listens_first()) {
             Some(other) => self.wait_for(other, id),
             None => self.begin(now, work, id),
         }
@@ -166,6 +185,13 @@ impl Supervisor {
 
     pub(super) fn restart(&mut self, now: Moment, work: &mut Work, id: ServiceId, request: Option<RequestId>) {
         let is_up = |service: &Service| matches!(service.state, State::Up(_));
+        if self.services.get(&id).is_some_and(|service| matches!(service.state, State::Listening { .. })) {
+            self.take_new_policy(id);
+            if self.with(now, work, id, |service, turn| service.listen_anew(turn, request)) == Some(true) {
+                self.start_with_others(now, work, id);
+            }
+            return;
+        }
         if !self.services.get(&id).is_some_and(is_up) {
             return self.start(now, work, id, request);
         }

@@ -6,8 +6,8 @@
 //!
 //! # The states of a service
 //!
-//! A service is in one of five states. Four of them are the service without processes; everything that exists only
-//! while something runs is in the fifth and vanishes with it.
+//! A service is in one of six states. Five of them are the service without processes; everything that exists only
+//! while something runs is in the sixth and vanishes with it.
 //!
 //! ```text
 //!                    start            its turn
@@ -24,6 +24,8 @@
 //! * `Down`: nothing exists but the definition. `Failed`: the same, after a failure that is kept for people to see.
 //! * `Waiting`: about to start; units that it is ordered after have not finished starting.
 //! * `Backoff`: waits before the next automatic attempt. Shown as `activating/auto-restart`.
+//! * `Listening`: started, for a unit that is started on demand: its sockets are open, and the first thing that arrives
+//!   takes it to `Waiting` and on. After a run that ended well it comes back here. Shown as `active/listening`.
 //! * `Up`: a run exists, in one of the phases below.
 //!
 //! # The phases of a run
@@ -81,6 +83,8 @@
 //! * `CgroupEmptied` is a statement about the present: whoever delivers it has just looked and found nobody. It follows
 //!   each time the group becomes empty and each `KillCgroup`, also of a group that was empty already. Said twice it does
 //!   no harm; said late, after another launch, it would.
+//! * For each `Listen` one `SocketsOpened` or one `SocketsFailed`, and after `SocketsOpened` one `Triggered` once something
+//!   arrives. A launch of the main process, a later `Listen` and `Remove { AtStop }` end the looking.
 //! * What was read from a service before it died (READY=1) is delivered before its end.
 //! * Actions are carried out in their order, and `DeadlinePassed` is delivered once [`Supervisor::next_deadline`] has
 //!   come, which may be the present moment.
@@ -91,6 +95,7 @@ mod event;
 mod exit;
 mod graph;
 mod jobs;
+mod listen;
 mod policy;
 mod restart;
 mod run;
@@ -100,6 +105,7 @@ mod status;
 mod stop;
 #[cfg(test)]
 mod tests;
+pub mod timers;
 mod waiters;
 mod wishes;
 
@@ -161,7 +167,8 @@ impl Supervisor {
                 service.next_policy = None;
             }
             // Order among those that wait must not change under them.
-            State::Waiting { .. } | State::Up(_) => service.next_policy = Some(policy),
+            // Those that listen have the sockets of the old one.
+            State::Waiting { .. } | State::Listening { .. } | State::Up(_) => service.next_policy = Some(policy),
         }
     }
 
@@ -256,6 +263,9 @@ impl Supervisor {
             Event::Reloading { id } => self.learn(now, work, id, Fact::Reloading),
             Event::Stopping { id } => self.learn(now, work, id, Fact::Stopping),
             Event::StatusText { id, text } => self.learn(now, work, id, Fact::StatusText(text)),
+            Event::SocketsOpened { id } => self.learn(now, work, id, Fact::SocketsOpened),
+            Event::SocketsFailed { id, failure } => self.learn(now, work, id, Fact::SocketsFailed(failure)),
+            Event::Triggered { id } => self.learn(now, work, id, Fact::Triggered),
             Event::DeadlinePassed => self.deadline_passed(now, work),
             Event::Adopted { id, ready, since, restarts, stopping } => {
                 let found = Adopted { ready, since, restarts, stopping };

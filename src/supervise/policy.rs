@@ -1,6 +1,6 @@
 //! The part of a unit that the state machine looks at.
 
-use crate::unit::{KillMode, ReadyKind, RestartSettings, ServiceType, StatusSet, Unit};
+use crate::unit::{Activation, KillMode, ReadyKind, RestartSettings, ServiceType, StatusSet, Unit};
 use std::time::Duration;
 
 /// One command around the main process, as far as the machine cares.
@@ -41,6 +41,12 @@ pub struct Policy {
     pub success: StatusSet,
     /// What makes it ready.
     pub ready: ReadyKind,
+    /// It has `[[sockets]]`.
+    pub sockets: bool,
+    /// It has `[[timers]]`.
+    pub timers: bool,
+    /// `service.activation = "on-demand"`: a start only listens.
+    pub on_demand: bool,
     /// All of `[restart]`.
     pub restart: RestartSettings,
     /// `unit.after`.
@@ -74,6 +80,9 @@ impl From<&Unit> for Policy {
             timeout_stop: service.timeout_stop,
             success: service.success_exit_status.clone(),
             ready: unit.ready_kind(),
+            sockets: !unit.sockets.is_empty(),
+            timers: !unit.timers.is_empty(),
+            on_demand: service.activation == Activation::OnDemand,
             restart: unit.restart.clone(),
             after: unit.unit.after.clone(),
             before: unit.unit.before.clone(),

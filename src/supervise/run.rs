@@ -115,6 +115,9 @@ pub(super) enum Fact {
     Reloading,
     Stopping,
     StatusText(String),
+    SocketsOpened,
+    SocketsFailed(LaunchFailure),
+    Triggered,
     DeadlinePassed,
 }
 
@@ -213,6 +216,8 @@ impl Live<'_, '_> {
             Fact::DeadlinePassed => self.deadline_passed(),
             // The service keeps the text itself, as it outlives the run.
             Fact::StatusText(_) => Flow::Goes,
+            // Of sockets that were looked at before the run began.
+            Fact::SocketsOpened | Fact::SocketsFailed(_) | Fact::Triggered => Flow::Goes,
         }
     }
 

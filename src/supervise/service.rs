@@ -7,6 +7,7 @@ use super::{
     Action, ActiveState, Cause, Exit, Moment, Note, Outcome, Policy, Removal, RequestId, ServiceId, ServiceResult,
     Status, SubState,
 };
+use std::collections::VecDeque;
 
 /// The state of a service. What belongs to a run exists only in `Up`.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) enum State {
     Waiting { automatic: bool },
     /// Waits before the next automatic start.
     Backoff { until: Moment },
+    /// Its sockets are open, once that has been said; the first thing that arrives starts it.
+    Listening { open: bool },
     /// Something of it exists.
     Up(Box<Run>),
 }
@@ -80,6 +83,10 @@ pub(super) struct Service {
     status_text: Option<String>,
     /// The active state that people saw last, and since when.
     pub shown: (ActiveState, Moment),
+    /// The next start runs the program, also of a unit that is started on demand.
+    pub triggered: bool,
+    /// When it was started by its sockets of late.
+    pub triggers: VecDeque<Moment>,
     /// The deadline as the supervisor's index knows it.
     pub indexed: Option<Moment>,
 }
@@ -96,6 +103,8 @@ impl Service {
             last: Last::default(),
             status_text: None,
             shown: (ActiveState::Inactive, Moment(0)),
+            triggered: false,
+            triggers: VecDeque::new(),
             indexed: None,
         }
     }
@@ -104,7 +113,7 @@ impl Service {
 
     pub fn deadline(&self) -> Option<Moment> {
         match &self.state {
-            State::Down | State::Failed { .. } | State::Waiting { .. } => None,
+            State::Down | State::Failed { .. } | State::Waiting { .. } | State::Listening { .. } => None,
             State::Backoff { until } => Some(*until),
             State::Up(run) => run.deadline,
         }
@@ -115,6 +124,7 @@ impl Service {
         match &self.state {
             State::Down | State::Failed { .. } | State::Backoff { .. } => false,
             State::Waiting { .. } => true,
+            State::Listening { open } => !open,
             State::Up(run) => run.started.is_none() || run.then_start,
         }
     }
@@ -122,7 +132,11 @@ impl Service {
     /// Somebody asked for the end of the run, and it is not there yet: units that it is ordered after wait.
     pub fn is_stop_pending(&self) -> bool {
         match &self.state {
-            State::Down | State::Failed { .. } | State::Waiting { .. } | State::Backoff { .. } => false,
+            State::Down
+            | State::Failed { .. }
+            | State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. } => false,
             State::Up(run) => run.stop != Stop::No,
         }
     }
@@ -130,7 +144,11 @@ impl Service {
     /// The same, and nothing has been done about it yet.
     pub fn is_stop_queued(&self) -> bool {
         match &self.state {
-            State::Down | State::Failed { .. } | State::Waiting { .. } | State::Backoff { .. } => false,
+            State::Down
+            | State::Failed { .. }
+            | State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. } => false,
             State::Up(run) => run.stop == Stop::Queued,
         }
     }
@@ -140,7 +158,7 @@ impl Service {
         match &self.state {
             State::Down => false,
             State::Failed { wanted } => *wanted,
-            State::Waiting { .. } | State::Backoff { .. } | State::Up(_) => true,
+            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => true,
         }
     }
 
@@ -148,7 +166,7 @@ impl Service {
     pub fn is_forgettable(&self) -> bool {
         match &self.state {
             State::Down | State::Failed { .. } => self.waiters.is_empty(),
-            State::Waiting { .. } | State::Backoff { .. } | State::Up(_) => false,
+            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => false,
         }
     }
 
@@ -165,6 +183,7 @@ impl Service {
         }
         match &self.state {
             State::Up(_) => self.live(turn, |live| live.learn(fact)),
+            State::Listening { .. } => self.learn_listening(turn, fact),
             State::Backoff { until } => match fact {
                 Fact::DeadlinePassed if *until <= turn.now => turn.pulse(self.id, Pulse::RestartDue),
                 // Another service's deadline; or a report or datagram of the run that is over, read late.
@@ -177,7 +196,11 @@ impl Service {
                 | Fact::BecameReady
                 | Fact::Reloading
                 | Fact::Stopping
-                | Fact::StatusText(_) => {}
+                | Fact::StatusText(_)
+                // Of sockets that were looked at before the run.
+                | Fact::SocketsOpened
+                | Fact::SocketsFailed(_)
+                | Fact::Triggered => {}
             },
             State::Down | State::Failed { .. } | State::Waiting { .. } => match fact {
                 // Nothing runs: these are late reports and datagrams of a run that is over.
@@ -190,6 +213,10 @@ impl Service {
                 | Fact::Reloading
                 | Fact::Stopping
                 | Fact::StatusText(_)
+                // Of sockets that are not waited for any more.
+                | Fact::SocketsOpened
+                | Fact::SocketsFailed(_)
+                | Fact::Triggered
                 // Nothing is waited for but other units.
                 | Fact::DeadlinePassed => {}
             },
@@ -240,6 +267,8 @@ impl Service {
             self.record(turn, Note::Stopped);
             self.waiters.starts.append(&mut self.waiters.next_starts);
             self.restarts.forget();
+            // Who asks for a restart wants to see it run.
+            self.triggered = true;
             self.state = State::Waiting { automatic: false };
             turn.pulse(self.id, Pulse::WantsStart);
         } else {
@@ -264,13 +293,13 @@ impl Service {
     fn restart_or_rest(&mut self, turn: &mut Turn) {
         let settings = &self.policy.restart;
         if !decide(settings, self.policy.kind, self.last.result, self.last.main_exit) {
-            return self.rest(turn);
+            return self.rest_or_listen(turn);
         }
         match self.restarts.schedule(settings, turn.now, turn.jitter) {
             Next::GiveUp => {
                 self.last.result = ServiceResult::StartLimitHit;
                 self.last.cause = Some(Cause::StartLimit);
-                self.rest(turn);
+                self.rest_or_listen(turn);
             }
             Next::At(at) => {
                 self.remove(turn, Removal::AfterRun);
@@ -280,8 +309,22 @@ impl Service {
         }
     }
 
+    /// The run is not followed by another one of itself.
+    fn rest_or_listen(&mut self, turn: &mut Turn) {
+        match (self.last.result, &self.last.cause) {
+            (ServiceResult::Success, _) | (_, None) if self.policy.on_demand => self.listen_again(turn),
+            // A job that failed tonight is due tomorrow all the same.
+            (_, Some(cause)) if self.policy.on_demand && self.policy.timers => {
+                self.record(turn, Note::Failed(cause.clone()));
+                self.listen_again(turn);
+            }
+            _ => self.rest(turn),
+        }
+    }
+
     /// Down for good. A failure stays visible, also when a stop was asked for.
     fn rest(&mut self, turn: &mut Turn) {
+        self.triggered = false;
         self.remove(turn, Removal::AtStop);
         match (self.last.result, &self.last.cause) {
             (ServiceResult::Success, _) | (_, None) => {
@@ -301,6 +344,7 @@ impl Service {
     pub fn leave_backoff(&mut self) -> bool {
         let is_waiting = matches!(self.state, State::Backoff { .. });
         if is_waiting {
+            self.triggered = true;
             self.state = State::Waiting { automatic: true };
         }
         is_waiting
@@ -310,8 +354,14 @@ impl Service {
     pub fn begin(&mut self, turn: &mut Turn) {
         match self.state {
             State::Waiting { .. } => {}
-            State::Down | State::Failed { .. } | State::Backoff { .. } | State::Up(_) => return,
+            State::Down | State::Failed { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => {
+                return;
+            }
         }
+        if self.listens_first() {
+            return self.listen(turn);
+        }
+        self.triggered = false;
         self.status_text = None;
         self.state = State::Up(Box::new(Run::new()));
         self.record(turn, Note::Starting { restarts: self.restarts.count });
@@ -328,7 +378,7 @@ impl Service {
                 self.restarts.forget();
                 self.state = State::Waiting { automatic: false };
             }
-            State::Waiting { .. } => {}
+            State::Waiting { .. } | State::Listening { .. } => {}
             State::Up(ref mut run) => run.then_start |= !run.is_heading_up(),
         }
     }
@@ -338,8 +388,13 @@ impl Service {
     pub fn refuse(&mut self, turn: &mut Turn, cause: Cause) {
         self.waiters.answer_starts(turn, Outcome::Failed(cause.clone()));
         match self.state {
-            State::Backoff { .. } | State::Up(_) => {}
+            State::Backoff { .. } | State::Listening { .. } | State::Up(_) => {}
             State::Down | State::Failed { .. } | State::Waiting { .. } => {
+                self.triggered = false;
+                if self.policy.sockets {
+                    // Nobody would ever look at what arrives there.
+                    self.remove(turn, Removal::AtStop);
+                }
                 let wanted = matches!(cause, Cause::Dependency { .. });
                 self.last = Last { result: ServiceResult::Resources, cause: Some(cause.clone()), main_exit: None };
                 self.state = State::Failed { wanted };
@@ -363,7 +418,11 @@ impl Service {
         let (state, substate) = self.active_state();
         let run = match &self.state {
             State::Up(run) => Some(run),
-            State::Down | State::Failed { .. } | State::Waiting { .. } | State::Backoff { .. } => None,
+            State::Down
+            | State::Failed { .. }
+            | State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. } => None,
         };
         Status {
             state,
@@ -373,7 +432,9 @@ impl Service {
             restarts: self.restarts.count,
             next_restart_at: match self.state {
                 State::Backoff { until } => Some(until),
-                State::Down | State::Failed { .. } | State::Waiting { .. } | State::Up(_) => None,
+                State::Down | State::Failed { .. } | State::Waiting { .. } | State::Listening { .. } | State::Up(_) => {
+                    None
+                }
             },
             main_exit: run.and_then(|run| run.main_exit).or(self.last.main_exit),
             cause: run.and_then(|run| run.cause.clone()).or_else(|| self.last.cause.clone()),
@@ -389,6 +450,8 @@ impl Service {
             State::Failed { .. } => (ActiveState::Failed, SubState::Failed),
             State::Waiting { .. } => (ActiveState::Activating, SubState::Waiting),
             State::Backoff { .. } => (ActiveState::Activating, SubState::AutoRestart),
+            State::Listening { open: false } => (ActiveState::Activating, self.listening_word()),
+            State::Listening { open: true } => (ActiveState::Active, self.listening_word()),
             State::Up(run) => match run.phase {
                 Phase::StartPre { .. } => (ActiveState::Activating, SubState::StartPre),
                 Phase::Launching { .. } | Phase::Starting(_) => (ActiveState::Activating, SubState::Start),

@@ -22,8 +22,10 @@ pub enum ActiveState {
 #[allow(missing_docs)]
 pub enum SubState {
     Dead,
-    /// Waits for units it is ordered after.
+    /// Waits for units it is ordered after (`activating`), or for its timers (`active`).
     Waiting,
+    /// Waits for the first connection.
+    Listening,
     StartPre,
     Start,
     StartPost,

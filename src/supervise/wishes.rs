@@ -31,6 +31,14 @@ impl Service {
                 self.restarts.forget();
                 pulls_in
             }
+            State::Listening { open: true } => {
+                request.into_iter().for_each(|request| turn.reply(request, Outcome::Done));
+                false
+            }
+            State::Listening { open: false } => {
+                self.waiters.starts.extend(request);
+                false
+            }
             State::Down | State::Failed { .. } | State::Backoff { .. } => {
                 self.waiters.starts.extend(request);
                 true
@@ -55,9 +63,10 @@ impl Service {
                 }
                 return is_new;
             }
-            State::Waiting { .. } | State::Backoff { .. } => {
+            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } => {
                 answer(&mut self.waiters.starts, turn, Outcome::Cancelled);
-                let was_waiting = matches!(self.state, State::Waiting { .. });
+                let was_waiting = matches!(self.state, State::Waiting { .. } | State::Listening { open: false });
+                self.triggered = false;
                 self.state = State::Down;
                 self.remove(turn, Removal::AtStop);
                 self.record(turn, Note::Stopped);
@@ -127,7 +136,7 @@ impl Service {
                 self.record(turn, Note::Stopped);
             }
             State::Down => self.last = Last::default(),
-            State::Waiting { .. } | State::Backoff { .. } | State::Up(_) => {}
+            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => {}
         }
     }
 }

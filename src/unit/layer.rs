@@ -21,10 +21,10 @@ static BUILT_IN: LazyLock<Values> = LazyLock::new(|| {
     values
 });
 
-/// Values of one mount that has only a destination.
-pub(super) fn mount_defaults(values: &mut Values) {
-    let table = keys::table("mounts").expect("the key table has mounts");
-    for key in table.keys {
+/// Built-in values of one entry of an array of tables.
+pub(super) fn entry_defaults(table: &str, values: &mut Values) {
+    let table = keys::table(table).expect("the key table has every array of tables");
+    for key in table.keys.iter().filter(|key| key.supported) {
         if let (Some(toml), None) = (key.default, values.get(table.name, key.name)) {
             values.insert(table.name, key.name, built_in(table, key, toml, Source::Default));
         }

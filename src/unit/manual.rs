@@ -36,6 +36,8 @@ pub fn type_words(kind: Kind) -> String {
         Kind::Variables => "table of strings".to_owned(),
         Kind::Statuses => "array of integers and signals".to_owned(),
         Kind::Addresses => "array of addresses".to_owned(),
+        Kind::SocketAddress => "address".to_owned(),
+        Kind::Calendar => "times".to_owned(),
         Kind::DirectoryNames => "array of relative names".to_owned(),
         Kind::Devices | Kind::Mappings | Kind::IoMax => "array of tables".to_owned(),
         Kind::Namespace => "\"private\", \"host\" or \"path:FILE\"".to_owned(),

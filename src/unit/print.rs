@@ -31,6 +31,8 @@ pub(super) fn toml(value: &Value) -> String {
         Value::Variables(all) => table(all.iter().map(|(name, value)| format!("{name} = {}", quote(value)))),
         Value::Statuses(set) => array(value::print_statuses(set).into_iter()),
         Value::Addresses(all) => array(all.iter().map(|a| quote(&value::print_listen_address(a)))),
+        Value::SocketAddress(address) => quote(&value::print_socket_address(address)),
+        Value::Calendar(calendar) => quote(calendar.text()),
         Value::Devices(devices) => array(devices.iter().map(device)),
         Value::Namespace(isolation) => match isolation {
             Isolation::Private => quote("private"),

@@ -3,8 +3,12 @@
 //! One struct per table of the schema, one field per key. Names follow the schema, so the key table describes each.
 
 mod isolation;
+mod sockets;
+mod timers;
 
 pub use isolation::*;
+pub use sockets::*;
+pub use timers::*;
 
 use crate::plan::{CpuMax, IoMax, LimitResource};
 use std::collections::BTreeSet;
@@ -32,6 +36,10 @@ pub struct Settings {
     pub filesystem: Filesystem,
     /// `[[mounts]]`
     pub mounts: Vec<Mount>,
+    /// `[[sockets]]`
+    pub sockets: Vec<SocketSettings>,
+    /// `[[timers]]`
+    pub timers: Vec<TimerSettings>,
     /// `[directories]`
     pub directories: Directories,
     /// `[devices]`
@@ -143,6 +151,7 @@ pub enum KillMode {
 #[allow(missing_docs)]
 pub struct Service {
     pub kind: ServiceType,
+    pub activation: Activation,
     /// argv, never empty; argv\[0\] is absolute or a plain name to be found in PATH.
     pub exec: Vec<String>,
     pub exec_start_pre: Vec<ExecCommand>,

@@ -3,6 +3,7 @@
 use crate::harness::*;
 use rsvc::plan::wire::Report;
 use rsvc::plan::{Create, Slot, Step};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 
 fn pair(name: &str, value: &str) -> (String, String) {
@@ -19,6 +20,22 @@ fn the_environment_is_the_plans_and_this_starts_and_nothing_else() {
     let Some(outcome) = draft.run() else { return };
     let path = "PATH=/usr/bin:/bin:/usr/sbin:/sbin";
     assert_eq!(outcome.success(), format!("{path}\nKEPT=a b=c\nREPLACED=new\nINVOCATION_ID=1\n"));
+}
+
+#[test]
+fn passed_descriptors_keep_their_numbers_and_are_announced_to_the_service_alone() {
+    let pipe = || rsvc::sys::fd::pipe(rsvc::sys::fd::NonBlocking::None).unwrap();
+    let ((first, _one), (second, _two)) = (pipe(), pipe());
+    let links = |fd: &std::os::fd::OwnedFd| {
+        std::fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).unwrap().display().to_string()
+    };
+    let expected = format!("{} {}", links(&first), links(&second));
+    let mut draft = Draft::shell(
+        "echo $(readlink /proc/self/fd/3 /proc/self/fd/4); [ $LISTEN_PID = $$ ] && echo $LISTEN_FDS $LISTEN_FDNAMES; ls /proc/$$/fd",
+    );
+    draft.passed = vec![(first, "http".to_owned()), (second, "b c".to_owned())];
+    let Some(outcome) = draft.run() else { return };
+    assert_eq!(outcome.success(), format!("{expected}\n2 http:b c\n0\n1\n2\n3\n4\n"));
 }
 
 #[test]

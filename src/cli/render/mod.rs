@@ -3,11 +3,13 @@
 mod page;
 mod summary;
 mod table;
+mod timers;
 mod tree;
 
 pub use page::status_page;
 pub use summary::{needs_attention, summary};
 pub use table::unit_table;
+pub use timers::timer_table;
 
 use crate::control::UnitStatus;
 

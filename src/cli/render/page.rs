@@ -25,6 +25,8 @@ pub fn status_page(unit: &UnitStatus, log: &[String], now: SystemTime, look: Loo
     }
     page.line("Active", &active(unit, now, look));
     page.readiness(unit);
+    page.listen(unit);
+    page.timers(unit, now);
     page.main_process(unit);
     page.counters(&unit.counters);
     page.restarts(unit, now);
@@ -85,7 +87,8 @@ impl Page {
     }
 
     fn readiness(&mut self, unit: &UnitStatus) {
-        let running = matches!(unit.state.as_str(), "active" | "reloading" | "activating");
+        let listening = unit.substate == "listening" || (unit.substate == "waiting" && unit.state == "active");
+        let running = matches!(unit.state.as_str(), "active" | "reloading" | "activating") && !listening;
         if let Some(ready) = unit.ready.as_deref().filter(|_| running) {
             let by = match (unit.state.as_str(), ready) {
                 ("activating", "exec") => "when executed",
@@ -104,6 +107,31 @@ impl Page {
         }
         if let Some(text) = unit.status_text.as_deref().filter(|text| !text.is_empty()) {
             self.line("Status", &format!("\"{}\"", harmless(text)));
+        }
+    }
+
+    fn listen(&mut self, unit: &UnitStatus) {
+        for (index, address) in unit.listen.iter().enumerate() {
+            self.line(if index == 0 { "Listen" } else { "" }, &harmless(address));
+        }
+    }
+
+    fn timers(&mut self, unit: &UnitStatus, now: SystemTime) {
+        for (index, timer) in unit.timers.iter().enumerate() {
+            let next = timer.next.as_deref().and_then(time::parse);
+            let next = next.map_or("not due".to_owned(), |at| format!("next {}", time::relative(at, now)));
+            let label = if index == 0 { "Timers" } else { "" };
+            self.line(label, &format!("{}, {next}", harmless(&timer.timer)));
+        }
+        if let Some(last) = unit.timers.first().and_then(|timer| timer.last.as_deref()) {
+            self.line("", &format!("last {}", time::absolute_and_relative(last, now)));
+        }
+        if unit.substate == "waiting"
+            && unit.result != "success"
+            && unit.restarts == 0
+            && let Some(cause) = &unit.cause
+        {
+            self.lines("Cause", cause);
         }
     }
 

@@ -29,9 +29,10 @@ pub fn summary(daemon: &Description, units: &[UnitStatus], now: SystemTime, look
     text
 }
 
-/// Failed, waiting for yet another restart, or with a file that cannot be used.
+/// Failed, waiting for its timers after a failure or for yet another restart, or with a file that cannot be used.
 pub fn needs_attention(unit: &UnitStatus) -> bool {
-    unit.state == "failed" || unit.substate == "auto-restart" || unit.load_state == "bad-setting"
+    let failed_job = !unit.timers.is_empty() && unit.substate == "waiting" && unit.result != "success";
+    unit.state == "failed" || failed_job || unit.substate == "auto-restart" || unit.load_state == "bad-setting"
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The kernel's side of the toy world: processes come, go and are reported.
 
 use super::bench::launch_failure;
-use super::world::{Main, Manners, World, id};
+use super::world::{Host, Main, Manners, World, id};
 use crate::supervise::{ActiveState, CommandOutcome, Event, Exit, Role, Target};
 use crate::unit::ReadyKind;
 
@@ -9,6 +9,10 @@ impl World {
     /// One report of this service, any of those owed.
     pub fn deliver(&mut self, index: usize) {
         let host = &mut self.hosts[index];
+        if !host.sockets.is_empty() {
+            let event = host.sockets.remove(0);
+            return self.step(event);
+        }
         let owed = host.inbox.len() + usize::from(host.emptied);
         if owed == 0 {
             return;
@@ -27,15 +31,19 @@ impl World {
     }
 
     pub fn deliver_all(&mut self) {
-        for index in 0..self.hosts.len() {
-            while !self.hosts[index].inbox.is_empty() || self.hosts[index].emptied {
-                self.deliver(index);
-            }
+        // What one is told can make others owe something.
+        let owes = |host: &Host| !host.sockets.is_empty() || !host.inbox.is_empty() || host.emptied;
+        while let Some(index) = self.hosts.iter().position(owes) {
+            self.deliver(index);
         }
     }
 
     /// Something happens to the processes of a service.
     pub fn happen(&mut self, index: usize) {
+        if self.hosts[index].listening && self.hosts[index].sockets.is_empty() && self.choices.one_in(3) {
+            self.hosts[index].listening = false;
+            return self.step(Event::Triggered { id: id(index) });
+        }
         let exit = match self.choices.below(7) {
             0..=2 => Exit::Exited(0),
             3 => Exit::Exited(1),
@@ -175,10 +183,22 @@ impl World {
         host.emptied |= host.is_empty();
     }
 
+    /// The sockets of a service are opened, or not.
+    pub fn listen(&mut self, index: usize) {
+        let fails = self.choices.one_in(8);
+        let host = &mut self.hosts[index];
+        host.listening = !fails;
+        host.sockets.push(match fails {
+            true => Event::SocketsFailed { id: id(index), failure: launch_failure() },
+            false => Event::SocketsOpened { id: id(index) },
+        });
+    }
+
     pub fn launch(&mut self, index: usize, role: Role) {
         let host = &mut self.hosts[index];
         match role {
             Role::Main => {
+                host.listening = false;
                 assert!(host.is_empty() && !host.emptied, "{role:?} beside what is there: {host:?}");
                 assert!(host.inbox.is_empty(), "reports of an earlier launch are owed: {:?}", host.inbox);
                 host.main = Main::SettingUp;

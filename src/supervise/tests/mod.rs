@@ -3,6 +3,7 @@
 mod backoff;
 mod bench;
 mod kernel;
+mod listen;
 mod order;
 mod phases;
 mod policies;

@@ -1,7 +1,7 @@
 //! The supervisor's side of the toy world: actions are carried out, and held against what was promised.
 
 use super::world::{Order, World, at, id};
-use crate::supervise::{Action, Event, Moment, Note, SubState};
+use crate::supervise::{Action, Event, Moment, Note, Removal, SubState};
 
 impl World {
     pub fn step(&mut self, event: Event) {
@@ -22,7 +22,11 @@ impl World {
             Action::UnwatchReadiness { id } => {
                 assert!(std::mem::take(&mut self.hosts[at(id)].watched), "what is not watched is not unwatched");
             }
-            Action::Remove { id, .. } => assert!(self.hosts[at(id)].is_empty(), "removed under a live service"),
+            Action::Listen { id } => self.listen(at(id)),
+            Action::Remove { id, removal } => {
+                assert!(self.hosts[at(id)].is_empty(), "removed under a live service");
+                self.hosts[at(id)].listening &= removal == Removal::AfterRun;
+            }
             Action::Reply { request, .. } => {
                 assert!(self.waiting.remove(&request), "{request:?} is answered once, and not after it was abandoned");
                 assert!(!self.abandoned.contains(&request));
@@ -47,7 +51,7 @@ impl World {
                 }
                 self.hosts[index].starting = true;
             }
-            Note::Started => self.hosts[index].starting = false,
+            Note::Started | Note::Listening => self.hosts[index].starting = false,
             Note::Stopping => {
                 if self.order == Order::Checked {
                     for after in self.successors(index) {
@@ -61,8 +65,13 @@ impl World {
                 self.check_limit(index, at);
             }
             Note::Stopped | Note::Failed(_) => self.is_over(index),
-            Note::Ended(_) | Note::Reloading | Note::Reloaded(_) | Note::Killing | Note::StatusText | Note::Adopted => {
-            }
+            Note::Triggered
+            | Note::Ended(_)
+            | Note::Reloading
+            | Note::Reloaded(_)
+            | Note::Killing
+            | Note::StatusText
+            | Note::Adopted => {}
         }
     }
 

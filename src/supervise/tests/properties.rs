@@ -21,8 +21,16 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     let lists = (0..3usize, 0..2usize, 0..3usize, 0..2usize, 0..3usize);
     let signal = prop_oneof![Just(None), Just(Some(1))];
     let start = prop_oneof![Just(None), Just(Some(5 * SECOND))];
-    (kind, kill_mode, lists, signal, start, any_restart()).prop_map(
-        |((kind, ready), kill_mode, (pre, post, reload, stop, stop_post), reload_signal, timeout_start, restart)| {
+    (kind, kill_mode, lists, signal, start, any_restart(), 0..5u8).prop_map(
+        |(
+            (kind, ready),
+            kill_mode,
+            (pre, post, reload, stop, stop_post),
+            reload_signal,
+            timeout_start,
+            restart,
+            activation,
+        )| {
             Policy {
                 kind,
                 ready,
@@ -34,6 +42,9 @@ fn any_policy() -> impl Strategy<Value = Policy> {
                 stop_post: commands(stop_post),
                 reload_signal,
                 timeout_start,
+                sockets: activation > 1,
+                on_demand: activation > 2,
+                timers: activation > 3,
                 timeout_stop: Some(7 * SECOND),
                 restart,
                 ..policy("unnamed")

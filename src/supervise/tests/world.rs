@@ -55,6 +55,10 @@ pub struct Host {
     pub watched: bool,
     /// `CgroupEmptied` is owed.
     pub emptied: bool,
+    /// Answers to `Listen` that are owed, in order.
+    pub sockets: Vec<Event>,
+    /// Its sockets are looked at.
+    pub listening: bool,
     /// Other reports that are owed.
     pub inbox: Vec<Event>,
     /// A start has begun and neither succeeded nor failed.
@@ -162,6 +166,7 @@ impl World {
                 self.hosts[index]
             );
             assert!(self.hosts[index].is_empty(), "down means empty: {:?}", self.hosts[index]);
+            assert!(!self.hosts[index].listening, "nobody listens for what is down: {:?}", self.hosts[index]);
         }
         assert!(self.waiting.is_empty(), "every request is answered, but not {:?}", self.waiting);
     }

@@ -58,6 +58,8 @@ pub(super) fn decode(
         Kind::Variables => tables::variables(sink, key, value).map(Value::Variables),
         Kind::Statuses => number::statuses(sink, key, value).map(Value::Statuses),
         Kind::Addresses => list(sink, key, value, items, |_, t| value::listen_address(t)).map(Value::Addresses),
+        Kind::SocketAddress => parsed(sink, key, value, "an address", value::socket_address).map(Value::SocketAddress),
+        Kind::Calendar => parsed(sink, key, value, "a time of the calendar", value::calendar).map(Value::Calendar),
         Kind::DirectoryNames => list(sink, key, value, items, |_, t| value::directory_name(t)).map(Value::PlainPaths),
         Kind::Namespace => {
             parsed(sink, key, value, "a word or \"path:FILE\"", |t| word::namespace(key, t)).map(Value::Namespace)

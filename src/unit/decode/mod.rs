@@ -165,7 +165,7 @@ fn top_level(sink: &mut Sink<'_>, values: &mut Values, name: &str, span: Range<u
                     DeValue::Table(content) => {
                         let mut one = Values::default();
                         table_content(sink, &mut one, table, content);
-                        values.mounts.push(MountEntry { index, span: item.span(), values: one });
+                        values.array(table.name).push(MountEntry { index, span: item.span(), values: one });
                     }
                     _ => sink.wrong_type(item, &format!("{name}[{index}]"), "a table", None),
                 }
@@ -245,14 +245,14 @@ pub(super) fn written_places(values: &Values, text: &str) -> BTreeMap<String, (u
             places.insert(dotted, line_column(text, place.key.start));
         }
     }
-    for mount in &values.mounts {
-        let name = format!("mounts[{}]", mount.index);
-        for ((_, key), entry) in mount.values.iter() {
+    for (table, item) in values.arrays() {
+        let name = format!("{table}[{}]", item.index);
+        for ((_, key), entry) in item.values.iter() {
             if let Source::File(place) = &entry.source {
                 places.insert(format!("{name}.{key}"), line_column(text, place.key.start));
             }
         }
-        places.insert(name, line_column(text, mount.span.start));
+        places.insert(name, line_column(text, item.span.start));
     }
     places
 }

@@ -1,9 +1,10 @@
 //! Decoded values and where they stand.
 
 use crate::plan::{CapabilitySet, CpuMax, IoMax};
+use crate::unit::value::Calendar;
 use crate::unit::{
     Account, AddressFamily, DeviceAllow, ExecCommand, Isolation, ListenAddress, NetworkMode, PathEntry,
-    RestrictNamespaces, SignalName, StatusSet, Upper,
+    RestrictNamespaces, SignalName, SocketAddress, StatusSet, Upper,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -37,6 +38,8 @@ pub(in crate::unit) enum Value {
     Variables(Vec<(String, String)>),
     Statuses(StatusSet),
     Addresses(Vec<ListenAddress>),
+    SocketAddress(SocketAddress),
+    Calendar(Calendar),
     Devices(Vec<DeviceAllow>),
     Namespace(Isolation),
     User(UserWord),
@@ -87,7 +90,7 @@ pub(in crate::unit) struct Entry {
     pub source: Source,
 }
 
-/// One of `[[mounts]]`.
+/// One entry of an array of tables: `[[mounts]]`, `[[sockets]]`, `[[timers]]`.
 #[derive(Clone, Debug, PartialEq)]
 pub(in crate::unit) struct MountEntry {
     pub index: usize,
@@ -105,9 +108,27 @@ pub(in crate::unit) struct Values {
     /// Where tables begin.
     pub headers: BTreeMap<&'static str, Range<usize>>,
     pub mounts: Vec<MountEntry>,
+    pub sockets: Vec<MountEntry>,
+    pub timers: Vec<MountEntry>,
 }
 
 impl Values {
+    /// The array of tables of this name.
+    pub(in crate::unit) fn array(&mut self, table: &str) -> &mut Vec<MountEntry> {
+        match table {
+            "sockets" => &mut self.sockets,
+            "timers" => &mut self.timers,
+            _ => &mut self.mounts,
+        }
+    }
+
+    /// Every entry of every array of tables, with the name of its table.
+    pub(in crate::unit) fn arrays(&self) -> impl Iterator<Item = (&'static str, &MountEntry)> {
+        let mounts = self.mounts.iter().map(|entry| ("mounts", entry));
+        let sockets = self.sockets.iter().map(|entry| ("sockets", entry));
+        mounts.chain(sockets).chain(self.timers.iter().map(|entry| ("timers", entry)))
+    }
+
     pub(in crate::unit) fn insert(&mut self, table: &'static str, key: &'static str, entry: Entry) {
         self.entries.insert((table, key), entry);
     }

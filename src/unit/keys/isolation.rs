@@ -262,24 +262,6 @@ pub(super) const NETWORK: Table = Table::new(
     ],
 );
 
-pub(super) const SOCKETS: Table = Table::new(
-    "sockets",
-    "Sockets that rsvc opens and hands over.",
-    &[
-        Key::new("listen", Kind::Text, "Address.").systemd(&["ListenStream", "ListenDatagram"]).later(),
-        Key::new("mode", Kind::Mode, "Mode of a UNIX socket.").systemd(&["SocketMode"]).later(),
-        Key::new("user", Kind::Account, "Owner of a UNIX socket.").systemd(&["SocketUser"]).later(),
-        Key::new("backlog", Kind::Int { min: 1, max: 65535 }, "Length of the queue.").systemd(&["Backlog"]).later(),
-        Key::new("name", Kind::Text, "Name in LISTEN_FDNAMES.").systemd(&["FileDescriptorName"]).later(),
-        Key::new("accept", Kind::Bool, "One process for each connection.")
-            .default("false")
-            .systemd(&["Accept"])
-            .later(),
-    ],
-)
-.array()
-.later();
-
 pub(super) const CAPABILITIES: Table = Table::new(
     "capabilities",
     "Capabilities of capabilities(7), with or without `CAP_`. Lists name what the service keeps; \"all\" is every one.",

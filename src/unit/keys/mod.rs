@@ -9,6 +9,8 @@
 mod isolation;
 mod limits;
 mod service;
+mod sockets;
+mod timers;
 
 /// What a key takes. The decoder has one arm for each, so has the JSON schema.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -78,6 +80,10 @@ pub enum Kind {
     Statuses,
     /// Listen addresses.
     Addresses,
+    /// What rsvc itself is to listen on.
+    SocketAddress,
+    /// Times of the calendar.
+    Calendar,
     /// Relative directory names.
     DirectoryNames,
     /// Devices of the host.
@@ -258,8 +264,8 @@ pub const TABLES: &[Table] = &[
     isolation::DEVICES,
     isolation::NAMESPACES,
     isolation::NETWORK,
-    isolation::SOCKETS,
-    service::TIMERS,
+    sockets::SOCKETS,
+    timers::TIMERS,
     isolation::CAPABILITIES,
     isolation::SYSCALLS,
     isolation::SECURITY,

@@ -66,6 +66,14 @@ pub(super) const SERVICE: Table = Table::new(
         .default("\"exec\"")
         .systemd(&["Type"]),
         Key::new(
+            "activation",
+            Kind::Word { words: &["start", "on-demand"], later: &[] },
+            "When the processes of a unit with [[sockets]] are started. `start`: with the unit. `on-demand`: a start only \
+             listens, the first connection, datagram or byte runs the service; when it ends well rsvc listens again. More \
+             than 20 such starts within 2 seconds fail the unit.",
+        )
+        .default("\"start\""),
+        Key::new(
             "exec",
             Kind::Argv,
             "The program and its arguments. The program is an absolute path, or a plain name to be found in PATH. A \
@@ -321,12 +329,4 @@ pub(super) const HEALTH: Table = Table::new(
         .later(),
     ],
 )
-.later();
-
-pub(super) const TIMERS: Table = Table::new(
-    "timers",
-    "When to start the unit by the clock.",
-    &[Key::new("on_calendar", Kind::Later("string"), "Times of the calendar.").systemd(&["OnCalendar"]).later()],
-)
-.array()
 .later();

@@ -4,7 +4,7 @@ use super::super::decode::{Sink, UserWord, Value, Values};
 use super::super::layer;
 use super::super::value::limit_resource;
 use super::super::*;
-use super::mounts;
+use super::{mounts, sockets, timers};
 use crate::plan::CapabilitySet;
 use std::time::Duration;
 
@@ -46,6 +46,9 @@ fn signed(number: i64) -> i32 {
 /// Builds the settings. A missing `exec` leaves an empty argv; that problem is already reported.
 pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut Values) -> Settings {
     let mounts = mounts::assemble(sink, values);
+    let sockets = sockets::assemble(sink, name, values);
+    let timers = timers::assemble(sink, values);
+    timers::imply_on_demand(values);
     let v = &*values;
     Settings {
         name: name.to_owned(),
@@ -57,6 +60,8 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
         rootfs: rootfs(v),
         filesystem: filesystem(v),
         mounts,
+        sockets,
+        timers,
         directories: directories(v),
         devices: Devices {
             policy: pick(
@@ -105,6 +110,10 @@ fn service(v: &Values) -> Service {
     let files = read!(v, "service", "environment_files", Paths);
     Service {
         kind: pick(read!(v, "service", "type", Word), &kinds),
+        activation: pick(
+            read!(v, "service", "activation", Word),
+            &[("start", Activation::Start), ("on-demand", Activation::OnDemand)],
+        ),
         exec: read!(v, "service", "exec", Argv?).unwrap_or_default(),
         exec_start_pre: read!(v, "service", "exec_start_pre", Commands),
         exec_start_post: read!(v, "service", "exec_start_post", Commands),

@@ -5,6 +5,8 @@ mod checks;
 mod identity;
 mod mounts;
 mod paths;
+mod sockets;
+mod timers;
 
 use super::decode::{self, Sink, Source, Value, Values};
 use super::keys;
@@ -87,6 +89,8 @@ impl Unit {
         let settings = assemble::assemble(&mut sink, name, file, &mut values);
         let checked = Checked { values: &values, settings: &settings };
         checks::all(&mut sink, &checked);
+        sockets::all(&mut sink, &checked);
+        timers::all(&mut sink, &checked);
         identity::all(&mut sink, &checked);
         paths::all(&mut sink, &checked);
         let mut problems = sink.problems;
@@ -147,9 +151,9 @@ fn written(values: &Values, text: &str) -> Vec<WrittenKey> {
             add(dotted, Some(&entry.value));
         }
     }
-    for mount in &values.mounts {
-        let name = format!("mounts[{}]", mount.index);
-        for ((_, key), entry) in mount.values.iter() {
+    for (table, item) in values.arrays() {
+        let name = format!("{table}[{}]", item.index);
+        for ((_, key), entry) in item.values.iter() {
             add(format!("{name}.{key}"), Some(&entry.value));
         }
         add(name, None);
@@ -161,8 +165,10 @@ fn written(values: &Values, text: &str) -> Vec<WrittenKey> {
 
 /// Keys whose built-in value depends on others.
 fn derived(table: &str, key: &str) -> bool {
-    matches!((table, key), ("capabilities", "bounding") | ("namespaces", "mount" | "pid" | "user"))
-        || layer::NEED_MOUNTS.iter().any(|(t, k, _)| (*t, *k) == (table, key))
+    matches!(
+        (table, key),
+        ("capabilities", "bounding") | ("namespaces", "mount" | "pid" | "user") | ("service", "activation")
+    ) || layer::NEED_MOUNTS.iter().any(|(t, k, _)| (*t, *k) == (table, key))
 }
 
 /// The built-in value of a key as TOML, for keys that [`written`] leaves out.

@@ -6,7 +6,7 @@ use super::quantity::{print_time_span, time_span};
 use super::text::absolute_path;
 use crate::plan::CpuMax;
 use crate::unit::problem::Code;
-use crate::unit::{ListenAddress, StatusSet};
+use crate::unit::{ListenAddress, SocketAddress, StatusSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -20,25 +20,84 @@ pub fn listen_address(text: &str) -> Result<ListenAddress, Bad> {
             .help("write \"tcp:ADDRESS:PORT\", \"udp:ADDRESS:PORT\" or \"unix:/PATH\", such as \"tcp:127.0.0.1:80\"")
     };
     let (kind, rest) = text.split_once(':').ok_or_else(|| bad(""))?;
-    let socket = || {
-        let (host, port) = rest.rsplit_once(':').ok_or_else(|| bad(": the port is missing"))?;
-        let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
-        let port =
-            port.parse::<u16>().ok().filter(|p| *p > 0 && digits).ok_or_else(|| bad(": ports are 1 to 65535"))?;
-        let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
-            Some(six) => six.parse().ok().filter(IpAddr::is_ipv6),
-            None if host == "*" => return Err(bad(": `*` is written 0.0.0.0 or [::]")),
-            None if host.contains(':') => return Err(bad(": IPv6 addresses stand in square brackets")),
-            None => host.parse().ok(),
-        };
-        Ok(SocketAddr::new(host.ok_or_else(|| bad(": the address must be a number, not a name"))?, port))
-    };
     match kind {
-        "tcp" => Ok(ListenAddress::Tcp(socket()?)),
-        "udp" => Ok(ListenAddress::Udp(socket()?)),
+        "tcp" => Ok(ListenAddress::Tcp(inet(rest).map_err(bad)?)),
+        "udp" => Ok(ListenAddress::Udp(inet(rest).map_err(bad)?)),
         "unix" if rest.starts_with('@') => Err(bad(": abstract sockets are not supported")),
         "unix" => absolute_path(rest).map(ListenAddress::Unix),
         _ => Err(bad("")),
+    }
+}
+
+/// `127.0.0.1:80`, `[::1]:80`; the error is what is wrong, to be put behind the text.
+fn inet(text: &str) -> Result<SocketAddr, &'static str> {
+    let (host, port) = text.rsplit_once(':').ok_or(": the port is missing")?;
+    let digits = !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+    let port = port.parse::<u16>().ok().filter(|p| *p > 0 && digits).ok_or(": ports are 1 to 65535")?;
+    let host = match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(six) => six.parse().ok().filter(IpAddr::is_ipv6),
+        None if host == "*" => return Err(": `*` is written 0.0.0.0 or [::]"),
+        None if host.contains(':') => return Err(": IPv6 addresses stand in square brackets"),
+        None => host.parse().ok(),
+    };
+    Ok(SocketAddr::new(host.ok_or(": the address must be a number, not a name")?, port))
+}
+
+/// Longest path of a UNIX socket, bytes. Source: unix(7).
+const LONGEST_PATH: usize = 107;
+
+/// Reads `tcp:0.0.0.0:80`, `udp:[::]:53`, `unix:/run/x.sock`, `unix-datagram:/run/x`, `unix-seqpacket:/run/x`,
+/// `fifo:/run/x`.
+///
+/// # Errors
+/// [`Code::BadAddress`], [`Code::BadPath`].
+pub fn socket_address(text: &str) -> Result<SocketAddress, Bad> {
+    let bad = |why: &str| {
+        Bad::new(Code::BadAddress, format!("`{}` is no address to listen on{why}", text.escape_debug())).help(
+            "write \"tcp:ADDRESS:PORT\", \"udp:ADDRESS:PORT\", \"unix:/PATH\", \"unix-datagram:/PATH\", \
+             \"unix-seqpacket:/PATH\" or \"fifo:/PATH\"",
+        )
+    };
+    let (kind, rest) = text.split_once(':').ok_or_else(|| bad(""))?;
+    let path = || {
+        if rest.starts_with('@') {
+            return Err(bad(": abstract sockets are not supported, as everybody could take the name"));
+        }
+        let path = absolute_path(rest)?;
+        if path.file_name().is_none() {
+            return Err(bad(": the path names no file"));
+        }
+        Ok(path)
+    };
+    let socket = || {
+        path().and_then(|path| {
+            if path.as_os_str().len() > LONGEST_PATH {
+                Err(bad(": the path of a socket has at most 107 bytes"))
+            } else {
+                Ok(path)
+            }
+        })
+    };
+    match kind {
+        "tcp" => inet(rest).map(SocketAddress::Tcp).map_err(bad),
+        "udp" => inet(rest).map(SocketAddress::Udp).map_err(bad),
+        "unix" => socket().map(SocketAddress::Stream),
+        "unix-datagram" => socket().map(SocketAddress::Datagram),
+        "unix-seqpacket" => socket().map(SocketAddress::SequentialPackets),
+        "fifo" => path().map(SocketAddress::Fifo),
+        _ => Err(bad("")),
+    }
+}
+
+/// The form that [`socket_address`] reads.
+pub fn print_socket_address(address: &SocketAddress) -> String {
+    match address {
+        SocketAddress::Tcp(address) => format!("tcp:{address}"),
+        SocketAddress::Udp(address) => format!("udp:{address}"),
+        SocketAddress::Stream(path) => format!("unix:{}", path.display()),
+        SocketAddress::Datagram(path) => format!("unix-datagram:{}", path.display()),
+        SocketAddress::SequentialPackets(path) => format!("unix-seqpacket:{}", path.display()),
+        SocketAddress::Fifo(path) => format!("fifo:{}", path.display()),
     }
 }
 

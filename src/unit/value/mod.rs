@@ -5,14 +5,17 @@
 //! a user or a path exists is asked later, by others.
 
 mod address;
+mod calendar;
 mod name;
 mod quantity;
 mod text;
 
 pub(super) use address::micros;
 pub use address::{
-    cpu_list, cpu_share, device_number, listen_address, print_cpu_share, print_listen_address, print_statuses, status,
+    cpu_list, cpu_share, device_number, listen_address, print_cpu_share, print_listen_address, print_socket_address,
+    print_statuses, socket_address, status,
 };
+pub use calendar::{Calendar, calendar};
 pub use name::{
     address_family, capability, errno, is_syscall_group, limit_name, limit_resource, print_capabilities, print_errno,
     print_signal, signal, syscall_name,

@@ -1,0 +1,165 @@
+//! The keeper: a process of a few KiB that has the same sockets open, so that they outlive the daemon.
+//!
+//! It is the resident init's image in its other role: it holds what it was born with and does nothing. The next daemon
+//! finds it by `services/NAME/sockets` and takes copies of its descriptors (pidfd_getfd(2)). Each unit with sockets has
+//! one; another set of sockets is another keeper. It stands in a group of its own below the instance's, so that nobody
+//! who ends the daemon's group ends it too.
+
+use crate::daemon::state::{self, ProcessIdentity};
+use crate::sys::process::{self, Spawn, spawn};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Version of the file's form.
+const VERSION: u32 = 1;
+/// Number of the first socket in the keeper.
+const FIRST: i32 = 3;
+/// Most that is read of the file, bytes.
+const FILE_LIMIT: usize = 64 * 1024;
+
+/// A keeper of this daemon or of an earlier one.
+#[derive(Debug)]
+pub struct Keeper {
+    /// Who it is.
+    pub identity: ProcessIdentity,
+    /// By which it is ended, and its end seen.
+    pub pidfd: OwnedFd,
+}
+
+/// One line of the file: a socket in the keeper, in order from descriptor 3 on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// As `sockets.listen` has it.
+    pub listen: String,
+    /// Device and inode of its name.
+    #[serde(default)]
+    pub identity: Option<(u64, u64)>,
+}
+
+/// A keeper of an earlier daemon, with copies of what it holds.
+#[derive(Debug)]
+pub struct Found {
+    /// Who.
+    pub keeper: Keeper,
+    /// What, in order.
+    pub sockets: Vec<(OwnedFd, Kept)>,
+}
+
+/// `services/NAME/sockets`
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    v: u32,
+    boot_id: String,
+    keeper: ProcessIdentity,
+    sockets: Vec<Kept>,
+}
+
+/// What a keeper is made of.
+pub struct Making<'a> {
+    /// The resident init's image.
+    pub image: BorrowedFd<'a>,
+    /// `/dev/null`
+    pub null: BorrowedFd<'a>,
+    /// Group to be born into.
+    pub group: Option<BorrowedFd<'a>>,
+}
+
+impl Keeper {
+    /// Starts a keeper of `sockets` and writes down where they are.
+    ///
+    /// # Errors
+    /// Of the clone, or of writing the file; then there is no keeper.
+    pub fn start(
+        making: &Making<'_>,
+        runtime_dir: &Path,
+        unit: &str,
+        sockets: &[(BorrowedFd<'_>, Kept)],
+    ) -> io::Result<Keeper> {
+        let mut inherit: Vec<(BorrowedFd<'_>, i32)> = (0..=2).map(|number| (making.null, number)).collect();
+        inherit.extend(sockets.iter().zip(FIRST..).map(|((fd, _), number)| (*fd, number)));
+        let (pid, pidfd) = spawn(&Spawn {
+            flags: 0,
+            cgroup: making.group,
+            program: making.image,
+            argv: &[c"rsvc-keeper".to_owned()],
+            envp: &[],
+            inherit: &inherit,
+            raise_ambient: false,
+            error: None,
+        })?;
+        let keeper =
+            ProcessIdentity::of(pid).ok_or_else(|| io::Error::other("the keeper of the sockets ended at once"));
+        let written = keeper.and_then(|identity| {
+            let sockets = sockets.iter().map(|(_, kept)| kept.clone()).collect();
+            let saved = Saved { v: VERSION, boot_id: state::boot_id().to_owned(), keeper: identity, sockets };
+            write(runtime_dir, unit, &saved)?;
+            Ok(identity)
+        });
+        match written {
+            Ok(identity) => Ok(Keeper { identity, pidfd }),
+            Err(error) => {
+                let _ = process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+                Err(error)
+            }
+        }
+    }
+
+    /// The keeper that an earlier daemon left for a unit, with copies of what it holds; `None`: there is none of this
+    /// boot.
+    ///
+    /// # Errors
+    /// In words, when there should be one and what it holds cannot be had.
+    pub fn find(runtime_dir: &Path, unit: &str) -> Result<Option<Found>, String> {
+        let bytes = match std::fs::read(file(runtime_dir, unit)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|error| error.to_string())?,
+        };
+        if bytes.len() > FILE_LIMIT {
+            return Err("the file that names its sockets is no such file".to_owned());
+        }
+        let saved: Saved = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
+        if saved.v != VERSION || saved.boot_id != state::boot_id() {
+            return Ok(None);
+        }
+        let gone = || "the process that kept its sockets is gone".to_owned();
+        let pidfd = process::pidfd_open(saved.keeper.pid).map_err(|_| gone())?;
+        // The pidfd is open: the number cannot be reused while the start time is compared.
+        if ProcessIdentity::of(saved.keeper.pid) != Some(saved.keeper) {
+            return Err(gone());
+        }
+        let mut sockets = Vec::new();
+        for (kept, number) in saved.sockets.into_iter().zip(FIRST..) {
+            let fd = process::pidfd_getfd(pidfd.as_fd(), number).map_err(|error| error.to_string())?;
+            sockets.push((fd, kept));
+        }
+        Ok(Some(Found { keeper: Keeper { identity: saved.keeper, pidfd }, sockets }))
+    }
+
+    /// Ends it. Its sockets stay open with whoever else has them.
+    pub fn end(&self) {
+        if let Err(error) = process::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL)
+            && error.errno != libc::ESRCH
+        {
+            tracing::warn!("cannot end the keeper of sockets {}: {error}", self.identity.pid);
+        }
+    }
+}
+
+/// Forgets the keeper of a unit.
+pub fn forget(runtime_dir: &Path, unit: &str) {
+    let _ = std::fs::remove_file(file(runtime_dir, unit));
+}
+
+fn file(runtime_dir: &Path, unit: &str) -> PathBuf {
+    state::directory(runtime_dir, unit).join("sockets")
+}
+
+fn write(runtime_dir: &Path, unit: &str, saved: &Saved) -> io::Result<()> {
+    let path = file(runtime_dir, unit);
+    if let Some(directory) = path.parent() {
+        crate::daemon::launch::make_directory(directory, 0o700)?;
+    }
+    state::write_atomically(&path, &serde_json::to_vec(saved)?)
+}

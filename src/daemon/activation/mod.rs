@@ -1,0 +1,321 @@
+//! `[[sockets]]`: opened by the daemon, kept beside it, handed to the service, watched while that is not running.
+//!
+//! ```text
+//!           opens                 copies                     copies
+//!  daemon ──────────▶ sockets ───────────▶ keeper ─ ─ ─ ─ ─ ─ ─ ─ ─ ─▶ the next daemon
+//!     └─ watches them while the unit listens; at a launch the main process gets them from descriptor 3 on
+//! ```
+//!
+//! The sockets of a unit are opened by its first launch, or by the order to listen, and closed when it is down for
+//! good. A restart with a changed unit keeps every socket whose address has not changed.
+
+mod in_use;
+mod keeper;
+mod open;
+mod path;
+
+use super::engine::{Engine, Source};
+use super::launch::{failure, set_by};
+use super::service::Watched;
+use crate::supervise::{Event, LaunchFailure, ServiceId};
+use crate::sys::poll::Token;
+use crate::unit::value::{print_account, print_socket_address, socket_address};
+use crate::unit::{SocketSettings, Unit};
+use keeper::{Found, Keeper, Kept, Making};
+use open::{OpenSocket, Owner};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+/// The sockets of one unit.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    /// In the order of the unit file.
+    open: Vec<OpenSocket>,
+    keeper: Option<Watched<Keeper>>,
+    /// Registrations, while the unit listens.
+    watched: Vec<Token>,
+}
+
+impl Sockets {
+    /// `tcp:0.0.0.0:80`, in order.
+    pub fn addresses(&self) -> Vec<String> {
+        self.open.iter().map(|socket| print_socket_address(&socket.settings.listen)).collect()
+    }
+}
+
+impl AsFd for Keeper {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+fn sockets_failure(unit: &Unit, index: Option<usize>, message: &str) -> LaunchFailure {
+    let key = index.map_or_else(|| "sockets".to_owned(), |index| format!("sockets[{index}].listen"));
+    failure("FDS", 202, format!("failed at step FDS: {message}{}", set_by(unit, &key)))
+}
+
+impl Engine {
+    /// Opens the sockets and looks for the first thing that arrives in one.
+    pub(super) fn listen(&mut self, id: ServiceId) {
+        let unit = self.service(id).and_then(|service| service.unit.clone());
+        let opened = match &unit {
+            Some(unit) => self.open_sockets(id, unit),
+            None => Err(failure("FDS", 202, "the unit file of this service is gone or unusable".to_owned())),
+        };
+        // Said before a timer that is due already may say more.
+        let at = self.events.len();
+        let armed = opened.and_then(|()| self.watch_sockets(id)).and_then(|()| match &unit {
+            Some(unit) => self.arm_timers(id, unit),
+            None => Ok(()),
+        });
+        let event = match armed {
+            Ok(()) => Event::SocketsOpened { id },
+            Err(failure) => Event::SocketsFailed { id, failure },
+        };
+        self.events.insert(at, event);
+    }
+
+    /// Opens what is not open, closes what the unit does not name any more, and has a keeper hold the result.
+    pub(super) fn open_sockets(&mut self, id: ServiceId, unit: &Rc<Unit>) -> Result<(), LaunchFailure> {
+        self.unwatch_sockets(id);
+        let wanted = &unit.sockets;
+        let present = self.service(id).and_then(|service| service.sockets.as_ref());
+        let unchanged = present.map_or(wanted.is_empty(), |sockets| {
+            sockets.open.len() == wanted.len() && sockets.open.iter().zip(wanted).all(|(o, w)| o.settings == *w)
+        });
+        let kept = present.is_some_and(|sockets| sockets.keeper.is_some()) || self.options.foreground;
+        if unchanged && (kept || wanted.is_empty()) {
+            return Ok(());
+        }
+        let mut owners = Vec::new();
+        for socket in wanted {
+            let owner = self.owner(socket);
+            owners.push(owner.map_err(|error| sockets_failure(unit, Some(socket.index), &error))?);
+        }
+        let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
+        let sockets = service.sockets.get_or_insert_default();
+        // New ones first: should one fail, those that are open stay as they are.
+        let mut new = Vec::new();
+        for (settings, owner) in wanted.iter().zip(&owners) {
+            if sockets.open.iter().any(|open| open.settings.listen == settings.listen) {
+                continue;
+            }
+            match OpenSocket::open(settings, *owner) {
+                Ok(socket) => new.push(socket),
+                Err(error) => {
+                    new.iter().for_each(OpenSocket::unlink);
+                    return Err(sockets_failure(unit, Some(settings.index), &error));
+                }
+            }
+        }
+        let mut old = std::mem::take(&mut sockets.open);
+        for (settings, owner) in wanted.iter().zip(owners) {
+            if let Some(at) = old.iter().position(|open| open.settings.listen == settings.listen) {
+                let mut socket = old.swap_remove(at);
+                if socket.settings != *settings
+                    && let Err(error) = socket.adjust(settings, owner)
+                {
+                    tracing::warn!(unit = unit.name, "{}: {error}", unit.name);
+                }
+                sockets.open.push(socket);
+            } else if let Some(at) = new.iter().position(|open| open.settings.listen == settings.listen) {
+                sockets.open.push(new.swap_remove(at));
+            }
+        }
+        old.iter().for_each(OpenSocket::unlink);
+        drop(old);
+        self.keep_sockets(id).map_err(|error| sockets_failure(unit, None, &format!("their keeper: {error}")))
+    }
+
+    fn owner(&mut self, socket: &SocketSettings) -> Result<Owner, String> {
+        let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let accounts = self.host.accounts();
+        let (uid, mut gid) = match &socket.user {
+            None => own,
+            Some(user) => {
+                let fact = accounts.user(&print_account(user)).map_err(|error| error.to_string())?;
+                (fact.uid, fact.gid)
+            }
+        };
+        if let Some(group) = &socket.group {
+            gid = accounts.group(&print_account(group)).map_err(|error| error.to_string())?.gid;
+        }
+        Ok(Owner { uid, gid })
+    }
+
+    /// Starts a keeper of the present sockets in the place of the last one. `rsvc run` has none: nothing outlives it.
+    fn keep_sockets(&mut self, id: ServiceId) -> io::Result<()> {
+        if self.options.foreground {
+            return Ok(());
+        }
+        let group = self.tree.as_ref().map(|tree| tree.keeper_group()).transpose();
+        let group = match group {
+            Ok(group) => group.flatten(),
+            Err(error) => {
+                tracing::warn!("keepers of sockets stand in the daemon's own group: {error}");
+                None
+            }
+        };
+        let Some(service) = self.services.get(&id) else { return Ok(()) };
+        let Some(sockets) = &service.sockets else { return Ok(()) };
+        let kept = |socket: &OpenSocket| Kept {
+            listen: print_socket_address(&socket.settings.listen),
+            identity: socket.identity,
+        };
+        let held: Vec<_> = sockets.open.iter().map(|socket| (socket.fd.as_fd(), kept(socket))).collect();
+        let making = Making {
+            image: self.init_image.as_fd(),
+            null: self.null.as_fd(),
+            group: group.as_ref().map(|g| g.as_fd()),
+        };
+        let keeper = if held.is_empty() {
+            None
+        } else {
+            Some(Keeper::start(&making, &self.options.runtime_dir, &service.name, &held)?)
+        };
+        self.replace_keeper(id, keeper)
+    }
+
+    fn replace_keeper(&mut self, id: ServiceId, keeper: Option<Keeper>) -> io::Result<()> {
+        let keeper = match keeper {
+            Some(keeper) => Some(Watched { token: self.watch(&keeper, Source::Keeper(id))?, fd: keeper }),
+            None => None,
+        };
+        let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
+        let Some(sockets) = &mut service.sockets else { return Ok(()) };
+        if let Some(old) = std::mem::replace(&mut sockets.keeper, keeper) {
+            self.dismiss(old);
+        }
+        Ok(())
+    }
+
+    fn dismiss(&mut self, keeper: Watched<Keeper>) {
+        keeper.fd.end();
+        self.sources.remove(&keeper.token);
+        self.retire(Watched { fd: keeper.fd.pidfd, token: keeper.token });
+    }
+
+    /// Somebody has ended a keeper.
+    pub(super) fn keeper_ended(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let name = service.name.clone();
+        let Some(keeper) = service.sockets.as_mut().and_then(|sockets| sockets.keeper.take()) else { return };
+        self.dismiss(keeper);
+        match self.keep_sockets(id) {
+            Ok(()) => tracing::warn!(unit = name, "{name}: the keeper of its sockets was ended; there is a new one"),
+            Err(error) => tracing::error!(
+                unit = name,
+                "{name}: the keeper of its sockets was ended, and there is no new one: {error}; they end with the daemon"
+            ),
+        }
+    }
+
+    fn watch_sockets(&mut self, id: ServiceId) -> Result<(), LaunchFailure> {
+        let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
+        let Some(mut sockets) = service.sockets.take() else { return Ok(()) };
+        let mut failed = None;
+        for socket in &sockets.open {
+            match self.watch(&socket.fd, Source::Socket(id)) {
+                Ok(token) => sockets.watched.push(token),
+                Err(error) => failed = Some(error),
+            }
+        }
+        if let Some(service) = self.services.get_mut(&id) {
+            service.sockets = Some(sockets);
+        }
+        match failed {
+            None => Ok(()),
+            Some(error) => {
+                self.unwatch_sockets(id);
+                Err(failure("FDS", 202, format!("failed at step FDS: sockets: {error}")))
+            }
+        }
+    }
+
+    pub(super) fn unwatch_sockets(&mut self, id: ServiceId) {
+        let Some(sockets) = self.services.get_mut(&id).and_then(|service| service.sockets.as_mut()) else { return };
+        for (socket, token) in sockets.open.iter().zip(std::mem::take(&mut sockets.watched)) {
+            self.sources.remove(&token);
+            let _ = self.poller.remove(&socket.fd);
+        }
+    }
+
+    /// Copies for the main process, and their names.
+    pub(super) fn sockets_to_pass(&self, id: ServiceId) -> io::Result<Vec<(OwnedFd, String)>> {
+        let Some(sockets) = self.service(id).and_then(|service| service.sockets.as_ref()) else {
+            return Ok(Vec::new());
+        };
+        let copy = |socket: &OpenSocket| {
+            socket.make_blocking();
+            Ok((socket.fd.try_clone()?, socket.settings.name.clone()))
+        };
+        sockets.open.iter().map(copy).collect()
+    }
+
+    /// Closes the sockets of a unit that is down, and removes their names.
+    pub(super) fn close_activation(&mut self, id: ServiceId) {
+        self.unwatch_sockets(id);
+        self.disarm_timers(id);
+        let Some(service) = self.services.get_mut(&id) else { return };
+        service.timers = None;
+        let Some(sockets) = service.sockets.take() else { return };
+        sockets.open.iter().for_each(OpenSocket::unlink);
+        keeper::forget(&self.options.runtime_dir, &service.name);
+        if let Some(keeper) = sockets.keeper {
+            self.dismiss(keeper);
+        }
+        if let Some(tree) = &self.tree {
+            tree.remove_keeper_group();
+        }
+    }
+
+    /// Takes over what the keeper of an earlier daemon holds. Says whether there is anything.
+    pub(super) fn adopt_sockets(&mut self, id: ServiceId) -> bool {
+        let Some(service) = self.service(id) else { return false };
+        let (name, unit) = (service.name.clone(), service.unit.clone());
+        let Found { keeper, sockets } = match Keeper::find(&self.options.runtime_dir, &name) {
+            Ok(Some(found)) => found,
+            Ok(None) => return false,
+            Err(why) => {
+                tracing::warn!(unit = name, "{name}: {why}; they are opened anew, what waited in them is lost");
+                keeper::forget(&self.options.runtime_dir, &name);
+                return false;
+            }
+        };
+        let open = sockets.into_iter().filter_map(|(fd, kept)| reopened(fd, &kept, unit.as_deref())).collect();
+        if let Some(service) = self.services.get_mut(&id) {
+            service.sockets = Some(Sockets { open, ..Sockets::default() });
+        }
+        if let Err(error) = self.replace_keeper(id, Some(keeper)) {
+            tracing::error!(unit = name, "{name}: the keeper of its sockets cannot be watched: {error}");
+        }
+        true
+    }
+
+    /// Ends keepers whose unit is gone: nobody would ever take what arrives.
+    pub(super) fn dismiss_stray_keeper(&mut self, name: &str) {
+        if let Ok(Some(Found { keeper, sockets })) = Keeper::find(&self.options.runtime_dir, name) {
+            tracing::warn!("{name}: its unit is gone, its sockets are closed");
+            sockets.into_iter().filter_map(|(fd, kept)| reopened(fd, &kept, None)).for_each(|socket| socket.unlink());
+            keeper.end();
+        }
+        keeper::forget(&self.options.runtime_dir, name);
+    }
+}
+
+/// A socket of an earlier daemon, with the settings that the unit has for it now.
+fn reopened(fd: OwnedFd, kept: &Kept, unit: Option<&Unit>) -> Option<OpenSocket> {
+    let listen = socket_address(&kept.listen).ok()?;
+    let known = unit.and_then(|unit| unit.sockets.iter().find(|socket| socket.listen == listen));
+    let settings = known.cloned().unwrap_or(SocketSettings {
+        listen,
+        name: String::new(),
+        mode: 0,
+        user: None,
+        group: None,
+        backlog: 1,
+        index: 0,
+    });
+    Some(OpenSocket { settings, fd, identity: kept.identity })
+}
