@@ -30,7 +30,7 @@ use crate::sys::{self, SysError, credentials, fd, process, socket};
 use execute::Prepared;
 use inherited::{HostFiles, Inherited};
 use mounts::Mounts;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// First word of the command line of the set-up stage.
 pub const STAGE_NAME: &str = "rsvc-stage";
@@ -131,6 +131,8 @@ struct Stage {
     host: HostFiles,
     /// Mount objects.
     mounts: Mounts,
+    /// Tells that the resident init is ready; in the service's process, until that was awaited.
+    gate: Option<OwnedFd>,
     /// The program, made ready before the first filter that only `Execute` follows.
     prepared: Option<Prepared>,
     /// File mode mask at birth, restored before exec when no step sets one: the stage itself works with 0.
@@ -151,6 +153,7 @@ impl Stage {
             inherited,
             host,
             mounts: Mounts::default(),
+            gate: None,
             prepared: None,
             inherited_umask,
             umask_set: false,
