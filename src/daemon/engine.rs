@@ -143,6 +143,8 @@ pub(super) struct Engine {
     pub watches: HashMap<WatchDescriptor, ServiceId>,
     /// This executable, O_PATH: the set-up stage.
     pub program: OwnedFd,
+    /// Bears set-up stages.
+    pub nursery: crate::sys::process::Nursery,
     /// The resident init, a sealed memfd.
     pub init_image: OwnedFd,
     /// `/dev/null`, for standard streams of launched processes.
@@ -203,6 +205,7 @@ impl Engine {
             groups,
             watches: HashMap::new(),
             program,
+            nursery: Default::default(),
             init_image,
             null,
             log_directory: None,

@@ -1,5 +1,5 @@
 //! From plan to process: host directories, group, descriptors, clone. The daemon does nothing between clone and exec
-//! but what `sys::process::spawn` says, and waits for nobody.
+//! but what `sys::process::spawn` says, and waits for nobody but its nursery, which only clones.
 
 use super::engine::{Engine, Place, Source, to_io};
 use super::log_file::{self, LogDirectory, LogFile, LogLimits, OutputPipe};
@@ -18,7 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::rc::Rc;
 
 /// First number of inherited descriptors; 0 to 2 are the standard streams.
-const FIRST: i32 = 3;
+const FIRST: i32 = crate::init::FIRST_DESCRIPTOR;
 
 /// Failure of something the daemon itself does for a launch.
 pub(super) fn failure(step: &str, code: u8, message: String) -> LaunchFailure {
@@ -360,7 +360,7 @@ impl Engine {
         let mut table: Vec<(BorrowedFd<'_>, i32)> = (0..=2).map(|number| (self.null.as_fd(), number)).collect();
         table.extend(inherit.owned.iter().enumerate().map(|(index, fd)| (fd.as_fd(), FIRST + index as i32)));
         let argv = [c"rsvc-stage".to_owned(), CString::new(FIRST.to_string()).unwrap_or_default()];
-        let spawned = spawn(&Spawn {
+        let request = Spawn {
             flags: crate::init::namespace_flags(plan.clone),
             cgroup: birth.as_ref().map(|fd| fd.as_fd()),
             program: self.program.as_fd(),
@@ -369,7 +369,13 @@ impl Engine {
             inherit: &table,
             raise_ambient: plan.clone.user,
             error: inherit.report(),
-        });
+        };
+        // One launch in the foreground: a nursery would be one process more for nothing.
+        let spawned = if self.options.foreground {
+            spawn(&request)
+        } else {
+            self.nursery.spawn(&request, &[c"rsvc-stage".to_owned(), c"nursery".to_owned()])
+        };
         let (pid, pidfd) =
             spawned.map_err(|error| failure("NAMESPACE", 226, plan::hint::clone_failure_message(error.errno)))?;
         let Kept { report, exits, maps, log_number } = kept;
