@@ -211,10 +211,12 @@ fn a_state_that_cannot_be_believed_leads_to_one_fresh_copy() {
 fn a_lost_exit_record_is_a_failure_without_a_guess() {
     root_only!();
     let mut instance = Instance::start();
-    instance.unit("brief", &script("exec", "sleep 0.3; exit 0", "[restart]\npolicy = \"no\""));
+    let text = "while ! [ -e $STATE_DIRECTORY/go ]; do sleep 0.02; done; exit 0";
+    instance.unit("brief", &script("exec", text, "[restart]\npolicy = \"no\"\n[directories]\nstate = [\"brief\"]"));
     instance.rsvc(&["start", "brief"]).expect(0);
     let pid = main_pid(&instance, "brief");
     instance.kill_daemon();
+    fs::write(instance.file("state/directories/state/brief/go"), "").expect("write");
     eventually("it ends", || (!is_alive(pid)).then_some(()));
     fs::write(instance.file("run/services/brief/exit"), [0xa5; 100]).expect("write");
     instance.start_daemon();
