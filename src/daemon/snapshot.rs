@@ -210,7 +210,8 @@ pub(super) fn wall_time(moment: Moment) -> String {
 
 impl Engine {
     /// Everything about one service.
-    pub(super) fn snapshot(&self, id: ServiceId, detailed: bool) -> Option<UnitStatus> {
+    pub(super) fn snapshot(&mut self, id: ServiceId, detailed: bool) -> Option<UnitStatus> {
+        self.digest(id);
         let service = self.service(id)?;
         let status = self.supervisor.status(id)?;
         let unit = service.running.as_ref().or(service.unit.as_ref());
@@ -273,7 +274,7 @@ impl Engine {
     }
 
     fn degraded(&self, service: &Service) -> Vec<String> {
-        let planned = service.main_plan().map(|plan| plan.degraded.clone()).unwrap_or_default();
+        let planned = service.digest.as_ref().map(|digest| &*digest.degraded).unwrap_or_default();
         let mut lines: Vec<String> = planned
             .iter()
             .chain(&service.group_degraded)
@@ -286,7 +287,7 @@ impl Engine {
 
     fn log_place(&self, service: &Service) -> Option<LogPlace> {
         let unit = service.running.as_ref().or(service.unit.as_ref())?;
-        let output = service.main_plan().map(|plan| plan.output.clone())?;
+        let output = service.digest.as_ref()?.output.clone();
         Some(match output {
             Output::Journal => LogPlace {
                 target: "journald".to_owned(),
