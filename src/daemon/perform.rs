@@ -69,6 +69,11 @@ impl Engine {
         if let Some(service) = self.services.get(&id) {
             super::snapshot::log_note(service, &note);
         }
+        if self.observed
+            && let Some(event) = self.event_of(id, &note)
+        {
+            self.notices.push(Notice::Event(Box::new(event)));
+        }
         self.notices.push(Notice::Note(note));
     }
 
