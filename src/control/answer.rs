@@ -1,6 +1,6 @@
 //! Answers and refusals of the daemon: their values and their form on the wire.
 
-use super::{UnitStatus, Verb};
+use super::{UnitEvent, UnitStatus, Verb};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -18,6 +18,8 @@ pub enum Answer {
     Plan(Vec<String>),
     /// `Describe`.
     Description(Box<Description>),
+    /// `Events`: one entry of the stream.
+    Event(Box<UnitEvent>),
 }
 
 impl Answer {
@@ -29,6 +31,7 @@ impl Answer {
             Answer::Units(units) => json!({ "units": units }),
             Answer::Plan(lines) => json!({ "lines": lines }),
             Answer::Description(description) => json!({ "description": description }),
+            Answer::Event(event) => json!({ "event": event }),
         }
     }
 
@@ -44,6 +47,7 @@ impl Answer {
             Verb::List => Answer::Units(serde_json::from_value(take("units"))?),
             Verb::Plan => Answer::Plan(serde_json::from_value(take("lines"))?),
             Verb::Describe => Answer::Description(serde_json::from_value(take("description"))?),
+            Verb::Events => Answer::Event(serde_json::from_value(take("event"))?),
             Verb::Start
             | Verb::Stop
             | Verb::Restart
@@ -220,6 +224,7 @@ mod tests {
             (Verb::List, Answer::Units(vec![status])),
             (Verb::Plan, Answer::Plan(vec!["line".into()])),
             (Verb::Describe, Answer::Description(Box::new(Description { pid: 5, ..Description::default() }))),
+            (Verb::Events, Answer::Event(Box::new(UnitEvent { lost: Some(5), ..UnitEvent::default() }))),
         ];
         for (verb, answer) in answers {
             let Value::Object(parameters) = answer.parameters() else { panic!("an object") };

@@ -45,6 +45,7 @@ mod signals;
 mod snapshot;
 mod sockets;
 pub mod state;
+mod subscribers;
 pub mod syslog;
 pub mod timestamp;
 mod units;
