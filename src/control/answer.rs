@@ -1,6 +1,6 @@
 //! Answers and refusals of the daemon: their values and their form on the wire.
 
-use super::{UnitStatus, Verb};
+use super::{ConfiguredValue, UnitStatus, Verb};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -16,6 +16,8 @@ pub enum Answer {
     Units(Vec<UnitStatus>),
     /// `Plan`: lines without line ends.
     Plan(Vec<String>),
+    /// `Configuration`.
+    Configuration(Vec<ConfiguredValue>),
     /// `Describe`.
     Description(Box<Description>),
 }
@@ -28,6 +30,7 @@ impl Answer {
             Answer::Status(status) => json!({ "status": status }),
             Answer::Units(units) => json!({ "units": units }),
             Answer::Plan(lines) => json!({ "lines": lines }),
+            Answer::Configuration(values) => json!({ "values": values }),
             Answer::Description(description) => json!({ "description": description }),
         }
     }
@@ -43,6 +46,7 @@ impl Answer {
             Verb::Status => Answer::Status(serde_json::from_value(take("status"))?),
             Verb::List => Answer::Units(serde_json::from_value(take("units"))?),
             Verb::Plan => Answer::Plan(serde_json::from_value(take("lines"))?),
+            Verb::Configuration => Answer::Configuration(serde_json::from_value(take("values"))?),
             Verb::Describe => Answer::Description(serde_json::from_value(take("description"))?),
             Verb::Start
             | Verb::Stop
@@ -219,6 +223,7 @@ mod tests {
             (Verb::Status, Answer::Status(Box::new(status.clone()))),
             (Verb::List, Answer::Units(vec![status])),
             (Verb::Plan, Answer::Plan(vec!["line".into()])),
+            (Verb::Configuration, Answer::Configuration(vec![ConfiguredValue::default()])),
             (Verb::Describe, Answer::Description(Box::new(Description { pid: 5, ..Description::default() }))),
         ];
         for (verb, answer) in answers {

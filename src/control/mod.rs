@@ -11,6 +11,7 @@
 
 mod answer;
 mod call;
+mod configuration;
 mod frame;
 mod status;
 mod time;
@@ -19,6 +20,7 @@ mod who;
 
 pub use answer::{Answer, CallError, Description};
 pub use call::{Call, Verb, is_unit_name};
+pub use configuration::ConfiguredValue;
 pub use frame::{FrameReader, REPLY_LIMIT, REQUEST_LIMIT, TooLong};
 pub use status::{GroupCounters, LogPlace, Pressure, ProcessLine, UnitStatus};
 pub use time::{format_rfc3339, parse_rfc3339};

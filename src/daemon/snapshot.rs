@@ -221,6 +221,7 @@ impl Engine {
             name: service.name.clone(),
             description: shown.and_then(|u| u.unit.description.clone()),
             file: shown.map(|u| u.file.clone()),
+            drop_ins: shown.map(|u| u.drop_ins().map(str::to_owned).collect()).unwrap_or_default(),
             load_state: if service.load_error.is_some() { "bad-setting" } else { "loaded" }.to_owned(),
             load_error: service.load_error.clone(),
             state: active_word(status.state).to_owned(),
@@ -305,9 +306,9 @@ impl Engine {
 
     fn changed_on_disk(&self, service: &Service) -> bool {
         let Some(running) = &service.running else { return false };
-        match std::fs::read(&running.file) {
-            Ok(bytes) => super::units::fingerprint(&running.file, &bytes) != service.running_fingerprint,
-            Err(_) => true,
+        match crate::load::find(&self.options.unit_path, &running.name, self.trust()) {
+            Ok(crate::load::Lookup::Found(found)) => super::units::fingerprint(&found) != service.running_fingerprint,
+            _ => true,
         }
     }
 }
