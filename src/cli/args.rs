@@ -8,11 +8,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Words that a later version will know.
-pub const RESERVED: [&str; 25] = [
+pub const RESERVED: [&str; 24] = [
     "clean",
     "convert",
     "deps",
-    "diff",
     "doctor",
     "edit",
     "exec",
@@ -271,7 +270,17 @@ pub enum Command {
         property: Vec<String>,
     },
 
-    /// Print the files of units
+    /// Compare what a unit runs with to its files, or two units or files; exit 1 if they differ
+    Diff {
+        /// A unit's name, or a file (with a `/` or ending in .toml): compared with what the unit of its name runs with
+        #[arg(value_name = "FILE|UNIT")]
+        target: String,
+        /// The other side; nothing that runs is looked at then
+        #[arg(value_name = "FILE|UNIT")]
+        other: Option<String>,
+    },
+
+    /// Print the files of units, drop-ins after them
     Cat {
         /// Names or patterns
         #[arg(value_name = "UNIT", required = true)]

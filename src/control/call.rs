@@ -35,6 +35,10 @@ pub enum Call {
     Plan {
         unit: String,
     },
+    /// What the unit runs with, key by key.
+    Configuration {
+        unit: String,
+    },
     /// Signal to the main process, or to all.
     Kill {
         unit: String,
@@ -69,6 +73,7 @@ pub enum Verb {
     Status,
     List,
     Plan,
+    Configuration,
     Kill,
     ResetFailed,
     StopAll,
@@ -78,7 +83,7 @@ pub enum Verb {
 
 impl Verb {
     /// All verbs with the names of their methods.
-    pub const ALL: [(Verb, &'static str); 13] = [
+    pub const ALL: [(Verb, &'static str); 14] = [
         (Verb::Start, "Start"),
         (Verb::Stop, "Stop"),
         (Verb::Restart, "Restart"),
@@ -87,6 +92,7 @@ impl Verb {
         (Verb::Status, "Status"),
         (Verb::List, "List"),
         (Verb::Plan, "Plan"),
+        (Verb::Configuration, "Configuration"),
         (Verb::Kill, "Kill"),
         (Verb::ResetFailed, "ResetFailed"),
         (Verb::StopAll, "StopAll"),
@@ -126,6 +132,7 @@ impl Verb {
             Verb::Status => Call::Status { unit: given.unit()? },
             Verb::List => Call::List,
             Verb::Plan => Call::Plan { unit: given.unit()? },
+            Verb::Configuration => Call::Configuration { unit: given.unit()? },
             Verb::Kill => Call::Kill {
                 unit: given.unit()?,
                 signal: given.signal()?,
@@ -153,6 +160,7 @@ impl Call {
             Call::Status { .. } => Verb::Status,
             Call::List => Verb::List,
             Call::Plan { .. } => Verb::Plan,
+            Call::Configuration { .. } => Verb::Configuration,
             Call::Kill { .. } => Verb::Kill,
             Call::ResetFailed { .. } => Verb::ResetFailed,
             Call::StopAll => Verb::StopAll,
@@ -171,6 +179,7 @@ impl Call {
             | Call::Reload { unit }
             | Call::Status { unit }
             | Call::Plan { unit }
+            | Call::Configuration { unit }
             | Call::Kill { unit, .. } => Some(unit),
             Call::ResetFailed { unit } => unit.as_deref(),
             Call::List | Call::StopAll | Call::Describe | Call::Events { .. } => None,
@@ -293,6 +302,7 @@ mod tests {
             Call::Status { unit: unit() },
             Call::List,
             Call::Plan { unit: unit() },
+            Call::Configuration { unit: unit() },
             Call::Kill { unit: unit(), signal: 9, whole: true },
             Call::ResetFailed { unit: None },
             Call::ResetFailed { unit: Some(unit()) },

@@ -52,5 +52,5 @@ mod units;
 
 pub use engine::Options;
 pub use foreground::{RunOptions, isolate_run, read_for_run, run};
-pub use plan_file::{instance_name, plan_file};
+pub use plan_file::{Target as PlanTarget, instance_name, plan_file};
 pub use server::serve;

@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::snapshot::cause_words;
-use crate::control::{Answer, Call, CallError, Description, UnitEvent, UnitStatus};
+use crate::control::{Answer, Call, CallError, ConfiguredValue, Description, UnitEvent, UnitStatus};
 use crate::load;
 use crate::supervise::{Event, Outcome, RequestId, ServiceId, Target};
 use std::collections::BTreeSet;
@@ -64,6 +64,7 @@ impl Engine {
             Call::Status { unit } => Handled::Now(Ok(Answer::Status(Box::new(self.status_of(&unit)?)))),
             Call::List => Handled::Now(Ok(Answer::Units(self.list()))),
             Call::Plan { unit } => Handled::Now(Ok(Answer::Plan(self.plan_lines(&unit)?))),
+            Call::Configuration { unit } => Handled::Now(self.configuration(&unit)),
             Call::Describe => Handled::Now(Ok(Answer::Description(Box::new(self.describe())))),
             Call::Events { units, present } => {
                 let (events, names) = self.present_events(&units)?;
@@ -201,6 +202,19 @@ impl Engine {
                 unit: unit.to_owned(),
                 message: super::launch::compile_failure(&errors).message,
             }),
+        }
+    }
+
+    /// What a unit runs with.
+    fn configuration(&self, unit: &str) -> Result<Answer, CallError> {
+        let behind = load::name_behind(&self.options.unit_path, unit);
+        let id = self.names.get(unit).or_else(|| self.names.get(behind.as_deref()?)).copied();
+        let running = id.filter(|id| self.is_up(*id)).and_then(|id| self.service(id)?.running.clone());
+        match running {
+            Some(running) => {
+                Ok(Answer::Configuration(running.effective().into_iter().map(ConfiguredValue::from).collect()))
+            }
+            None => Err(CallError::NotRunning { unit: unit.to_owned() }),
         }
     }
 

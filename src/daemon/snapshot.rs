@@ -249,6 +249,7 @@ impl Engine {
         let mut result = UnitStatus {
             description: shown.and_then(|u| u.unit.description.clone()),
             file: shown.map(|u| u.file.clone()),
+            drop_ins: shown.map(|u| u.drop_ins().map(str::to_owned).collect()).unwrap_or_default(),
             ready: unit.map(|u| ready_word(u.ready_kind()).to_owned()),
             profile: unit.map(|u| format!("{:?}", u.security.profile).to_lowercase()),
             degraded: self.degraded(service),
@@ -315,9 +316,9 @@ impl Engine {
 
     fn changed_on_disk(&self, service: &Service) -> bool {
         let Some(running) = &service.running else { return false };
-        match std::fs::read(&running.file) {
-            Ok(bytes) => super::units::fingerprint(&running.file, &bytes) != service.running_fingerprint,
-            Err(_) => true,
+        match crate::load::find(&self.options.unit_path, &running.name, self.trust()) {
+            Ok(crate::load::Lookup::Found(found)) => super::units::fingerprint(&found) != service.running_fingerprint,
+            _ => true,
         }
     }
 }
