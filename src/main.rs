@@ -25,7 +25,13 @@ fn main() -> ExitCode {
         Outcome::Run { instance, file, profile, quiet } => run(&instance, &file, profile.as_deref(), quiet),
         Outcome::Daemon { instance, stop_on_exit } => serve(&instance, stop_on_exit),
         Outcome::Features { json, .. } => features(json),
-        Outcome::PlanFile { instance, file, json } => daemon::plan_file(options(&instance, false), &file, json),
+        Outcome::PlanFile { instance, target, json } => {
+            let target = match cli::is_file(&target) {
+                true => daemon::PlanTarget::File(target.into()),
+                false => daemon::PlanTarget::Unit(target),
+            };
+            daemon::plan_file(options(&instance, false), &target, json)
+        }
     };
     ExitCode::from(code)
 }
