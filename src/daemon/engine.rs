@@ -8,6 +8,7 @@ use super::plans::PlanCache;
 use super::service::Service;
 use crate::cgroup::Tree;
 use crate::compile::{Cgroups, HostFacts};
+use crate::control::UnitEvent;
 use crate::supervise::{Event, Moment, Note, Outcome, RequestId, Role, ServiceId, Supervisor};
 use crate::sys::fd::sealed_memfd;
 use crate::sys::poll::{Interest, Poller, Ready, Token};
@@ -97,6 +98,8 @@ pub(super) enum Notice {
     Reply(RequestId, Outcome),
     /// Something happened to a service.
     Note(Note),
+    /// The same for those who listen; only while somebody does.
+    Event(Box<UnitEvent>),
 }
 
 /// Something that only time brings.
@@ -139,6 +142,8 @@ pub(super) struct Engine {
     pub host: Host,
     pub events: VecDeque<Event>,
     pub notices: Vec<Notice>,
+    /// Somebody listens to `Events`.
+    pub observed: bool,
     pub dirty: BTreeSet<ServiceId>,
     timers: BTreeSet<(Moment, Timer)>,
     timer_at: HashMap<Timer, Moment>,
@@ -149,6 +154,8 @@ pub(super) struct Engine {
     pub watches: HashMap<WatchDescriptor, ServiceId>,
     /// This executable, O_PATH: the set-up stage.
     pub program: OwnedFd,
+    /// Bears set-up stages.
+    pub nursery: crate::sys::process::Nursery,
     /// The resident init, a sealed memfd.
     pub init_image: OwnedFd,
     /// `/dev/null`, for standard streams of launched processes.
@@ -209,6 +216,7 @@ impl Engine {
             host,
             events: VecDeque::new(),
             notices: Vec::new(),
+            observed: false,
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
             timer_at: HashMap::new(),
@@ -218,6 +226,7 @@ impl Engine {
             groups,
             watches: HashMap::new(),
             program,
+            nursery: Default::default(),
             init_image,
             null,
             log_directory: None,

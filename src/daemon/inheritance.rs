@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 /// First number of inherited descriptors; 0 to 2 are the standard streams.
-pub(super) const FIRST: i32 = 3;
+pub(super) const FIRST: i32 = crate::init::FIRST_DESCRIPTOR;
 
 /// Descriptors to be inherited, numbered as they are added.
 #[derive(Default)]

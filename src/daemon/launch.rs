@@ -1,5 +1,5 @@
 //! From plan to process: host directories, group, descriptors, clone. The daemon does nothing between clone and exec
-//! but what `sys::process::spawn` says, and waits for nobody.
+//! but what `sys::process::spawn` says, and waits for nobody but its nursery, which only clones.
 
 use super::engine::{Engine, Place, Source, Timer, to_io};
 use super::inheritance::{FIRST, Inheritance, Kept};
@@ -200,7 +200,7 @@ impl Engine {
         let mut table: Vec<(BorrowedFd<'_>, i32)> = (0..=2).map(|number| (self.null.as_fd(), number)).collect();
         table.extend(inherit.owned.iter().enumerate().map(|(index, fd)| (fd.as_fd(), FIRST + index as i32)));
         let argv = [c"rsvc-stage".to_owned(), CString::new(FIRST.to_string()).unwrap_or_default()];
-        let spawned = spawn(&Spawn {
+        let request = Spawn {
             flags: crate::init::namespace_flags(plan.clone),
             cgroup: birth.as_ref().map(|fd| fd.as_fd()),
             program: self.program.as_fd(),
@@ -209,7 +209,13 @@ impl Engine {
             inherit: &table,
             raise_ambient: plan.clone.user,
             error: inherit.report(),
-        });
+        };
+        // One launch in the foreground: a nursery would be one process more for nothing.
+        let spawned = if self.options.foreground {
+            spawn(&request)
+        } else {
+            self.nursery.spawn(&request, &[c"rsvc-stage".to_owned(), c"nursery".to_owned()])
+        };
         let (pid, pidfd) =
             spawned.map_err(|error| failure("NAMESPACE", 226, plan::hint::clone_failure_message(error.errno)))?;
         let Kept { report, maps, log_number } = kept;

@@ -45,11 +45,12 @@ mod signals;
 mod snapshot;
 mod sockets;
 pub mod state;
+mod subscribers;
 pub mod syslog;
 pub mod timestamp;
 mod units;
 
 pub use engine::Options;
 pub use foreground::{RunOptions, isolate_run, read_for_run, run};
-pub use plan_file::{instance_name, plan_file};
+pub use plan_file::{Target as PlanTarget, instance_name, plan_file};
 pub use server::serve;

@@ -72,6 +72,11 @@ impl Engine {
                 log.file.forget_lines(false);
             }
         }
+        if self.observed
+            && let Some(event) = self.event_of(id, &note)
+        {
+            self.notices.push(Notice::Event(Box::new(event)));
+        }
         self.notices.push(Notice::Note(note));
     }
 
