@@ -245,7 +245,7 @@ impl Engine {
             v: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id() as i32,
-            since: None,
+            since: Some(super::snapshot::wall_time(self.since)),
             units: names.len() as u64,
             active,
             failed,
