@@ -171,7 +171,7 @@ identifier = "shop"
 const MINIMAL: &str = "[service]\nexec = [\"/usr/bin/program\"]\n";
 
 fn parse_with(text: &str, profile: Option<Profile>) -> (Unit, Vec<Problem>) {
-    match Unit::parse_with("web", "web.toml", text, ParseOptions { profile }) {
+    match Unit::parse_with("web", "web.toml", text, ParseOptions { profile, ..ParseOptions::default() }) {
         Ok(parsed) => parsed,
         Err(problems) => panic!("{}", problem::render(&problems, text, problem::Style::default())),
     }
@@ -314,7 +314,15 @@ fn the_profile_strict_closes_what_standard_leaves_open() {
     assert_eq!(families, ["AF_UNIX", "AF_INET", "AF_INET6"]);
     let allowed = clean(&format!("{text}[syscalls]\nallow = [\"@system-service\", \"memfd_create\"]\n"));
     assert_eq!(allowed.syscalls.deny, ["@privileged", "@resources"], "what the author allows by name stays allowed");
-    assert!(Unit::parse_with("web", "w", MINIMAL, ParseOptions { profile: Some(Profile::Strict) }).is_err());
+    assert!(
+        Unit::parse_with(
+            "web",
+            "w",
+            MINIMAL,
+            ParseOptions { profile: Some(Profile::Strict), ..ParseOptions::default() }
+        )
+        .is_err()
+    );
 }
 
 #[test]
