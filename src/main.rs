@@ -11,6 +11,9 @@ fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     let name = arguments.first().and_then(|word| Path::new(word).file_name()).unwrap_or_default().to_owned();
     if name == rsvc::init::STAGE_NAME {
+        if arguments.get(1).is_some_and(|word| word == rsvc::init::NURSERY_WORD) {
+            rsvc::init::nursery_main();
+        }
         let plan = arguments.get(1).and_then(|word| word.to_str()?.parse().ok());
         rsvc::init::stage_main(plan.unwrap_or(-1));
     }

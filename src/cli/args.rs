@@ -8,13 +8,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Words that a later version will know.
-pub const RESERVED: [&str; 26] = [
+pub const RESERVED: [&str; 24] = [
     "clean",
     "convert",
     "deps",
     "doctor",
     "edit",
-    "events",
     "exec",
     "export",
     "files",
@@ -33,7 +32,6 @@ pub const RESERVED: [&str; 26] = [
     "top",
     "tree",
     "unmask",
-    "wait",
     "why",
 ];
 
@@ -149,6 +147,28 @@ pub struct Waiting {
     /// Stop waiting after this time, such as `30s`; the job goes on
     #[arg(long, value_name = "TIME", value_parser = super::words::parse_time_span)]
     pub timeout: Option<std::time::Duration>,
+}
+
+/// What `wait` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Goal {
+    /// It is active; a oneshot unit has done its work
+    Ready,
+    /// No process of it is left and none will be started by itself
+    Stopped,
+    /// Its health checks succeed (not in this version)
+    Healthy,
+}
+
+impl Goal {
+    /// For messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Goal::Ready => "ready",
+            Goal::Stopped => "stopped",
+            Goal::Healthy => "healthy",
+        }
+    }
 }
 
 /// The commands.
@@ -316,6 +336,29 @@ pub enum Command {
         units: Vec<String>,
     },
 
+    /// Show what happens to units, as it happens, until it is ended
+    Events {
+        /// Names or patterns; none means all units, also those that come later
+        #[arg(value_name = "UNIT")]
+        units: Vec<String>,
+        /// How the units stand comes first
+        #[arg(short, long)]
+        present: bool,
+    },
+
+    /// Wait until units are stopped and end with their exit status, or until they are ready
+    Wait {
+        /// Names or patterns
+        #[arg(value_name = "UNIT", required = true)]
+        units: Vec<String>,
+        /// What is waited for
+        #[arg(long = "for", value_name = "STATE", value_enum, default_value = "stopped")]
+        goal: Goal,
+        /// Give up after this time, such as `30s`
+        #[arg(long, value_name = "TIME", value_parser = super::words::parse_time_span)]
+        timeout: Option<std::time::Duration>,
+    },
+
     /// Explain a key of the unit file, or all keys of a table
     Explain {
         /// Such as `filesystem.protect_system`, `resources`, or systemd's `ProtectSystem`
@@ -457,6 +500,8 @@ mod tests {
             "logs",
             "run",
             "completion tcsh",
+            "wait",
+            "wait web --for lunch",
         ] {
             assert!(parse(words(line)).is_err(), "{line}");
         }

@@ -13,7 +13,7 @@ pub enum Shell {
 }
 
 /// Commands whose arguments are names of units.
-const UNIT_COMMANDS: [&str; 19] = [
+const UNIT_COMMANDS: [&str; 21] = [
     "start",
     "stop",
     "restart",
@@ -33,6 +33,8 @@ const UNIT_COMMANDS: [&str; 19] = [
     "is-failed",
     "kill",
     "reset-failed",
+    "events",
+    "wait",
 ];
 
 /// Commands that take names or files.

@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod completion;
 mod diff;
+mod events;
 mod explain;
 mod instance;
 mod logs;
@@ -221,6 +222,7 @@ fn check_format(global: &Global, command: &Command) -> Result<(), Failure> {
         }
         Command::Reload(_) | Command::Kill { .. } | Command::ResetFailed { .. } => &[Format::Table, Format::Json],
         Command::IsActive(_) | Command::IsEnabled(_) | Command::IsFailed(_) => &[Format::Table, Format::Json],
+        Command::Events { .. } | Command::Wait { .. } => &[Format::Table, Format::Json],
         _ => &[Format::Table],
     };
     if known.contains(&format) {
@@ -249,6 +251,8 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         Command::Logs { units, follow, lines, since } => {
             logs::logs(session, &logs::Wish { units, follow, lines, since })?
         }
+        Command::Events { units, present } => events::events(session, &units, present)?,
+        Command::Wait { units, goal, timeout } => events::wait(session, &units, goal, timeout)?,
         Command::IsEnabled(question) => units::is_enabled(session, &question)?,
         Command::Enable { units, now } => units::enable(session, &units, now)?,
         Command::Disable { units, now } => units::disable(session, &units, now)?,

@@ -1,6 +1,6 @@
 //! Answers and refusals of the daemon: their values and their form on the wire.
 
-use super::{ConfiguredValue, UnitStatus, Verb};
+use super::{ConfiguredValue, UnitEvent, UnitStatus, Verb};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -20,6 +20,8 @@ pub enum Answer {
     Configuration(Vec<ConfiguredValue>),
     /// `Describe`.
     Description(Box<Description>),
+    /// `Events`: one entry of the stream.
+    Event(Box<UnitEvent>),
 }
 
 impl Answer {
@@ -32,6 +34,7 @@ impl Answer {
             Answer::Plan(lines) => json!({ "lines": lines }),
             Answer::Configuration(values) => json!({ "values": values }),
             Answer::Description(description) => json!({ "description": description }),
+            Answer::Event(event) => json!({ "event": event }),
         }
     }
 
@@ -48,6 +51,7 @@ impl Answer {
             Verb::Plan => Answer::Plan(serde_json::from_value(take("lines"))?),
             Verb::Configuration => Answer::Configuration(serde_json::from_value(take("values"))?),
             Verb::Describe => Answer::Description(serde_json::from_value(take("description"))?),
+            Verb::Events => Answer::Event(serde_json::from_value(take("event"))?),
             Verb::Start
             | Verb::Stop
             | Verb::Restart
@@ -225,6 +229,7 @@ mod tests {
             (Verb::Plan, Answer::Plan(vec!["line".into()])),
             (Verb::Configuration, Answer::Configuration(vec![ConfiguredValue::default()])),
             (Verb::Describe, Answer::Description(Box::new(Description { pid: 5, ..Description::default() }))),
+            (Verb::Events, Answer::Event(Box::new(UnitEvent { lost: Some(5), ..UnitEvent::default() }))),
         ];
         for (verb, answer) in answers {
             let Value::Object(parameters) = answer.parameters() else { panic!("an object") };

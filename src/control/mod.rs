@@ -12,6 +12,7 @@
 mod answer;
 mod call;
 mod configuration;
+mod event;
 mod frame;
 mod status;
 mod time;
@@ -21,6 +22,7 @@ mod who;
 pub use answer::{Answer, CallError, Description};
 pub use call::{Call, Verb, is_unit_name};
 pub use configuration::ConfiguredValue;
+pub use event::{LOST, PRESENT, UnitEvent};
 pub use frame::{FrameReader, REPLY_LIMIT, REQUEST_LIMIT, TooLong};
 pub use status::{GroupCounters, LogPlace, Pressure, ProcessLine, UnitStatus};
 pub use time::{format_rfc3339, parse_rfc3339};

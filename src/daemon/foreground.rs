@@ -177,7 +177,7 @@ fn foreground(run: RunOptions, mut signals: Signals) -> io::Result<u8> {
                         foreground.interrupt();
                     }
                 }
-                Notice::Ready(_) => {}
+                Notice::Ready(_) | Notice::Event(_) => {}
                 Notice::Reply(request, outcome) => foreground.replied(request, outcome),
                 Notice::Note(note) => foreground.note(&note),
             }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The loop never waits for a child, never logs to something that blocks, and never ends because of one unit. What it
-//! holds per service are at most a handful of descriptors: pidfds, the exits pipe, sockets where the unit wants them.
+//! holds per service are one to three descriptors: a pidfd, the pipe of a log file, sockets where the unit wants them.
 #![forbid(unsafe_code)]
 
 pub mod accounts;
@@ -15,10 +15,12 @@ mod adopt;
 pub mod directories;
 mod engine;
 pub mod environment_files;
+mod exits;
 pub mod features;
 mod foreground;
 mod group;
 pub mod host;
+mod inheritance;
 pub mod journal;
 mod launch;
 mod left_over;
@@ -31,6 +33,7 @@ mod manager;
 pub mod notify;
 mod perform;
 mod plan_file;
+mod plans;
 mod process;
 pub mod ready;
 mod requests;
@@ -42,6 +45,7 @@ mod signals;
 mod snapshot;
 mod sockets;
 pub mod state;
+mod subscribers;
 pub mod syslog;
 pub mod timestamp;
 mod units;
