@@ -8,7 +8,7 @@ use std::time::Duration;
 const MINIMAL: &str = "[service]\nexec = [\"/usr/bin/program\"]\n";
 
 fn parse_with(text: &str, profile: Option<Profile>) -> (Unit, Vec<Problem>) {
-    match Unit::parse_with("web", "web.toml", text, ParseOptions { profile }) {
+    match Unit::parse_with("web", "web.toml", text, ParseOptions { profile, ..ParseOptions::default() }) {
         Ok(parsed) => parsed,
         Err(problems) => panic!("{}", problem::render(&problems, text, problem::Style::default())),
     }
