@@ -297,7 +297,15 @@ fn the_profile_strict_closes_what_standard_leaves_open() {
     assert_eq!(families, ["AF_UNIX", "AF_INET", "AF_INET6"]);
     let allowed = clean(&format!("{text}[syscalls]\nallow = [\"@system-service\", \"memfd_create\"]\n"));
     assert_eq!(allowed.syscalls.deny, ["@privileged", "@resources"], "what the author allows by name stays allowed");
-    assert!(Unit::parse_with("web", "w", MINIMAL, ParseOptions { profile: Some(Profile::Strict) }).is_err());
+    assert!(
+        Unit::parse_with(
+            "web",
+            "w",
+            MINIMAL,
+            ParseOptions { profile: Some(Profile::Strict), ..ParseOptions::default() }
+        )
+        .is_err()
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ pub const MINIMAL: &str = "[service]\nexec = [\"/usr/bin/program\"]\n";
 
 /// The unit, with its warnings, when its author is overruled about the profile.
 pub fn parse_with(text: &str, profile: Option<Profile>) -> (Unit, Vec<Problem>) {
-    match Unit::parse_with("web", "web.toml", text, ParseOptions { profile }) {
+    match Unit::parse_with("web", "web.toml", text, ParseOptions { profile, ..ParseOptions::default() }) {
         Ok(parsed) => parsed,
         Err(problems) => panic!("{}", problem::render(&problems, text, problem::Style::default())),
     }
