@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Words that a later version will know.
-pub const RESERVED: [&str; 25] = [
+pub const RESERVED: [&str; 21] = [
     "clean",
     "convert",
     "deps",
@@ -18,18 +18,14 @@ pub const RESERVED: [&str; 25] = [
     "exec",
     "export",
     "files",
-    "freeze",
     "import",
     "learn",
     "mask",
     "new",
-    "reload-config",
     "reload-or-restart",
     "rm",
     "security",
-    "set",
     "shell",
-    "thaw",
     "top",
     "tree",
     "unmask",
@@ -140,7 +136,7 @@ pub struct Job {
 }
 
 /// Whether and how long to wait for a job.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Waiting {
     /// Return as soon as the request is accepted
     #[arg(long)]
@@ -319,6 +315,36 @@ pub enum Command {
         #[arg(long)]
         whole: bool,
     },
+
+    /// Change limits of a unit that runs, until it is stopped
+    Set {
+        /// Name
+        #[arg(value_name = "UNIT")]
+        target: String,
+        /// Such as `resources.memory_max=1G`; nothing behind the `=` takes a change back
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        values: Vec<String>,
+        /// Also for later starts (not in this version)
+        #[arg(long)]
+        persist: bool,
+    },
+
+    /// Stop all processes of units where they are, until `thaw` or a stop
+    Freeze {
+        /// Names or patterns
+        #[arg(value_name = "UNIT", required = true)]
+        units: Vec<String>,
+    },
+
+    /// Let the processes of frozen units go on
+    Thaw {
+        /// Names or patterns
+        #[arg(value_name = "UNIT", required = true)]
+        units: Vec<String>,
+    },
+
+    /// Read all unit files again and say what is wrong with them; starts do that by themselves
+    ReloadConfig,
 
     /// Forget failures and restart counters
     ResetFailed {

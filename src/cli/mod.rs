@@ -12,6 +12,7 @@ mod completion;
 mod events;
 mod explain;
 mod instance;
+mod live;
 mod logs;
 mod manual;
 mod operate;
@@ -220,6 +221,9 @@ fn check_format(global: &Global, command: &Command) -> Result<(), Failure> {
         }
         Command::Reload(_) | Command::Kill { .. } | Command::ResetFailed { .. } => &[Format::Table, Format::Json],
         Command::IsActive(_) | Command::IsEnabled(_) | Command::IsFailed(_) => &[Format::Table, Format::Json],
+        Command::Set { .. } | Command::Freeze { .. } | Command::Thaw { .. } | Command::ReloadConfig => {
+            &[Format::Table, Format::Json]
+        }
         Command::Events { .. } | Command::Wait { .. } => &[Format::Table, Format::Json],
         _ => &[Format::Table],
     };
@@ -249,6 +253,10 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         Command::Logs { units, follow, lines, since } => {
             logs::logs(session, &logs::Wish { units, follow, lines, since })?
         }
+        Command::Set { target, values, persist } => live::set(session, &target, &values, persist)?,
+        Command::Freeze { units } => live::freeze(session, &units, true)?,
+        Command::Thaw { units } => live::freeze(session, &units, false)?,
+        Command::ReloadConfig => live::reload_config(session)?,
         Command::Events { units, present } => events::events(session, &units, present)?,
         Command::Wait { units, goal, timeout } => events::wait(session, &units, goal, timeout)?,
         Command::IsEnabled(question) => units::is_enabled(session, &question)?,

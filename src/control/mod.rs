@@ -18,7 +18,7 @@ mod time;
 mod varlink;
 mod who;
 
-pub use answer::{Answer, CallError, Description};
+pub use answer::{Answer, CallError, Description, UnitChange};
 pub use call::{Call, Verb, is_unit_name};
 pub use event::{LOST, PRESENT, UnitEvent};
 pub use frame::{FrameReader, REPLY_LIMIT, REQUEST_LIMIT, TooLong};

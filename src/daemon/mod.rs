@@ -23,6 +23,7 @@ pub mod journal;
 mod launch;
 mod left_over;
 pub mod listener;
+mod live;
 mod lock;
 pub mod log_file;
 pub mod log_layer;

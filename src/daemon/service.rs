@@ -1,5 +1,6 @@
 //! What the daemon holds of one service: its units, its group, its processes, its sockets.
 
+use super::live::Live;
 use super::log_file::{LogFile, OutputPipe};
 use super::notify::NotifySocket;
 use super::state::ProcessIdentity;
@@ -39,6 +40,10 @@ pub(super) struct Service {
     pub group: Option<Group>,
     /// Settings that the group has; a restart with the same does not write them again.
     pub applied: Option<CgroupSettings>,
+    /// Limits changed while it runs.
+    pub live: Live,
+    /// The group's freezer is on.
+    pub frozen: bool,
     /// `cgroup.kill` was used on the group.
     pub group_used_up: bool,
     /// What the group could not be given.
@@ -152,6 +157,8 @@ impl Service {
             plans: HashMap::new(),
             group: None,
             applied: None,
+            live: Live::default(),
+            frozen: false,
             group_used_up: false,
             group_degraded: Vec::new(),
             emptied: true,
