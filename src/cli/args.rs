@@ -386,18 +386,8 @@ pub enum Command {
     /// Show what this host supports and what is degraded on it
     Features,
 
-    /// Run one unit file in the foreground, without a daemon
-    Run {
-        /// The unit file
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// Use this profile instead of the unit's, for example `host` to see whether the sandbox is the problem
-        #[arg(long, value_name = "PROFILE")]
-        profile: Option<String>,
-        /// Say only what goes wrong
-        #[arg(short, long)]
-        quiet: bool,
-    },
+    /// Run one unit file, or a command, in the foreground, without a daemon
+    Run(Run),
 
     /// Run the supervisor (also: rsvcd)
     Daemon {
@@ -419,6 +409,35 @@ pub enum Command {
     /// Print rsvc(1)
     #[command(hide = true)]
     Manual,
+}
+
+/// What to run in the foreground.
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// The unit file
+    #[arg(value_name = "FILE", required_unless_present = "command", conflicts_with = "command")]
+    pub file: Option<PathBuf>,
+    /// A program and its arguments, behind `--`; it reads the standard input, and its exit status is passed on
+    #[arg(value_name = "COMMAND", last = true)]
+    pub command: Vec<OsString>,
+    /// Use this profile instead of the unit's, for example `host` to see whether the sandbox is the problem
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+    /// For a command: a key of the unit, such as `service.user=www-data`; may be given several times
+    #[arg(short = 'k', long = "set", value_name = "KEY=VALUE", conflicts_with = "file")]
+    pub set: Vec<String>,
+    /// For a command: same as `--set resources.memory_max=SIZE`
+    #[arg(long, value_name = "SIZE", conflicts_with = "file")]
+    pub mem: Option<String>,
+    /// For a command: same as `--set service.user=USER`
+    #[arg(long, value_name = "USER", conflicts_with = "file")]
+    pub user: Option<String>,
+    /// Give the command a terminal of its own (not in this version)
+    #[arg(short = 't', long, conflicts_with = "file")]
+    pub pty: bool,
+    /// Say only what goes wrong; always so for a command
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 /// Units to be asked about.
@@ -516,6 +535,8 @@ mod tests {
             "list --json -o json",
             "logs",
             "run",
+            "run x.toml -- /bin/true",
+            "run x.toml --mem 5M",
             "completion tcsh",
             "wait",
             "wait web --for lunch",

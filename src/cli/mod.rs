@@ -17,6 +17,7 @@ mod logs;
 mod manual;
 mod operate;
 mod render;
+mod run;
 mod show;
 mod states;
 mod terminal;
@@ -51,6 +52,13 @@ pub enum Outcome {
         profile: Option<String>,
         /// `--quiet`
         quiet: bool,
+    },
+    /// `rsvc run -- COMMAND`
+    RunCommand {
+        /// Where everything lies.
+        instance: Instance,
+        /// The text of its unit.
+        text: String,
     },
     /// `rsvc daemon`
     Daemon {
@@ -276,9 +284,7 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
             session.out.write_all(&manual::page(Arguments::command())?)?;
             0
         }
-        Command::Run { file, profile, quiet } => {
-            return Ok(Outcome::Run { instance: session.instance.clone(), file, profile, quiet });
-        }
+        Command::Run(run) => return run::run(session, run),
         Command::Daemon { stop_on_exit } => {
             return Ok(Outcome::Daemon { instance: session.instance.clone(), stop_on_exit });
         }

@@ -152,6 +152,8 @@ pub(super) struct Engine {
     pub init_image: OwnedFd,
     /// `/dev/null`, for standard streams of launched processes.
     pub null: OwnedFd,
+    /// `rsvc run -- COMMAND`: what main processes read.
+    pub stdin: Option<OwnedFd>,
     pub log_directory: Option<Rc<LogDirectory>>,
     pub scratch: Scratch,
     next_id: u32,
@@ -211,6 +213,7 @@ impl Engine {
             program,
             init_image,
             null,
+            stdin: None,
             log_directory: None,
             scratch: Scratch::default(),
             next_id: 0,

@@ -87,7 +87,11 @@ impl Engine {
             die_with_launcher: self.options.foreground,
             ..Default::default()
         };
-        let (inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
+        let (mut inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
+        if let (Role::Main, Some(stdin)) = (role, &self.stdin) {
+            let number = inheritance.copy(stdin).map_err(io_failure("FDS", 202, "standard input"))?;
+            start.descriptors.stdin = Some(number);
+        }
         let bytes = wire::encode(&plan, &start);
         self.clone_stage(id, role, plan, &bytes, inheritance, kept)
     }

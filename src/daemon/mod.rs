@@ -49,6 +49,6 @@ pub mod timestamp;
 mod units;
 
 pub use engine::Options;
-pub use foreground::{RunOptions, isolate_run, read_for_run, run};
+pub use foreground::{RunOptions, isolate_run, read_for_run, read_text_for_run, run};
 pub use plan_file::{instance_name, plan_file};
 pub use server::serve;
