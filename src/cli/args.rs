@@ -111,6 +111,10 @@ pub enum Format {
     Json,
     /// Names only
     Name,
+    /// `logs`: time and message (the default)
+    Short,
+    /// `logs`: the message only
+    Cat,
     /// `check`: annotations of a workflow
     Github,
 }
@@ -237,6 +241,18 @@ pub enum Command {
         /// From this time on: `10m` (ago), `2026-11-21`, `2026-11-21 22:00`, RFC 3339
         #[arg(short = 'S', long, value_name = "TIME")]
         since: Option<String>,
+        /// Up to this time, written as for `--since`
+        #[arg(short = 'U', long, value_name = "TIME", conflicts_with = "follow")]
+        until: Option<String>,
+        /// Only lines that contain this text; capitals matter when it has some
+        #[arg(short, long, value_name = "TEXT")]
+        grep: Option<String>,
+        /// Only lines of this priority or a more urgent one: `err`, `warning`, 0 to 7
+        #[arg(short, long, value_name = "PRIORITY", value_parser = super::words::parse_priority)]
+        priority: Option<u8>,
+        /// Only one run of the unit: its invocation id, 0 for the latest, -1 for the one before, 1 for the first
+        #[arg(long, value_name = "ID|N", allow_hyphen_values = true, conflicts_with_all = ["since", "until"])]
+        invocation: Option<String>,
     },
 
     /// Check unit files without starting anything
@@ -534,6 +550,9 @@ mod tests {
             "status -o xml",
             "list --json -o json",
             "logs",
+            "logs web -p loud",
+            "logs web -f --until 5m",
+            "logs web --invocation 0 --since 5m",
             "run",
             "run x.toml -- /bin/true",
             "run x.toml --mem 5M",

@@ -220,9 +220,8 @@ fn check_format(global: &Global, command: &Command) -> Result<(), Failure> {
     let known: &[Format] = match command {
         Command::List { .. } | Command::Status { .. } => &[Format::Table, Format::Wide, Format::Json, Format::Name],
         Command::Check { .. } => &[Format::Table, Format::Json, Format::Github],
-        Command::Logs { .. } | Command::Plan { .. } | Command::Show { .. } | Command::Features => {
-            &[Format::Table, Format::Wide, Format::Json]
-        }
+        Command::Logs { .. } => &[Format::Table, Format::Wide, Format::Json, Format::Short, Format::Cat],
+        Command::Plan { .. } | Command::Show { .. } | Command::Features => &[Format::Table, Format::Wide, Format::Json],
         Command::Explain { .. } | Command::Version => &[Format::Table, Format::Json],
         Command::Start(_) | Command::Stop { .. } | Command::Restart(_) | Command::TryRestart(_) => {
             &[Format::Table, Format::Json]
@@ -258,8 +257,9 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         }
         Command::IsActive(question) => states::is_active(session, &question)?,
         Command::IsFailed(question) => states::is_failed(session, &question)?,
-        Command::Logs { units, follow, lines, since } => {
-            logs::logs(session, &logs::Wish { units, follow, lines, since })?
+        Command::Logs { units, follow, lines, since, until, grep, priority, invocation } => {
+            let span = logs::Span { since, until, invocation };
+            logs::logs(session, &logs::Wish { units, follow, lines, span, grep, priority })?
         }
         Command::Set { target, values, persist } => live::set(session, &target, &values, persist)?,
         Command::Freeze { units } => live::freeze(session, &units, true)?,

@@ -111,6 +111,13 @@ impl Engine {
         let invocation = random_id().map_err(io_failure("EXEC", 203, "random bytes"))?;
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         service.invocation = invocation;
+        if !self.options.foreground {
+            let time = super::timestamp::text(std::time::SystemTime::now());
+            let directory = self.options.state_dir.join("runs");
+            if let Err(error) = super::runs::record(&directory, &service.name, &time, &service.invocation) {
+                tracing::warn!(unit = service.name, "cannot note this run of {}: {error}", service.name);
+            }
+        }
         if service.running.is_none() || service.running_fingerprint != service.fingerprint {
             service.running = service.unit.clone();
             service.running_fingerprint = service.fingerprint;

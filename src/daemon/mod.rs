@@ -35,6 +35,7 @@ mod plan_file;
 mod process;
 pub mod ready;
 mod requests;
+mod runs;
 mod server;
 mod service;
 pub mod service_socket;
