@@ -421,3 +421,61 @@ fn processes_of_namespace(pid: i32) -> Vec<Process> {
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|other| of(*other) == own);
     pids.filter_map(Process::with_pid).collect()
 }
+
+/// `rsvc run` with more words and something to read.
+fn run_command(place: &Place, who: Who, words: &[&str], input: &str) -> Said {
+    use std::io::Write;
+    let mut command = place.command(who);
+    command.arg("run").args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let pid = child.id();
+    // Who does not read its input may be gone before all of it is written.
+    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    let said: Said = child.wait_with_output().expect("it ends").into();
+    nothing_is_left(pid);
+    said
+}
+
+#[test]
+fn a_command_reads_its_input_and_its_status_is_passed_on() {
+    let place = Place::new();
+    for who in everybody(&place) {
+        let said = run_command(&place, who, &["--", "cat"], "one\ntwo\n").expect(0);
+        assert_eq!((said.out.as_str(), said.err.as_str()), ("one\ntwo\n", ""), "{who:?}: nothing else is said");
+        let said = run_command(&place, who, &["--", "/bin/sh", "-c", "echo out; echo err >&2; exit 7"], "").expect(7);
+        assert_eq!((said.out.as_str(), said.err.as_str()), ("out\n", "err\n"));
+        run_command(&place, who, &["--", "sh", "-c", "kill -TERM $$; sleep 100"], "").expect(143);
+        run_command(&place, who, &["--", "/nonexistent/program"], "").expect(127);
+        run_command(&place, who, &["--", "no-such-command-anywhere"], "").expect(127);
+        run_command(&place, who, &["--", "/etc/passwd"], "").expect(126);
+    }
+}
+
+#[test]
+fn keys_of_the_command_line_are_those_of_a_file() {
+    let place = Place::new();
+    for who in everybody(&place) {
+        let words = [
+            "-k",
+            "service.umask=0077",
+            "--set",
+            "service.environment={ A = \"b c\" }",
+            "--",
+            "sh",
+            "-c",
+            "umask; echo $A",
+        ];
+        assert_eq!(run_command(&place, who, &words, "").expect(0).out, "0077\nb c\n", "{who:?}");
+        for (words, reason) in [
+            (&["-k", "service.umsk=0", "--", "true"][..], "did you mean `umask`"),
+            (&["-k", "service.umask=lots", "--", "true"], "umask"),
+            (&["--mem", "lots", "--", "true"], "lots"),
+            (&["--profile", "lax", "--", "true"], "lax"),
+            (&["-t", "--", "true"], "not in this version"),
+            (&["-k", "umask", "--", "true"], "table.key=value"),
+        ] {
+            let said = run_command(&place, who, words, "").expect(2);
+            assert!(said.err.contains(reason), "{words:?}: {}", said.err);
+        }
+    }
+}

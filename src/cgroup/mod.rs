@@ -251,6 +251,11 @@ impl Group {
         signal::freeze(&self.place, frozen)
     }
 
+    /// Has the freezer stopped every process?
+    pub fn is_frozen(&self) -> bool {
+        signal::is_frozen(&self.place)
+    }
+
     /// rmdir in every hierarchy, groups that the service made inside first. EBUSY right after a kill is normal: the
     /// caller tries again later. A group that is gone already is a success.
     pub fn remove(&self) -> Result<(), CgroupError> {

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Words that a later version will know.
-pub const RESERVED: [&str; 24] = [
+pub const RESERVED: [&str; 20] = [
     "clean",
     "convert",
     "deps",
@@ -17,18 +17,14 @@ pub const RESERVED: [&str; 24] = [
     "exec",
     "export",
     "files",
-    "freeze",
     "import",
     "learn",
     "mask",
     "new",
-    "reload-config",
     "reload-or-restart",
     "rm",
     "security",
-    "set",
     "shell",
-    "thaw",
     "top",
     "tree",
     "unmask",
@@ -114,6 +110,10 @@ pub enum Format {
     Json,
     /// Names only
     Name,
+    /// `logs`: time and message (the default)
+    Short,
+    /// `logs`: the message only
+    Cat,
     /// `check`: annotations of a workflow
     Github,
 }
@@ -139,7 +139,7 @@ pub struct Job {
 }
 
 /// Whether and how long to wait for a job.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Waiting {
     /// Return as soon as the request is accepted
     #[arg(long)]
@@ -240,6 +240,18 @@ pub enum Command {
         /// From this time on: `10m` (ago), `2026-11-21`, `2026-11-21 22:00`, RFC 3339
         #[arg(short = 'S', long, value_name = "TIME")]
         since: Option<String>,
+        /// Up to this time, written as for `--since`
+        #[arg(short = 'U', long, value_name = "TIME", conflicts_with = "follow")]
+        until: Option<String>,
+        /// Only lines that contain this text; capitals matter when it has some
+        #[arg(short, long, value_name = "TEXT")]
+        grep: Option<String>,
+        /// Only lines of this priority or a more urgent one: `err`, `warning`, 0 to 7
+        #[arg(short, long, value_name = "PRIORITY", value_parser = super::words::parse_priority)]
+        priority: Option<u8>,
+        /// Only one run of the unit: its invocation id, 0 for the latest, -1 for the one before, 1 for the first
+        #[arg(long, value_name = "ID|N", allow_hyphen_values = true, conflicts_with_all = ["since", "until"])]
+        invocation: Option<String>,
     },
 
     /// Check unit files without starting anything
@@ -329,6 +341,36 @@ pub enum Command {
         whole: bool,
     },
 
+    /// Change limits of a unit that runs, until it is stopped
+    Set {
+        /// Name
+        #[arg(value_name = "UNIT")]
+        target: String,
+        /// Such as `resources.memory_max=1G`; nothing behind the `=` takes a change back
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        values: Vec<String>,
+        /// Also for later starts (not in this version)
+        #[arg(long)]
+        persist: bool,
+    },
+
+    /// Stop all processes of units where they are, until `thaw` or a stop
+    Freeze {
+        /// Names or patterns
+        #[arg(value_name = "UNIT", required = true)]
+        units: Vec<String>,
+    },
+
+    /// Let the processes of frozen units go on
+    Thaw {
+        /// Names or patterns
+        #[arg(value_name = "UNIT", required = true)]
+        units: Vec<String>,
+    },
+
+    /// Read all unit files again and say what is wrong with them; starts do that by themselves
+    ReloadConfig,
+
     /// Forget failures and restart counters
     ResetFailed {
         /// Names or patterns; none means all failed units
@@ -369,18 +411,8 @@ pub enum Command {
     /// Show what this host supports and what is degraded on it
     Features,
 
-    /// Run one unit file in the foreground, without a daemon
-    Run {
-        /// The unit file
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-        /// Use this profile instead of the unit's, for example `host` to see whether the sandbox is the problem
-        #[arg(long, value_name = "PROFILE")]
-        profile: Option<String>,
-        /// Say only what goes wrong
-        #[arg(short, long)]
-        quiet: bool,
-    },
+    /// Run one unit file, or a command, in the foreground, without a daemon
+    Run(Run),
 
     /// Run the supervisor (also: rsvcd)
     Daemon {
@@ -402,6 +434,35 @@ pub enum Command {
     /// Print rsvc(1)
     #[command(hide = true)]
     Manual,
+}
+
+/// What to run in the foreground.
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// The unit file
+    #[arg(value_name = "FILE", required_unless_present = "command", conflicts_with = "command")]
+    pub file: Option<PathBuf>,
+    /// A program and its arguments, behind `--`; it reads the standard input, and its exit status is passed on
+    #[arg(value_name = "COMMAND", last = true)]
+    pub command: Vec<OsString>,
+    /// Use this profile instead of the unit's, for example `host` to see whether the sandbox is the problem
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Option<String>,
+    /// For a command: a key of the unit, such as `service.user=www-data`; may be given several times
+    #[arg(short = 'k', long = "set", value_name = "KEY=VALUE", conflicts_with = "file")]
+    pub set: Vec<String>,
+    /// For a command: same as `--set resources.memory_max=SIZE`
+    #[arg(long, value_name = "SIZE", conflicts_with = "file")]
+    pub mem: Option<String>,
+    /// For a command: same as `--set service.user=USER`
+    #[arg(long, value_name = "USER", conflicts_with = "file")]
+    pub user: Option<String>,
+    /// Give the command a terminal of its own (not in this version)
+    #[arg(short = 't', long, conflicts_with = "file")]
+    pub pty: bool,
+    /// Say only what goes wrong; always so for a command
+    #[arg(short, long)]
+    pub quiet: bool,
 }
 
 /// Units to be asked about.
@@ -539,7 +600,12 @@ mod tests {
             "status -o xml",
             "list --json -o json",
             "logs",
+            "logs web -p loud",
+            "logs web -f --until 5m",
+            "logs web --invocation 0 --since 5m",
             "run",
+            "run x.toml -- /bin/true",
+            "run x.toml --mem 5M",
             "completion tcsh",
             "wait",
             "wait web --for lunch",

@@ -19,7 +19,7 @@ mod time;
 mod varlink;
 mod who;
 
-pub use answer::{Answer, CallError, Description};
+pub use answer::{Answer, CallError, Description, UnitChange};
 pub use call::{Call, Verb, is_unit_name};
 pub use configuration::ConfiguredValue;
 pub use event::{LOST, PRESENT, UnitEvent};

@@ -160,6 +160,8 @@ pub(super) struct Engine {
     pub init_image: OwnedFd,
     /// `/dev/null`, for standard streams of launched processes.
     pub null: OwnedFd,
+    /// `rsvc run -- COMMAND`: what main processes read.
+    pub stdin: Option<OwnedFd>,
     pub log_directory: Option<Rc<LogDirectory>>,
     pub scratch: Scratch,
     /// Services whose log file is open, the oldest opening first.
@@ -229,6 +231,7 @@ impl Engine {
             nursery: Default::default(),
             init_image,
             null,
+            stdin: None,
             log_directory: None,
             scratch: Scratch::default(),
             open_logs: VecDeque::new(),

@@ -90,7 +90,8 @@ impl Engine {
     /// it gets a new one: those that the unit no longer has would stay in force otherwise.
     pub(super) fn make_group(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
-        if plan.container == Container::Own && service.applied.as_ref() != Some(&plan.cgroup) {
+        let limits = service.limits(&plan.cgroup);
+        if plan.container == Container::Own && service.applied.as_ref() != Some(&limits) {
             remove_group_of_other_limits(service);
         }
         let Some(tree) = &self.tree else { return Ok(()) };
@@ -106,10 +107,10 @@ impl Engine {
         }
         if let Some(group) = &service.group
             && plan.container == Container::Own
-            && service.applied.as_ref() != Some(&plan.cgroup)
+            && service.applied.as_ref() != Some(&limits)
         {
             let unit = service.running.as_deref();
-            let missing = group.apply(&plan.cgroup).map_err(|error| {
+            let missing = group.apply(&limits).map_err(|error| {
                 let asked = key_of(&error)
                     .zip(unit)
                     .map_or_else(String::new, |(key, unit)| format!("\n  asked for by {key}{}", set_by(unit, key)));
@@ -127,7 +128,7 @@ impl Engine {
                 group.delegate(uid, gid).map_err(cgroup_failure)?;
             }
             service.group_degraded = missing;
-            service.applied = Some(plan.cgroup.clone());
+            service.applied = Some(limits);
         }
         if fresh {
             self.watch_group(id);

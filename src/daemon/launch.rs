@@ -59,7 +59,11 @@ impl Engine {
             ..Default::default()
         };
         self.after(QUIET, Timer::Trim);
-        let (inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
+        let (mut inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
+        if let (Role::Main, Some(stdin)) = (role, &self.stdin) {
+            let number = inheritance.copy(stdin).map_err(io_failure("FDS", 202, "standard input"))?;
+            start.descriptors.stdin = Some(number);
+        }
         let bytes = wire::encode(&plan, &start);
         self.clone_stage(id, role, &plan, bytes, inheritance, kept)
     }
@@ -79,6 +83,13 @@ impl Engine {
         let invocation = random_id().map_err(io_failure("EXEC", 203, "random bytes"))?;
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         service.invocation = invocation;
+        if !self.options.foreground {
+            let time = super::timestamp::text(std::time::SystemTime::now());
+            let directory = self.options.state_dir.join("runs");
+            if let Err(error) = super::runs::record(&directory, &service.name, &time, &service.invocation) {
+                tracing::warn!(unit = service.name, "cannot note this run of {}: {error}", service.name);
+            }
+        }
         if service.running.is_none() || service.running_fingerprint != service.fingerprint {
             service.running = service.unit.clone();
             service.running_fingerprint = service.fingerprint;

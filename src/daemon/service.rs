@@ -1,5 +1,6 @@
 //! What the daemon holds of one service: its units, its group, its processes, its sockets.
 
+use super::live::Live;
 use super::log_file::{LogFile, OutputPipe};
 use super::notify::NotifySocket;
 use super::plans::Digest;
@@ -39,6 +40,10 @@ pub(super) struct Service {
     pub group: Option<Group>,
     /// Settings that the group has; a restart with the same does not write them again.
     pub applied: Option<CgroupSettings>,
+    /// Limits changed while it runs.
+    pub live: Live,
+    /// The group's freezer is on.
+    pub frozen: bool,
     /// `cgroup.kill` was used on the group.
     pub group_used_up: bool,
     /// What the group could not be given.
@@ -176,6 +181,8 @@ impl Service {
             digest: None,
             group: None,
             applied: None,
+            live: Live::default(),
+            frozen: false,
             group_used_up: false,
             group_degraded: Vec::new(),
             emptied: true,
