@@ -145,14 +145,8 @@ pub fn name_behind(paths: &[PathBuf], name: &str) -> Option<String> {
 
 /// Units that `unit` names and that do not exist: warnings, one for each. `text` is the unit's file.
 pub fn missing_units(paths: &[PathBuf], unit: &Unit, text: &str) -> Vec<Problem> {
-    let lists = [
-        ("after", &unit.unit.after),
-        ("before", &unit.unit.before),
-        ("wants", &unit.unit.wants),
-        ("requires", &unit.unit.requires),
-    ];
     let mut problems = Vec::new();
-    for (key, names) in lists {
+    for (key, names) in unit.unit.relations() {
         for name in names {
             let file = format!("{name}.toml");
             if paths.iter().any(|d| d.join(&file).symlink_metadata().is_ok()) {
@@ -164,7 +158,7 @@ pub fn missing_units(paths: &[PathBuf], unit: &Unit, text: &str) -> Vec<Problem>
             let message = format!("there is no unit `{name}`");
             let mut problem =
                 Problem::at(Code::MissingUnit, &unit.file, text, quoted.unwrap_or(start..start), message).key(dotted);
-            if key == "requires" {
+            if matches!(key, "requires" | "requisite" | "binds_to" | "part_of") {
                 problem = problem.help("the start will be refused until it exists");
             }
             problems.push(problem);
