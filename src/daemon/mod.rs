@@ -12,6 +12,7 @@
 
 pub mod accounts;
 mod adopt;
+mod bonds;
 pub mod directories;
 mod engine;
 pub mod environment_files;
