@@ -125,7 +125,7 @@ pub(super) fn understand(found: &load::Found, profile: Option<&str>) -> Result<(
         ),
         None => None,
     };
-    match found.parse(ParseOptions { profile }) {
+    match found.parse(ParseOptions { profile, ..ParseOptions::default() }) {
         Ok((unit, warnings)) => Ok((unit, found.draw(&warnings, style))),
         Err(problems) => Err(found.draw(&problems, style)),
     }

@@ -214,7 +214,10 @@ impl Engine {
     }
 
     fn remove(&mut self, id: ServiceId, removal: Removal) {
-        self.digest(id);
+        let running = self.service(id).and_then(|service| service.running.as_ref());
+        if running.is_some_and(|unit| !crate::compile::needs(unit).paths.is_empty()) {
+            self.digest(id);
+        }
         let Some(service) = self.services.get_mut(&id) else { return };
         service.removing = service
             .digest

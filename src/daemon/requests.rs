@@ -164,14 +164,20 @@ impl Engine {
     /// All units with a file or a state, by name.
     pub(super) fn list(&mut self) -> Vec<UnitStatus> {
         let mut names: Vec<String> = load::list(&self.options.unit_path);
+        let enabled = load::enabled_units(&self.options.unit_path, "default");
         let gone: Vec<String> = self.names.keys().filter(|name| names.binary_search(name).is_err()).cloned().collect();
         for name in gone {
-            self.file_gone(&name);
+            // An instance lives by its template's file.
+            if !load::exists(&self.options.unit_path, &name) {
+                self.file_gone(&name);
+            } else if !enabled.contains(&name) {
+                self.forget_idle(&name);
+            }
         }
         names.extend(self.names.keys().cloned());
+        names.extend(enabled.iter().filter(|name| load::template_of(name).is_some()).cloned());
         names.sort();
         names.dedup();
-        let enabled = load::enabled_units(&self.options.unit_path, "default");
         names
             .iter()
             .filter_map(|name| {
@@ -245,7 +251,7 @@ impl Engine {
             v: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id() as i32,
-            since: None,
+            since: Some(super::snapshot::wall_time(self.since)),
             units: names.len() as u64,
             active,
             failed,

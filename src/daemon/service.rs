@@ -7,7 +7,7 @@ use super::state::{ProcessIdentity, Written};
 use super::syslog::SyslogSocket;
 use crate::cgroup::Group;
 use crate::control::GroupCounters;
-use crate::plan::{CgroupSettings, Degraded, HostStep, LaunchPlan};
+use crate::plan::{CgroupSettings, Degraded, HostStep};
 use crate::supervise::{Exit, LaunchFailure, Role};
 use crate::sys::poll::Token;
 use crate::sys::{SysError, process};
@@ -82,8 +82,8 @@ pub(super) struct Output {
 /// A launched process: the main one with its PID 1, or a command.
 pub(super) struct Process {
     pub role: Role,
-    /// Needed until exec: steps and origins for what is reported.
-    pub plan: Option<Rc<LaunchPlan>>,
+    /// The plan as the set-up stage got it, until exec: what is reported names its steps by number.
+    pub plan: Option<Box<[u8]>>,
     /// What was cloned is (or becomes) a resident init.
     pub init: bool,
     /// It has a container of its own.
