@@ -332,6 +332,6 @@ impl Engine {
         if let Err(error) = self.load_for_start(&name) {
             tracing::warn!(unit = name, "{name}: its file cannot be used, so it starts as it was read last: {error:?}");
         }
-        self.events.push_back(Event::Triggered { id });
+        self.events.push_back(Event::Activated { id });
     }
 }

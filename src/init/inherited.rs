@@ -5,7 +5,7 @@ use crate::plan::wire::Descriptors;
 use crate::plan::{LaunchPlan, NamespaceKind, Step};
 use crate::sys::fd::{self, Open};
 use crate::sys::{self, SysError, mount};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// The descriptors listed in the plan, owned and close-on-exec.
 pub(super) struct Inherited {
@@ -16,6 +16,7 @@ pub(super) struct Inherited {
     pub maps_ready: Option<OwnedFd>,
     pub cgroup_procs: Vec<OwnedFd>,
     pub container: Option<OwnedFd>,
+    pub stdin: Option<OwnedFd>,
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
     pub pinned: Vec<OwnedFd>,
@@ -25,32 +26,32 @@ pub(super) struct Inherited {
 
 impl Inherited {
     /// # Errors
-    /// A number that is not open, below 3, or listed twice (but standard output and error may share one); descriptors
-    /// for the service that are not 3, 4, 5...
+    /// A number that is not open, below 3, or listed twice (but standard output and error may share one), or no room for
+    /// the service's own from 3 on.
     pub fn adopt(listed: &Descriptors) -> Result<Inherited, Unusable> {
         let mut taken = Vec::new();
+        // The first numbers are the service's; what has one of them now moves up.
+        let lowest = 3 + i32::try_from(listed.passed.len()).map_err(|_| Unusable)?;
         let mut take = |number: Option<i32>| -> Result<Option<OwnedFd>, Unusable> {
             let Some(number) = number else { return Ok(None) };
             if taken.contains(&number) {
                 return Err(Unusable);
             }
             taken.push(number);
-            Ok(Some(fd::adopt(number)?))
+            let fd = fd::adopt(number)?;
+            Ok(Some(if number < lowest { fd::duplicate(fd.as_fd(), lowest)? } else { fd }))
         };
         let stdout = take(listed.stdout)?;
         let stderr = match &stdout {
-            Some(shared) if listed.stderr == listed.stdout => Some(fd::duplicate(shared.as_fd(), 3)?),
+            Some(shared) if listed.stderr == listed.stdout => Some(fd::duplicate(shared.as_fd(), lowest)?),
             _ => take(listed.stderr)?,
         };
         let mut passed = Vec::new();
-        for (wanted, one) in (3..).zip(&listed.passed) {
-            match take(Some(one.number))? {
-                Some(fd) if one.number == wanted => passed.push((fd, one.name.clone())),
-                _ => return Err(Unusable),
-            }
+        for one in &listed.passed {
+            passed.push((take(Some(one.number))?.ok_or(Unusable)?, one.name.clone()));
         }
-        let inherited = Inherited {
-            passed,
+        let mut inherited = Inherited {
+            passed: Vec::new(),
             report: take(listed.report)?,
             exits: take(listed.exits)?,
             record: take(listed.record)?,
@@ -59,9 +60,17 @@ impl Inherited {
             container: take(listed.container)?,
             cgroup_procs: take_all(&listed.cgroup_procs, &mut take)?,
             pinned: take_all(&listed.pinned, &mut take)?,
+            stdin: take(listed.stdin)?,
             stdout,
             stderr,
         };
+        for (number, (fd, name)) in (3..).zip(passed) {
+            let placed = fd::duplicate(fd.as_fd(), number)?;
+            if placed.as_raw_fd() != number {
+                return Err(Unusable);
+            }
+            inherited.passed.push((placed, name));
+        }
         Ok(inherited)
     }
 }

@@ -172,11 +172,11 @@ fn connect_journal(stage: &mut Stage, identifier: &str, priority: u8) -> Result<
     Ok(())
 }
 
-/// Standard input from `/dev/null`; output and error from what was inherited, else the journal, else `/dev/null`; from 3
-/// on what is passed to the service.
+/// Standard input from what was inherited, else `/dev/null`; output and error from what was inherited, else the journal,
+/// else `/dev/null`; from 3 on what is passed to the service.
 fn arrange_descriptors(stage: &mut Stage) -> Result<(), Failure> {
     let null = stage.host.null.as_ref().map_err(Clone::clone)?;
-    fd::place_standard(null.as_fd(), 0)?;
+    fd::place_standard(stage.inherited.stdin.as_ref().unwrap_or(null).as_fd(), 0)?;
     let journal = stage.host.journal.as_ref().map(|(stream, _)| stream);
     let inherited = &stage.inherited;
     for (number, given) in [(1, &inherited.stdout), (2, &inherited.stderr)] {
@@ -189,7 +189,7 @@ fn arrange_descriptors(stage: &mut Stage) -> Result<(), Failure> {
         }
     }
     fd::close_range_cloexec(3)?;
-    // They have the numbers that the service is to find them under, since this process began.
+    // They have had the numbers that the service is to find them under since this process began.
     for (passed, _) in &inherited.passed {
         fd::set_close_on_exec(passed.as_fd(), false)?;
     }

@@ -30,7 +30,7 @@ pub struct PerStart {
 pub struct Descriptors {
     /// SOCK_SEQPACKET socket for [`crate::plan::wire::Report`]s; closed by exec.
     pub report: Option<i32>,
-    /// Write end of the pipe on which the resident init tells each child's end ([`ExitRecord`]).
+    /// Socket on which the resident init tells each child's end ([`ExitRecord`]); all inits share it.
     pub exits: Option<i32>,
     /// Regular file of [`RECORD_FILE_SIZE`] bytes that init maps and writes the same records to.
     pub record: Option<i32>,
@@ -42,11 +42,13 @@ pub struct Descriptors {
     pub cgroup_procs: Vec<i32>,
     /// pidfd of the container's PID 1, for `Step::JoinContainer`.
     pub container: Option<i32>,
-    /// For the service itself: 3, 4, 5... in this order, which they keep. The stage sets LISTEN_FDS, LISTEN_PID and
+    /// For the service itself, which finds them as 3, 4, 5... in this order. The stage sets LISTEN_FDS, LISTEN_PID and
     /// LISTEN_FDNAMES (sd_listen_fds(3)) for them.
     pub passed: Vec<Passed>,
     /// Becomes standard output.
     pub stdout: Option<i32>,
+    /// Standard input, instead of `/dev/null`: what `rsvc run -- COMMAND` was given.
+    pub stdin: Option<i32>,
     /// Becomes standard error.
     pub stderr: Option<i32>,
     /// Kept open by init and nobody else: the read end of the log pipe and the notify socket, so that they outlive
@@ -57,7 +59,7 @@ pub struct Descriptors {
 /// A descriptor that the service gets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passed {
-    /// Its number, here and in the service.
+    /// Its number in the stage.
     pub number: i32,
     /// Its name in LISTEN_FDNAMES, without `:`.
     pub name: String,

@@ -112,5 +112,6 @@ impl Service {
         self.state = State::Failed { wanted: false };
         self.record(turn, Note::Failed(cause));
         turn.pulse(self.id, Pulse::NotStarted);
+        turn.pulse(self.id, Pulse::Rested { asked: false });
     }
 }

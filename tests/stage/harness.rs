@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Longest life of a test container.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn is_root() -> bool {
     credentials::uids().unwrap()[1] == 0
@@ -184,22 +184,21 @@ impl Draft {
         record.set_len(RECORD_FILE_SIZE).unwrap();
         let init = fd::sealed_memfd(c"rsvc-init", RESIDENT_INIT, true).unwrap();
         let container = self.container.take();
-        // The service's descriptors come first, under the numbers that they keep.
-        let at = |number: i32| number + self.passed.len() as i32;
         let start = PerStart {
             environment: self.start_environment.clone(),
             descriptors: Descriptors {
-                report: Some(at(4)),
-                exits: Some(at(5)),
-                record: Some(at(6)),
-                init: Some(at(7)),
-                maps_ready: Some(at(8)),
+                stdin: None,
+                report: Some(4),
+                exits: Some(5),
+                record: Some(6),
+                init: Some(7),
+                maps_ready: Some(8),
                 cgroup_procs: (0..self.cgroup_procs.len() as i32).map(|index| 30 + index).collect(),
-                container: container.is_some().then_some(at(9)),
-                stdout: self.with_output.then_some(at(10)),
-                stderr: self.with_output.then_some(at(10)),
+                container: container.is_some().then_some(9),
+                stdout: self.with_output.then_some(10),
+                stderr: self.with_output.then_some(10),
                 pinned: (0..self.pinned.len() as i32).map(|index| 20 + index).collect(),
-                passed: (3..)
+                passed: (40..)
                     .zip(&self.passed)
                     .map(|(number, (_, name))| Passed { number, name: name.clone() })
                     .collect(),
@@ -211,19 +210,19 @@ impl Draft {
         let null = fd::open(c"/dev/null", Open::ReadWrite).unwrap();
         let mut inherit: Vec<(BorrowedFd<'_>, i32)> = vec![
             (null.as_fd(), 0),
-            (plan_fd.as_fd(), at(3)),
-            (report_theirs.as_fd(), at(4)),
-            (exits_theirs.as_fd(), at(5)),
-            (record.as_fd(), at(6)),
-            (init.as_fd(), at(7)),
-            (maps_theirs.as_fd(), at(8)),
+            (plan_fd.as_fd(), 3),
+            (report_theirs.as_fd(), 4),
+            (exits_theirs.as_fd(), 5),
+            (record.as_fd(), 6),
+            (init.as_fd(), 7),
+            (maps_theirs.as_fd(), 8),
         ];
-        inherit.extend(self.passed.iter().zip(3..).map(|((fd, _), number)| (fd.as_fd(), number)));
-        inherit.extend(container.as_ref().map(|fd| (fd.as_fd(), at(9))));
-        inherit.extend(self.with_output.then_some((output_theirs.as_fd(), at(10))));
+        inherit.extend(self.passed.iter().zip(40..).map(|((fd, _), number)| (fd.as_fd(), number)));
+        inherit.extend(container.as_ref().map(|fd| (fd.as_fd(), 9)));
+        inherit.extend(self.with_output.then_some((output_theirs.as_fd(), 10)));
         inherit.extend(self.pinned.iter().enumerate().map(|(index, fd)| (fd.as_fd(), 20 + index as i32)));
         inherit.extend(self.cgroup_procs.iter().enumerate().map(|(index, file)| (file.as_fd(), 30 + index as i32)));
-        let argv = [CString::new(STAGE_NAME).unwrap(), CString::new(at(3).to_string()).unwrap()];
+        let argv = [CString::new(STAGE_NAME).unwrap(), c"3".to_owned()];
         process::mark_heap_dontfork().unwrap();
         let spawned = process::spawn(&Spawn {
             flags: namespace_flags(self.namespaces),

@@ -42,7 +42,7 @@ impl World {
     pub fn happen(&mut self, index: usize) {
         if self.hosts[index].listening && self.hosts[index].sockets.is_empty() && self.choices.one_in(3) {
             self.hosts[index].listening = false;
-            return self.step(Event::Triggered { id: id(index) });
+            return self.step(Event::Activated { id: id(index) });
         }
         let exit = match self.choices.below(7) {
             0..=2 => Exit::Exited(0),

@@ -17,7 +17,7 @@ impl Bench {
     }
 
     fn triggered(&mut self, id: ServiceId) -> Vec<String> {
-        self.step(Event::Triggered { id })
+        self.step(Event::Activated { id })
     }
 
     /// Listens, and nothing has arrived yet.
@@ -181,8 +181,17 @@ fn the_wait_of_a_remembered_unit_ends_in_a_run() {
     use crate::supervise::{Rest, ServiceResult};
     let mut bench = Bench::new([on_demand()]);
     let until = Some(bench.now.after(SECOND));
-    let rest = Rest { restarts: 2, until, result: ServiceResult::ExitCode, cause: None, main_exit: None };
+    let rest = Rest {
+        restarts: 2,
+        until,
+        result: ServiceResult::ExitCode,
+        cause: None,
+        main_exit: None,
+        wanted: false,
+        upheld: false,
+    };
     bench.step(Event::Remembered { id: WEB, rest });
+    bench.step(Event::Surveyed);
     assert_eq!(deeds(bench.expire()), ["launch Main"]);
 }
 
