@@ -37,6 +37,9 @@ fn connect(instance: &Instance) -> UnixStream {
 }
 
 /// A unit around a shell script.
+/// A script sends its READY=1 by another program.
+const ALL: &str = "notify_access = \"all\"\n";
+
 fn script(kind: &str, text: &str, more: &str) -> String {
     format!(
         "[service]\ntype = \"{kind}\"\nexec = [\"/bin/sh\", \"-c\", '''{text}''']\n{more}\n[logging]\ntarget = \"file\"\n"
@@ -298,7 +301,7 @@ fn waiting_restarts_and_failures_are_remembered_by_the_next_daemon() {
 fn readiness_and_oneshots_survive_the_daemon() {
     root_only!();
     let mut instance = Instance::start();
-    instance.unit("ready", &script("notify", "systemd-notify --ready; exec sleep 1000", ""));
+    instance.unit("ready", &script("notify", "systemd-notify --ready; exec sleep 1000", ALL));
     let text = "while ! [ -e $STATE_DIRECTORY/go ]; do sleep 0.02; done; exit 0";
     instance.unit("once", &script("oneshot", text, "[directories]\nstate = [\"once\"]"));
     instance.rsvc(&["start", "ready"]).expect(0);
@@ -411,7 +414,7 @@ fn only_a_units_own_processes_are_believed_about_its_readiness() {
     root_only!();
     let instance = Instance::start();
     let text = "while ! [ -e $STATE_DIRECTORY/go ]; do sleep 0.02; done; systemd-notify --ready; exec sleep 1000";
-    instance.unit("web", &script("notify", text, "[directories]\nstate = [\"web\"]"));
+    instance.unit("web", &script("notify", text, &format!("{ALL}[directories]\nstate = [\"web\"]")));
     instance.rsvc(&["start", "--no-wait", "web"]).expect(0);
     let socket = instance.file("run/io/web/notify");
     eventually("its socket", || socket.exists().then_some(()));

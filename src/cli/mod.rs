@@ -17,6 +17,7 @@ mod operate;
 mod render;
 mod show;
 mod states;
+mod stopping;
 mod terminal;
 mod time;
 mod units;

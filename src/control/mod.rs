@@ -20,7 +20,7 @@ mod who;
 pub use answer::{Answer, CallError, Description};
 pub use call::{Call, Verb, is_unit_name};
 pub use frame::{FrameReader, REPLY_LIMIT, REQUEST_LIMIT, TooLong};
-pub use status::{GroupCounters, LogPlace, Pressure, ProcessLine, UnitStatus};
+pub use status::{GroupCounters, LogPlace, Pressure, ProcessLine, StopProgress, UnitStatus};
 pub use time::{format_rfc3339, parse_rfc3339};
 pub use varlink::{
     Asked, CallOptions, INTERFACE, INTERFACE_TEXT, Malformed, Reply, Request, SERVICE_INTERFACE, ServiceError,

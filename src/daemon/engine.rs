@@ -78,11 +78,19 @@ pub(super) enum Place {
     Main,
     /// The command around it.
     Control,
+    /// The command that asks whether it is ready, or well.
+    Check,
 }
 
 impl From<Role> for Place {
     fn from(role: Role) -> Place {
-        if role == Role::Main { Place::Main } else { Place::Control }
+        match role {
+            Role::Main => Place::Main,
+            Role::Ready | Role::Health => Place::Check,
+            Role::StartPre(_) | Role::StartPost(_) | Role::Reload(_) | Role::Stop(_) | Role::StopPost(_) => {
+                Place::Control
+            }
+        }
     }
 }
 
@@ -100,7 +108,7 @@ pub(super) enum Notice {
 /// Something that only time brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Timer {
-    /// Look for listening sockets or the pid file.
+    /// Look for what `[ready]` names, or the pid file.
     Readiness(ServiceId),
     /// Remove more of the runtime directories.
     RemoveDirectories(ServiceId),
@@ -157,6 +165,15 @@ pub(super) struct Engine {
 pub(super) fn now() -> Moment {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Moment(time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000)
+}
+
+/// The moment at which CLOCK_MONOTONIC showed so many microseconds. A moment too late rather than too early: the clock
+/// that stands still in a suspend is read first.
+pub(super) fn moment_of_monotonic(usec: u64) -> Moment {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let monotonic = time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000;
+    let now = now();
+    Moment(if usec <= monotonic { now.0.saturating_sub(monotonic - usec) } else { now.0 })
 }
 
 impl Engine {
@@ -325,6 +342,10 @@ impl Engine {
         if let Some(at) = self.timer_at.remove(&timer) {
             self.timers.remove(&(at, timer));
         }
+    }
+
+    pub fn is_set(&self, timer: Timer) -> bool {
+        self.timer_at.contains_key(&timer)
     }
 
     fn ready(&mut self, source: Source, event: Ready) {

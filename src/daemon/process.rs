@@ -97,7 +97,9 @@ impl Engine {
                     process.service_pidfd = process::pidfd_open(pid).ok();
                 }
                 let main = process.main_pid();
-                if let Some(service) = self.services.get_mut(&id) {
+                if place != Place::Check
+                    && let Some(service) = self.services.get_mut(&id)
+                {
                     service.last_uid = sender.map(|sender| sender.uid);
                 }
                 if place == Place::Main
@@ -131,6 +133,7 @@ impl Engine {
     fn launch_failed(&mut self, id: ServiceId, role: Role, failure: LaunchFailure) {
         self.events.push_back(match role {
             Role::Main => Event::LaunchFailed { id, failure },
+            Role::Ready | Role::Health => return self.check_ended(id, role, Err(failure.message)),
             _ => Event::CommandEnded { id, role, outcome: CommandOutcome::NotLaunched(failure) },
         });
     }
@@ -160,8 +163,11 @@ impl Engine {
     }
 
     fn child_ended(&mut self, id: ServiceId, place: Place, record: ExitRecord) {
-        // A service may end before its last report was read.
+        // A service may end before its last report was read, and say MAINPID= just before.
         self.report_ready(id, place);
+        if place == Place::Main {
+            self.drain_notifications(id);
+        }
         let Some(process) = self.process_at(id, place) else { return };
         if record.pid != process.inner_pid || process.exit.is_some() {
             return;
@@ -173,7 +179,7 @@ impl Engine {
     fn ended(&mut self, id: ServiceId, place: Place, exit: Exit) {
         // What it said before it died comes before its end: READY=1, and its last lines.
         if place == Place::Main {
-            self.notify_ready(id);
+            self.drain_notifications(id);
         }
         self.log_ready(id);
         let Some(service) = self.services.get_mut(&id) else { return };
@@ -192,6 +198,7 @@ impl Engine {
         let process = match place {
             Place::Main => service.main.as_mut(),
             Place::Control => service.control.as_mut(),
+            Place::Check => service.check.as_mut(),
         };
         let Some(process) = process else { return };
         let told = process.failure_told || process.failure.is_some();
@@ -214,6 +221,7 @@ impl Engine {
         tracing::debug!(unit = name, "{role:?} ended: {exit:?}");
         self.events.push_back(match role {
             Role::Main => Event::MainExited { id, exit, oom },
+            Role::Ready | Role::Health => return self.check_ended(id, role, Ok(exit)),
             _ => Event::CommandEnded { id, role, outcome: CommandOutcome::Exited(exit) },
         });
         self.dirty.insert(id);
@@ -308,6 +316,7 @@ impl Engine {
         let Some(service) = self.services.get_mut(&id) else { return false };
         service.last_main_pid = Some(pid);
         let Some(main) = service.main.as_mut() else { return false };
+        main.exit = None;
         main.service_pid = Some(pid);
         main.service_pidfd = Some(pidfd);
         main.service_token = token;

@@ -49,12 +49,22 @@ pub(super) struct Service {
     pub oom_kills_before: u64,
     pub main: Option<Process>,
     pub control: Option<Process>,
+    /// `ready.command` or `health.command`.
+    pub check: Option<Process>,
+    /// Number of the question for its health that `check` is to answer.
+    pub check_number: Option<u32>,
+    /// `ready.command` has succeeded in this run.
+    pub ready_command_succeeded: bool,
     pub invocation: String,
     /// What was not applied at the last launch of the main process.
     pub degraded: Vec<Degraded>,
     pub notify: Option<Watched<NotifySocket>>,
     pub syslog: Option<Watched<SyslogSocket>>,
     pub log: Option<Output>,
+    /// What it said that only people look at.
+    pub said: Said,
+    /// Keeps a service that talks nonsense from filling the log.
+    pub complaints: super::complaints::Complaints,
     /// STATUS= and the like are in the supervisor; this is what only the daemon knows.
     pub last_main_pid: Option<i32>,
     /// User of the last process that was executed for it, as this daemon sees it.
@@ -69,6 +79,19 @@ pub(super) struct Service {
     pub lines: Vec<String>,
     /// The file could not be used at the last attempt.
     pub load_error: Option<String>,
+}
+
+/// What a service said of itself in its present (or last) run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// ERRNO=
+    pub errno: Option<i32>,
+    /// BUSERROR= or VARLINKERROR=
+    pub error: Option<String>,
+    /// Why `ready.command` did not succeed the last time.
+    pub not_ready: Option<String>,
+    /// READY=1 came from a process that `notify_access` does not believe.
+    pub ready_was_refused: bool,
 }
 
 /// Output that the daemon reads.
@@ -158,11 +181,16 @@ impl Service {
             oom_kills_before: 0,
             main: None,
             control: None,
+            check: None,
+            check_number: None,
+            ready_command_succeeded: false,
             invocation: String::new(),
             degraded: Vec::new(),
             notify: None,
             syslog: None,
             log: None,
+            said: Said::default(),
+            complaints: Default::default(),
             last_main_pid: None,
             last_uid: None,
             watching_readiness: false,
@@ -185,6 +213,7 @@ impl Service {
         match place {
             super::engine::Place::Main => &mut self.main,
             super::engine::Place::Control => &mut self.control,
+            super::engine::Place::Check => &mut self.check,
         }
     }
 }

@@ -12,4 +12,5 @@ mod requests;
 mod scale;
 
 mod stops;
+mod watch;
 mod world;
