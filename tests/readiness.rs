@@ -367,8 +367,12 @@ fn an_unhealthy_service_is_shown_and_started_again() {
                   [restart]\npolicy = \"no\"\n";
     speaker(&instance, "web", "", "$SIG{TERM} = sub { print qq(in good order\\n); exit 0 }; sleep 1 while 1", health);
     instance.rsvc(&["start", "web"]).expect(0);
-    eventually("it is well", || (instance.status("web")["health"] == "healthy").then_some(()));
+    instance.rsvc(&["wait", "web", "--for", "healthy"]).expect(0);
     assert!(instance.rsvc(&["status", "web"]).expect(0).out.contains("Health: healthy"));
+    instance.unit("other", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n");
+    instance.rsvc(&["start", "other"]).expect(0);
+    let said = instance.rsvc(&["wait", "other", "--for", "healthy"]).expect(2);
+    assert!(said.err.contains("has no [health]"), "{}", said.err);
     signal_by_file(&instance, "web", "ill");
     let status = eventually("a restart", || {
         let status = instance.status("web");
@@ -447,4 +451,28 @@ fn a_service_that_stops_by_its_own_word_has_timeout_stop() {
     instance.rsvc(&["start", "web"]).expect(0);
     let status = instance.wait_for_state("web", "failed");
     assert_eq!((&status["result"], &status["exit_signal"]), (&"timeout".into(), &"SIGKILL".into()));
+}
+
+#[test]
+fn descriptors_that_come_along_are_closed_whoever_sends_them() {
+    use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+    use std::io::{IoSlice, Read};
+    use std::os::fd::AsRawFd;
+    root_and_perl!();
+    let instance = Instance::start();
+    speaker(&instance, "web", "type = \"notify\"", "say_so('READY=1'); sleep 1000", "");
+    instance.rsvc(&["start", "web"]).expect(0);
+    let (mut reader, writer) = std::io::pipe().expect("pipe");
+    let socket = std::os::unix::net::UnixDatagram::unbound().expect("socket");
+    let address = UnixAddr::new(&instance.file("run/io/web/notify")).expect("address");
+    for (payload, count) in [("BARRIER=1", 253), ("FDSTORE=1\nFDNAME=a:b", 7), ("READY=1", 1), ("", 2)] {
+        let copies = vec![writer.as_raw_fd(); count];
+        let rights = [ControlMessage::ScmRights(&copies)];
+        let payload = [IoSlice::new(payload.as_bytes())];
+        sendmsg(socket.as_raw_fd(), &payload, &rights, MsgFlags::empty(), Some(&address)).expect("send");
+    }
+    drop(writer);
+    // End of file comes when the daemon has closed them all.
+    assert_eq!(reader.read(&mut [0; 1]).expect("read"), 0);
+    assert_eq!(instance.status("web")["state"], "active");
 }

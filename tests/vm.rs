@@ -28,8 +28,8 @@ struct Executable {
 const EXECUTABLES: [Executable; 4] = [
     Executable { name: "cgroup", tests: "", suites: &BOTH },
     Executable { name: "stage", tests: "", suites: &BOTH },
-    Executable { name: "lifecycle", tests: "", suites: &["trixie"] },
-    Executable { name: "inside", tests: "devices::,limits::", suites: &BOTH },
+    Executable { name: "lifecycle", tests: "", suites: &BOTH },
+    Executable { name: "inside", tests: "", suites: &BOTH },
 ];
 
 /// Debian 12 and 13.

@@ -8,14 +8,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Words that a later version will know.
-pub const RESERVED: [&str; 27] = [
+pub const RESERVED: [&str; 24] = [
     "clean",
     "convert",
     "deps",
-    "diff",
     "doctor",
     "edit",
-    "events",
     "exec",
     "export",
     "files",
@@ -34,7 +32,6 @@ pub const RESERVED: [&str; 27] = [
     "top",
     "tree",
     "unmask",
-    "wait",
     "why",
 ];
 
@@ -152,6 +149,28 @@ pub struct Waiting {
     pub timeout: Option<std::time::Duration>,
 }
 
+/// What `wait` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Goal {
+    /// It is active; a oneshot unit has done its work
+    Ready,
+    /// No process of it is left and none will be started by itself
+    Stopped,
+    /// `[health]` says that it is well
+    Healthy,
+}
+
+impl Goal {
+    /// For messages.
+    pub fn word(self) -> &'static str {
+        match self {
+            Goal::Ready => "ready",
+            Goal::Stopped => "stopped",
+            Goal::Healthy => "healthy",
+        }
+    }
+}
+
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -251,7 +270,17 @@ pub enum Command {
         property: Vec<String>,
     },
 
-    /// Print the files of units
+    /// Compare what a unit runs with to its files, or two units or files; exit 1 if they differ
+    Diff {
+        /// A unit's name, or a file (with a `/` or ending in .toml): compared with what the unit of its name runs with
+        #[arg(value_name = "FILE|UNIT")]
+        target: String,
+        /// The other side; nothing that runs is looked at then
+        #[arg(value_name = "FILE|UNIT")]
+        other: Option<String>,
+    },
+
+    /// Print the files of units, drop-ins after them
     Cat {
         /// Names or patterns
         #[arg(value_name = "UNIT", required = true)]
@@ -305,6 +334,29 @@ pub enum Command {
         /// Names or patterns; none means all failed units
         #[arg(value_name = "UNIT")]
         units: Vec<String>,
+    },
+
+    /// Show what happens to units, as it happens, until it is ended
+    Events {
+        /// Names or patterns; none means all units, also those that come later
+        #[arg(value_name = "UNIT")]
+        units: Vec<String>,
+        /// How the units stand comes first
+        #[arg(short, long)]
+        present: bool,
+    },
+
+    /// Wait until units are stopped and end with their exit status, or until they are ready
+    Wait {
+        /// Names or patterns
+        #[arg(value_name = "UNIT", required = true)]
+        units: Vec<String>,
+        /// What is waited for
+        #[arg(long = "for", value_name = "STATE", value_enum, default_value = "stopped")]
+        goal: Goal,
+        /// Give up after this time, such as `30s`
+        #[arg(long, value_name = "TIME", value_parser = super::words::parse_time_span)]
+        timeout: Option<std::time::Duration>,
     },
 
     /// Explain a key of the unit file, or all keys of a table
@@ -448,6 +500,8 @@ mod tests {
             "logs",
             "run",
             "completion tcsh",
+            "wait",
+            "wait web --for lunch",
         ] {
             assert!(parse(words(line)).is_err(), "{line}");
         }

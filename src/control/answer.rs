@@ -1,6 +1,6 @@
 //! Answers and refusals of the daemon: their values and their form on the wire.
 
-use super::{UnitStatus, Verb};
+use super::{ConfiguredValue, UnitEvent, UnitStatus, Verb};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -16,8 +16,12 @@ pub enum Answer {
     Units(Vec<UnitStatus>),
     /// `Plan`: lines without line ends.
     Plan(Vec<String>),
+    /// `Configuration`.
+    Configuration(Vec<ConfiguredValue>),
     /// `Describe`.
     Description(Box<Description>),
+    /// `Events`: one entry of the stream.
+    Event(Box<UnitEvent>),
 }
 
 impl Answer {
@@ -28,7 +32,9 @@ impl Answer {
             Answer::Status(status) => json!({ "status": status }),
             Answer::Units(units) => json!({ "units": units }),
             Answer::Plan(lines) => json!({ "lines": lines }),
+            Answer::Configuration(values) => json!({ "values": values }),
             Answer::Description(description) => json!({ "description": description }),
+            Answer::Event(event) => json!({ "event": event }),
         }
     }
 
@@ -43,7 +49,9 @@ impl Answer {
             Verb::Status => Answer::Status(serde_json::from_value(take("status"))?),
             Verb::List => Answer::Units(serde_json::from_value(take("units"))?),
             Verb::Plan => Answer::Plan(serde_json::from_value(take("lines"))?),
+            Verb::Configuration => Answer::Configuration(serde_json::from_value(take("values"))?),
             Verb::Describe => Answer::Description(serde_json::from_value(take("description"))?),
+            Verb::Events => Answer::Event(serde_json::from_value(take("event"))?),
             Verb::Start
             | Verb::Stop
             | Verb::Restart
@@ -219,7 +227,9 @@ mod tests {
             (Verb::Status, Answer::Status(Box::new(status.clone()))),
             (Verb::List, Answer::Units(vec![status])),
             (Verb::Plan, Answer::Plan(vec!["line".into()])),
+            (Verb::Configuration, Answer::Configuration(vec![ConfiguredValue::default()])),
             (Verb::Describe, Answer::Description(Box::new(Description { pid: 5, ..Description::default() }))),
+            (Verb::Events, Answer::Event(Box::new(UnitEvent { lost: Some(5), ..UnitEvent::default() }))),
         ];
         for (verb, answer) in answers {
             let Value::Object(parameters) = answer.parameters() else { panic!("an object") };

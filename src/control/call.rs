@@ -35,6 +35,10 @@ pub enum Call {
     Plan {
         unit: String,
     },
+    /// What the unit runs with, key by key.
+    Configuration {
+        unit: String,
+    },
     /// Signal to the main process, or to all.
     Kill {
         unit: String,
@@ -49,6 +53,12 @@ pub enum Call {
     StopAll,
     /// Version, counts, cgroup layout, runtime directories.
     Describe,
+    /// What happens from now on; entries of these units, or of all.
+    Events {
+        units: Vec<String>,
+        /// How the units stand comes first.
+        present: bool,
+    },
 }
 
 /// What is asked, without of what.
@@ -63,15 +73,17 @@ pub enum Verb {
     Status,
     List,
     Plan,
+    Configuration,
     Kill,
     ResetFailed,
     StopAll,
     Describe,
+    Events,
 }
 
 impl Verb {
     /// All verbs with the names of their methods.
-    pub const ALL: [(Verb, &'static str); 12] = [
+    pub const ALL: [(Verb, &'static str); 14] = [
         (Verb::Start, "Start"),
         (Verb::Stop, "Stop"),
         (Verb::Restart, "Restart"),
@@ -80,10 +92,12 @@ impl Verb {
         (Verb::Status, "Status"),
         (Verb::List, "List"),
         (Verb::Plan, "Plan"),
+        (Verb::Configuration, "Configuration"),
         (Verb::Kill, "Kill"),
         (Verb::ResetFailed, "ResetFailed"),
         (Verb::StopAll, "StopAll"),
         (Verb::Describe, "Describe"),
+        (Verb::Events, "Events"),
     ];
 
     /// The method's name without the interface.
@@ -118,6 +132,7 @@ impl Verb {
             Verb::Status => Call::Status { unit: given.unit()? },
             Verb::List => Call::List,
             Verb::Plan => Call::Plan { unit: given.unit()? },
+            Verb::Configuration => Call::Configuration { unit: given.unit()? },
             Verb::Kill => Call::Kill {
                 unit: given.unit()?,
                 signal: given.signal()?,
@@ -126,6 +141,7 @@ impl Verb {
             Verb::ResetFailed => Call::ResetFailed { unit: given.optional_unit()? },
             Verb::StopAll => Call::StopAll,
             Verb::Describe => Call::Describe,
+            Verb::Events => Call::Events { units: given.units()?, present: given.flag("present")?.unwrap_or(false) },
         };
         given.finish()?;
         Ok((call, wait))
@@ -144,10 +160,12 @@ impl Call {
             Call::Status { .. } => Verb::Status,
             Call::List => Verb::List,
             Call::Plan { .. } => Verb::Plan,
+            Call::Configuration { .. } => Verb::Configuration,
             Call::Kill { .. } => Verb::Kill,
             Call::ResetFailed { .. } => Verb::ResetFailed,
             Call::StopAll => Verb::StopAll,
             Call::Describe => Verb::Describe,
+            Call::Events { .. } => Verb::Events,
         }
     }
 
@@ -161,9 +179,10 @@ impl Call {
             | Call::Reload { unit }
             | Call::Status { unit }
             | Call::Plan { unit }
+            | Call::Configuration { unit }
             | Call::Kill { unit, .. } => Some(unit),
             Call::ResetFailed { unit } => unit.as_deref(),
-            Call::List | Call::StopAll | Call::Describe => None,
+            Call::List | Call::StopAll | Call::Describe | Call::Events { .. } => None,
         }
     }
 
@@ -171,6 +190,7 @@ impl Call {
     pub fn parameters(&self) -> Value {
         match self {
             Call::Kill { unit, signal, whole } => json!({ "unit": unit, "signal": signal, "whole": whole }),
+            Call::Events { units, present } => json!({ "units": units, "present": present }),
             _ => match self.unit() {
                 Some(unit) => json!({ "unit": unit }),
                 None => json!({}),
@@ -202,6 +222,21 @@ impl Parameters {
             None => Ok(None),
             Some(Value::String(name)) if is_unit_name(&name) => Ok(Some(name)),
             Some(_) => Err(invalid("unit")),
+        }
+    }
+
+    /// Names of units; none when not given.
+    fn units(&mut self) -> Result<Vec<String>, ServiceError> {
+        match self.take("units") {
+            None => Ok(Vec::new()),
+            Some(Value::Array(names)) => names
+                .into_iter()
+                .map(|name| match name {
+                    Value::String(name) if is_unit_name(&name) => Ok(name),
+                    _ => Err(invalid("units")),
+                })
+                .collect(),
+            Some(_) => Err(invalid("units")),
         }
     }
 
@@ -267,11 +302,13 @@ mod tests {
             Call::Status { unit: unit() },
             Call::List,
             Call::Plan { unit: unit() },
+            Call::Configuration { unit: unit() },
             Call::Kill { unit: unit(), signal: 9, whole: true },
             Call::ResetFailed { unit: None },
             Call::ResetFailed { unit: Some(unit()) },
             Call::StopAll,
             Call::Describe,
+            Call::Events { units: vec![unit()], present: true },
         ];
         for call in calls {
             assert_eq!(decode(call.verb(), call.parameters()), Ok((call.clone(), true)));
@@ -297,6 +334,9 @@ mod tests {
             (Verb::Kill, json!({ "unit": "web", "signal": "TERM" }), "signal"),
             (Verb::Kill, json!({ "unit": "web", "signal": 4294967305i64 }), "signal"),
             (Verb::List, json!({ "unit": "web" }), "unit"),
+            (Verb::Events, json!({ "units": "web" }), "units"),
+            (Verb::Events, json!({ "units": ["web", "../etc"] }), "units"),
+            (Verb::Events, json!({ "present": 1 }), "present"),
         ];
         for (verb, parameters, name) in table {
             assert_eq!(decode(verb, parameters.clone()), Err(invalid(name)), "{verb:?} {parameters}");

@@ -11,6 +11,8 @@
 
 mod answer;
 mod call;
+mod configuration;
+mod event;
 mod frame;
 mod status;
 mod time;
@@ -19,6 +21,8 @@ mod who;
 
 pub use answer::{Answer, CallError, Description};
 pub use call::{Call, Verb, is_unit_name};
+pub use configuration::ConfiguredValue;
+pub use event::{LOST, PRESENT, UnitEvent};
 pub use frame::{FrameReader, REPLY_LIMIT, REQUEST_LIMIT, TooLong};
 pub use status::{GroupCounters, LogPlace, Pressure, ProcessLine, StopProgress, UnitStatus};
 pub use time::{format_rfc3339, parse_rfc3339};

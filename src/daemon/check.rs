@@ -118,6 +118,14 @@ impl Engine {
         self.after(pause, Timer::Readiness(id));
     }
 
+    /// There is room for the next one.
+    pub(super) fn check_gone(&mut self, id: ServiceId) {
+        let waits = self.service(id).is_some_and(|service| service.watching_readiness);
+        if waits && !self.is_set(Timer::Readiness(id)) {
+            self.after(READY_COMMAND_INTERVAL, Timer::Readiness(id));
+        }
+    }
+
     /// Nobody waits for the answer any more.
     pub(super) fn abandon_check(&mut self, id: ServiceId) {
         let Some(service) = self.services.get_mut(&id) else { return };

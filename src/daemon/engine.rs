@@ -1,12 +1,15 @@
 //! The engine that the daemon and `rsvc run` share: it turns readiness into events and actions into effects.
 
+use super::exits::Exits;
 use super::host::Host;
 use super::log_file::{LogDirectory, Scratch};
 use super::log_layer::SharedJournal;
+use super::plans::PlanCache;
 use super::service::Service;
 use crate::cgroup::Tree;
 use crate::compile::{Cgroups, HostFacts};
-use crate::supervise::{Event, Moment, Note, Outcome, RequestId, Role, ServiceId, Supervisor};
+use crate::control::UnitEvent;
+use crate::supervise::{Event, Moment, Note, Outcome, RequestId, Role, ServiceId, Supervisor, Word};
 use crate::sys::fd::sealed_memfd;
 use crate::sys::poll::{Interest, Poller, Ready, Token};
 use crate::unit::Unit;
@@ -57,8 +60,8 @@ pub(super) enum Source {
     Report(ServiceId, Place),
     /// The launched process (PID 1 of the container, or the service itself) ended.
     Process(ServiceId, Place),
-    /// Exit records from the resident init.
-    Exits(ServiceId, Place),
+    /// Exit records from all resident inits.
+    Exits,
     /// A main process that is not our child ended: adopted, or named by a pid file.
     Main(ServiceId),
     /// Output of the service.
@@ -103,6 +106,8 @@ pub(super) enum Notice {
     Reply(RequestId, Outcome),
     /// Something happened to a service.
     Note(Note),
+    /// The same for those who listen; only while somebody does.
+    Event(Box<UnitEvent>),
 }
 
 /// Something that only time brings.
@@ -128,6 +133,9 @@ pub(super) enum Timer {
 /// their states are one state, written after the next process was launched and not before.
 const STATES_AT_ONCE: usize = 8;
 
+/// A sleep of the machine that is worth a thought; less is the time between two looks at two clocks.
+const SLEEP: Duration = Duration::from_secs(1);
+
 /// Between tries to reach a journal that does not take records.
 const JOURNAL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -143,22 +151,32 @@ pub(super) struct Engine {
     pub host: Host,
     pub events: VecDeque<Event>,
     pub notices: Vec<Notice>,
+    /// Somebody listens to `Events`.
+    pub observed: bool,
     pub dirty: BTreeSet<ServiceId>,
     timers: BTreeSet<(Moment, Timer)>,
     timer_at: HashMap<Timer, Moment>,
     pub retired: HashMap<Token, OwnedFd>,
+    pub exits: Exits,
+    pub plans: PlanCache,
     pub groups: Inotify,
     pub watches: HashMap<WatchDescriptor, ServiceId>,
     /// This executable, O_PATH: the set-up stage.
     pub program: OwnedFd,
+    /// Bears set-up stages.
+    pub nursery: crate::sys::process::Nursery,
     /// The resident init, a sealed memfd.
     pub init_image: OwnedFd,
     /// `/dev/null`, for standard streams of launched processes.
     pub null: OwnedFd,
     pub log_directory: Option<Rc<LogDirectory>>,
     pub scratch: Scratch,
+    /// Services whose log file is open, the oldest opening first.
+    pub open_logs: VecDeque<ServiceId>,
     next_id: u32,
     next_request: u64,
+    /// How long the machine has slept since its boot.
+    slept: Duration,
 }
 
 /// Microseconds of CLOCK_BOOTTIME: the one place where the daemon reads a clock for its decisions.
@@ -167,11 +185,16 @@ pub(super) fn now() -> Moment {
     Moment(time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000)
 }
 
+/// Microseconds of CLOCK_MONOTONIC, which stands still while the machine sleeps.
+fn monotonic() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+}
+
 /// The moment at which CLOCK_MONOTONIC showed so many microseconds. A moment too late rather than too early: the clock
 /// that stands still in a suspend is read first.
 pub(super) fn moment_of_monotonic(usec: u64) -> Moment {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let monotonic = time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000;
+    let monotonic = monotonic();
     let now = now();
     Moment(if usec <= monotonic { now.0.saturating_sub(monotonic - usec) } else { now.0 })
 }
@@ -183,6 +206,8 @@ impl Engine {
         let groups = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         let mut sources = HashMap::new();
         sources.insert(poller.add(&groups, Interest::Read).map_err(to_io)?, Source::Groups);
+        let exits = Exits::new()?;
+        sources.insert(poller.add(&exits, Interest::Read).map_err(to_io)?, Source::Exits);
         let program = rustix::fs::open(
             "/proc/self/exe",
             rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
@@ -213,19 +238,25 @@ impl Engine {
             host,
             events: VecDeque::new(),
             notices: Vec::new(),
+            observed: false,
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
             timer_at: HashMap::new(),
             retired: HashMap::new(),
+            exits,
+            plans: PlanCache::default(),
             groups,
             watches: HashMap::new(),
             program,
+            nursery: Default::default(),
             init_image,
             null,
             log_directory: None,
             scratch: Scratch::default(),
+            open_logs: VecDeque::new(),
             next_id: 0,
             next_request: 0,
+            slept: Duration::from_micros(now().0.saturating_sub(monotonic())),
         })
     }
 
@@ -308,8 +339,20 @@ impl Engine {
         Some(Duration::from_micros(deadline.0.saturating_sub(now().0)))
     }
 
+    /// While the machine sleeps nobody can say that he lives, but the clock goes on: each watchdog begins anew.
+    fn forgive_sleep(&mut self, present: Moment) {
+        let slept = Duration::from_micros(present.0.saturating_sub(monotonic()));
+        if slept > self.slept.saturating_add(SLEEP) {
+            for id in self.services.keys() {
+                self.events.push_back(Event::Said { id: *id, word: Word::Alive });
+            }
+        }
+        self.slept = slept;
+    }
+
     fn fire_timers(&mut self) {
         let present = now();
+        self.forgive_sleep(present);
         while let Some((at, timer)) = self.timers.first().copied() {
             if at > present {
                 break;
@@ -353,7 +396,7 @@ impl Engine {
             Source::Groups => self.groups_changed(),
             Source::Report(id, place) => self.report_ready(id, place),
             Source::Process(id, place) => self.process_ended(id, place),
-            Source::Exits(id, place) => self.exits_ready(id, place),
+            Source::Exits => self.exits_ready(),
             Source::Main(id) => self.adopted_main_ended(id, false),
             Source::Log(id) => self.log_ready(id),
             Source::Notify(id) => self.notify_ready(id),

@@ -13,7 +13,7 @@ use crate::supervise::{Cause, CommandOutcome, Event, Exit, LaunchFailure, Note, 
 use crate::sys::poll::Interest;
 use crate::unit::problem::{self, Style};
 use crate::unit::value::print_byte_size;
-use crate::unit::{ParseOptions, Unit, text_of};
+use crate::unit::{ParseOptions, Unit};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -113,20 +113,21 @@ pub fn isolate_run(options: &mut Options) {
 pub fn read_for_run(file: &Path, profile: Option<&str>) -> Result<(Unit, String), String> {
     let style = Style::default();
     let found = load::read_file(file).map_err(|problem| problem::render(&[*problem], "", style))?;
-    let shown = file.display().to_string();
-    let text = match text_of(&shown, &found.bytes) {
-        Ok(text) => text,
-        Err(problem) => return Err(problem::render(&[*problem], "", style)),
-    };
+    understand(&found, profile)
+}
+
+/// The unit that was read, with its warnings as text.
+pub(super) fn understand(found: &load::Found, profile: Option<&str>) -> Result<(Unit, String), String> {
+    let style = Style::default();
     let profile = match profile {
         Some(word) => Some(
             word.parse().map_err(|_| format!("rsvc: `{word}` is not a profile: standard, strict, login or host\n"))?,
         ),
         None => None,
     };
-    match Unit::parse_with(&found.name, &shown, text, ParseOptions { profile }) {
-        Ok((unit, warnings)) => Ok((unit, problem::render(&warnings, text, style))),
-        Err(problems) => Err(problem::render(&problems, text, style)),
+    match found.parse(ParseOptions { profile }) {
+        Ok((unit, warnings)) => Ok((unit, found.draw(&warnings, style))),
+        Err(problems) => Err(found.draw(&problems, style)),
     }
 }
 
@@ -176,7 +177,7 @@ fn foreground(run: RunOptions, mut signals: Signals) -> io::Result<u8> {
                         foreground.interrupt();
                     }
                 }
-                Notice::Ready(_) => {}
+                Notice::Ready(_) | Notice::Event(_) => {}
                 Notice::Reply(request, outcome) => foreground.replied(request, outcome),
                 Notice::Note(note) => foreground.note(&note),
             }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The loop never waits for a child, never logs to something that blocks, and never ends because of one unit. What it
-//! holds per service are at most a handful of descriptors: pidfds, the exits pipe, sockets where the unit wants them.
+//! holds per service are one to three descriptors: a pidfd, the pipe of a log file, sockets where the unit wants them.
 #![forbid(unsafe_code)]
 
 pub mod accounts;
@@ -17,10 +17,12 @@ mod complaints;
 pub mod directories;
 mod engine;
 pub mod environment_files;
+mod exits;
 pub mod features;
 mod foreground;
 mod group;
 pub mod host;
+mod inheritance;
 pub mod journal;
 mod launch;
 mod left_over;
@@ -34,6 +36,7 @@ mod notified;
 pub mod notify;
 mod perform;
 mod plan_file;
+mod plans;
 mod process;
 pub mod ready;
 mod requests;
@@ -45,11 +48,12 @@ mod signals;
 mod snapshot;
 mod sockets;
 pub mod state;
+mod subscribers;
 pub mod syslog;
 pub mod timestamp;
 mod units;
 
 pub use engine::Options;
 pub use foreground::{RunOptions, isolate_run, read_for_run, run};
-pub use plan_file::{instance_name, plan_file};
+pub use plan_file::{Target as PlanTarget, instance_name, plan_file};
 pub use server::serve;

@@ -37,6 +37,12 @@ impl Engine {
         self.take_notifications(id, LAST_DATAGRAMS);
     }
 
+    /// What processes of an earlier run have left in the socket is not about the next.
+    pub(super) fn discard_notifications(&mut self, id: ServiceId) {
+        let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) else { return };
+        let _ = (0..LAST_DATAGRAMS).find(|_| !matches!(socket.fd.receive(), Ok(Some(_))));
+    }
+
     fn take_notifications(&mut self, id: ServiceId, most: usize) {
         for _ in 0..most {
             let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) else { return };
@@ -179,7 +185,7 @@ impl Engine {
         };
         let refusal = if self.kind(id) == Some(ServiceType::Forking) {
             Some("the main process of a forking service is named by its pid file")
-        } else if !main.plan.init && !main.adopted {
+        } else if !main.init && !main.adopted {
             Some("without a resident init (namespaces.init) nobody could tell how another main process ends")
         } else {
             None

@@ -175,7 +175,9 @@ fn assignment(line: &[u8]) -> Option<Message> {
             None => malformed(line, "not a number of microseconds"),
         }),
         b"MONOTONIC_USEC" => number(value).is_none().then(|| malformed(line, "not a number of microseconds")),
-        b"FDSTORE" | b"FDSTOREREMOVE" => Some(malformed(line, "rsvc keeps no descriptors for services yet")),
+        b"FDSTORE" | b"FDSTOREREMOVE" => {
+            Some(malformed(line, "service.file_descriptor_store_max is not supported yet"))
+        }
         b"NOTIFYACCESS" => Some(malformed(line, "service.notify_access says who may send")),
         b"MAINPID" => Some(match number(value) {
             Some(pid @ 1..=0x7fff_ffff) => Message::MainPid(pid as i32),

@@ -2,9 +2,10 @@
 
 use super::engine::Engine;
 use super::snapshot::cause_words;
-use crate::control::{Answer, Call, CallError, Description, UnitStatus};
+use crate::control::{Answer, Call, CallError, ConfiguredValue, Description, UnitEvent, UnitStatus};
 use crate::load;
 use crate::supervise::{Event, Outcome, RequestId, ServiceId, Target};
+use std::collections::BTreeSet;
 
 /// What a call leads to.
 pub(super) enum Handled {
@@ -12,6 +13,8 @@ pub(super) enum Handled {
     Now(Result<Answer, CallError>),
     /// Answer when the supervisor replies to all of these.
     Later(Vec<RequestId>, String),
+    /// Answer now, and for as long as the client listens: how these units stand, and their names (none: all).
+    Stream(Vec<UnitEvent>, BTreeSet<String>),
 }
 
 fn done() -> Handled {
@@ -61,7 +64,12 @@ impl Engine {
             Call::Status { unit } => Handled::Now(Ok(Answer::Status(Box::new(self.status_of(&unit)?)))),
             Call::List => Handled::Now(Ok(Answer::Units(self.list()))),
             Call::Plan { unit } => Handled::Now(Ok(Answer::Plan(self.plan_lines(&unit)?))),
+            Call::Configuration { unit } => Handled::Now(self.configuration(&unit)),
             Call::Describe => Handled::Now(Ok(Answer::Description(Box::new(self.describe())))),
+            Call::Events { units, present } => {
+                let (events, names) = self.present_events(&units)?;
+                Handled::Stream(if present { events } else { Vec::new() }, names)
+            }
         })
     }
 
@@ -90,7 +98,7 @@ impl Engine {
     }
 
     /// A unit that runs can be stopped whatever became of its file.
-    fn known_or_loaded(&mut self, unit: &str) -> Result<ServiceId, CallError> {
+    pub(super) fn known_or_loaded(&mut self, unit: &str) -> Result<ServiceId, CallError> {
         let behind = load::name_behind(&self.options.unit_path, unit);
         match self.names.get(unit).or_else(|| self.names.get(behind.as_deref()?)) {
             Some(id) => Ok(*id),
@@ -194,6 +202,19 @@ impl Engine {
                 unit: unit.to_owned(),
                 message: super::launch::compile_failure(&errors).message,
             }),
+        }
+    }
+
+    /// What a unit runs with.
+    fn configuration(&self, unit: &str) -> Result<Answer, CallError> {
+        let behind = load::name_behind(&self.options.unit_path, unit);
+        let id = self.names.get(unit).or_else(|| self.names.get(behind.as_deref()?)).copied();
+        let running = id.filter(|id| self.is_up(*id)).and_then(|id| self.service(id)?.running.clone());
+        match running {
+            Some(running) => {
+                Ok(Answer::Configuration(running.effective().into_iter().map(ConfiguredValue::from).collect()))
+            }
+            None => Err(CallError::NotRunning { unit: unit.to_owned() }),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Starts units whose program is the probe, and hands back what it saw.
 
-use crate::instance::{Instance, Said, is_root, skipped};
+use crate::instance::{Instance, RSVC, Said, install, is_root, skipped};
 use crate::probe;
 use std::collections::BTreeMap;
 use std::ops::Index;
@@ -68,7 +68,7 @@ impl Lab {
     /// Copies the probe into a directory that is to be a root file system.
     pub fn probe_into(&self, root: &std::path::Path) {
         std::fs::create_dir_all(root).expect("directory");
-        copy(&self.place.path().join("probe"), &root.join("probe"));
+        install(&self.place.path().join("probe"), &root.join("probe"));
     }
 
     /// Writes a unit that asks these questions once. `body` begins with lines of `[service]`; other tables follow.
@@ -138,7 +138,7 @@ impl Lab {
         // Beside the probe, where an ordinary user may go: a checkout can be anywhere.
         let program = self.place.path().join("rsvc");
         if !program.exists() {
-            copy(std::path::Path::new(crate::instance::RSVC), &program);
+            install(std::path::Path::new(RSVC), &program);
         }
         let mut command = Command::new(program);
         command.arg("run").arg(unit).env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8").stdin(std::process::Stdio::null());
@@ -156,14 +156,8 @@ fn place() -> tempfile::TempDir {
     let parent = if is_root() { "/var/lib".into() } else { program.parent().expect("a directory").to_owned() };
     let place = tempfile::Builder::new().prefix("rsvc-inside-").tempdir_in(parent).expect("directory");
     std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");
-    copy(&program, &place.path().join("probe"));
+    install(&program, &place.path().join("probe"));
     place
-}
-
-fn copy(from: &std::path::Path, to: &std::path::Path) {
-    if std::fs::hard_link(from, to).is_err() {
-        std::fs::copy(from, to).expect("copy of the probe");
-    }
 }
 
 fn exec(program: &str, words: &[&str]) -> String {

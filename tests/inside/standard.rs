@@ -13,7 +13,7 @@ fn only_exec(lab: &Lab, name: &str, words: &[&str]) -> Seen {
     let file = format!("{}/{name}.answers", lab.path());
     let to = format!("to:{file}");
     let words: Vec<&str> = [to.as_str()].into_iter().chain(words.iter().copied()).collect();
-    lab.instance.unit(name, &format!("[service]\n{}", lab.exec(&words)));
+    lab.instance.unit_as_is(name, &format!("[service]\n{}", lab.exec(&words)));
     lab.instance.rsvc(&["start", name]).expect(0);
     let text =
         eventually("the answers", || std::fs::read_to_string(&file).ok().filter(|text| text.contains("@@end\t")));

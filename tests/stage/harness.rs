@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Longest life of a test container.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn is_root() -> bool {
     credentials::uids().unwrap()[1] == 0
@@ -182,6 +182,7 @@ impl Draft {
         let init = fd::sealed_memfd(c"rsvc-init", RESIDENT_INIT, true).unwrap();
         let container = self.container.take();
         let start = PerStart {
+            pid_variables: Vec::new(),
             environment: self.start_environment.clone(),
             descriptors: Descriptors {
                 report: Some(4),

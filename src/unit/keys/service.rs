@@ -228,6 +228,14 @@ pub(super) const SERVICE: Table = Table::new(
         )
         .note("`main` with `type` notify or notify-reload and with `watchdog`, else `none`")
         .systemd(&["NotifyAccess"]),
+        Key::new(
+            "file_descriptor_store_max",
+            Kind::Int { min: 0, max: 10_000 },
+            "How many descriptors the service may leave with FDSTORE=1 and find again after a restart.",
+        )
+        .default("0")
+        .systemd(&["FileDescriptorStoreMax"])
+        .later(),
         Key::new("nice", Kind::Int { min: -20, max: 19 }, "Scheduling priority, -20 (most) to 19 (least).")
             .default("0")
             .systemd(&["Nice"]),
