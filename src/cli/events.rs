@@ -67,11 +67,11 @@ fn line(event: &UnitEvent) -> String {
     format!("{}: {}", harmless(&text), details.join("\n    "))
 }
 
+/// Exit code for a unit that nobody asks for its health.
+const NOTHING_TO_WAIT_FOR: u8 = 2;
+
 /// `wait`: blocks until every unit has come where it is wanted. The exit code is that of the first that is not 0.
 pub fn wait(session: &mut Session<'_>, words: &[String], goal: Goal, timeout: Option<Duration>) -> Result<u8, Failure> {
-    if goal == Goal::Healthy {
-        return Err(Failure::new(2, "`--for healthy` is not in this version: units have no health checks yet"));
-    }
     let deadline = timeout.map(|timeout| now() + timeout);
     let mut streams = Vec::new();
     for unit in super::operate::names(session, words)? {
@@ -125,7 +125,13 @@ fn open(session: &Session<'_>, call: &Call) -> Result<Client, Failure> {
 fn reached(goal: Goal, event: &UnitEvent) -> Option<u8> {
     let state = event.state.as_deref()?;
     match goal {
-        Goal::Ready | Goal::Healthy => match state {
+        Goal::Healthy => match (state, event.health.as_deref()) {
+            (_, Some("healthy")) => Some(0),
+            ("failed", _) => Some(1),
+            ("active" | "reloading", None) => Some(NOTHING_TO_WAIT_FOR),
+            _ => None,
+        },
+        Goal::Ready => match state {
             "active" | "reloading" => Some(0),
             "failed" => Some(1),
             // A oneshot is ready by having ended well, and is down again at once.
@@ -154,10 +160,12 @@ fn tell(session: &mut Session<'_>, unit: &str, goal: Goal, event: &UnitEvent, co
             "v": 1, "name": unit, "state": state, "result": event.result, "cause": event.cause,
             "exit_code": event.exit_code, "exit_signal": event.exit_signal,
         }))?;
-    } else if session.look.is_terminal() && !(goal == Goal::Ready && code != 0) {
+    } else if session.look.is_terminal() && (goal == Goal::Stopped || code == 0) {
         writeln!(session.out, "{} {}: {state}", session.look.dot(state), harmless(unit))?;
     }
-    if goal == Goal::Ready && code != 0 && !session.json() {
+    if goal == Goal::Healthy && code == NOTHING_TO_WAIT_FOR {
+        session.say(&format!("{}: has no [health] that could be waited for", harmless(unit)));
+    } else if goal != Goal::Stopped && code != 0 && !session.json() {
         let cause = event.cause.as_deref().unwrap_or("it has failed");
         let cause: Vec<String> = cause.lines().map(harmless).collect();
         let when = if event.event == PRESENT { "has failed before" } else { "failed" };

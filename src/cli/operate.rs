@@ -124,7 +124,7 @@ pub fn perform(session: &mut Session<'_>, calls: Vec<Call>, past: &str, waiting:
             open.push((client, call));
         }
         for (mut client, call) in open {
-            let result = match client.receive(call, deadline) {
+            let result = match super::stopping::receive(session, &mut client, call, deadline) {
                 Ok(answered) => tell(session, call, answered.map(|(answer, _)| answer), past, begun.elapsed())?,
                 Err(failure) if failure.code() == TIMED_OUT => {
                     timed_out(session, call, waiting.timeout.unwrap_or_default())?;
@@ -187,7 +187,9 @@ fn timed_out(session: &mut Session<'_>, call: &Call, timeout: Duration) -> Resul
         session.object(&json!({ "v": 1, "name": call.unit(), "error": "Timeout", "message": "the job goes on" }))?;
     }
     let status = call.unit().map(|unit| format!(": rsvc status {}", harmless(unit))).unwrap_or_default();
-    session.say(&format!("{unit}: not done after {}; the job goes on{status}", coarse(timeout)));
+    let held_up = super::stopping::what_holds_up(session, call).into_iter().map(|line| format!("\n  {line}"));
+    let held_up: String = held_up.collect();
+    session.say(&format!("{unit}: not done after {}; the job goes on{status}{held_up}", coarse(timeout)));
     Ok(())
 }
 

@@ -13,6 +13,8 @@
 pub mod accounts;
 mod adopt;
 mod bonds;
+mod check;
+mod complaints;
 pub mod directories;
 mod engine;
 pub mod environment_files;
@@ -32,6 +34,7 @@ pub mod log_file;
 pub mod log_layer;
 mod log_tail;
 mod manager;
+mod notified;
 pub mod notify;
 mod perform;
 mod plan_file;

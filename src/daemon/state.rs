@@ -93,6 +93,9 @@ pub struct SavedState {
     /// There are no processes: it waits for its next automatic start, or has failed.
     #[serde(default)]
     pub rest: Option<Rest>,
+    /// Interval of the watchdog, microseconds; 0: none. Missing: as the unit says.
+    #[serde(default)]
+    pub watchdog_usec: Option<u64>,
     /// The group's OOM kills when this run began.
     #[serde(default)]
     pub oom_kills_before: u64,

@@ -114,6 +114,8 @@ fn word(note: &Note) -> &'static str {
         Note::Reloaded(Some(_)) => "reload-failed",
         Note::Killing => "killing",
         Note::StatusText => "status",
+        Note::Healthy => "healthy",
+        Note::Unhealthy(_) => "unhealthy",
         Note::Adopted => "adopted",
     }
 }
@@ -130,6 +132,7 @@ pub(super) fn entry(status: UnitStatus, event: &str) -> UnitEvent {
         result: Some(status.result),
         cause: status.cause,
         status_text: status.status_text,
+        health: status.health,
         main_pid: status.main_pid,
         exit_code: status.exit_code,
         exit_signal: status.exit_signal,
@@ -145,7 +148,9 @@ impl Engine {
     pub(super) fn event_of(&self, id: ServiceId, note: &Note) -> Option<UnitEvent> {
         let mut event = entry(self.state_of(id)?, word(note));
         let cause = match note {
-            Note::Ended(cause) | Note::Failed(cause) | Note::Reloaded(Some(cause)) => Some(cause),
+            Note::Ended(cause) | Note::Failed(cause) | Note::Reloaded(Some(cause)) | Note::Unhealthy(cause) => {
+                Some(cause)
+            }
             _ => None,
         };
         if let Some(cause) = cause {

@@ -1,11 +1,11 @@
 //! One service: what it is when no run exists, what people wait for, and what follows the end of a run.
 
 use super::restart::{Jitter, Next, Restarts, decide};
-use super::run::{Fact, Flow, Live, Phase, Run, Says, Step, Stop};
+use super::run::{After, Fact, Flow, Live, Phase, Run, Says, Step, Stop};
 use super::waiters::{Waiters, answer};
 use super::{
     Action, ActiveState, Cause, Exit, Moment, Note, Outcome, Policy, Removal, RequestId, ServiceId, ServiceResult,
-    Status, SubState,
+    Status, SubState, Word,
 };
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ impl Service {
         match &self.state {
             State::Down | State::Failed { .. } | State::Waiting { .. } => None,
             State::Backoff { until, .. } => Some(*until),
-            State::Up(run) => run.deadline,
+            State::Up(run) => run.next_deadline(),
         }
     }
 
@@ -171,6 +171,10 @@ impl Service {
         if let Fact::StatusText(text) = &fact {
             self.learn_status_text(turn, text);
         }
+        if matches!((&fact, &self.state), (Fact::Said(Word::ResetRestarts), State::Up(_))) {
+            self.restarts.count = 0;
+            self.record(turn, Note::StatusText);
+        }
         match &self.state {
             State::Up(_) => self.live(turn, |live| live.learn(fact)),
             State::Backoff { until, .. } => match fact {
@@ -183,9 +187,11 @@ impl Service {
                 | Fact::CommandEnded { .. }
                 | Fact::CgroupEmptied
                 | Fact::BecameReady
-                | Fact::Reloading
+                | Fact::Reloading { .. }
                 | Fact::Stopping
-                | Fact::StatusText(_) => {}
+                | Fact::StatusText(_)
+                | Fact::Said(_)
+                | Fact::Checked { .. } => {}
             },
             State::Down | State::Failed { .. } | State::Waiting { .. } => match fact {
                 // Nothing runs: these are late reports and datagrams of a run that is over.
@@ -195,9 +201,11 @@ impl Service {
                 | Fact::CommandEnded { .. }
                 | Fact::CgroupEmptied
                 | Fact::BecameReady
-                | Fact::Reloading
+                | Fact::Reloading { .. }
                 | Fact::Stopping
                 | Fact::StatusText(_)
+                | Fact::Said(_)
+                | Fact::Checked { .. }
                 // Nothing is waited for but other units.
                 | Fact::DeadlinePassed => {}
             },
@@ -215,7 +223,9 @@ impl Service {
     pub fn live(&mut self, turn: &mut Turn, work: impl FnOnce(&mut Live) -> Flow) {
         let State::Up(run) = &mut self.state else { return };
         let was_heading_up = run.is_heading_up();
-        let flow = work(&mut Live { id: self.id, policy: &self.policy, run, waiters: &mut self.waiters, turn });
+        let mut live = Live { id: self.id, policy: &self.policy, run, waiters: &mut self.waiters, turn };
+        let flow = work(&mut live);
+        live.watch_only_while_up();
         if was_heading_up && (flow == Flow::Over || !run.is_heading_up()) {
             turn.pulse(self.id, Pulse::Ending);
         }
@@ -263,7 +273,7 @@ impl Service {
                 turn.pulse(self.id, Pulse::NotStarted);
             }
             match (run.stop, &self.last.cause) {
-                (Stop::No, _) => self.restart_or_rest(turn),
+                (Stop::No, _) => self.restart_or_rest(turn, run.after),
                 (Stop::Queued | Stop::Granted, Some(Cause::Bound { .. })) => self.rest(turn, false),
                 (Stop::Queued | Stop::Granted, _) => self.rest(turn, true),
             }
@@ -277,10 +287,15 @@ impl Service {
         answer(&mut self.waiters.stops, turn, Outcome::Done);
     }
 
-    /// Nobody asked for this end: the policy decides.
-    fn restart_or_rest(&mut self, turn: &mut Turn) {
+    /// Nobody asked for this end: the policy decides, or the action of `[health]`.
+    fn restart_or_rest(&mut self, turn: &mut Turn, after: After) {
         let settings = &self.policy.restart;
-        if !decide(settings, self.policy.kind, self.last.result, self.last.main_exit) {
+        let restarts = match after {
+            After::Policy => decide(settings, self.policy.kind, self.last.result, self.last.main_exit),
+            After::Restart => true,
+            After::Rest => false,
+        };
+        if !restarts {
             return self.rest(turn, false);
         }
         match self.restarts.schedule(settings, turn.now, Duration::ZERO, turn.jitter) {
@@ -402,6 +417,11 @@ impl Service {
             main_exit: run.and_then(|run| run.main_exit).or(self.last.main_exit),
             cause: run.and_then(|run| run.cause.clone()).or_else(|| self.last.cause.clone()),
             status_text: self.status_text.clone(),
+            watchdog: run.filter(|run| run.is_up()).map(|run| run.watchdog.interval.unwrap_or_default()),
+            runtime_ends_at: run.filter(|run| run.is_up()).and_then(|run| run.runtime_end),
+            health: run.filter(|run| run.is_up()).and_then(|run| run.checks.as_ref()).map(|checks| checks.health()),
+            stop_step: run.and_then(|run| run.stop_step(&self.policy)),
+            step_ends_at: run.filter(|run| run.phase != Phase::StopKill).and_then(|run| run.deadline),
             stop_requested: run.is_some_and(|run| run.stop != Stop::No && !run.then_start),
             restart_requested: run.is_some_and(|run| run.stop != Stop::No && run.then_start),
             wanted: matches!(self.state, State::Failed { wanted: true }),
@@ -423,7 +443,10 @@ impl Service {
                 Phase::Running { says: Says::Reloading } => (ActiveState::Reloading, SubState::Reload),
                 Phase::Running { says: Says::Stopping } => (ActiveState::Deactivating, SubState::Stop),
                 Phase::Reload { .. } => (ActiveState::Reloading, SubState::Reload),
+                Phase::ReloadSignal { confirmed: false, .. } => (ActiveState::Reloading, SubState::ReloadSignal),
+                Phase::ReloadSignal { confirmed: true, .. } => (ActiveState::Reloading, SubState::ReloadNotify),
                 Phase::StopCommands { .. } => (ActiveState::Deactivating, SubState::Stop),
+                Phase::StopSignal if run.abort => (ActiveState::Deactivating, SubState::StopWatchdog),
                 Phase::StopSignal => (ActiveState::Deactivating, SubState::StopSigterm),
                 Phase::StopKill => (ActiveState::Deactivating, SubState::StopSigkill),
                 Phase::StopPost { step: Step::Running, .. } => (ActiveState::Deactivating, SubState::StopPost),

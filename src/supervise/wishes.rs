@@ -106,7 +106,7 @@ impl Service {
             request.into_iter().for_each(|request| turn.reply(request, Outcome::NotRunning));
             return;
         };
-        if matches!(run.phase, Phase::Reload { .. }) {
+        if matches!(run.phase, Phase::Reload { .. } | Phase::ReloadSignal { .. }) {
             self.waiters.next_reloads.extend(request);
             return;
         }

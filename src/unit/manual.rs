@@ -8,7 +8,7 @@ mod chapters;
 use super::keys::{self, Key, Kind, LimitUnit, Table};
 use super::problem::Code;
 use super::variables;
-use chapters::{DROP_INS, HEAD, LITERALS, PROFILES, TAIL, TEMPLATES, VALUES, VARIABLES};
+use chapters::{DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, TAIL, TEMPLATES, VALUES, VARIABLES};
 use std::fmt::Write;
 
 /// What a key takes, in words.
@@ -214,6 +214,7 @@ pub fn manual() -> String {
     }
     page.push_str(PROFILES);
     page.push_str(VALUES);
+    page.push_str(NOTIFICATION);
     page.push_str(".SH DIAGNOSTICS\n");
     page.push_str(
         "Problems of a unit are shown all at once, with a stable code.\nCodes that begin with W are warnings.\n",
@@ -295,7 +296,7 @@ mod tests {
         assert!(explain("protect_system").unwrap().starts_with("filesystem.protect_system"));
         assert!(explain("ProtectSystem").unwrap().starts_with("filesystem.protect_system"));
         assert!(explain("listen").unwrap().contains("health.listen"));
-        assert!(explain("health.listen").unwrap().contains("not supported yet"));
+        assert!(explain("timers.on_calendar").unwrap().contains("not supported yet"));
         assert!(explain("filesystem.protect_system").unwrap().contains("strict   \"strict\""));
         assert_eq!(explain("no.such"), None);
         assert_eq!(explain(""), None);

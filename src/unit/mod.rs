@@ -202,11 +202,11 @@ impl Unit {
     /// What makes this service ready.
     pub fn ready_kind(&self) -> ReadyKind {
         match self.service.kind {
-            ServiceType::Notify => ReadyKind::Notify,
+            ServiceType::Notify | ServiceType::NotifyReload => ReadyKind::Notify,
             ServiceType::Oneshot => ReadyKind::Exited,
             ServiceType::Forking => ReadyKind::PidFile,
-            ServiceType::Exec if self.ready.listen.is_empty() => ReadyKind::Executed,
-            ServiceType::Exec => ReadyKind::Listening,
+            ServiceType::Exec if self.ready.is_asked() => ReadyKind::Checked,
+            ServiceType::Exec => ReadyKind::Executed,
         }
     }
 }

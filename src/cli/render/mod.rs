@@ -5,7 +5,7 @@ mod summary;
 mod table;
 mod tree;
 
-pub use page::status_page;
+pub use page::{status_page, stop_words};
 pub use summary::{needs_attention, summary};
 pub use table::unit_table;
 

@@ -13,4 +13,5 @@ mod requests;
 mod scale;
 
 mod stops;
+mod watch;
 mod world;

@@ -49,6 +49,8 @@ impl World {
             Action::UnwatchReadiness { id } => {
                 assert!(std::mem::take(&mut self.hosts[at(id)].watched), "what is not watched is not unwatched");
             }
+            Action::Check { id, number } => self.check(at(id), number),
+            Action::AbandonCheck { id } => self.abandon_check(at(id)),
             Action::Remove { id, .. } => assert!(self.hosts[at(id)].is_empty(), "removed under a live service"),
             Action::StartUnit { name, links, .. } => self.start_unit(&name, links),
             Action::Reply { request, .. } => {
@@ -90,8 +92,14 @@ impl World {
                 self.check_limit(index, at);
             }
             Note::Stopped | Note::Failed(_) => self.is_over(index),
-            Note::Ended(_) | Note::Reloading | Note::Reloaded(_) | Note::Killing | Note::StatusText | Note::Adopted => {
-            }
+            Note::Ended(_)
+            | Note::Reloading
+            | Note::Reloaded(_)
+            | Note::Killing
+            | Note::StatusText
+            | Note::Healthy
+            | Note::Unhealthy(_)
+            | Note::Adopted => {}
         }
     }
 

@@ -53,6 +53,8 @@ pub struct Host {
     pub control: Option<Role>,
     pub leftovers: bool,
     pub watched: bool,
+    /// A question for its health that has not been answered.
+    pub checking: Option<u32>,
     /// `CgroupEmptied` is owed.
     pub emptied: bool,
     /// Other reports that are owed.
@@ -268,7 +270,7 @@ impl World {
         host.leftovers = self.choices.one_in(2);
         host.starting = !ready;
         let since = self.bench.now;
-        self.step(Event::Adopted { id: id(index), ready, since, restarts: 3, stopping });
+        self.step(Event::Adopted { id: id(index), ready, since, restarts: 3, stopping, watchdog: None });
     }
 }
 

@@ -5,6 +5,7 @@ mod checks;
 mod identity;
 mod mounts;
 mod paths;
+mod watched;
 
 use super::decode::{self, Entry, History, Sink, Source, Value, Values};
 use super::keys;
