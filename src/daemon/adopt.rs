@@ -60,6 +60,7 @@ impl Engine {
                 self.remember(&name);
             }
         }
+        self.events.push_back(Event::Surveyed);
         self.settle();
     }
 
@@ -100,6 +101,17 @@ impl Engine {
         service.running = service.unit.clone();
         service.running_fingerprint = service.fingerprint;
         service.emptied = false;
+        service.frozen = service.group.as_ref().is_some_and(Group::is_frozen);
+        if let Ok(SavedState { live, .. }) = &saved {
+            match self.live_of(live.clone()) {
+                Ok(live) => {
+                    if let Some(service) = self.services.get_mut(&id) {
+                        service.live = live;
+                    }
+                }
+                Err(error) => tracing::warn!("{name}: changed limits end with this run: {error}"),
+            }
+        }
         self.watch_group(id);
         match saved {
             Ok(SavedState { rest: Some(rest), invocation_id, .. }) if !populated => {
@@ -304,6 +316,8 @@ impl Engine {
             result: status.result,
             cause: status.cause.clone(),
             main_exit: status.main_exit,
+            wanted: status.wanted,
+            upheld: status.upheld,
         });
         let main = service.main.as_ref();
         let saved = SavedState {
@@ -320,6 +334,7 @@ impl Engine {
             rest,
             oom_kills_before: service.oom_kills_before,
             log_pipe: main.and_then(|p| p.log_number),
+            live: service.live.values.clone(),
             ..SavedState::new()
         };
         let Some(service) = self.services.get_mut(&id) else { return };

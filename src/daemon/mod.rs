@@ -12,6 +12,7 @@
 
 pub mod accounts;
 mod adopt;
+mod bonds;
 pub mod directories;
 mod engine;
 pub mod environment_files;
@@ -25,6 +26,7 @@ pub mod journal;
 mod launch;
 mod left_over;
 pub mod listener;
+mod live;
 mod lock;
 pub mod log_file;
 pub mod log_layer;
@@ -37,6 +39,7 @@ mod plans;
 mod process;
 pub mod ready;
 mod requests;
+mod runs;
 mod server;
 mod service;
 pub mod service_socket;
@@ -51,6 +54,6 @@ pub mod timestamp;
 mod units;
 
 pub use engine::Options;
-pub use foreground::{RunOptions, isolate_run, read_for_run, run};
+pub use foreground::{RunOptions, isolate_run, read_for_run, read_text_for_run, run};
 pub use plan_file::{Target as PlanTarget, instance_name, plan_file};
 pub use server::serve;

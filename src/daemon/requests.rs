@@ -53,6 +53,10 @@ impl Engine {
             }
             Call::Reload { unit } => {
                 let id = self.known_or_loaded(&unit)?;
+                if self.service(id).is_some_and(|service| service.frozen) {
+                    let message = format!("{unit}: frozen, so it cannot reload: `rsvc thaw {unit}` first");
+                    return Err(CallError::NotSupported { unit, message });
+                }
                 self.request(id, |request| Event::ReloadRequested { id, request: Some(request) })
             }
             Call::ResetFailed { unit } => self.reset_failed(unit)?,
@@ -66,6 +70,22 @@ impl Engine {
             Call::Plan { unit } => Handled::Now(Ok(Answer::Plan(self.plan_lines(&unit)?))),
             Call::Configuration { unit } => Handled::Now(self.configuration(&unit)),
             Call::Describe => Handled::Now(Ok(Answer::Description(Box::new(self.describe())))),
+            Call::Set { unit, values } => {
+                self.set(&unit, values)?;
+                done()
+            }
+            Call::Freeze { unit } => {
+                self.freeze(&unit, true)?;
+                done()
+            }
+            Call::Thaw { unit } => {
+                self.freeze(&unit, false)?;
+                done()
+            }
+            Call::ReloadConfig => {
+                let (changes, unchanged) = self.reload_config();
+                Handled::Now(Ok(Answer::Changes(changes, unchanged)))
+            }
             Call::Events { units, present } => {
                 let (events, names) = self.present_events(&units)?;
                 Handled::Stream(if present { events } else { Vec::new() }, names)
@@ -251,7 +271,7 @@ impl Engine {
             v: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id() as i32,
-            since: None,
+            since: Some(super::snapshot::wall_time(self.since)),
             units: names.len() as u64,
             active,
             failed,

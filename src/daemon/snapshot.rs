@@ -112,9 +112,18 @@ pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
              always possible"
                 .to_owned()
         }
-        Cause::Dependency { unit } => format!("the required unit {unit} did not start"),
+        Cause::Dependency { unit } => {
+            format!("the required unit {unit} did not start; this one is started when that comes up")
+        }
         Cause::Cycle { path } => format!("ordering cycle: {}", path.join(" -> ")),
         Cause::MissingDependency { unit } => format!("the required unit {unit} does not exist or is not usable"),
+        Cause::NotUp { unit } => format!("the unit {unit}, which has to be up, is not; this one is started with it"),
+        Cause::Bound { unit } => {
+            format!("the unit {unit}, to which this one is bound, ended; it is started with it again")
+        }
+        Cause::Conflict { unit } => {
+            format!("it cannot be up together with the unit {unit} (unit.conflicts), which is up or needed")
+        }
     }
 }
 
@@ -252,6 +261,8 @@ impl Engine {
             drop_ins: shown.map(|u| u.drop_ins().map(str::to_owned).collect()).unwrap_or_default(),
             ready: unit.map(|u| ready_word(u.ready_kind()).to_owned()),
             profile: unit.map(|u| format!("{:?}", u.security.profile).to_lowercase()),
+            frozen: service.frozen && service.group.as_ref().is_some_and(crate::cgroup::Group::is_frozen),
+            changed_live: service.changes(),
             degraded: self.degraded(service),
             log: self.log_place(service),
             ..self.state_of(id)?

@@ -9,6 +9,7 @@
 //! outside this folder.
 #![forbid(unsafe_code)]
 
+mod assignment;
 mod decode;
 pub mod keys;
 mod layer;
@@ -24,6 +25,7 @@ mod validate;
 pub mod value;
 mod variables;
 
+pub use assignment::{Assignment, document};
 pub use manual::{explain, manual, type_words};
 pub use problem::{Code, Problem, Severity, render_problems};
 pub use schema::json_schema;

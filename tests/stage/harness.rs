@@ -184,6 +184,7 @@ impl Draft {
         let start = PerStart {
             environment: self.start_environment.clone(),
             descriptors: Descriptors {
+                stdin: None,
                 report: Some(4),
                 exits: Some(5),
                 record: Some(6),
