@@ -11,6 +11,9 @@ fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     let name = arguments.first().and_then(|word| Path::new(word).file_name()).unwrap_or_default().to_owned();
     if name == rsvc::init::STAGE_NAME {
+        if arguments.get(1).is_some_and(|word| word == rsvc::init::NURSERY_WORD) {
+            rsvc::init::nursery_main();
+        }
         let plan = arguments.get(1).and_then(|word| word.to_str()?.parse().ok());
         rsvc::init::stage_main(plan.unwrap_or(-1));
     }
@@ -23,7 +26,13 @@ fn main() -> ExitCode {
         Outcome::RunCommand { instance, text } => run_command(&instance, &text),
         Outcome::Daemon { instance, stop_on_exit } => serve(&instance, stop_on_exit),
         Outcome::Features { json, .. } => features(json),
-        Outcome::PlanFile { instance, file, json } => daemon::plan_file(options(&instance, false), &file, json),
+        Outcome::PlanFile { instance, target, json } => {
+            let target = match cli::is_file(&target) {
+                true => daemon::PlanTarget::File(target.into()),
+                false => daemon::PlanTarget::Unit(target),
+            };
+            daemon::plan_file(options(&instance, false), &target, json)
+        }
     };
     ExitCode::from(code)
 }

@@ -1,28 +1,13 @@
 //! The small languages inside unit files, and what arbitrary bytes do to the decoder.
 
+#[path = "units/parsed.rs"]
+mod parsed;
+
+use parsed::{MINIMAL, clean};
 use proptest::prelude::*;
 use rsvc::unit::*;
 use std::path::PathBuf;
 use std::time::Duration;
-
-const MINIMAL: &str = "[service]\nexec = [\"/usr/bin/program\"]\n";
-
-fn parse_with(text: &str, profile: Option<Profile>) -> (Unit, Vec<Problem>) {
-    match Unit::parse_with("web", "web.toml", text, ParseOptions { profile }) {
-        Ok(parsed) => parsed,
-        Err(problems) => panic!("{}", problem::render(&problems, text, problem::Style::default())),
-    }
-}
-
-fn parse(text: &str) -> (Unit, Vec<Problem>) {
-    parse_with(text, None)
-}
-
-fn clean(text: &str) -> Unit {
-    let (unit, warnings) = parse(text);
-    assert_eq!(warnings, [], "{}", problem::render(&warnings, text, problem::Style::default()));
-    unit
-}
 
 #[test]
 fn bytes_that_are_no_text_are_refused_with_their_place() {

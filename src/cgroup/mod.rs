@@ -104,6 +104,11 @@ pub struct Group {
     place: Place,
 }
 
+/// Can this process load device programs for groups of the v2 tree? Asked with one that is attached nowhere.
+pub fn has_device_programs() -> bool {
+    devices::available()
+}
+
 impl Tree {
     /// Finds the hierarchies (statfs magic, /proc/self/cgroup, mountinfo; never constants), makes the root group in
     /// each, on v2 moves this process into a leaf where the no-internal-process rule demands and enables controllers.

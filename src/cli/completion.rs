@@ -41,7 +41,7 @@ const UNIT_COMMANDS: [&str; 24] = [
 ];
 
 /// Commands that take names or files.
-const MIXED_COMMANDS: [&str; 3] = ["check", "lint", "plan"];
+const MIXED_COMMANDS: [&str; 4] = ["check", "diff", "lint", "plan"];
 
 /// Prints the names; a daemon that does not answer must not hang a keyboard.
 const NAMES: &str = "timeout 1 rsvc list --all --output name 2>/dev/null";

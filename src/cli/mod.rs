@@ -9,6 +9,7 @@ mod args;
 mod check;
 mod client;
 mod completion;
+mod diff;
 mod events;
 mod explain;
 mod instance;
@@ -26,6 +27,7 @@ mod units;
 mod words;
 
 pub use instance::Instance;
+pub use units::is_file;
 
 use crate::control::CallError;
 use args::{Arguments, Command, Format, Global, Parsed};
@@ -78,8 +80,8 @@ pub enum Outcome {
     PlanFile {
         /// Where everything lies.
         instance: Instance,
-        /// The unit file.
-        file: PathBuf,
+        /// A unit file, or the name of a unit if there is no `/` in it and it does not end in .toml.
+        target: String,
         /// One object for each line instead of text.
         json: bool,
     },
@@ -222,7 +224,7 @@ fn check_format(global: &Global, command: &Command) -> Result<(), Failure> {
         Command::Check { .. } => &[Format::Table, Format::Json, Format::Github],
         Command::Logs { .. } => &[Format::Table, Format::Wide, Format::Json, Format::Short, Format::Cat],
         Command::Plan { .. } | Command::Show { .. } | Command::Features => &[Format::Table, Format::Wide, Format::Json],
-        Command::Explain { .. } | Command::Version => &[Format::Table, Format::Json],
+        Command::Explain { .. } | Command::Version | Command::Diff { .. } => &[Format::Table, Format::Json],
         Command::Start(_) | Command::Stop { .. } | Command::Restart(_) | Command::TryRestart(_) => {
             &[Format::Table, Format::Json]
         }
@@ -272,6 +274,7 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         Command::Disable { units, now } => units::disable(session, &units, now)?,
         Command::Check { targets, strict } => check::check(session, &targets, strict)?,
         Command::Show { target, property } => show::show(session, &target, &property)?,
+        Command::Diff { target, other } => diff::diff(session, &target, other.as_deref())?,
         Command::Cat { units } => units::cat(session, &units)?,
         Command::Explain { key } => explain::explain(session, key.as_deref())?,
         Command::Plan { target } => return plan(session, &target),
@@ -297,20 +300,20 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
 
 /// A file is planned here; a unit by the daemon, which knows best what it would do, or here when none runs.
 fn plan(session: &mut Session<'_>, target: &str) -> Result<Outcome, Failure> {
-    let here = |session: &Session<'_>, file: PathBuf| Outcome::PlanFile {
+    let here = |session: &Session<'_>| Outcome::PlanFile {
         instance: session.instance.clone(),
-        file,
+        target: target.to_owned(),
         json: session.json(),
     };
     if units::is_file(target) {
-        return Ok(here(session, PathBuf::from(target)));
+        return Ok(here(session));
     }
     let mut client = match client::Client::connect(&session.instance.socket()) {
         Ok(client) => client,
         Err(failure) if failure.code() == client::UNREACHABLE => {
-            let file = units::find(session, target)?;
+            units::load(session, target)?;
             session.say("rsvc: no supervisor is running; this is what it would do when started here and now");
-            return Ok(here(session, file));
+            return Ok(here(session));
         }
         Err(failure) => return Err(failure),
     };

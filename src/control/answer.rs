@@ -1,6 +1,6 @@
 //! Answers and refusals of the daemon: their values and their form on the wire.
 
-use super::{UnitEvent, UnitStatus, Verb};
+use super::{ConfiguredValue, UnitEvent, UnitStatus, Verb};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -16,6 +16,8 @@ pub enum Answer {
     Units(Vec<UnitStatus>),
     /// `Plan`: lines without line ends.
     Plan(Vec<String>),
+    /// `Configuration`.
+    Configuration(Vec<ConfiguredValue>),
     /// `Describe`.
     Description(Box<Description>),
     /// `Events`: one entry of the stream.
@@ -32,6 +34,7 @@ impl Answer {
             Answer::Status(status) => json!({ "status": status }),
             Answer::Units(units) => json!({ "units": units }),
             Answer::Plan(lines) => json!({ "lines": lines }),
+            Answer::Configuration(values) => json!({ "values": values }),
             Answer::Description(description) => json!({ "description": description }),
             Answer::Changes(changes, unchanged) => json!({ "changes": changes, "unchanged": unchanged }),
             Answer::Event(event) => json!({ "event": event }),
@@ -49,6 +52,7 @@ impl Answer {
             Verb::Status => Answer::Status(serde_json::from_value(take("status"))?),
             Verb::List => Answer::Units(serde_json::from_value(take("units"))?),
             Verb::Plan => Answer::Plan(serde_json::from_value(take("lines"))?),
+            Verb::Configuration => Answer::Configuration(serde_json::from_value(take("values"))?),
             Verb::Describe => Answer::Description(serde_json::from_value(take("description"))?),
             Verb::ReloadConfig => {
                 Answer::Changes(serde_json::from_value(take("changes"))?, serde_json::from_value(take("unchanged"))?)
@@ -255,6 +259,7 @@ mod tests {
             (Verb::Status, Answer::Status(Box::new(status.clone()))),
             (Verb::List, Answer::Units(vec![status])),
             (Verb::Plan, Answer::Plan(vec!["line".into()])),
+            (Verb::Configuration, Answer::Configuration(vec![ConfiguredValue::default()])),
             (Verb::Describe, Answer::Description(Box::new(Description { pid: 5, ..Description::default() }))),
             (Verb::ReloadConfig, Answer::Changes(vec![UnitChange { running: true, ..UnitChange::default() }], 7)),
             (Verb::Events, Answer::Event(Box::new(UnitEvent { lost: Some(5), ..UnitEvent::default() }))),

@@ -36,6 +36,10 @@ pub enum Call {
     Plan {
         unit: String,
     },
+    /// What the unit runs with, key by key.
+    Configuration {
+        unit: String,
+    },
     /// Signal to the main process, or to all.
     Kill {
         unit: String,
@@ -83,6 +87,7 @@ pub enum Verb {
     Status,
     List,
     Plan,
+    Configuration,
     Kill,
     ResetFailed,
     StopAll,
@@ -96,7 +101,7 @@ pub enum Verb {
 
 impl Verb {
     /// All verbs with the names of their methods.
-    pub const ALL: [(Verb, &'static str); 17] = [
+    pub const ALL: [(Verb, &'static str); 18] = [
         (Verb::Start, "Start"),
         (Verb::Stop, "Stop"),
         (Verb::Restart, "Restart"),
@@ -105,6 +110,7 @@ impl Verb {
         (Verb::Status, "Status"),
         (Verb::List, "List"),
         (Verb::Plan, "Plan"),
+        (Verb::Configuration, "Configuration"),
         (Verb::Kill, "Kill"),
         (Verb::ResetFailed, "ResetFailed"),
         (Verb::StopAll, "StopAll"),
@@ -148,6 +154,7 @@ impl Verb {
             Verb::Status => Call::Status { unit: given.unit()? },
             Verb::List => Call::List,
             Verb::Plan => Call::Plan { unit: given.unit()? },
+            Verb::Configuration => Call::Configuration { unit: given.unit()? },
             Verb::Kill => Call::Kill {
                 unit: given.unit()?,
                 signal: given.signal()?,
@@ -179,6 +186,7 @@ impl Call {
             Call::Status { .. } => Verb::Status,
             Call::List => Verb::List,
             Call::Plan { .. } => Verb::Plan,
+            Call::Configuration { .. } => Verb::Configuration,
             Call::Kill { .. } => Verb::Kill,
             Call::ResetFailed { .. } => Verb::ResetFailed,
             Call::StopAll => Verb::StopAll,
@@ -204,6 +212,7 @@ impl Call {
             | Call::Set { unit, .. }
             | Call::Freeze { unit }
             | Call::Thaw { unit }
+            | Call::Configuration { unit }
             | Call::Kill { unit, .. } => Some(unit),
             Call::ResetFailed { unit } => unit.as_deref(),
             Call::List | Call::StopAll | Call::Describe | Call::Events { .. } | Call::ReloadConfig => None,
@@ -335,6 +344,7 @@ mod tests {
             Call::Status { unit: unit() },
             Call::List,
             Call::Plan { unit: unit() },
+            Call::Configuration { unit: unit() },
             Call::Kill { unit: unit(), signal: 9, whole: true },
             Call::ResetFailed { unit: None },
             Call::ResetFailed { unit: Some(unit()) },

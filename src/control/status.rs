@@ -13,6 +13,9 @@ pub struct UnitStatus {
     pub description: Option<String>,
     /// The file.
     pub file: Option<String>,
+    /// Drop-ins, in the order in which they apply.
+    #[serde(default)]
+    pub drop_ins: Vec<String>,
     /// `loaded`, `not-found`, `bad-setting`, `masked`.
     pub load_state: String,
     /// For `bad-setting`: the diagnostics as text.

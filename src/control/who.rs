@@ -51,7 +51,7 @@ enum Kind {
 fn kind(verb: Verb) -> Kind {
     match verb {
         Verb::Status | Verb::List | Verb::Describe | Verb::Events => Kind::Look,
-        Verb::Plan => Kind::Inspect,
+        Verb::Plan | Verb::Configuration => Kind::Inspect,
         Verb::Start | Verb::Stop | Verb::Restart | Verb::TryRestart | Verb::Reload | Verb::Freeze | Verb::Thaw => {
             Kind::Operate
         }
@@ -107,7 +107,7 @@ mod tests {
         }
         let member = peer(1000, &[27, GROUP]);
         let freezer = ["Freeze", "Thaw"];
-        let looks = ["Status", "List", "Plan", "Describe", "Events"];
+        let looks = ["Status", "List", "Plan", "Configuration", "Describe", "Events"];
         assert_eq!(allowed(&rules(Audience::Everyone), &member), [&operate[..], &looks[..], &freezer[..]].concat());
         assert_eq!(allowed(&rules(Audience::Group), &member), [&operate[..], &looks[..], &freezer[..]].concat());
         assert_eq!(allowed(&rules(Audience::Root), &member), [&operate[..], &freezer[..]].concat());

@@ -15,7 +15,7 @@ use crate::supervise::{
 use crate::sys::poll::Interest;
 use crate::unit::problem::{self, Style};
 use crate::unit::value::print_byte_size;
-use crate::unit::{ParseOptions, Unit, text_of};
+use crate::unit::{ParseOptions, Unit};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -119,20 +119,21 @@ pub fn isolate_run(options: &mut Options) {
 pub fn read_for_run(file: &Path, profile: Option<&str>) -> Result<(Unit, String), String> {
     let style = Style::default();
     let found = load::read_file(file).map_err(|problem| problem::render(&[*problem], "", style))?;
-    let shown = file.display().to_string();
-    let text = match text_of(&shown, &found.bytes) {
-        Ok(text) => text,
-        Err(problem) => return Err(problem::render(&[*problem], "", style)),
-    };
+    understand(&found, profile)
+}
+
+/// The unit that was read, with its warnings as text.
+pub(super) fn understand(found: &load::Found, profile: Option<&str>) -> Result<(Unit, String), String> {
+    let style = Style::default();
     let profile = match profile {
         Some(word) => Some(
             word.parse().map_err(|_| format!("rsvc: `{word}` is not a profile: standard, strict, login or host\n"))?,
         ),
         None => None,
     };
-    match Unit::parse_with(&found.name, &shown, text, ParseOptions { profile }) {
-        Ok((unit, warnings)) => Ok((unit, problem::render(&warnings, text, style))),
-        Err(problems) => Err(problem::render(&problems, text, style)),
+    match found.parse(ParseOptions { profile }) {
+        Ok((unit, warnings)) => Ok((unit, found.draw(&warnings, style))),
+        Err(problems) => Err(found.draw(&problems, style)),
     }
 }
 
@@ -261,16 +262,10 @@ impl Foreground {
                     self.counters = group.counters();
                 }
                 let failed = matches!(note, Note::Failed(_));
-                let plain = matches!(
-                    cause,
-                    Cause::Main {
-                        result: ServiceResult::Success | ServiceResult::ExitCode | ServiceResult::Signal,
-                        ..
-                    }
-                );
-                // A failed set-up comes as an end of the main process as well, and has words of its own.
-                let silent = self.command && plain;
-                if !silent && !(failed && self.last_cause.as_ref() == Some(cause)) {
+                // How a command ends is its own affair, and told by the exit status.
+                let own_affair = self.command && is_plain_end(cause);
+                let said = failed && self.last_cause.as_ref() == Some(cause);
+                if !own_affair && !said {
                     let words = cause_words(cause, self.engine.service(self.id));
                     tell(&format!("{}: {words}", self.name()));
                 }
@@ -354,6 +349,14 @@ impl Foreground {
         }
         self.say(&format!("done ({})", parts.join(", ")));
     }
+}
+
+/// The main process ended by itself, whatever its status.
+fn is_plain_end(cause: &Cause) -> bool {
+    matches!(
+        cause,
+        Cause::Main { result: ServiceResult::Success | ServiceResult::ExitCode | ServiceResult::Signal, .. }
+    )
 }
 
 fn launch_code(failure: &LaunchFailure) -> u8 {

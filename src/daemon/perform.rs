@@ -3,7 +3,7 @@
 use super::directories::Progress;
 use super::engine::{Engine, Notice, Source, Timer, to_io};
 use super::live::Live;
-use super::service::Service;
+use super::service::{Process, Service};
 use crate::plan::{HostStep, RemoveDirectory};
 use crate::supervise::{Action, CommandOutcome, Event, Note, Removal, Role, ServiceId, Target};
 use crate::sys::process;
@@ -70,8 +70,11 @@ impl Engine {
 
     fn record(&mut self, id: ServiceId, note: Note) {
         self.dirty.insert(id);
-        if let Some(service) = self.services.get(&id) {
+        if let Some(service) = self.services.get_mut(&id) {
             super::snapshot::log_note(service, &note);
+            if let (Note::Started | Note::Adopted, Some(log)) = (&note, &mut service.log) {
+                log.file.forget_lines(false);
+            }
         }
         if self.observed
             && let Some(event) = self.event_of(id, &note)
@@ -87,12 +90,12 @@ impl Engine {
         match target {
             Target::Main => {
                 if let Some(main) = &service.main {
-                    send(main.signal_target(), signal);
+                    main_signal(main, signal);
                 }
             }
             Target::Control => {
                 if let Some(control) = &service.control {
-                    send(control.signal_target(), signal);
+                    main_signal(control, signal);
                 }
             }
             Target::All => signal_all(service, signal),
@@ -105,10 +108,10 @@ impl Engine {
         let Some(service) = self.services.get(&id) else { return };
         let mut contained = false;
         for process in [&service.main, &service.control].into_iter().flatten() {
-            contained = process.plan.init;
+            contained = process.init;
             send(process.pidfd.fd.as_fd(), libc::SIGKILL);
-            if let Some(fd) = &process.service_pidfd {
-                send(fd, libc::SIGKILL);
+            if process.service_pid.is_some() {
+                main_signal(process, libc::SIGKILL);
             }
         }
         if contained {
@@ -216,11 +219,15 @@ impl Engine {
     }
 
     fn remove(&mut self, id: ServiceId, removal: Removal) {
+        let running = self.service(id).and_then(|service| service.running.as_ref());
+        if running.is_some_and(|unit| !crate::compile::needs(unit).paths.is_empty()) {
+            self.digest(id);
+        }
         let Some(service) = self.services.get_mut(&id) else { return };
-        let plan = service.main_plan().cloned();
-        service.removing = plan
+        service.removing = service
+            .digest
             .iter()
-            .flat_map(|plan| &plan.prepare)
+            .flat_map(|digest| &digest.prepare)
             .filter(|step| {
                 let HostStep::Directory { remove, .. } = step;
                 match (remove, removal) {
@@ -336,7 +343,16 @@ impl Engine {
 }
 
 fn send<F: AsFd>(pidfd: F, signal: i32) {
-    if let Err(error) = process::pidfd_send_signal(pidfd.as_fd(), signal) {
+    say_unless_gone(process::pidfd_send_signal(pidfd.as_fd(), signal), signal);
+}
+
+/// To the service's own process.
+fn main_signal(process: &Process, signal: i32) {
+    say_unless_gone(process.signal(signal), signal);
+}
+
+fn say_unless_gone(sent: crate::sys::Result<()>, signal: i32) {
+    if let Err(error) = sent {
         let error = to_io(error);
         if error.raw_os_error() != Some(libc::ESRCH) {
             tracing::warn!("cannot send signal {signal}: {error}");
@@ -350,14 +366,14 @@ fn send<F: AsFd>(pidfd: F, signal: i32) {
 fn signal_all(service: &Service, signal: i32) {
     let Some(group) = &service.group else {
         for process in [&service.main, &service.control].into_iter().flatten() {
-            send(process.signal_target(), signal);
+            main_signal(process, signal);
         }
         return;
     };
     let inits: Vec<i32> = [&service.main, &service.control]
         .into_iter()
         .flatten()
-        .filter(|p| p.plan.init && p.service_pid.is_some())
+        .filter(|p| p.init && p.service_pid.is_some())
         .map(|p| p.pid)
         .collect();
     let Ok(before) = group.pids() else { return };

@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::snapshot::cause_words;
-use crate::control::{Answer, Call, CallError, Description, UnitEvent, UnitStatus};
+use crate::control::{Answer, Call, CallError, ConfiguredValue, Description, UnitEvent, UnitStatus};
 use crate::load;
 use crate::supervise::{Event, Outcome, RequestId, ServiceId, Target};
 use std::collections::BTreeSet;
@@ -68,6 +68,7 @@ impl Engine {
             Call::Status { unit } => Handled::Now(Ok(Answer::Status(Box::new(self.status_of(&unit)?)))),
             Call::List => Handled::Now(Ok(Answer::Units(self.list()))),
             Call::Plan { unit } => Handled::Now(Ok(Answer::Plan(self.plan_lines(&unit)?))),
+            Call::Configuration { unit } => Handled::Now(self.configuration(&unit)),
             Call::Describe => Handled::Now(Ok(Answer::Description(Box::new(self.describe())))),
             Call::Set { unit, values } => {
                 self.set(&unit, values)?;
@@ -86,6 +87,9 @@ impl Engine {
                 Handled::Now(Ok(Answer::Changes(changes, unchanged)))
             }
             Call::Events { units, present } => {
+                if units.is_empty() && !present {
+                    return Ok(Handled::Stream(Vec::new(), BTreeSet::new()));
+                }
                 let (events, names) = self.present_events(&units)?;
                 Handled::Stream(if present { events } else { Vec::new() }, names)
             }
@@ -224,6 +228,19 @@ impl Engine {
         }
     }
 
+    /// What a unit runs with.
+    fn configuration(&self, unit: &str) -> Result<Answer, CallError> {
+        let behind = load::name_behind(&self.options.unit_path, unit);
+        let id = self.names.get(unit).or_else(|| self.names.get(behind.as_deref()?)).copied();
+        let running = id.filter(|id| self.is_up(*id)).and_then(|id| self.service(id)?.running.clone());
+        match running {
+            Some(running) => {
+                Ok(Answer::Configuration(running.effective().into_iter().map(ConfiguredValue::from).collect()))
+            }
+            None => Err(CallError::NotRunning { unit: unit.to_owned() }),
+        }
+    }
+
     fn cgroup_layout(&self) -> &'static str {
         let Some(tree) = &self.tree else { return "none" };
         match (tree.facts().unified, tree.record().contains("v2:")) {
@@ -251,7 +268,7 @@ impl Engine {
             v: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id() as i32,
-            since: None,
+            since: Some(super::snapshot::wall_time(self.since)),
             units: names.len() as u64,
             active,
             failed,

@@ -241,13 +241,15 @@ impl Engine {
     }
 
     /// Everything about one service.
-    pub(super) fn snapshot(&self, id: ServiceId, detailed: bool) -> Option<UnitStatus> {
+    pub(super) fn snapshot(&mut self, id: ServiceId, detailed: bool) -> Option<UnitStatus> {
+        self.digest(id);
         let service = self.service(id)?;
         let unit = service.running.as_ref().or(service.unit.as_ref());
         let shown = service.unit.as_ref().or(unit);
         let mut result = UnitStatus {
             description: shown.and_then(|u| u.unit.description.clone()),
             file: shown.map(|u| u.file.clone()),
+            drop_ins: shown.map(|u| u.drop_ins().map(str::to_owned).collect()).unwrap_or_default(),
             ready: unit.map(|u| ready_word(u.ready_kind()).to_owned()),
             profile: unit.map(|u| format!("{:?}", u.security.profile).to_lowercase()),
             frozen: service.frozen && service.group.as_ref().is_some_and(crate::cgroup::Group::is_frozen),
@@ -284,7 +286,7 @@ impl Engine {
     }
 
     fn degraded(&self, service: &Service) -> Vec<String> {
-        let planned = service.main_plan().map(|plan| plan.degraded.clone()).unwrap_or_default();
+        let planned = service.digest.as_ref().map(|digest| &*digest.degraded).unwrap_or_default();
         let mut lines: Vec<String> = planned
             .iter()
             .chain(&service.group_degraded)
@@ -297,7 +299,7 @@ impl Engine {
 
     fn log_place(&self, service: &Service) -> Option<LogPlace> {
         let unit = service.running.as_ref().or(service.unit.as_ref())?;
-        let output = service.main_plan().map(|plan| plan.output.clone())?;
+        let output = service.digest.as_ref()?.output.clone();
         Some(match output {
             Output::Journal => LogPlace {
                 target: "journald".to_owned(),
@@ -316,9 +318,9 @@ impl Engine {
 
     fn changed_on_disk(&self, service: &Service) -> bool {
         let Some(running) = &service.running else { return false };
-        match std::fs::read(&running.file) {
-            Ok(bytes) => super::units::fingerprint(&running.file, &bytes) != service.running_fingerprint,
-            Err(_) => true,
+        match crate::load::find(&self.options.unit_path, &running.name, self.trust()) {
+            Ok(crate::load::Lookup::Found(found)) => super::units::fingerprint(&found) != service.running_fingerprint,
+            _ => true,
         }
     }
 }

@@ -5,18 +5,20 @@ use super::service::Service;
 use crate::control::CallError;
 use crate::load;
 use crate::supervise::{ActiveState, Policy, ServiceId};
-use crate::unit::Unit;
-use crate::unit::problem::{self, Style};
+use crate::unit::problem::Style;
+use crate::unit::{ParseOptions, Unit};
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
-/// What identifies a text; only compared with itself, so the keyless hash is enough.
-pub(super) fn fingerprint(file: &str, text: &[u8]) -> u64 {
+/// What identifies a unit's file and drop-ins; only compared with itself, so the keyless hash is enough.
+pub(super) fn fingerprint(found: &load::Found) -> u64 {
     let mut hasher = DefaultHasher::new();
-    file.hash(&mut hasher);
-    text.hash(&mut hasher);
+    for (file, bytes) in found.files() {
+        file.hash(&mut hasher);
+        bytes.hash(&mut hasher);
+    }
     hasher.finish()
 }
 
@@ -43,8 +45,7 @@ impl Engine {
         };
         let name = found.name.as_str();
         let known = self.names.get(name).copied();
-        let file = found.file.display().to_string();
-        let print = fingerprint(&file, &found.bytes);
+        let print = fingerprint(&found);
         if let Some(id) = known
             && let Some(service) = self.services.get_mut(&id)
             && service.unit.is_some()
@@ -53,17 +54,17 @@ impl Engine {
             service.load_error = None;
             return Ok(id);
         }
-        match Unit::parse_bytes(name, &file, &found.bytes) {
+        match found.parse(ParseOptions::default()) {
             Ok((unit, _warnings)) => Ok(self.define(unit, print)),
             Err(problems) => {
-                let text = problem::render(&problems, &String::from_utf8_lossy(&found.bytes), Style::default());
+                let text = found.draw(&problems, Style::default());
                 self.remember_error(known, &text);
                 Err(unusable(name, text))
             }
         }
     }
 
-    fn trust(&self) -> load::Trust {
+    pub(super) fn trust(&self) -> load::Trust {
         if self.options.system { load::Trust::RootOnly } else { load::Trust::Any }
     }
 

@@ -7,11 +7,15 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod drop_in;
 mod read;
 
 pub use boot::{BootSetError, Change, disable, enable, enabled_units, is_enabled};
+pub use drop_in::DropIn;
 
-use crate::unit::{Code, Problem, Unit, value};
+use crate::unit::problem::{Style, render_texts};
+use crate::unit::{Code, ParseOptions, Problem, Unit, UnitText, text_of, value};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -37,6 +41,58 @@ pub struct Found {
     pub file: PathBuf,
     /// Its content, at most 1 MiB.
     pub bytes: Vec<u8>,
+    /// What changes it, in the order in which it applies.
+    pub drop_ins: Vec<DropIn>,
+    /// What was found beside them and is not read.
+    pub warnings: Vec<Problem>,
+}
+
+impl Found {
+    /// The file and its drop-ins, in the order in which they apply.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        let drop_ins = self.drop_ins.iter().map(|drop_in| (drop_in.file.as_path(), drop_in.bytes.as_slice()));
+        std::iter::once((self.file.as_path(), self.bytes.as_slice())).chain(drop_ins)
+    }
+
+    /// Reads what the file and its drop-ins say together.
+    ///
+    /// # Errors
+    /// As [`Unit::parse_texts`], and [`Code::NotUtf8`] of any of the files.
+    pub fn parse(&self, options: ParseOptions) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
+        let names: Vec<String> = self.files().map(|(file, _)| file.display().to_string()).collect();
+        let mut texts = Vec::with_capacity(names.len());
+        let mut problems = Vec::new();
+        for (file, (_, bytes)) in names.iter().zip(self.files()) {
+            match text_of(file, bytes) {
+                Ok(text) => texts.push(UnitText { file, text }),
+                Err(problem) => problems.push(*problem),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let (unit, mut warnings) = Unit::parse_texts(&self.name, &texts, options)?;
+        warnings.extend(self.warnings.iter().cloned());
+        Ok((unit, warnings))
+    }
+
+    /// Draws problems of this unit with excerpts of the files that they are in.
+    pub fn draw(&self, problems: &[Problem], style: Style) -> String {
+        let texts = self.texts();
+        let texts: Vec<UnitText<'_>> = texts.iter().map(|(file, text)| UnitText { file, text }).collect();
+        render_texts(problems, &texts, style)
+    }
+
+    /// Units that `unit`, read from this, names and that do not exist: warnings, one for each.
+    pub fn missing_units(&self, paths: &[PathBuf], unit: &Unit) -> Vec<Problem> {
+        let texts = self.texts();
+        let texts: Vec<UnitText<'_>> = texts.iter().map(|(file, text)| UnitText { file, text }).collect();
+        missing_units(paths, unit, &texts)
+    }
+
+    fn texts(&self) -> Vec<(String, Cow<'_, str>)> {
+        self.files().map(|(file, bytes)| (file.display().to_string(), String::from_utf8_lossy(bytes))).collect()
+    }
 }
 
 /// What the search path has under a name.
@@ -53,12 +109,13 @@ pub enum Lookup {
     NotFound,
 }
 
-/// Looks for the unit `name`.
+/// Looks for the unit `name` and its drop-ins.
 ///
 /// # Errors
-/// The problem of the first file of that name: not a regular file ([`Code::NotAFile`]: a directory, a FIFO, links in a
-/// loop), larger than 1 MiB ([`Code::TooBig`]), not to be trusted ([`Code::Untrusted`]), unreadable
-/// ([`Code::Unreadable`]); a drop-in directory or a template ([`Code::DropIn`]), a bad name ([`Code::BadUnitName`]).
+/// The problem of the first file of that name, or of a drop-in: not a regular file ([`Code::NotAFile`]: a directory, a
+/// FIFO, links in a loop), larger than 1 MiB ([`Code::TooBig`]), not to be trusted ([`Code::Untrusted`]), unreadable
+/// ([`Code::Unreadable`]); a wrong drop-in directory or a template ([`Code::DropIn`]), a bad name
+/// ([`Code::BadUnitName`]).
 pub fn find(paths: &[PathBuf], name: &str, trust: Trust) -> Result<Lookup, Box<Problem>> {
     if let Err(bad) = value::unit_name(name) {
         let code = if bad.code == Code::NotSupported { Code::DropIn } else { Code::BadUnitName };
@@ -66,15 +123,9 @@ pub fn find(paths: &[PathBuf], name: &str, trust: Trust) -> Result<Lookup, Box<P
         problem.help = bad.help;
         return Err(Box::new(problem));
     }
-    for directory in paths {
-        for drop_in in [format!("{name}.d"), format!("{name}.toml.d")] {
-            let drop_in = directory.join(drop_in);
-            if drop_in.is_dir() {
-                let message = "drop-in directories are not supported yet, and settings in one must not be passed over";
-                let problem = Problem::of_file(Code::DropIn, &drop_in.to_string_lossy(), message);
-                return Err(Box::new(problem.help("move its settings into the unit and remove the directory")));
-            }
-        }
+    if name == drop_in::ALL_UNITS {
+        let message = format!("`{name}` cannot be the name of a unit: {name}.d has the drop-ins of all units");
+        return Err(Box::new(Problem::of_file(Code::BadUnitName, name, message)));
     }
     for directory in paths {
         let file = directory.join(format!("{name}.toml"));
@@ -83,7 +134,9 @@ pub fn find(paths: &[PathBuf], name: &str, trust: Trust) -> Result<Lookup, Box<P
             read::Content::Null => return Ok(Lookup::Masked { file }),
             read::Content::Bytes(bytes) => {
                 let name = alias_of(&file).unwrap_or_else(|| name.to_owned());
-                return Ok(Lookup::Found(Found { name, file, bytes }));
+                let mut found = Found { name, file, bytes, drop_ins: Vec::new(), warnings: Vec::new() };
+                drop_in::add(paths, &mut found, trust)?;
+                return Ok(Lookup::Found(found));
             }
         }
     }
@@ -104,7 +157,9 @@ pub fn read_file(file: &Path) -> Result<Found, Box<Problem>> {
         }
     };
     match read::read(file, Trust::Any)? {
-        read::Content::Bytes(bytes) => Ok(Found { name, file: file.to_path_buf(), bytes }),
+        read::Content::Bytes(bytes) => {
+            Ok(Found { name, file: file.to_path_buf(), bytes, drop_ins: Vec::new(), warnings: Vec::new() })
+        }
         read::Content::Null => {
             Err(Box::new(Problem::of_file(Code::NotAFile, &shown, "the unit is masked: a link to /dev/null")))
         }
@@ -143,8 +198,8 @@ pub fn name_behind(paths: &[PathBuf], name: &str) -> Option<String> {
     alias_of(&file)
 }
 
-/// Units that `unit` names and that do not exist: warnings, one for each. `text` is the unit's file.
-pub fn missing_units(paths: &[PathBuf], unit: &Unit, text: &str) -> Vec<Problem> {
+/// `texts` are the unit's file and drop-ins.
+fn missing_units(paths: &[PathBuf], unit: &Unit, texts: &[UnitText<'_>]) -> Vec<Problem> {
     let lists = [
         ("after", &unit.unit.after),
         ("before", &unit.unit.before),
@@ -154,23 +209,33 @@ pub fn missing_units(paths: &[PathBuf], unit: &Unit, text: &str) -> Vec<Problem>
     let mut problems = Vec::new();
     for (key, names) in lists {
         for name in names {
-            let file = format!("{name}.toml");
-            if paths.iter().any(|d| d.join(&file).symlink_metadata().is_ok()) {
+            if exists(paths, name) {
                 continue;
             }
             let dotted = format!("unit.{key}");
-            let start = unit.origin(&dotted).place.map_or(0, |place| offset_of(text, place.line));
-            let quoted = text[start..].find(&format!("\"{name}\"")).map(|n| start + n..start + n + name.len() + 2);
             let message = format!("there is no unit `{name}`");
-            let mut problem =
-                Problem::at(Code::MissingUnit, &unit.file, text, quoted.unwrap_or(start..start), message).key(dotted);
+            let mut problem = match unit.element_place(&dotted, name).and_then(|place| {
+                let text = texts.iter().find(|text| text.file == place.file)?;
+                let start = offset_of(text.text, place.line);
+                let quoted = text.text[start..].find(&format!("\"{name}\""));
+                let span = quoted.map_or(start..start, |n| start + n..start + n + name.len() + 2);
+                Some((text, span))
+            }) {
+                Some((text, span)) => Problem::at(Code::MissingUnit, text.file, text.text, span, message),
+                None => Problem::of_file(Code::MissingUnit, &unit.file, message),
+            };
             if key == "requires" {
                 problem = problem.help("the start will be refused until it exists");
             }
-            problems.push(problem);
+            problems.push(problem.key(dotted));
         }
     }
     problems
+}
+
+/// Is there a file of that name, whatever it is?
+fn exists(paths: &[PathBuf], name: &str) -> bool {
+    paths.iter().any(|d| d.join(format!("{name}.toml")).symlink_metadata().is_ok())
 }
 
 /// Byte offset of a line, counted from 1.

@@ -3,10 +3,10 @@ use crate::unit::Install;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use tempfile::TempDir;
 
-const UNIT: &str = "[service]\nexec = [\"/bin/true\"]\nuser = \"root\"\n";
+pub(super) const UNIT: &str = "[service]\nexec = [\"/bin/true\"]\nuser = \"root\"\n";
 
 /// Three directories, the first wins.
-fn search_path() -> (TempDir, Vec<PathBuf>) {
+pub(super) fn search_path() -> (TempDir, Vec<PathBuf>) {
     let top = tempfile::tempdir().expect("a temporary directory can be made");
     let paths: Vec<PathBuf> = ["etc", "run", "usr"].iter().map(|d| top.path().join(d)).collect();
     for path in &paths {
@@ -16,7 +16,7 @@ fn search_path() -> (TempDir, Vec<PathBuf>) {
     (top, paths)
 }
 
-fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
+pub(super) fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
     let file = directory.join(name);
     fs::write(&file, text).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
@@ -30,7 +30,7 @@ fn refusal(paths: &[PathBuf], name: &str, trust: Trust) -> Problem {
     }
 }
 
-fn is_root(what: &str) -> bool {
+pub(super) fn is_root(what: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         skipped!("{what} needs root");
@@ -90,13 +90,12 @@ fn a_file_above_one_mebibyte_is_refused_and_one_of_exactly_that_is_read() {
 }
 
 #[test]
-fn drop_ins_templates_and_bad_names_are_refused_by_name() {
+fn templates_and_bad_names_are_refused_by_name() {
     let (_top, paths) = search_path();
     write(&paths[0], "web.toml", UNIT);
-    fs::create_dir(paths[2].join("web.d")).unwrap();
-    assert_eq!(refusal(&paths, "web", Trust::Any).code, Code::DropIn);
     assert_eq!(refusal(&paths, "web@blue", Trust::Any).code, Code::DropIn);
-    for name in ["", ".", "..", "a/b", "-x", "a b", "web.toml", "cgroup.procs", "tasks", "memory.max", "ü"] {
+    for name in ["", ".", "..", "a/b", "-x", "a b", "web.toml", "cgroup.procs", "tasks", "memory.max", "ü", "service"]
+    {
         assert_eq!(refusal(&paths, name, Trust::Any).code, Code::BadUnitName, "{name}");
     }
 }
@@ -200,7 +199,7 @@ fn units_that_are_named_and_missing_are_warned_about_at_their_place() {
     write(&paths[0], "db.toml", UNIT);
     let text = format!("[unit]\nafter = [\"db\", \"nodb\"]\nrequires = [\"nothing\"]\n{UNIT}");
     let (unit, _) = Unit::parse("web", "web.toml", &text).unwrap();
-    let problems = missing_units(&paths, &unit, &text);
+    let problems = missing_units(&paths, &unit, &[UnitText { file: "web.toml", text: &text }]);
     let places: Vec<_> = problems.iter().map(|p| (p.line, p.column, p.message.as_str())).collect();
     assert_eq!(places, [(2, 16, "there is no unit `nodb`"), (3, 13, "there is no unit `nothing`")]);
 }

@@ -30,7 +30,7 @@ pub struct PerStart {
 pub struct Descriptors {
     /// SOCK_SEQPACKET socket for [`crate::plan::wire::Report`]s; closed by exec.
     pub report: Option<i32>,
-    /// Write end of the pipe on which the resident init tells each child's end ([`ExitRecord`]).
+    /// Socket on which the resident init tells each child's end ([`ExitRecord`]); all inits share it.
     pub exits: Option<i32>,
     /// Regular file of [`RECORD_FILE_SIZE`] bytes that init maps and writes the same records to.
     pub record: Option<i32>,

@@ -197,6 +197,7 @@ pub fn manual() -> String {
     page.push_str(".\\\" Made from the key table in src/unit/keys; do not edit.\n");
     let _ = writeln!(page, ".TH RSVC.TOML 5 \"2026-11-21\" \"rsvc {}\" \"File Formats\"", env!("CARGO_PKG_VERSION"));
     page.push_str(HEAD);
+    page.push_str(DROP_INS);
     page.push_str(".SH KEYS\n");
     for table in keys::TABLES {
         manual_table(&mut page, table);
@@ -285,7 +286,7 @@ Tables whose names begin with \fBx\-\fR are free for other tools.
 A changed file is used at the next start, without any reload.
 For the system daemon the file, its directory and the directories above must belong to root and be writable by root
 alone.
-Drop\-in directories (\fINAME\fR.d) and templates (\fINAME\fR@.toml) are not supported yet, and refused.
+Templates (\fINAME\fR@.toml) are not supported yet, and refused.
 .PP
 The name of a unit has letters, digits and _ \- . : +, no sign first.
 .SH EXAMPLE
@@ -310,6 +311,55 @@ address_families = ["AF_UNIX"]
 [resources]
 memory_max = "1G"
 .EE
+"#;
+
+const DROP_INS: &str = r#".SH DROP\-INS
+Files \fINAME\fR.d/*.toml in any of the three directories change the unit \fINAME\fR, and service.d/*.toml change all
+units (so that no unit can have the name \fBservice\fR).
+They are unit files that need not be complete, and what makes a unit file refused makes a drop\-in, and with it the
+unit, refused.
+.PP
+All drop\-ins apply in the order of their file names, whatever directory they are in.
+Of several with one file name only one applies: \fINAME\fR.d before service.d, and of one directory's name the one in
+the higher of /etc, /run and /usr/lib.
+A symbolic link to /dev/null in its place takes a drop\-in away.
+Hidden files and those that end in ~ are passed over, other names that do not end in .toml get a warning.
+.TP
+.B key = value
+replaces what earlier files said, lists as a whole; \fBkey = []\fR empties one.
+.TP
+.B key.append = [...]
+adds to the inherited list, be it an earlier file's, the profile's or the default.
+Arguments and commands are added as they are, of everything else what is in the list already is not added again.
+.TP
+.B key.remove = [...]
+takes elements out of the inherited list, before anything is added.
+It is a warning when one is not there.
+.TP
+.B environment, hugetlb
+merge name by name: names that the later file does not have stay.
+.TP
+.B [[mounts]]
+are added; one with the same destination as an earlier one replaces that.
+\fBmounts = []\fR at the top of a drop\-in takes the earlier ones away.
+.PP
+A unit file itself may change the lists of its profile and the defaults in the same way.
+.EX
+# /etc/rsvc/units/redis.d/50\-local.toml
+[service]
+exec.append = ["\-\-loglevel", "verbose"]
+environment.TZ = "Europe/Berlin"
+
+[syscalls]
+allow.append = ["ptrace"]
+
+[resources]
+memory_max = "2G"
+.EE
+.PP
+\fBrsvc cat\fR prints a unit with its drop\-ins, \fBrsvc show\fR says which file made which value, and
+\fBrsvc diff\fR compares what a unit runs with to what is on disk.
+A daemon that takes over a running unit knows the files as it finds them then.
 "#;
 
 const PROFILES: &str = r#".SH PROFILES

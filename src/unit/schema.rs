@@ -1,6 +1,7 @@
 //! The key table as JSON schema (draft 7), for editors: completion, hover texts, and most mistakes before rsvc sees
 //! them. rsvc itself does not read it.
 
+use super::decode::is_list;
 use super::keys::{self, Key, Kind, Table};
 use serde_json::{Map, Value, json};
 
@@ -54,6 +55,15 @@ fn key_schema(table: &Table, key: &Key) -> Value {
         return keys::table(&table.dotted(key)).map_or(json!({}), table_schema);
     }
     let mut schema = kind_schema(key.kind);
+    if is_list(key.kind) && !table.array {
+        let list = schema.clone();
+        let change = json!({
+            "type": "object",
+            "properties": { "append": list, "remove": list },
+            "additionalProperties": false,
+        });
+        schema = json!({ "anyOf": [list, change] });
+    }
     let mut description = key.doc.to_owned();
     if let Some(default) = key.default_note.or(key.default).filter(|d| *d != "required") {
         description.push_str(&format!("\n\nDefault: {default}"));

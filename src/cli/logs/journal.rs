@@ -112,7 +112,7 @@ fn translate(entry: &Value) -> Value {
 /// Has journald store what it was given; one that does not answer is not waited for.
 pub fn synchronize() {
     const PAUSE: Duration = Duration::from_millis(5);
-    const TIMES: u32 = 100;
+    const TIMES: u32 = 400;
     let mut command = Command::new("journalctl");
     command.arg("--sync").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let Ok(mut child) = command.spawn() else { return };
