@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// Pause before a stream that broke off is asked for again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How often a daemon may go away between connect and call.
+const TRIES: u32 = 20;
+
 /// `events`: shows what happens until it is ended.
 pub fn events(session: &mut Session<'_>, words: &[String], present: bool) -> Result<u8, Failure> {
     let patterns = words.iter().any(|word| is_pattern(word));
@@ -115,10 +118,18 @@ pub fn wait(session: &mut Session<'_>, words: &[String], goal: Goal, timeout: Op
     Ok(code)
 }
 
+/// A stream. A daemon that ends just after it was connected to is followed by another, or by a refusal to connect.
 fn open(session: &Session<'_>, call: &Call) -> Result<Client, Failure> {
-    let mut client = Client::connect(&session.instance.socket())?;
-    client.send(call, CallOptions { more: true, ..CallOptions::default() })?;
-    Ok(client)
+    let mut tries = 0;
+    loop {
+        let mut client = Client::connect(&session.instance.socket())?;
+        match client.send(call, CallOptions { more: true, ..CallOptions::default() }) {
+            Ok(()) => return Ok(client),
+            Err(failure) if failure.code() == UNREACHABLE && tries < TRIES => tries += 1,
+            Err(failure) => return Err(failure),
+        }
+        std::thread::sleep(PAUSE);
+    }
 }
 
 /// The exit code, once the unit is where it is wanted, or can no longer get there by itself.

@@ -87,6 +87,9 @@ impl Engine {
                 Handled::Now(Ok(Answer::Changes(changes, unchanged)))
             }
             Call::Events { units, present } => {
+                if units.is_empty() && !present {
+                    return Ok(Handled::Stream(Vec::new(), BTreeSet::new()));
+                }
                 let (events, names) = self.present_events(&units)?;
                 Handled::Stream(if present { events } else { Vec::new() }, names)
             }

@@ -162,7 +162,7 @@ impl Engine {
         Some(event)
     }
 
-    /// How units stand, as the first entries of a stream; of all that are loaded when none is named. The second value
+    /// How units stand, as the first entries of a stream; of all when none is named. The second value
     /// holds the units' own names, as one may have been asked for by another.
     ///
     /// # Errors
@@ -179,6 +179,10 @@ impl Engine {
             }
         }
         if units.is_empty() {
+            for name in crate::load::list(&self.options.unit_path) {
+                // What is wrong with a file is told by `list` and `check`.
+                let _ = self.load_unit(&name);
+            }
             let mut all: Vec<(&String, &ServiceId)> = self.names.iter().collect();
             all.sort();
             ids = all.into_iter().map(|(_, id)| *id).collect();
