@@ -13,6 +13,7 @@
 pub mod accounts;
 mod adopt;
 mod bonds;
+mod conditions;
 pub mod directories;
 mod engine;
 pub mod environment_files;

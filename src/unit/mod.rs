@@ -9,6 +9,7 @@
 //! outside this folder.
 #![forbid(unsafe_code)]
 
+mod condition;
 mod decode;
 pub mod keys;
 mod layer;
@@ -21,6 +22,7 @@ mod settings;
 mod validate;
 pub mod value;
 
+pub use condition::{Comparison, Condition, ConditionTest, unmet};
 pub use manual::{explain, manual, type_words};
 pub use problem::{Code, Problem, Severity, render_problems};
 pub use schema::json_schema;

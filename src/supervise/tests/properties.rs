@@ -21,9 +21,12 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     let lists = (0..3usize, 0..2usize, 0..3usize, 0..2usize, 0..3usize);
     let signal = prop_oneof![Just(None), Just(Some(1))];
     let start = prop_oneof![Just(None), Just(Some(5 * SECOND))];
-    (kind, kill_mode, lists, signal, start, any_restart()).prop_map(
-        |((kind, ready), kill_mode, (pre, post, reload, stop, stop_post), reload_signal, timeout_start, restart)| {
+    let more = (any_restart(), 0..4u8);
+    (kind, kill_mode, lists, signal, start, more).prop_map(
+        |((kind, ready), kill_mode, (pre, post, reload, stop, stop_post), reload_signal, timeout_start, more)| {
+            let (restart, conditional) = more;
             Policy {
+                conditional: conditional == 0,
                 kind,
                 ready,
                 kill_mode,
