@@ -11,6 +11,9 @@ fn main() -> ExitCode {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     let name = arguments.first().and_then(|word| Path::new(word).file_name()).unwrap_or_default().to_owned();
     if name == rsvc::init::STAGE_NAME {
+        if arguments.get(1).is_some_and(|word| word == rsvc::init::NURSERY_WORD) {
+            rsvc::init::nursery_main();
+        }
         let plan = arguments.get(1).and_then(|word| word.to_str()?.parse().ok());
         rsvc::init::stage_main(plan.unwrap_or(-1));
     }
@@ -20,9 +23,16 @@ fn main() -> ExitCode {
     let code = match cli::run(arguments) {
         Outcome::Exit(code) => code,
         Outcome::Run { instance, file, profile, quiet } => run(&instance, &file, profile.as_deref(), quiet),
+        Outcome::RunCommand { instance, text } => run_command(&instance, &text),
         Outcome::Daemon { instance, stop_on_exit } => serve(&instance, stop_on_exit),
         Outcome::Features { json, .. } => features(json),
-        Outcome::PlanFile { instance, file, json } => daemon::plan_file(options(&instance, false), &file, json),
+        Outcome::PlanFile { instance, target, json } => {
+            let target = match cli::is_file(&target) {
+                true => daemon::PlanTarget::File(target.into()),
+                false => daemon::PlanTarget::Unit(target),
+            };
+            daemon::plan_file(options(&instance, false), &target, json)
+        }
     };
     ExitCode::from(code)
 }
@@ -52,10 +62,22 @@ fn run(instance: &Instance, file: &Path, profile: Option<&str>, quiet: bool) -> 
     let mut options = options(instance, true);
     daemon::isolate_run(&mut options);
     match daemon::read_for_run(file, profile) {
-        Ok((unit, warnings)) => daemon::run(RunOptions { options, unit, warnings, quiet }),
+        Ok((unit, warnings)) => daemon::run(RunOptions { options, unit, warnings, quiet, command: false }),
         Err(text) => {
             eprint!("{text}");
             6
+        }
+    }
+}
+
+fn run_command(instance: &Instance, text: &str) -> u8 {
+    let mut options = options(instance, true);
+    daemon::isolate_run(&mut options);
+    match daemon::read_text_for_run(text) {
+        Ok((unit, warnings)) => daemon::run(RunOptions { options, unit, warnings, quiet: true, command: true }),
+        Err(text) => {
+            eprint!("{text}");
+            2
         }
     }
 }

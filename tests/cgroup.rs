@@ -19,7 +19,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What the processes inside do. Without RSVC_TEST_ROLE this is the test that the roles are known.
 #[test]
@@ -66,8 +66,10 @@ fn role() {
         }
         "spin" => {
             heard();
-            let end = Instant::now() + Duration::from_secs(2);
-            while Instant::now() < end {
+            // Not so much time that passes: on a busy machine that may be next to nothing of its own.
+            let used = || Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime));
+            let end = used().expect("a time") + Duration::from_millis(60);
+            while used().expect("a time") < end {
                 std::hint::spin_loop();
             }
             println!("role: done");
@@ -266,14 +268,15 @@ fn the_cpu_quota_throttles_and_time_is_accounted() {
         return;
     }
     let group = instance.tree.create("busy", None).expect("a group");
-    let cpu_max = Some(CpuMax { quota: Some(20_000), period: 100_000 });
+    // Below any slice of the scheduler: also a machine that has hardly any time for it gives more at once.
+    let cpu_max = Some(CpuMax { quota: Some(1_000), period: 20_000 });
     group.apply(&CgroupSettings { cpu_max, ..CgroupSettings::default() }).expect("applied");
     let mut busy = Inside::start(&group, "spin");
     assert_eq!(busy.hear().as_deref(), Some("done"));
     let counters = group.counters();
-    assert!(counters.cpu_usage_usec.is_some_and(|usage| usage > 50_000), "{counters:?}");
-    assert!(counters.cpu_nr_throttled.is_some_and(|times| times > 2), "{counters:?}");
-    assert!(counters.cpu_throttled_usec.is_some_and(|time| time > 100_000), "{counters:?}");
+    assert!(counters.cpu_usage_usec.is_some_and(|usage| usage >= 30_000), "{counters:?}");
+    assert!(counters.cpu_nr_throttled.is_some_and(|times| times > 0), "{counters:?}");
+    assert!(counters.cpu_throttled_usec.is_some_and(|time| time > 0), "{counters:?}");
 }
 
 #[test]

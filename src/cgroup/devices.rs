@@ -16,8 +16,10 @@ use super::file;
 use crate::plan::{DeviceRule, DeviceType};
 use crate::sys::SysError;
 use crate::sys::bpf::{self, Instruction};
+use std::cell::RefCell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 
 /// Kinds and accesses in `struct bpf_cgroup_dev_ctx`: BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_DEV_CHAR; BPF_DEVCG_ACC_MKNOD,
 /// _READ, _WRITE.
@@ -54,12 +56,37 @@ pub(super) fn apply(directory: &Path, rules: &[DeviceRule]) -> Result<(), Cgroup
     let failed =
         |what: &str, error: SysError| CgroupError::new(format!("{what} a device program to"), directory, error.into());
     let group = file::open_directory(directory)?;
-    let program = bpf::load_device_program(&program(rules)).map_err(|error| failed("load", error))?;
+    let program = loaded(rules).map_err(|error| failed("load", error))?;
     let mut present = attached(group.as_fd()).map_err(|error| failed("find", error))?;
     // One is ours; more can only come from somebody else, or from a daemon that was killed here.
     let old = present.pop();
     bpf::attach_device_program(group.as_fd(), program.as_fd(), old.as_ref().map(AsFd::as_fd))
         .map_err(|error| failed("attach", error))
+}
+
+/// Programs that are kept loaded. Most units have the rules of a profile, so there are few different ones.
+const KEPT: usize = 8;
+
+thread_local! {
+    /// The last programs in use, the latest last: the kernel's check of one costs as much as ten mounts, and a loaded
+    /// program can be attached to any number of groups.
+    static LOADED: RefCell<Vec<(Vec<DeviceRule>, Rc<OwnedFd>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The program for these rules, loaded now or earlier.
+fn loaded(rules: &[DeviceRule]) -> Result<Rc<OwnedFd>, SysError> {
+    LOADED.with_borrow_mut(|all| {
+        let entry = match all.iter().position(|(known, _)| known == rules) {
+            Some(index) => all.remove(index),
+            None => (rules.to_vec(), Rc::new(bpf::load_device_program(&program(rules))?)),
+        };
+        if all.len() >= KEPT {
+            all.remove(0);
+        }
+        let program = Rc::clone(&entry.1);
+        all.push(entry);
+        Ok(program)
+    })
 }
 
 /// Takes the rules of an earlier configuration away: every device that groups above allow is allowed.

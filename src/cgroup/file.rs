@@ -16,7 +16,7 @@ pub(super) fn read(path: &Path) -> Option<String> {
 }
 
 /// As `fs::read_to_string`, which asks such a file for its size, is told 0, and feels its way in pieces of 32 bytes.
-fn content(path: &Path) -> io::Result<String> {
+pub(super) fn content(path: &Path) -> io::Result<String> {
     let mut text = String::with_capacity(USUAL_SIZE);
     fs::File::open(path)?.take(u64::MAX).read_to_string(&mut text)?;
     Ok(text)

@@ -322,7 +322,7 @@ impl Place {
     pub(super) fn populated(&self) -> Result<bool, CgroupError> {
         if let Some(directory) = self.unified() {
             let path = directory.join("cgroup.events");
-            return match std::fs::read_to_string(&path) {
+            return match file::content(&path) {
                 Ok(text) => Ok(file::keyed(&text, "populated") == Some(1)),
                 Err(error) if is_gone(&error) => Ok(false),
                 Err(error) => Err(CgroupError::new("read", path, error)),

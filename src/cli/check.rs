@@ -5,12 +5,12 @@
 
 use super::args::Format;
 use super::terminal::harmless;
-use super::units::{self, is_file, name_of};
+use super::units::{self, is_file};
 use super::{Failure, Session};
 use crate::compile::{CompileError, HostFacts, Purpose, compile};
-use crate::load::{self, Lookup, Trust};
-use crate::unit::problem::{Problem, json_lines, sort};
-use crate::unit::{Severity, Unit};
+use crate::load::{self, Found, Lookup, Trust};
+use crate::unit::problem::{Problem, json_lines, render, sort};
+use crate::unit::{ParseOptions, Severity, Unit};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,8 @@ struct Report {
     target: String,
     problems: Vec<Problem>,
     refusals: Vec<CompileError>,
-    bytes: Vec<u8>,
+    /// What was read, if it could be.
+    found: Option<Found>,
 }
 
 impl Report {
@@ -58,18 +59,18 @@ pub fn check(session: &mut Session<'_>, targets: &[String], strict: bool) -> Res
 }
 
 fn examine(session: &Session<'_>, target: &str) -> Result<Report, Failure> {
-    let mut report =
-        Report { target: target.to_owned(), problems: Vec::new(), refusals: Vec::new(), bytes: Vec::new() };
-    let (name, found) = if is_file(target) {
-        (name_of(Path::new(target)), load::read_file(Path::new(target)))
+    let mut report = Report { target: target.to_owned(), problems: Vec::new(), refusals: Vec::new(), found: None };
+    let found = if is_file(target) {
+        load::read_file(Path::new(target))
     } else {
-        match load::find(&session.instance.unit_path(), target, Trust::Any) {
-            Ok(Lookup::Found(found)) => (target.to_owned(), Ok(found)),
+        let name = load::example_of(target);
+        match load::find(&session.instance.unit_path(), name.as_deref().unwrap_or(target), Trust::Any) {
+            Ok(Lookup::Found(found)) => Ok(found),
             Ok(Lookup::NotFound) => return Err(Failure::new(5, format!("{}: no such unit", harmless(target)))),
             Ok(Lookup::Masked { file }) => {
                 return Err(Failure::new(6, format!("{} is masked by {}", harmless(target), file.display())));
             }
-            Err(problem) => (target.to_owned(), Err(problem)),
+            Err(problem) => Err(problem),
         }
     };
     let found = match found {
@@ -79,21 +80,19 @@ fn examine(session: &Session<'_>, target: &str) -> Result<Report, Failure> {
             return Ok(report);
         }
     };
-    let file = found.file.display().to_string();
-    report.bytes = found.bytes;
-    match Unit::parse_bytes(&name, &file, &report.bytes) {
+    match found.parse(ParseOptions::default()) {
         Err(problems) => report.problems = problems,
         Ok((unit, warnings)) => {
             report.problems = warnings;
             // Units that are installed together are checked together.
             let mut paths: Vec<PathBuf> = session.instance.unit_path();
             paths.extend(found.file.parent().map(Path::to_path_buf));
-            let text = String::from_utf8_lossy(&report.bytes);
-            report.problems.extend(load::missing_units(&paths, &unit, &text));
+            report.problems.extend(found.missing_units(&paths, &unit));
             sort(&mut report.problems);
             report.refusals = refusals(&unit);
         }
     }
+    report.found = Some(found);
     Ok(report)
 }
 
@@ -118,7 +117,11 @@ fn refusals(unit: &Unit) -> Vec<CompileError> {
 
 fn say(session: &mut Session<'_>, report: &Report, strict: bool) -> Result<(), Failure> {
     if !report.problems.is_empty() {
-        let text = units::draw(session, &report.problems, &report.bytes);
+        let style = units::style(session);
+        let text = match &report.found {
+            Some(found) => found.draw(&report.problems, style),
+            None => render(&report.problems, "", style),
+        };
         session.say(&text);
     }
     for refusal in &report.refusals {
@@ -222,7 +225,7 @@ mod tests {
                 message: "no such user".into(),
                 hint: None,
             }],
-            bytes: text.into(),
+            found: None,
         }
     }
 

@@ -13,7 +13,7 @@ pub enum Shell {
 }
 
 /// Commands whose arguments are names of units.
-const UNIT_COMMANDS: [&str; 19] = [
+const UNIT_COMMANDS: [&str; 24] = [
     "start",
     "stop",
     "restart",
@@ -33,10 +33,15 @@ const UNIT_COMMANDS: [&str; 19] = [
     "is-failed",
     "kill",
     "reset-failed",
+    "events",
+    "wait",
+    "set",
+    "freeze",
+    "thaw",
 ];
 
 /// Commands that take names or files.
-const MIXED_COMMANDS: [&str; 3] = ["check", "lint", "plan"];
+const MIXED_COMMANDS: [&str; 4] = ["check", "diff", "lint", "plan"];
 
 /// Prints the names; a daemon that does not answer must not hang a keyboard.
 const NAMES: &str = "timeout 1 rsvc list --all --output name 2>/dev/null";

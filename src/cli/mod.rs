@@ -9,12 +9,16 @@ mod args;
 mod check;
 mod client;
 mod completion;
+mod diff;
+mod events;
 mod explain;
 mod instance;
+mod live;
 mod logs;
 mod manual;
 mod operate;
 mod render;
+mod run;
 mod show;
 mod states;
 mod terminal;
@@ -23,6 +27,7 @@ mod units;
 mod words;
 
 pub use instance::Instance;
+pub use units::is_file;
 
 use crate::control::CallError;
 use args::{Arguments, Command, Format, Global, Parsed};
@@ -50,6 +55,13 @@ pub enum Outcome {
         /// `--quiet`
         quiet: bool,
     },
+    /// `rsvc run -- COMMAND`
+    RunCommand {
+        /// Where everything lies.
+        instance: Instance,
+        /// The text of its unit.
+        text: String,
+    },
     /// `rsvc daemon`
     Daemon {
         /// Where everything lies.
@@ -68,8 +80,8 @@ pub enum Outcome {
     PlanFile {
         /// Where everything lies.
         instance: Instance,
-        /// The unit file.
-        file: PathBuf,
+        /// A unit file, or the name of a unit if there is no `/` in it and it does not end in .toml.
+        target: String,
         /// One object for each line instead of text.
         json: bool,
     },
@@ -210,15 +222,18 @@ fn check_format(global: &Global, command: &Command) -> Result<(), Failure> {
     let known: &[Format] = match command {
         Command::List { .. } | Command::Status { .. } => &[Format::Table, Format::Wide, Format::Json, Format::Name],
         Command::Check { .. } => &[Format::Table, Format::Json, Format::Github],
-        Command::Logs { .. } | Command::Plan { .. } | Command::Show { .. } | Command::Features => {
-            &[Format::Table, Format::Wide, Format::Json]
-        }
-        Command::Explain { .. } | Command::Version => &[Format::Table, Format::Json],
+        Command::Logs { .. } => &[Format::Table, Format::Wide, Format::Json, Format::Short, Format::Cat],
+        Command::Plan { .. } | Command::Show { .. } | Command::Features => &[Format::Table, Format::Wide, Format::Json],
+        Command::Explain { .. } | Command::Version | Command::Diff { .. } => &[Format::Table, Format::Json],
         Command::Start(_) | Command::Stop { .. } | Command::Restart(_) | Command::TryRestart(_) => {
             &[Format::Table, Format::Json]
         }
         Command::Reload(_) | Command::Kill { .. } | Command::ResetFailed { .. } => &[Format::Table, Format::Json],
         Command::IsActive(_) | Command::IsEnabled(_) | Command::IsFailed(_) => &[Format::Table, Format::Json],
+        Command::Set { .. } | Command::Freeze { .. } | Command::Thaw { .. } | Command::ReloadConfig => {
+            &[Format::Table, Format::Json]
+        }
+        Command::Events { .. } | Command::Wait { .. } => &[Format::Table, Format::Json],
         _ => &[Format::Table],
     };
     if known.contains(&format) {
@@ -244,14 +259,22 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         }
         Command::IsActive(question) => states::is_active(session, &question)?,
         Command::IsFailed(question) => states::is_failed(session, &question)?,
-        Command::Logs { units, follow, lines, since } => {
-            logs::logs(session, &logs::Wish { units, follow, lines, since })?
+        Command::Logs { units, follow, lines, since, until, grep, priority, invocation } => {
+            let span = logs::Span { since, until, invocation };
+            logs::logs(session, &logs::Wish { units, follow, lines, span, grep, priority })?
         }
+        Command::Set { target, values, persist } => live::set(session, &target, &values, persist)?,
+        Command::Freeze { units } => live::freeze(session, &units, true)?,
+        Command::Thaw { units } => live::freeze(session, &units, false)?,
+        Command::ReloadConfig => live::reload_config(session)?,
+        Command::Events { units, present } => events::events(session, &units, present)?,
+        Command::Wait { units, goal, timeout } => events::wait(session, &units, goal, timeout)?,
         Command::IsEnabled(question) => units::is_enabled(session, &question)?,
         Command::Enable { units, now } => units::enable(session, &units, now)?,
         Command::Disable { units, now } => units::disable(session, &units, now)?,
         Command::Check { targets, strict } => check::check(session, &targets, strict)?,
         Command::Show { target, property } => show::show(session, &target, &property)?,
+        Command::Diff { target, other } => diff::diff(session, &target, other.as_deref())?,
         Command::Cat { units } => units::cat(session, &units)?,
         Command::Explain { key } => explain::explain(session, key.as_deref())?,
         Command::Plan { target } => return plan(session, &target),
@@ -264,9 +287,7 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
             session.out.write_all(&manual::page(Arguments::command())?)?;
             0
         }
-        Command::Run { file, profile, quiet } => {
-            return Ok(Outcome::Run { instance: session.instance.clone(), file, profile, quiet });
-        }
+        Command::Run(run) => return run::run(session, run),
         Command::Daemon { stop_on_exit } => {
             return Ok(Outcome::Daemon { instance: session.instance.clone(), stop_on_exit });
         }
@@ -279,20 +300,20 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
 
 /// A file is planned here; a unit by the daemon, which knows best what it would do, or here when none runs.
 fn plan(session: &mut Session<'_>, target: &str) -> Result<Outcome, Failure> {
-    let here = |session: &Session<'_>, file: PathBuf| Outcome::PlanFile {
+    let here = |session: &Session<'_>| Outcome::PlanFile {
         instance: session.instance.clone(),
-        file,
+        target: target.to_owned(),
         json: session.json(),
     };
     if units::is_file(target) {
-        return Ok(here(session, PathBuf::from(target)));
+        return Ok(here(session));
     }
     let mut client = match client::Client::connect(&session.instance.socket()) {
         Ok(client) => client,
         Err(failure) if failure.code() == client::UNREACHABLE => {
-            let file = units::find(session, target)?;
+            units::load(session, target)?;
             session.say("rsvc: no supervisor is running; this is what it would do when started here and now");
-            return Ok(here(session, file));
+            return Ok(here(session));
         }
         Err(failure) => return Err(failure),
     };

@@ -2,6 +2,7 @@
 
 use super::terminal::{Color, Look, harmless};
 use super::{Failure, Session, units};
+use crate::plan::Place;
 use crate::unit::{EffectiveValue, ValueOrigin};
 use serde_json::json;
 
@@ -10,7 +11,7 @@ const ORIGIN: usize = 44;
 
 /// `show`
 pub fn show(session: &mut Session<'_>, target: &str, wanted: &[String]) -> Result<u8, Failure> {
-    let (unit, warnings, bytes) = units::parse(session, target)?;
+    let (unit, warnings, found) = units::parse(session, target)?;
     let all = unit.effective();
     for key in wanted {
         if !all.iter().any(|value| is_wanted(value, key)) && crate::unit::keys::find(key).is_none() {
@@ -21,12 +22,12 @@ pub fn show(session: &mut Session<'_>, target: &str, wanted: &[String]) -> Resul
         all.iter().filter(|value| wanted.is_empty() || wanted.iter().any(|key| is_wanted(value, key))).collect();
     if session.json() {
         for value in values {
-            session.object(&object(value))?;
+            session.object(&object(value, &unit.file))?;
         }
         return Ok(0);
     }
     if !warnings.is_empty() {
-        let text = units::draw(session, &warnings, &bytes);
+        let text = found.draw(&warnings, units::style(session));
         session.say(&text);
     }
     super::terminal::page(&listing(&values, session.look), session.look, session.no_pager, session.out)?;
@@ -39,12 +40,14 @@ fn is_wanted(value: &EffectiveValue, key: &str) -> bool {
     value.key == key || value.key.strip_prefix(key).is_some_and(|rest| rest.starts_with(['.', '['])) || plain == key
 }
 
-fn object(value: &EffectiveValue) -> serde_json::Value {
+/// `file` is the unit's own: another one is a drop-in.
+fn object(value: &EffectiveValue, file: &str) -> serde_json::Value {
     let place = match &value.origin {
         ValueOrigin::File(place) => Some(place),
         _ => None,
     };
     let origin = match &value.origin {
+        ValueOrigin::File(place) if place.file != file => "drop-in",
         ValueOrigin::File(_) => "file",
         ValueOrigin::Profile(_) => "profile",
         ValueOrigin::Default => "default",
@@ -58,7 +61,12 @@ fn object(value: &EffectiveValue) -> serde_json::Value {
         "file": place.map(|p| p.file.clone()),
         "line": place.map(|p| p.line),
         "column": place.map(|p| p.column),
+        "changes": value.changes.iter().map(change).collect::<Vec<_>>(),
     })
+}
+
+fn change(place: &Place) -> serde_json::Value {
+    json!({ "file": place.file, "line": place.line, "column": place.column })
 }
 
 /// As a unit file, with the origins as comments.
@@ -76,11 +84,15 @@ fn listing(values: &[&EffectiveValue], look: Look) -> String {
             table = Some(in_table);
         }
         let line = format!("{key} = {}", harmless(&value.value));
-        let origin = match &value.origin {
-            ValueOrigin::File(place) => format!("# {}:{}", place.file, place.line),
-            ValueOrigin::Profile(profile) => format!("# profile {}", profile.as_str()),
-            ValueOrigin::Default => String::new(),
+        let base = match &value.origin {
+            ValueOrigin::File(place) => Some(format!("{}:{}", place.file, place.line)),
+            ValueOrigin::Profile(profile) => Some(format!("profile {}", profile.as_str())),
+            ValueOrigin::Default if value.changes.is_empty() => None,
+            ValueOrigin::Default => Some("default".to_owned()),
         };
+        let changes = value.changes.iter().map(|place| format!("{}:{}", place.file, place.line));
+        let origins: Vec<String> = base.into_iter().chain(changes).collect();
+        let origin = if origins.is_empty() { String::new() } else { format!("# {}", origins.join(", ")) };
         let padding = if origin.is_empty() { 0 } else { ORIGIN.saturating_sub(line.chars().count()).max(2) };
         text += &format!("{line}{}{}\n", " ".repeat(padding), look.paint(Color::Dim, &harmless(&origin)));
     }
@@ -90,11 +102,10 @@ fn listing(values: &[&EffectiveValue], look: Look) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Place;
     use crate::unit::Profile;
 
     fn value(key: &str, value: &str, origin: ValueOrigin) -> EffectiveValue {
-        EffectiveValue { key: key.into(), value: value.into(), origin }
+        EffectiveValue { key: key.into(), value: value.into(), origin, changes: Vec::new() }
     }
 
     fn values() -> Vec<EffectiveValue> {
@@ -134,9 +145,9 @@ protect_system = \"strict\"                   # profile strict
     #[test]
     fn json_tells_the_origin() {
         let all = values();
-        assert_eq!(object(&all[1])["line"], 4);
-        assert_eq!(object(&all[1])["origin"], "file");
-        assert_eq!(object(&all[3])["profile"], "strict");
-        assert_eq!(object(&all[0])["origin"], "default");
+        assert_eq!(object(&all[1], "/u/web.toml")["line"], 4);
+        assert_eq!(object(&all[1], "/u/web.toml")["origin"], "file");
+        assert_eq!(object(&all[3], "/u/web.toml")["profile"], "strict");
+        assert_eq!(object(&all[0], "/u/web.toml")["origin"], "default");
     }
 }

@@ -6,26 +6,26 @@ use super::terminal::harmless;
 use super::words::is_pattern;
 use super::{Failure, Session};
 use crate::load::{self, BootSetError, Change, Found, Lookup, Trust};
-use crate::unit::Unit;
 use crate::unit::problem::{Problem, Style, render};
+use crate::unit::{ParseOptions, Unit};
 use serde_json::json;
+use std::ffi::OsStr;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Is a word of the command line a file and not a unit's name?
 pub fn is_file(word: &str) -> bool {
     word.contains('/') || word.ends_with(".toml")
 }
 
-/// The name of the unit that a file holds.
-pub fn name_of(file: &Path) -> String {
-    file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default()
+/// How standard error shows problems.
+pub fn style(session: &Session<'_>) -> Style {
+    Style { color: session.err_look.color, unicode: session.err_look.unicode }
 }
 
-/// What is wrong with a file, drawn for standard error.
-pub fn draw(session: &Session<'_>, problems: &[Problem], bytes: &[u8]) -> String {
-    let style = Style { color: session.err_look.color, unicode: session.err_look.unicode };
-    render(problems, &String::from_utf8_lossy(bytes), style)
+/// A problem of a file as a whole, drawn for standard error.
+fn draw(session: &Session<'_>, problem: Problem) -> String {
+    render(&[problem], "", style(session))
 }
 
 /// The file of a unit.
@@ -38,35 +38,33 @@ pub fn load(session: &Session<'_>, name: &str) -> Result<Found, Failure> {
         Ok(Lookup::Found(found)) => Ok(found),
         Ok(Lookup::Masked { file }) => Err(Failure::new(6, format!("{shown} is masked by {}", file.display()))),
         Ok(Lookup::NotFound) => Err(Failure::new(5, format!("{shown}: no such unit"))),
-        Err(problem) => Err(Failure::new(6, draw(session, &[*problem], &[]))),
+        Err(problem) => Err(Failure::new(6, draw(session, *problem))),
     }
 }
 
-/// Path of the file of a unit.
+/// The file of a unit with its drop-ins, or a file alone.
 ///
 /// # Errors
 /// As [`load()`].
-pub fn find(session: &Session<'_>, name: &str) -> Result<PathBuf, Failure> {
-    load(session, name).map(|found| found.file)
+pub fn read(session: &Session<'_>, target: &str) -> Result<Found, Failure> {
+    if is_file(target) {
+        return load::read_file(Path::new(target)).map_err(|problem| Failure::new(6, draw(session, *problem)));
+    }
+    // A template can be looked at, by an instance that nobody has.
+    load(session, load::example_of(target).as_deref().unwrap_or(target))
 }
 
-/// A file or a unit, read and valid, with its warnings and its text.
+/// A file or a unit, read and valid, with its warnings.
 ///
 /// # Errors
 /// As [`load()`]; 6 with all problems when it is not valid.
-pub fn parse(session: &Session<'_>, target: &str) -> Result<(Unit, Vec<Problem>, Vec<u8>), Failure> {
-    let (name, found) = if is_file(target) {
-        let path = Path::new(target);
-        let found = load::read_file(path).map_err(|problem| Failure::new(6, draw(session, &[*problem], &[])))?;
-        (name_of(path), found)
-    } else {
-        (target.to_owned(), load(session, target)?)
-    };
-    let file = found.file.display().to_string();
-    match Unit::parse_bytes(&name, &file, &found.bytes) {
-        Ok((unit, warnings)) => Ok((unit, warnings, found.bytes)),
+pub fn parse(session: &Session<'_>, target: &str) -> Result<(Unit, Vec<Problem>, Found), Failure> {
+    let found = read(session, target)?;
+    match found.parse(ParseOptions::default()) {
+        Ok((unit, warnings)) => Ok((unit, warnings, found)),
         Err(problems) => {
-            Err(Failure::new(6, format!("{file} is not valid\n{}", draw(session, &problems, &found.bytes))))
+            let drawn = found.draw(&problems, style(session));
+            Err(Failure::new(6, format!("{} is not valid\n{drawn}", found.file.display())))
         }
     }
 }
@@ -82,14 +80,16 @@ fn names(session: &Session<'_>, words: &[String]) -> Result<Vec<String>, Failure
 pub fn cat(session: &mut Session<'_>, words: &[String]) -> Result<u8, Failure> {
     let mut text = String::new();
     for name in names(session, words)? {
-        let found = load(session, &name)?;
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        text += &format!("# {}\n", found.file.display());
-        let body = String::from_utf8_lossy(&found.bytes).into_owned();
+        let found = read(session, &name)?;
         let terminal = session.look.is_terminal();
-        text.extend(body.lines().map(|line| if terminal { harmless(line) } else { line.to_owned() } + "\n"));
+        for (file, bytes) in found.files() {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text += &format!("# {}\n", file.display());
+            let body = String::from_utf8_lossy(bytes).into_owned();
+            text.extend(body.lines().map(|line| if terminal { harmless(line) } else { line.to_owned() } + "\n"));
+        }
     }
     super::terminal::page(&text, session.look, session.no_pager, session.out)?;
     Ok(0)
@@ -101,7 +101,16 @@ pub fn enable(session: &mut Session<'_>, words: &[String], now: bool) -> Result<
     let paths = session.instance.unit_path();
     for name in &names {
         // A unit that cannot be started is not put into the boot set.
+        if load::example_of(name).is_some() {
+            load(session, name)?;
+        }
         let (unit, _, _) = parse(session, name)?;
+        let own = Path::new(&unit.file).file_stem() == Some(OsStr::new(&unit.name));
+        if !unit.install.alias.is_empty() && load::template_of(&unit.name).is_some() && !own {
+            let message =
+                "install.alias stands in its template, and an alias names one unit: give the instance a drop-in";
+            return Err(Failure::new(1, format!("{}: {message} with `alias = []`", harmless(name))));
+        }
         if unit.install.wanted_by.is_empty() && unit.install.alias.is_empty() {
             return Err(Failure::new(1, format!("{}: nothing wants it: install.wanted_by is empty", harmless(name))));
         }
@@ -179,6 +188,5 @@ mod tests {
         {
             assert_eq!(is_file(word), file, "{word}");
         }
-        assert_eq!(name_of(Path::new("/etc/rsvc/units/web.toml")), "web");
     }
 }

@@ -5,6 +5,7 @@
 
 use super::varlink::ServiceError;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// A call that the daemon answers, decoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +36,10 @@ pub enum Call {
     Plan {
         unit: String,
     },
+    /// What the unit runs with, key by key.
+    Configuration {
+        unit: String,
+    },
     /// Signal to the main process, or to all.
     Kill {
         unit: String,
@@ -49,6 +54,25 @@ pub enum Call {
     StopAll,
     /// Version, counts, cgroup layout, runtime directories.
     Describe,
+    /// What happens from now on; entries of these units, or of all.
+    Events {
+        units: Vec<String>,
+        /// How the units stand comes first.
+        present: bool,
+    },
+    /// Changes limits of a unit that runs: value (TOML or plain text) by key, empty to take a change back.
+    Set {
+        unit: String,
+        values: BTreeMap<String, String>,
+    },
+    Freeze {
+        unit: String,
+    },
+    Thaw {
+        unit: String,
+    },
+    /// Reads all unit files again.
+    ReloadConfig,
 }
 
 /// What is asked, without of what.
@@ -63,15 +87,21 @@ pub enum Verb {
     Status,
     List,
     Plan,
+    Configuration,
     Kill,
     ResetFailed,
     StopAll,
     Describe,
+    Events,
+    Set,
+    Freeze,
+    Thaw,
+    ReloadConfig,
 }
 
 impl Verb {
     /// All verbs with the names of their methods.
-    pub const ALL: [(Verb, &'static str); 12] = [
+    pub const ALL: [(Verb, &'static str); 18] = [
         (Verb::Start, "Start"),
         (Verb::Stop, "Stop"),
         (Verb::Restart, "Restart"),
@@ -80,10 +110,16 @@ impl Verb {
         (Verb::Status, "Status"),
         (Verb::List, "List"),
         (Verb::Plan, "Plan"),
+        (Verb::Configuration, "Configuration"),
         (Verb::Kill, "Kill"),
         (Verb::ResetFailed, "ResetFailed"),
         (Verb::StopAll, "StopAll"),
         (Verb::Describe, "Describe"),
+        (Verb::Events, "Events"),
+        (Verb::Set, "Set"),
+        (Verb::Freeze, "Freeze"),
+        (Verb::Thaw, "Thaw"),
+        (Verb::ReloadConfig, "ReloadConfig"),
     ];
 
     /// The method's name without the interface.
@@ -118,6 +154,7 @@ impl Verb {
             Verb::Status => Call::Status { unit: given.unit()? },
             Verb::List => Call::List,
             Verb::Plan => Call::Plan { unit: given.unit()? },
+            Verb::Configuration => Call::Configuration { unit: given.unit()? },
             Verb::Kill => Call::Kill {
                 unit: given.unit()?,
                 signal: given.signal()?,
@@ -126,6 +163,11 @@ impl Verb {
             Verb::ResetFailed => Call::ResetFailed { unit: given.optional_unit()? },
             Verb::StopAll => Call::StopAll,
             Verb::Describe => Call::Describe,
+            Verb::Set => Call::Set { unit: given.unit()?, values: given.values()? },
+            Verb::Freeze => Call::Freeze { unit: given.unit()? },
+            Verb::Thaw => Call::Thaw { unit: given.unit()? },
+            Verb::ReloadConfig => Call::ReloadConfig,
+            Verb::Events => Call::Events { units: given.units()?, present: given.flag("present")?.unwrap_or(false) },
         };
         given.finish()?;
         Ok((call, wait))
@@ -144,10 +186,16 @@ impl Call {
             Call::Status { .. } => Verb::Status,
             Call::List => Verb::List,
             Call::Plan { .. } => Verb::Plan,
+            Call::Configuration { .. } => Verb::Configuration,
             Call::Kill { .. } => Verb::Kill,
             Call::ResetFailed { .. } => Verb::ResetFailed,
             Call::StopAll => Verb::StopAll,
             Call::Describe => Verb::Describe,
+            Call::Events { .. } => Verb::Events,
+            Call::Set { .. } => Verb::Set,
+            Call::Freeze { .. } => Verb::Freeze,
+            Call::Thaw { .. } => Verb::Thaw,
+            Call::ReloadConfig => Verb::ReloadConfig,
         }
     }
 
@@ -161,9 +209,13 @@ impl Call {
             | Call::Reload { unit }
             | Call::Status { unit }
             | Call::Plan { unit }
+            | Call::Configuration { unit }
+            | Call::Set { unit, .. }
+            | Call::Freeze { unit }
+            | Call::Thaw { unit }
             | Call::Kill { unit, .. } => Some(unit),
             Call::ResetFailed { unit } => unit.as_deref(),
-            Call::List | Call::StopAll | Call::Describe => None,
+            Call::List | Call::StopAll | Call::Describe | Call::Events { .. } | Call::ReloadConfig => None,
         }
     }
 
@@ -171,6 +223,8 @@ impl Call {
     pub fn parameters(&self) -> Value {
         match self {
             Call::Kill { unit, signal, whole } => json!({ "unit": unit, "signal": signal, "whole": whole }),
+            Call::Set { unit, values } => json!({ "unit": unit, "values": values }),
+            Call::Events { units, present } => json!({ "units": units, "present": present }),
             _ => match self.unit() {
                 Some(unit) => json!({ "unit": unit }),
                 None => json!({}),
@@ -203,6 +257,29 @@ impl Parameters {
             Some(Value::String(name)) if is_unit_name(&name) => Ok(Some(name)),
             Some(_) => Err(invalid("unit")),
         }
+    }
+
+    /// Names of units; none when not given.
+    fn units(&mut self) -> Result<Vec<String>, ServiceError> {
+        match self.take("units") {
+            None => Ok(Vec::new()),
+            Some(Value::Array(names)) => names
+                .into_iter()
+                .map(|name| match name {
+                    Value::String(name) if is_unit_name(&name) => Ok(name),
+                    _ => Err(invalid("units")),
+                })
+                .collect(),
+            Some(_) => Err(invalid("units")),
+        }
+    }
+
+    /// Text by key; at least one.
+    fn values(&mut self) -> Result<BTreeMap<String, String>, ServiceError> {
+        let Some(Value::Object(values)) = self.take("values") else { return Err(invalid("values")) };
+        let values: Option<BTreeMap<String, String>> =
+            values.into_iter().map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect();
+        values.filter(|values| !values.is_empty()).ok_or_else(|| invalid("values"))
     }
 
     fn flag(&mut self, name: &str) -> Result<Option<bool>, ServiceError> {
@@ -267,11 +344,17 @@ mod tests {
             Call::Status { unit: unit() },
             Call::List,
             Call::Plan { unit: unit() },
+            Call::Configuration { unit: unit() },
             Call::Kill { unit: unit(), signal: 9, whole: true },
             Call::ResetFailed { unit: None },
             Call::ResetFailed { unit: Some(unit()) },
             Call::StopAll,
             Call::Describe,
+            Call::Events { units: vec![unit()], present: true },
+            Call::Set { unit: unit(), values: [("resources.tasks_max".to_owned(), "5".to_owned())].into() },
+            Call::Freeze { unit: unit() },
+            Call::Thaw { unit: unit() },
+            Call::ReloadConfig,
         ];
         for call in calls {
             assert_eq!(decode(call.verb(), call.parameters()), Ok((call.clone(), true)));
@@ -297,6 +380,13 @@ mod tests {
             (Verb::Kill, json!({ "unit": "web", "signal": "TERM" }), "signal"),
             (Verb::Kill, json!({ "unit": "web", "signal": 4294967305i64 }), "signal"),
             (Verb::List, json!({ "unit": "web" }), "unit"),
+            (Verb::Events, json!({ "units": "web" }), "units"),
+            (Verb::Events, json!({ "units": ["web", "../etc"] }), "units"),
+            (Verb::Events, json!({ "present": 1 }), "present"),
+            (Verb::Set, json!({ "unit": "web" }), "values"),
+            (Verb::Set, json!({ "unit": "web", "values": {} }), "values"),
+            (Verb::Set, json!({ "unit": "web", "values": { "a.b": 5 } }), "values"),
+            (Verb::Freeze, json!({}), "unit"),
         ];
         for (verb, parameters, name) in table {
             assert_eq!(decode(verb, parameters.clone()), Err(invalid(name)), "{verb:?} {parameters}");

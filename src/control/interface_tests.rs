@@ -73,6 +73,25 @@ fn the_description_of_the_daemon_is_as_described() {
 }
 
 #[test]
+fn an_event_is_as_described() {
+    assert!(matches_type(&json!(UnitEvent::default()), "UnitEvent"), "everything unset");
+    let event = UnitEvent {
+        unit: Some("web".into()),
+        state: Some("active".into()),
+        main_pid: Some(1),
+        exit_code: Some(0),
+        lost: Some(u64::MAX),
+        ..UnitEvent::default()
+    };
+    assert!(matches_type(&json!(event), "UnitEvent"));
+}
+
+#[test]
+fn a_change_is_as_described() {
+    assert!(matches_type(&json!(UnitChange { message: Some("x".into()), ..UnitChange::default() }), "UnitChange"));
+}
+
+#[test]
 fn methods_and_errors_are_all_described() {
     let verbs: BTreeSet<String> = Verb::ALL.iter().map(|(_, name)| (*name).to_owned()).collect();
     assert_eq!(declared("method"), verbs);
@@ -80,7 +99,7 @@ fn methods_and_errors_are_all_described() {
     for name in &errors {
         assert!(CallError::decode(name, &serde_json::Map::new()).is_some(), "{name}");
     }
-    assert_eq!(errors.len(), 8);
+    assert_eq!(errors.len(), 9);
 }
 
 #[test]
@@ -93,7 +112,7 @@ fn jobs_and_only_jobs_take_wait() {
 
 #[test]
 fn identifiers_obey_the_grammar_of_varlink() {
-    for name in ["LogPlace", "Pressure", "Process", "UnitStatus", "Description"] {
+    for name in ["LogPlace", "Pressure", "Process", "UnitStatus", "Description", "UnitEvent", "UnitChange"] {
         for (field, _) in fields(name) {
             assert!(field.starts_with(|c: char| c.is_ascii_alphabetic()), "{field}");
             assert!(field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{field}");

@@ -13,6 +13,9 @@ pub struct UnitStatus {
     pub description: Option<String>,
     /// The file.
     pub file: Option<String>,
+    /// Drop-ins, in the order in which they apply.
+    #[serde(default)]
+    pub drop_ins: Vec<String>,
     /// `loaded`, `not-found`, `bad-setting`, `masked`.
     pub load_state: String,
     /// For `bad-setting`: the diagnostics as text.
@@ -53,6 +56,12 @@ pub struct UnitStatus {
     pub cgroup: Option<String>,
     /// Profile in force.
     pub profile: Option<String>,
+    /// Its processes are stopped by the freezer.
+    #[serde(default)]
+    pub frozen: bool,
+    /// Limits changed by `rsvc set`, with what the unit says: `key = value, unit: value`.
+    #[serde(default)]
+    pub changed_live: Vec<String>,
     /// What could not be applied: `key: why`.
     pub degraded: Vec<String>,
     /// Where the output goes.

@@ -6,14 +6,13 @@
 
 use super::engine::{Engine, Options, Source};
 use super::service::{Process, Watched};
-use super::state::{self, ProcessIdentity, SavedState};
+use super::state::{self, ProcessIdentity, SavedState, Written};
 use crate::cgroup::Group;
-use crate::plan::LaunchPlan;
 use crate::supervise::{ActiveState, Event, Exit, Moment, Rest, Role, ServiceId};
 use crate::sys::process;
+use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::rc::Rc;
 
 /// The root groups that an earlier daemon of this instance recorded.
 pub(super) fn recorded_root(options: &Options) -> Option<String> {
@@ -102,6 +101,17 @@ impl Engine {
         service.running = service.unit.clone();
         service.running_fingerprint = service.fingerprint;
         service.emptied = false;
+        service.frozen = service.group.as_ref().is_some_and(Group::is_frozen);
+        if let Ok(SavedState { live, .. }) = &saved {
+            match self.live_of(live.clone()) {
+                Ok(live) => {
+                    if let Some(service) = self.services.get_mut(&id) {
+                        service.live = live;
+                    }
+                }
+                Err(error) => tracing::warn!("{name}: changed limits end with this run: {error}"),
+            }
+        }
         self.watch_group(id);
         match saved {
             Ok(SavedState { rest: Some(rest), invocation_id, .. }) if !populated => {
@@ -146,8 +156,8 @@ impl Engine {
         let Some(service) = self.services.get_mut(&id) else { return };
         service.invocation = saved.invocation_id.clone();
         service.oom_kills_before = saved.oom_kills_before;
+        service.written = Written::by_others(saved);
         let name = service.name.clone();
-        let plan = self.plan_for(id, Role::Main).ok();
         self.events.push_back(Event::Adopted {
             id,
             ready: saved.ready,
@@ -160,45 +170,39 @@ impl Engine {
         }
         match (init, main) {
             (Some(init), main) if populated => {
-                self.adopt_process(id, saved, plan, init, main);
+                self.adopt_process(id, saved, init, main);
                 tracing::info!(unit = name, "{name}: taken over");
             }
             (None, Some(main)) if populated => {
-                self.adopt_process(id, saved, plan, main, None);
+                self.adopt_process(id, saved, main, None);
                 tracing::info!(unit = name, "{name}: taken over");
             }
             _ => self.ended_meanwhile(id, populated),
         }
     }
 
-    fn adopt_process(
-        &mut self,
-        id: ServiceId,
-        saved: &SavedState,
-        plan: Option<Rc<LaunchPlan>>,
-        init: (i32, OwnedFd),
-        main: Option<(i32, OwnedFd)>,
-    ) {
-        let Some(plan) = plan else { return self.ended_meanwhile(id, true) };
+    fn adopt_process(&mut self, id: ServiceId, saved: &SavedState, init: (i32, OwnedFd), main: Option<(i32, OwnedFd)>) {
         let (pid, pidfd) = init;
         let Ok(token) = self.watch(&pidfd, Source::Process(id, super::engine::Place::Main)) else { return };
         let had_main = main.is_some();
-        let (service_pid, service_pidfd) = main.map_or((None, None), |(pid, fd)| (Some(pid), Some(fd)));
-        let service_token = service_pidfd.as_ref().and_then(|fd| self.watch(fd, Source::Main(id)).ok());
+        let service_pid = main.as_ref().map(|(pid, _)| *pid);
+        let service_pidfd =
+            main.and_then(|(_, fd)| self.watch(&fd, Source::Main(id)).ok().map(|token| Watched { fd, token }));
         self.reopen_sockets(id, saved, pid);
         let Some(service) = self.services.get_mut(&id) else { return };
         service.last_main_pid = service_pid.or(Some(pid));
         service.last_uid = real_uid(service_pid.unwrap_or(pid));
         service.main = Some(Process {
             role: Role::Main,
-            plan,
+            plan: None,
+            init: saved.init.is_some(),
+            own_container: true,
             pid,
             pidfd: Watched { fd: pidfd, token },
             report: None,
-            exits: None,
             service_pid,
+            service_identity: service_pid.and(saved.main),
             service_pidfd,
-            service_token,
             inner_pid: saved.inner_pid,
             executing: true,
             executed: true,
@@ -207,7 +211,7 @@ impl Engine {
             exit: None,
             log_number: saved.log_pipe,
             adopted: true,
-            identities: Default::default(),
+            identity: Cell::new([saved.init, saved.main].into_iter().flatten().find(|known| known.pid == pid)),
         });
         if saved.main.is_some() && saved.init.is_some() && !had_main {
             // PID 1 looks after what the main process left; its record says how that one ended.
@@ -285,10 +289,7 @@ impl Engine {
 
     /// Opening a pipe through /proc gives another descriptor of the same pipe, whichever end the link names.
     fn adopt_log(&mut self, id: ServiceId, unit: &crate::unit::Unit, path: &str) -> io::Result<()> {
-        use rustix::fs::{Mode, OFlags, open};
-        let reader = open(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
-        let writer = open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let output = self.log_output(id, unit, reader, writer)?;
+        let output = self.log_output(id, unit, path)?;
         if let Some(service) = self.services.get_mut(&id) {
             service.log = Some(output);
         }
@@ -303,6 +304,9 @@ impl Engine {
         }
         if status.state == ActiveState::Inactive && service.emptied {
             state::remove(&self.options.runtime_dir, &service.name);
+            if let Some(service) = self.services.get_mut(&id) {
+                service.written.forget();
+            }
             return;
         }
         let at_rest = status.state == ActiveState::Failed || status.next_restart_at.is_some();
@@ -319,7 +323,7 @@ impl Engine {
         let saved = SavedState {
             unit: service.name.clone(),
             invocation_id: service.invocation.clone(),
-            init: main.filter(|p| p.plan.init).and_then(Process::init_identity),
+            init: main.filter(|p| p.init).and_then(Process::init_identity),
             main: main.filter(|p| p.executed && p.exit.is_none()).and_then(Process::main_identity),
             inner_pid: main.map_or(0, |p| p.inner_pid),
             ready: matches!(status.state, ActiveState::Active | ActiveState::Reloading),
@@ -330,9 +334,11 @@ impl Engine {
             rest,
             oom_kills_before: service.oom_kills_before,
             log_pipe: main.and_then(|p| p.log_number),
+            live: service.live.values.clone(),
             ..SavedState::new()
         };
-        if let Err(error) = state::write(&self.options.runtime_dir, &saved) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        if let Err(error) = service.written.update(&self.options.runtime_dir, &saved) {
             tracing::error!(unit = service.name, "cannot write the state of {}: {error}", service.name);
         }
     }
@@ -370,8 +376,10 @@ impl Engine {
 }
 
 fn real_uid(pid: i32) -> Option<u32> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
+    let status = state::read_proc(&format!("/proc/{pid}/status")).ok()?;
+    String::from_utf8_lossy(&status)
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
 }
 
 /// Opens a pidfd of a saved process, if it still is that process.

@@ -1,11 +1,14 @@
 //! The engine that the daemon and `rsvc run` share: it turns readiness into events and actions into effects.
 
+use super::exits::Exits;
 use super::host::Host;
 use super::log_file::{LogDirectory, Scratch};
 use super::log_layer::SharedJournal;
+use super::plans::PlanCache;
 use super::service::Service;
 use crate::cgroup::Tree;
 use crate::compile::{Cgroups, HostFacts};
+use crate::control::UnitEvent;
 use crate::supervise::{Event, Moment, Note, Outcome, RequestId, Role, ServiceId, Supervisor};
 use crate::sys::fd::sealed_memfd;
 use crate::sys::poll::{Interest, Poller, Ready, Token};
@@ -57,8 +60,8 @@ pub(super) enum Source {
     Report(ServiceId, Place),
     /// The launched process (PID 1 of the container, or the service itself) ended.
     Process(ServiceId, Place),
-    /// Exit records from the resident init.
-    Exits(ServiceId, Place),
+    /// Exit records from all resident inits.
+    Exits,
     /// A main process that is not our child ended: adopted, or named by a pid file.
     Main(ServiceId),
     /// Output of the service.
@@ -95,6 +98,8 @@ pub(super) enum Notice {
     Reply(RequestId, Outcome),
     /// Something happened to a service.
     Note(Note),
+    /// The same for those who listen; only while somebody does.
+    Event(Box<UnitEvent>),
 }
 
 /// Something that only time brings.
@@ -114,6 +119,8 @@ pub(super) enum Timer {
     RemoveGroup(ServiceId),
     /// An adopted main process is gone; its record should be there.
     Record(ServiceId),
+    /// Nothing has been launched for a while.
+    Trim,
 }
 
 /// Services whose state may wait for the end of a batch of readiness. The descriptors of one death come in one batch:
@@ -135,20 +142,32 @@ pub(super) struct Engine {
     pub host: Host,
     pub events: VecDeque<Event>,
     pub notices: Vec<Notice>,
+    /// Somebody listens to `Events`.
+    pub observed: bool,
     pub dirty: BTreeSet<ServiceId>,
     timers: BTreeSet<(Moment, Timer)>,
     timer_at: HashMap<Timer, Moment>,
     pub retired: HashMap<Token, OwnedFd>,
+    pub exits: Exits,
+    pub plans: PlanCache,
     pub groups: Inotify,
     pub watches: HashMap<WatchDescriptor, ServiceId>,
     /// This executable, O_PATH: the set-up stage.
     pub program: OwnedFd,
+    /// Bears set-up stages.
+    pub nursery: crate::sys::process::Nursery,
     /// The resident init, a sealed memfd.
     pub init_image: OwnedFd,
     /// `/dev/null`, for standard streams of launched processes.
     pub null: OwnedFd,
+    /// `rsvc run -- COMMAND`: what main processes read.
+    pub stdin: Option<OwnedFd>,
     pub log_directory: Option<Rc<LogDirectory>>,
     pub scratch: Scratch,
+    /// Services whose log file is open, the oldest opening first.
+    pub open_logs: VecDeque<ServiceId>,
+    /// When this daemon began.
+    pub since: Moment,
     next_id: u32,
     next_request: u64,
 }
@@ -166,6 +185,8 @@ impl Engine {
         let groups = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
         let mut sources = HashMap::new();
         sources.insert(poller.add(&groups, Interest::Read).map_err(to_io)?, Source::Groups);
+        let exits = Exits::new()?;
+        sources.insert(poller.add(&exits, Interest::Read).map_err(to_io)?, Source::Exits);
         let program = rustix::fs::open(
             "/proc/self/exe",
             rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
@@ -177,7 +198,8 @@ impl Engine {
             rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
             rustix::fs::Mode::empty(),
         )?;
-        let seed = now().0 ^ (u64::from(std::process::id()) << 32);
+        let since = now();
+        let seed = since.0 ^ (u64::from(std::process::id()) << 32);
         let host = Host::new(super::host::Instance {
             runtime_dir: options.runtime_dir.clone(),
             state_dir: options.state_dir.clone(),
@@ -196,17 +218,24 @@ impl Engine {
             host,
             events: VecDeque::new(),
             notices: Vec::new(),
+            observed: false,
             dirty: BTreeSet::new(),
             timers: BTreeSet::new(),
             timer_at: HashMap::new(),
             retired: HashMap::new(),
+            exits,
+            plans: PlanCache::default(),
             groups,
             watches: HashMap::new(),
             program,
+            nursery: Default::default(),
             init_image,
             null,
+            stdin: None,
             log_directory: None,
             scratch: Scratch::default(),
+            open_logs: VecDeque::new(),
+            since,
             next_id: 0,
             next_request: 0,
         })
@@ -306,6 +335,7 @@ impl Engine {
                 Timer::RemoveDirectories(id) => self.remove_directories(id),
                 Timer::RemoveGroup(id) => self.remove_group(id),
                 Timer::Record(id) => self.adopted_main_ended(id, true),
+                Timer::Trim => trim(),
             }
         }
         if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= present) {
@@ -332,7 +362,7 @@ impl Engine {
             Source::Groups => self.groups_changed(),
             Source::Report(id, place) => self.report_ready(id, place),
             Source::Process(id, place) => self.process_ended(id, place),
-            Source::Exits(id, place) => self.exits_ready(id, place),
+            Source::Exits => self.exits_ready(),
             Source::Main(id) => self.adopted_main_ended(id, false),
             Source::Log(id) => self.log_ready(id),
             Source::Notify(id) => self.notify_ready(id),
@@ -384,6 +414,14 @@ impl Engine {
 
     pub fn service(&self, id: ServiceId) -> Option<&Service> {
         self.services.get(&id)
+    }
+}
+
+/// Gives back what many launches used at once, and keeps what has been added to the heap out of the next children.
+pub(super) fn trim() {
+    crate::sys::memory::give_back();
+    if let Err(error) = crate::sys::process::mark_heap_dontfork() {
+        tracing::debug!("starts will be slower: {error}");
     }
 }
 

@@ -9,7 +9,7 @@ use crate::compile::{Cgroups, DeviceNumbers, DirectoryRoots, HostFacts};
 use crate::plan::CapabilitySet;
 use crate::sys;
 use rustix::fs::{FileType, major, minor};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -197,9 +197,9 @@ impl Host {
 
 /// Numbers of the standard nodes and of those asked for; what is missing or no device is left out.
 fn devices(wanted: &[PathBuf]) -> BTreeMap<PathBuf, DeviceNumbers> {
-    let standard = STANDARD_DEVICES.iter().map(PathBuf::from);
-    let all = standard.chain(wanted.iter().filter(|path| below_dev(path)).cloned());
-    all.filter_map(|path| device(&path).map(|numbers| (path, numbers))).collect()
+    let mut all: BTreeSet<PathBuf> = STANDARD_DEVICES.iter().map(PathBuf::from).collect();
+    all.extend(wanted.iter().filter(|path| below_dev(path)).cloned());
+    all.into_iter().filter_map(|path| device(&path).map(|numbers| (path, numbers))).collect()
 }
 
 /// `/dev/...` without `..`; a link there (`/dev/disk/by-id/...`) is followed.

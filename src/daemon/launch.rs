@@ -1,24 +1,26 @@
 //! From plan to process: host directories, group, descriptors, clone. The daemon does nothing between clone and exec
-//! but what `sys::process::spawn` says, and waits for nobody.
+//! but what `sys::process::spawn` says, and waits for nobody but its nursery, which only clones.
 
-use super::engine::{Engine, Place, Source, to_io};
+use super::engine::{Engine, Place, Source, Timer, to_io};
+use super::inheritance::{FIRST, Inheritance, Kept};
 use super::log_file::{self, LogDirectory, LogFile, LogLimits, OutputPipe};
-use super::service::{Output, Process, Service, Watched};
-use crate::compile::{self, Purpose};
-use crate::plan::wire::{self, Descriptors, PerStart, RECORD_FILE_SIZE};
+use super::service::{Output, Process, Watched};
+use crate::compile;
+use crate::plan::wire::{self, PerStart};
 use crate::plan::{self, Container, LaunchPlan};
 use crate::supervise::{Exit, LaunchFailure, Role, ServiceId, ServiceResult};
+use crate::sys::fd;
 use crate::sys::process::{Spawn, spawn};
-use crate::sys::{fd, socket};
 use crate::unit::Unit;
 use std::ffi::CString;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::rc::Rc;
+use std::time::Duration;
 
-/// First number of inherited descriptors; 0 to 2 are the standard streams.
-const FIRST: i32 = 3;
+/// After the last launch, before the heap is looked after.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Failure of something the daemon itself does for a launch.
 pub(super) fn failure(step: &str, code: u8, message: String) -> LaunchFailure {
@@ -30,39 +32,8 @@ pub(super) fn set_by(unit: &crate::unit::Unit, key: &str) -> String {
     unit.origin(key).place.map_or_else(String::new, |place| format!("\n  set by {}:{}", place.file, place.line))
 }
 
-fn io_failure(step: &str, code: u8, what: &str) -> impl Fn(io::Error) -> LaunchFailure {
+pub(super) fn io_failure(step: &str, code: u8, what: &str) -> impl Fn(io::Error) -> LaunchFailure {
     move |error| failure(step, code, format!("failed at step {step}: {what}: {error}"))
-}
-
-/// Descriptors to be inherited, numbered as they are added.
-#[derive(Default)]
-struct Inheritance {
-    owned: Vec<OwnedFd>,
-}
-
-impl Inheritance {
-    fn add(&mut self, fd: OwnedFd) -> i32 {
-        self.owned.push(fd);
-        FIRST + self.owned.len() as i32 - 1
-    }
-
-    /// The stage's end of the report socket, second after the plan.
-    fn report(&self) -> Option<BorrowedFd<'_>> {
-        self.owned.get(1).map(|fd| fd.as_fd())
-    }
-
-    fn copy<F: AsFd>(&mut self, fd: F) -> io::Result<i32> {
-        let copy = fd.as_fd().try_clone_to_owned()?;
-        Ok(self.add(copy))
-    }
-}
-
-/// What the daemon keeps of a launch.
-struct Kept {
-    report: OwnedFd,
-    exits: Option<OwnedFd>,
-    maps: Option<OwnedFd>,
-    log_number: Option<i32>,
 }
 
 impl Engine {
@@ -79,7 +50,7 @@ impl Engine {
             self.begin_run(id)?;
         }
         let plan = self.plan_for(id, role)?;
-        self.prepare(id, &plan)?;
+        prepare(&plan)?;
         self.make_group(id, &plan)?;
         self.make_sockets(id, &plan)?;
         let mut start = PerStart {
@@ -87,9 +58,14 @@ impl Engine {
             die_with_launcher: self.options.foreground,
             ..Default::default()
         };
-        let (inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
+        self.after(QUIET, Timer::Trim);
+        let (mut inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
+        if let (Role::Main, Some(stdin)) = (role, &self.stdin) {
+            let number = inheritance.copy(stdin).map_err(io_failure("FDS", 202, "standard input"))?;
+            start.descriptors.stdin = Some(number);
+        }
         let bytes = wire::encode(&plan, &start);
-        self.clone_stage(id, role, plan, &bytes, inheritance, kept)
+        self.clone_stage(id, role, &plan, bytes, inheritance, kept)
     }
 
     /// Is this the first process of a new run (and not of a stop)?
@@ -107,56 +83,25 @@ impl Engine {
         let invocation = random_id().map_err(io_failure("EXEC", 203, "random bytes"))?;
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         service.invocation = invocation;
+        if !self.options.foreground {
+            let time = super::timestamp::text(std::time::SystemTime::now());
+            let directory = self.options.state_dir.join("runs");
+            if let Err(error) = super::runs::record(&directory, &service.name, &time, &service.invocation) {
+                tracing::warn!(unit = service.name, "cannot note this run of {}: {error}", service.name);
+            }
+        }
         if service.running.is_none() || service.running_fingerprint != service.fingerprint {
             service.running = service.unit.clone();
             service.running_fingerprint = service.fingerprint;
-            service.plans.clear();
+            service.digest = None;
+            self.plans.forget(id);
         }
         service.oom_kills_before = service.group.as_ref().map_or(0, |group| group.oom_kills());
         service.degraded.clear();
         service.lines.clear();
         if let Some(log) = &mut service.log {
-            log.file.forget_lines();
+            log.file.forget_lines(true);
         }
-        Ok(())
-    }
-
-    /// The compiled plan, from the cache or made now.
-    pub(super) fn plan_for(&mut self, id: ServiceId, role: Role) -> Result<Rc<LaunchPlan>, LaunchFailure> {
-        let purpose = purpose(role);
-        let Some(service) = self.services.get_mut(&id) else {
-            return Err(failure("EXEC", 203, "the unit is gone".to_owned()));
-        };
-        if let Some(plan) = service.plans.get(&purpose) {
-            return Ok(Rc::clone(plan));
-        }
-        let Some(unit) = service.running.clone() else {
-            let message = "the unit file of this service is gone or unusable: `rsvc check` it".to_owned();
-            return Err(failure("EXEC", 203, message));
-        };
-        let facts = self.facts(&unit);
-        let Some(service) = self.services.get_mut(&id) else {
-            return Err(failure("EXEC", 203, "the unit is gone".to_owned()));
-        };
-        let plan = compile::compile(&unit, &facts, purpose).map_err(|errors| compile_failure(&errors))?;
-        if self.options.strict_host
-            && let Some(first) = plan.degraded.first()
-        {
-            let message = format!("{}: {} (strict_host = true refuses degraded defaults)", first.key, first.why);
-            return Err(failure("NAMESPACE", 226, message));
-        }
-        let plan = Rc::new(plan);
-        service.plans.insert(purpose, Rc::clone(&plan));
-        Ok(plan)
-    }
-
-    fn prepare(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
-        for step in &plan.prepare {
-            super::directories::make(step).map_err(|error| {
-                failure("RUNTIME_DIRECTORY", 233, format!("failed at step RUNTIME_DIRECTORY: {error}"))
-            })?;
-        }
-        let _ = id;
         Ok(())
     }
 
@@ -228,128 +173,34 @@ impl Engine {
     }
 
     fn open_log(&mut self, id: ServiceId, unit: &Unit) -> io::Result<Output> {
-        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        self.log_output(id, unit, reader, writer)
+        let (reader, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+        self.log_output(id, unit, &format!("/proc/self/fd/{}", reader.as_raw_fd()))
     }
 
-    /// A pipe and the file behind it.
-    pub(super) fn log_output(
-        &mut self,
-        id: ServiceId,
-        unit: &Unit,
-        reader: OwnedFd,
-        writer: OwnedFd,
-    ) -> io::Result<Output> {
+    /// A pipe, by its name in /proc, and the file behind it.
+    pub(super) fn log_output(&mut self, id: ServiceId, unit: &Unit, pipe: &str) -> io::Result<Output> {
         let directory = match &self.log_directory {
             Some(directory) => Rc::clone(directory),
             None => Rc::clone(self.log_directory.insert(LogDirectory::open(&self.options.log_dir)?)),
         };
         let limits = LogLimits { max_size: unit.logging.file_max_size, max_files: unit.logging.file_max_files };
         let file = LogFile::new(&directory, &unit.name, limits)?;
-        let pipe = OutputPipe::new(reader, log_file::Source(0))?;
+        let pipe = OutputPipe::reopen(pipe, log_file::Source(0))?;
         let token = self.watch(&pipe, Source::Log(id))?;
-        Ok(Output { pipe: Watched { fd: pipe, token }, writer, file })
-    }
-
-    /// Opens and numbers everything that the stage inherits.
-    fn descriptors(
-        &mut self,
-        id: ServiceId,
-        plan: &LaunchPlan,
-        numbers: &mut Descriptors,
-    ) -> Result<(Inheritance, Kept), LaunchFailure> {
-        let fds = |what: &'static str| io_failure("FDS", 202, what);
-        let Some(service) = self.services.get(&id) else {
-            return Err(failure("FDS", 202, "the unit is gone".to_owned()));
-        };
-        let mut inherit = Inheritance::default();
-        inherit.owned.push(self.null.try_clone().map_err(fds("descriptor"))?); // Place of the plan, filled in later.
-        let (ours, theirs) = socket::seqpacket_pair().map_err(to_io).map_err(fds("report socket"))?;
-        socket::set_passcred(ours.as_fd()).map_err(to_io).map_err(fds("report socket"))?;
-        numbers.report = Some(inherit.add(theirs));
-        let mut kept = Kept { report: ours, exits: None, maps: None, log_number: None };
-        if plan.init && plan.container == Container::Own {
-            let (reader, writer) = nonblocking_pipe().map_err(fds("exits pipe"))?;
-            numbers.exits = Some(inherit.add(writer));
-            kept.exits = Some(reader);
-            let record = self.record_file(&service.name).map_err(fds("exit record"))?;
-            numbers.record = Some(inherit.add(record));
-            numbers.init = Some(inherit.copy(&self.init_image).map_err(fds("init image"))?);
-        }
-        if plan.id_maps.is_some() {
-            let (reader, writer) =
-                rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| fds("pipe")(e.into()))?;
-            numbers.maps_ready = Some(inherit.add(reader));
-            kept.maps = Some(writer);
-        }
-        if let Some(group) = &service.group {
-            let groups = group
-                .attach_descriptors()
-                .map_err(|error| failure("CGROUP", 219, format!("failed at step CGROUP: {error}")))?;
-            numbers.cgroup_procs = groups.into_iter().map(|fd| inherit.add(fd)).collect();
-        }
-        if plan.container == Container::Joined {
-            let main = service.main.as_ref().ok_or_else(|| {
-                failure("NAMESPACE", 226, "failed at step NAMESPACE: the main process is gone".to_owned())
-            })?;
-            numbers.container = Some(inherit.copy(&main.pidfd.fd).map_err(fds("container"))?);
-        }
-        match plan.output {
-            plan::Output::Pipe => {
-                if let Some(log) = &service.log {
-                    let number = inherit.copy(&log.writer).map_err(fds("log pipe"))?;
-                    numbers.stdout = Some(number);
-                    numbers.stderr = Some(number);
-                    if plan.init {
-                        let number = inherit.copy(&log.pipe.fd).map_err(fds("log pipe"))?;
-                        kept.log_number = Some(number);
-                        numbers.pinned.push(number);
-                    }
-                }
-            }
-            plan::Output::Inherit => {
-                numbers.stdout = Some(inherit.copy(io::stdout()).map_err(fds("standard output"))?);
-                numbers.stderr = Some(inherit.copy(io::stderr()).map_err(fds("standard error"))?);
-            }
-            plan::Output::Journal | plan::Output::Null => {}
-        }
-        if plan.init
-            && plan.container == Container::Own
-            && let Some(notify) = &service.notify
-        {
-            numbers.pinned.push(inherit.copy(&notify.fd).map_err(fds("notify socket"))?);
-        }
-        Ok((inherit, kept))
-    }
-
-    /// The file that the resident init maps; a new one for each run, as the old one may still be mapped.
-    fn record_file(&self, name: &str) -> io::Result<OwnedFd> {
-        let directory = self.options.runtime_dir.join("services").join(name);
-        let path = directory.join("exit");
-        let _ = std::fs::remove_file(&path);
-        let make = || std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-        let file = match make() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_directory(&directory, 0o700)?;
-                make()?
-            }
-            other => other?,
-        };
-        file.set_len(RECORD_FILE_SIZE)?;
-        Ok(file.into())
+        Ok(Output { pipe: Watched { fd: pipe, token }, file })
     }
 
     fn clone_stage(
         &mut self,
         id: ServiceId,
         role: Role,
-        plan: Rc<LaunchPlan>,
-        bytes: &[u8],
+        plan: &LaunchPlan,
+        bytes: Vec<u8>,
         mut inherit: Inheritance,
         kept: Kept,
     ) -> Result<(), LaunchFailure> {
         let memfd =
-            fd::sealed_memfd(c"rsvc-plan", bytes, false).map_err(to_io).map_err(io_failure("FDS", 202, "plan"))?;
+            fd::sealed_memfd(c"rsvc-plan", &bytes, false).map_err(to_io).map_err(io_failure("FDS", 202, "plan"))?;
         if let Some(first) = inherit.owned.first_mut() {
             *first = memfd;
         }
@@ -360,7 +211,7 @@ impl Engine {
         let mut table: Vec<(BorrowedFd<'_>, i32)> = (0..=2).map(|number| (self.null.as_fd(), number)).collect();
         table.extend(inherit.owned.iter().enumerate().map(|(index, fd)| (fd.as_fd(), FIRST + index as i32)));
         let argv = [c"rsvc-stage".to_owned(), CString::new(FIRST.to_string()).unwrap_or_default()];
-        let spawned = spawn(&Spawn {
+        let request = Spawn {
             flags: crate::init::namespace_flags(plan.clone),
             cgroup: birth.as_ref().map(|fd| fd.as_fd()),
             program: self.program.as_fd(),
@@ -369,12 +220,19 @@ impl Engine {
             inherit: &table,
             raise_ambient: plan.clone.user,
             error: inherit.report(),
-        });
+        };
+        // One launch in the foreground: a nursery would be one process more for nothing.
+        let spawned = if self.options.foreground {
+            spawn(&request)
+        } else {
+            self.nursery.spawn(&request, &[c"rsvc-stage".to_owned(), c"nursery".to_owned()])
+        };
         let (pid, pidfd) =
             spawned.map_err(|error| failure("NAMESPACE", 226, plan::hint::clone_failure_message(error.errno)))?;
-        let Kept { report, exits, maps, log_number } = kept;
-        let mut process = self.register(id, role, plan, (pid, pidfd), report, exits)?;
+        let Kept { report, maps, log_number } = kept;
+        let mut process = self.register(id, role, plan, (pid, pidfd), report)?;
         process.log_number = log_number;
+        process.plan = Some(bytes.into());
         if let Some(service) = self.services.get_mut(&id) {
             service.emptied = false;
             *service.process(Place::from(role)) = Some(process);
@@ -386,7 +244,7 @@ impl Engine {
             return Err(failure("CGROUP", 219, format!("failed at step CGROUP: {error}")));
         }
         if let Some(writer) = maps {
-            self.write_maps(id, role, pid, writer)?;
+            self.write_maps(id, role, pid, plan, writer)?;
         }
         Ok(())
     }
@@ -395,10 +253,9 @@ impl Engine {
         &mut self,
         id: ServiceId,
         role: Role,
-        plan: Rc<LaunchPlan>,
+        plan: &LaunchPlan,
         (pid, pidfd): (i32, OwnedFd),
         report: OwnedFd,
-        exits: Option<OwnedFd>,
     ) -> Result<Process, LaunchFailure> {
         let place = Place::from(role);
         let fds = |what: &'static str| io_failure("FDS", 202, what);
@@ -407,22 +264,22 @@ impl Engine {
         }
         let report =
             Watched { token: self.watch(&report, Source::Report(id, place)).map_err(fds("epoll"))?, fd: report };
-        let exits = match exits {
-            Some(fd) => Some(Watched { token: self.watch(&fd, Source::Exits(id, place)).map_err(fds("epoll"))?, fd }),
-            None => None,
-        };
         let token = self.watch(&pidfd, Source::Process(id, place)).map_err(fds("epoll"))?;
         let inner_pid = if plan.init { 2 } else { pid };
+        if plan.init {
+            self.exits.expect(pid, id, place);
+        }
         Ok(Process {
             role,
-            plan,
+            init: plan.init,
+            own_container: plan.container == Container::Own,
+            plan: None,
             pid,
             pidfd: Watched { fd: pidfd, token },
             report: Some(report),
-            exits,
             service_pid: None,
+            service_identity: None,
             service_pidfd: None,
-            service_token: None,
             inner_pid,
             executing: false,
             executed: false,
@@ -431,17 +288,20 @@ impl Engine {
             exit: None,
             log_number: None,
             adopted: false,
-            identities: Default::default(),
+            identity: Default::default(),
         })
     }
 
     /// Writes the id maps of a new user namespace; the stage waits for the byte.
-    fn write_maps(&mut self, id: ServiceId, role: Role, pid: i32, writer: OwnedFd) -> Result<(), LaunchFailure> {
-        let plan = self.service(id).and_then(|service| match Place::from(role) {
-            Place::Main => service.main.as_ref(),
-            Place::Control => service.control.as_ref(),
-        });
-        let Some(maps) = plan.and_then(|process| process.plan.id_maps.clone()) else { return Ok(()) };
+    fn write_maps(
+        &mut self,
+        id: ServiceId,
+        role: Role,
+        pid: i32,
+        plan: &LaunchPlan,
+        writer: OwnedFd,
+    ) -> Result<(), LaunchFailure> {
+        let Some(maps) = &plan.id_maps else { return Ok(()) };
         let lines = |map: &[(u32, u32, u32)]| {
             map.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n")).collect::<String>()
         };
@@ -477,11 +337,9 @@ impl Engine {
         if let Some(report) = process.report {
             self.unwatch(&report.fd, report.token);
         }
-        if let Some(exits) = process.exits {
-            self.unwatch(&exits.fd, exits.token);
-        }
-        if let (Some(fd), Some(token)) = (&process.service_pidfd, process.service_token) {
-            self.unwatch(fd, token);
+        self.exits.forget(process.pid);
+        if let Some(watched) = process.service_pidfd {
+            self.unwatch(&watched.fd, watched.token);
         }
         if process.adopted {
             self.unwatch(&process.pidfd.fd, process.pidfd.token);
@@ -491,15 +349,12 @@ impl Engine {
     }
 }
 
-fn purpose(role: Role) -> Purpose {
-    match role {
-        Role::Main => Purpose::Main,
-        Role::StartPre(n) => Purpose::StartPre(n.into()),
-        Role::StartPost(n) => Purpose::StartPost(n.into()),
-        Role::Reload(n) => Purpose::Reload(n.into()),
-        Role::Stop(n) => Purpose::Stop(n.into()),
-        Role::StopPost(n) => Purpose::StopPost(n.into()),
-    }
+/// Makes the directories on the host.
+fn prepare(plan: &LaunchPlan) -> Result<(), LaunchFailure> {
+    plan.prepare.iter().try_for_each(|step| {
+        super::directories::make(step)
+            .map_err(|error| failure("RUNTIME_DIRECTORY", 233, format!("failed at step RUNTIME_DIRECTORY: {error}")))
+    })
 }
 
 /// All reasons in one message, the first one's step.
@@ -516,11 +371,6 @@ fn random_id() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-fn nonblocking_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    let flags = rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK;
-    Ok(rustix::pipe::pipe_with(flags)?)
-}
-
 /// Makes a directory whose parent exists or can be made the same way; an existing one is fine.
 pub(super) fn make_directory(path: &std::path::Path, mode: u32) -> io::Result<()> {
     if path.is_dir() {
@@ -534,12 +384,5 @@ pub(super) fn make_directory(path: &std::path::Path, mode: u32) -> io::Result<()
     match std::fs::DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
-    }
-}
-
-impl Service {
-    /// Which plan's limits and directories count: the main process's.
-    pub(super) fn main_plan(&self) -> Option<&Rc<LaunchPlan>> {
-        self.plans.get(&Purpose::Main)
     }
 }

@@ -10,7 +10,8 @@
 //!
 //! A connection has one call at a time; what a client sends ahead stays in the buffer until the reply is given, so
 //! replies are in order without numbers. A peer that does not read, or that sends what is no call, loses its
-//! connection. Nobody can make the daemon hold more than [`BACKLOG_TOTAL`] bytes or [`MAX_CONNECTIONS`] descriptors.
+//! connection. A stream ([`Listener::begin_stream`]) never ends by itself; it is the first to go when connections run
+//! out, so that listeners cannot shut out those who give orders. Nobody can make the daemon hold more than [`BACKLOG_TOTAL`] bytes or [`MAX_CONNECTIONS`] descriptors.
 
 mod connection;
 #[cfg(test)]
@@ -84,6 +85,8 @@ pub struct Listener {
     /// Connections that may have a whole call in their buffer.
     ready: VecDeque<ConnectionId>,
     gone: VecDeque<ConnectionId>,
+    /// Streams whose reader has caught up.
+    drained: VecDeque<ConnectionId>,
     /// Counts connections and their activity; a label and a clock without time.
     counter: u64,
     /// Bytes that wait in all connections.
@@ -126,6 +129,7 @@ impl Listener {
             connections: BTreeMap::new(),
             ready: VecDeque::new(),
             gone: VecDeque::new(),
+            drained: VecDeque::new(),
             counter: LISTENING,
             backlog: 0,
         })
@@ -198,10 +202,28 @@ impl Listener {
         self.gone.pop_front()
     }
 
+    /// The next stream whose reader has taken everything that waited.
+    pub fn next_drained(&mut self) -> Option<ConnectionId> {
+        self.drained.pop_front()
+    }
+
+    /// The open call of `connection` will have answers for as long as it lasts.
+    pub fn begin_stream(&mut self, connection: ConnectionId) {
+        if let Some(open) = self.connections.get_mut(&connection).filter(|c| c.pending) {
+            open.streaming = true;
+        }
+    }
+
+    /// Bytes of answers that wait for this reader.
+    pub fn waiting(&self, connection: ConnectionId) -> usize {
+        self.connections.get(&connection).map_or(0, Connection::waiting)
+    }
+
     /// Answers the call of `connection`; without effect when that went away or has no open call.
     pub fn reply(&mut self, connection: ConnectionId, reply: &Result<Answer, CallError>) {
         let Some(open) = self.connections.get_mut(&connection).filter(|c| c.pending) else { return };
         open.pending = false;
+        open.streaming = false;
         self.ready.push_back(connection);
         let bytes = match reply {
             Ok(answer) => encode(answer, false),
@@ -288,6 +310,9 @@ impl Listener {
         }
         if flags.contains(epoll::EventFlags::OUT) {
             self.backlog -= connection.flush();
+            if connection.streaming && connection.waiting() == 0 {
+                self.drained.push_back(id);
+            }
         }
         if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
             connection.dead = true;

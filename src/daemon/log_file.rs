@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use std::cell::Cell;
 use std::fs::{DirBuilder, File};
 use std::io::{self, BufRead, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -168,7 +168,10 @@ pub struct LogFile {
     open_line: Option<Source>,
     /// Bytes lost since the disk refused; `Some(0)` never occurs.
     lost: Option<u64>,
-    tail: LogTail,
+    /// `None`: nobody will ask for them.
+    tail: Option<LogTail>,
+    /// `file` was opened since [`LogFile::take_opened`] was asked last.
+    opened: bool,
 }
 
 impl LogFile {
@@ -189,7 +192,8 @@ impl LogFile {
             unfinished: false,
             open_line: None,
             lost: None,
-            tail: LogTail::default(),
+            tail: Some(LogTail::default()),
+            opened: false,
         })
     }
 
@@ -206,12 +210,23 @@ impl LogFile {
     /// The last lines, at most 30 of at most 1024 bytes, control characters replaced: for the message of a failed
     /// start.
     pub fn last_lines(&self, count: usize) -> Vec<String> {
-        self.tail.lines(count)
+        self.tail.as_ref().map(|tail| tail.lines(count)).unwrap_or_default()
     }
 
-    /// Forgets the last lines and frees their memory: at a new start, and when a service has become ready.
-    pub fn forget_lines(&mut self) {
-        self.tail = LogTail::default();
+    /// Forgets the last lines, frees their memory, and keeps new ones only if `keep` says so: at a new start, and not
+    /// any more when a service has started.
+    pub fn forget_lines(&mut self, keep: bool) {
+        self.tail = keep.then(LogTail::default);
+    }
+
+    /// Was the file opened since this was asked last?
+    pub fn take_opened(&mut self) -> bool {
+        std::mem::take(&mut self.opened)
+    }
+
+    /// Gives the descriptor back; the next byte opens the file again.
+    pub fn close(&mut self) {
+        self.file = None;
     }
 
     /// Stores bytes of a stream. Each line gets the time of its first byte's arrival; a part without newline is
@@ -225,10 +240,14 @@ impl LogFile {
         output.clear();
         if self.open_line.is_some_and(|open| open != source) {
             output.push(b'\n');
-            self.tail.feed(b"\n");
+            if let Some(tail) = &mut self.tail {
+                tail.feed(b"\n");
+            }
             self.open_line = None;
         }
-        self.tail.feed(bytes);
+        if let Some(tail) = &mut self.tail {
+            tail.feed(bytes);
+        }
         let mut continued = self.open_line.is_some();
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -367,6 +386,7 @@ impl LogFile {
             self.size += file.write(b"\n")? as u64;
         }
         self.file = Some(file);
+        self.opened = true;
         Ok(())
     }
 
@@ -427,6 +447,25 @@ impl OutputPipe {
         let flags = rustix::fs::fcntl_getfl(&descriptor)?;
         rustix::fs::fcntl_setfl(&descriptor, flags | OFlags::NONBLOCK)?;
         Ok(OutputPipe { descriptor, source, last_read: None, enlarged: false })
+    }
+
+    /// Opens a pipe through its name in /proc, for reading and writing: with a writer of our own it never ends, and
+    /// one descriptor is enough to read it and to make writers from.
+    ///
+    /// # Errors
+    /// Of open(2).
+    pub fn reopen(path: &str, source: Source) -> io::Result<OutputPipe> {
+        let descriptor = rustix::fs::open(path, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(OutputPipe { descriptor, source, last_read: None, enlarged: false })
+    }
+
+    /// Another open file of the same pipe, which blocks and can only be written to.
+    ///
+    /// # Errors
+    /// Of open(2).
+    pub fn writer(&self) -> io::Result<OwnedFd> {
+        let path = format!("/proc/self/fd/{}", self.descriptor.as_raw_fd());
+        Ok(rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
     }
 
     /// Reads once, at most [`READ_LIMIT`] bytes, into `log`.

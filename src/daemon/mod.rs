@@ -7,7 +7,7 @@
 //! ```
 //!
 //! The loop never waits for a child, never logs to something that blocks, and never ends because of one unit. What it
-//! holds per service are at most a handful of descriptors: pidfds, the exits pipe, sockets where the unit wants them.
+//! holds per service are one to three descriptors: a pidfd, the pipe of a log file, sockets where the unit wants them.
 #![forbid(unsafe_code)]
 
 pub mod accounts;
@@ -17,14 +17,17 @@ mod conditions;
 pub mod directories;
 mod engine;
 pub mod environment_files;
+mod exits;
 pub mod features;
 mod foreground;
 mod group;
 pub mod host;
+mod inheritance;
 pub mod journal;
 mod launch;
 mod left_over;
 pub mod listener;
+mod live;
 mod lock;
 pub mod log_file;
 pub mod log_layer;
@@ -33,9 +36,11 @@ mod manager;
 pub mod notify;
 mod perform;
 mod plan_file;
+mod plans;
 mod process;
 pub mod ready;
 mod requests;
+mod runs;
 mod server;
 mod service;
 pub mod service_socket;
@@ -44,11 +49,12 @@ mod signals;
 mod snapshot;
 mod sockets;
 pub mod state;
+mod subscribers;
 pub mod syslog;
 pub mod timestamp;
 mod units;
 
 pub use engine::Options;
-pub use foreground::{RunOptions, isolate_run, read_for_run, run};
-pub use plan_file::{instance_name, plan_file};
+pub use foreground::{RunOptions, isolate_run, read_for_run, read_text_for_run, run};
+pub use plan_file::{Target as PlanTarget, instance_name, plan_file};
 pub use server::serve;

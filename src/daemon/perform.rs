@@ -2,7 +2,8 @@
 
 use super::directories::Progress;
 use super::engine::{Engine, Notice, Source, Timer, to_io};
-use super::service::Service;
+use super::live::Live;
+use super::service::{Process, Service};
 use crate::plan::{HostStep, RemoveDirectory};
 use crate::supervise::{Action, CommandOutcome, Event, Note, Removal, Role, ServiceId, Target};
 use crate::sys::process;
@@ -25,6 +26,9 @@ const EMPTY_INTERVAL: Duration = Duration::from_millis(20);
 
 impl Engine {
     pub(super) fn perform(&mut self, action: Action) {
+        if let Action::Launch { id, .. } | Action::Signal { id, .. } | Action::KillCgroup { id } = action {
+            self.thaw_first(id);
+        }
         match action {
             Action::Launch { id, role, result, main_exit } => {
                 if let Err(failure) = self.launch(id, role, result, main_exit) {
@@ -68,8 +72,16 @@ impl Engine {
 
     fn record(&mut self, id: ServiceId, note: Note) {
         self.dirty.insert(id);
-        if let Some(service) = self.services.get(&id) {
+        if let Some(service) = self.services.get_mut(&id) {
             super::snapshot::log_note(service, &note);
+            if let (Note::Started | Note::Adopted, Some(log)) = (&note, &mut service.log) {
+                log.file.forget_lines(false);
+            }
+        }
+        if self.observed
+            && let Some(event) = self.event_of(id, &note)
+        {
+            self.notices.push(Notice::Event(Box::new(event)));
         }
         self.notices.push(Notice::Note(note));
     }
@@ -80,12 +92,12 @@ impl Engine {
         match target {
             Target::Main => {
                 if let Some(main) = &service.main {
-                    send(main.signal_target(), signal);
+                    main_signal(main, signal);
                 }
             }
             Target::Control => {
                 if let Some(control) = &service.control {
-                    send(control.signal_target(), signal);
+                    main_signal(control, signal);
                 }
             }
             Target::All => signal_all(service, signal),
@@ -98,10 +110,10 @@ impl Engine {
         let Some(service) = self.services.get(&id) else { return };
         let mut contained = false;
         for process in [&service.main, &service.control].into_iter().flatten() {
-            contained = process.plan.init;
+            contained = process.init;
             send(process.pidfd.fd.as_fd(), libc::SIGKILL);
-            if let Some(fd) = &process.service_pidfd {
-                send(fd, libc::SIGKILL);
+            if process.service_pid.is_some() {
+                main_signal(process, libc::SIGKILL);
             }
         }
         if contained {
@@ -203,16 +215,21 @@ impl Engine {
         }
         service.group = None;
         service.applied = None;
+        service.frozen = false;
         service.group_used_up = false;
         true
     }
 
     fn remove(&mut self, id: ServiceId, removal: Removal) {
+        let running = self.service(id).and_then(|service| service.running.as_ref());
+        if running.is_some_and(|unit| !crate::compile::needs(unit).paths.is_empty()) {
+            self.digest(id);
+        }
         let Some(service) = self.services.get_mut(&id) else { return };
-        let plan = service.main_plan().cloned();
-        service.removing = plan
+        service.removing = service
+            .digest
             .iter()
-            .flat_map(|plan| &plan.prepare)
+            .flat_map(|digest| &digest.prepare)
             .filter(|step| {
                 let HostStep::Directory { remove, .. } = step;
                 match (remove, removal) {
@@ -224,6 +241,9 @@ impl Engine {
             .collect();
         self.remove_directories(id);
         if removal == Removal::AtStop {
+            if let Some(service) = self.services.get_mut(&id) {
+                service.live = Live::default();
+            }
             self.close_sockets(id);
             self.remove_group(id);
         }
@@ -325,7 +345,16 @@ impl Engine {
 }
 
 fn send<F: AsFd>(pidfd: F, signal: i32) {
-    if let Err(error) = process::pidfd_send_signal(pidfd.as_fd(), signal) {
+    say_unless_gone(process::pidfd_send_signal(pidfd.as_fd(), signal), signal);
+}
+
+/// To the service's own process.
+fn main_signal(process: &Process, signal: i32) {
+    say_unless_gone(process.signal(signal), signal);
+}
+
+fn say_unless_gone(sent: crate::sys::Result<()>, signal: i32) {
+    if let Err(error) = sent {
         let error = to_io(error);
         if error.raw_os_error() != Some(libc::ESRCH) {
             tracing::warn!("cannot send signal {signal}: {error}");
@@ -339,14 +368,14 @@ fn send<F: AsFd>(pidfd: F, signal: i32) {
 fn signal_all(service: &Service, signal: i32) {
     let Some(group) = &service.group else {
         for process in [&service.main, &service.control].into_iter().flatten() {
-            send(process.signal_target(), signal);
+            main_signal(process, signal);
         }
         return;
     };
     let inits: Vec<i32> = [&service.main, &service.control]
         .into_iter()
         .flatten()
-        .filter(|p| p.plan.init && p.service_pid.is_some())
+        .filter(|p| p.init && p.service_pid.is_some())
         .map(|p| p.pid)
         .collect();
     let Ok(before) = group.pids() else { return };

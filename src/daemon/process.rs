@@ -4,10 +4,10 @@
 //! service's own end, while its PID 1 lives on for the orphans), and the pidfd of what was cloned.
 
 use super::engine::{Engine, Place, Source, Timer};
-use super::service::Process;
+use super::service::{Process, Watched};
+use crate::plan::Degraded;
 use crate::plan::hint;
-use crate::plan::wire::{ExitRecord, RECORD_FILE_SIZE, Report, decode_report};
-use crate::plan::{Container, Degraded};
+use crate::plan::wire::{self, ExitRecord, RECORD_FILE_SIZE, Report, decode_report};
 use crate::supervise::{CommandOutcome, Event, Exit, LaunchFailure, Role, ServiceId};
 use crate::sys::process::{self, SpawnFailure};
 use crate::sys::socket::{self, Credentials};
@@ -64,7 +64,12 @@ impl Engine {
 
     fn reported(&mut self, id: ServiceId, place: Place, report: Report, sender: Option<Credentials>) {
         let Some(process) = self.process_at(id, place) else { return };
-        let plan = std::rc::Rc::clone(&process.plan);
+        if report == Report::Executing {
+            return self.executing(id, place, sender);
+        }
+        let Some((plan, _)) = process.plan.as_deref().and_then(|bytes| wire::decode(bytes).ok()) else {
+            return tracing::error!("a report came from a process that had executed the service: not believed");
+        };
         match report {
             Report::Failed { step, errno, detail } => {
                 let (word, code) =
@@ -89,23 +94,22 @@ impl Engine {
                     service.degraded.push(Degraded { key, why });
                 }
             }
-            Report::Executing => {
-                process.executing = true;
-                if let Some(pid) = sender.map(|sender| sender.pid).filter(|pid| *pid != process.pid) {
-                    // The sender waits for nothing but its exec; if it is gone already the record tells its end.
-                    process.service_pid = Some(pid);
-                    process.service_pidfd = process::pidfd_open(pid).ok();
-                }
-                let main = process.main_pid();
-                if let Some(service) = self.services.get_mut(&id) {
-                    service.last_uid = sender.map(|sender| sender.uid);
-                }
-                if place == Place::Main
-                    && let Some(service) = self.services.get_mut(&id)
-                {
-                    service.last_main_pid = Some(main);
-                }
-            }
+            Report::Executing => {}
+        }
+    }
+
+    fn executing(&mut self, id: ServiceId, place: Place, sender: Option<Credentials>) {
+        let Some(process) = self.process_at(id, place) else { return };
+        process.executing = true;
+        if let Some(pid) = sender.map(|sender| sender.pid).filter(|pid| *pid != process.pid) {
+            // The sender waits for nothing but its exec; if it is gone already the record tells its end.
+            process.set_service(pid);
+        }
+        let main = process.main_pid();
+        let Some(service) = self.services.get_mut(&id) else { return };
+        service.last_uid = sender.map(|sender| sender.uid);
+        if place == Place::Main {
+            service.last_main_pid = Some(main);
         }
     }
 
@@ -118,6 +122,7 @@ impl Engine {
             process.failure_told = true;
         } else if process.executing {
             process.executed = true;
+            process.plan = None;
         }
         let executed = process.executed;
         self.unwatch(&report.fd, report.token);
@@ -135,31 +140,8 @@ impl Engine {
         });
     }
 
-    /// Reads exit records; the one of the service's own process is its end.
-    pub(super) fn exits_ready(&mut self, id: ServiceId, place: Place) {
-        let mut buffer = [0u8; 32 * 64];
-        loop {
-            let Some(process) = self.process_at(id, place) else { return };
-            let Some(exits) = &process.exits else { return };
-            let length = match rustix::io::read(&exits.fd, &mut buffer) {
-                Ok(0) => {
-                    if let Some(exits) = process.exits.take() {
-                        self.unwatch(&exits.fd, exits.token);
-                    }
-                    return;
-                }
-                Ok(length) => length,
-                Err(_) => return,
-            };
-            for bytes in buffer.get(..length).unwrap_or_default().chunks_exact(32) {
-                if let Some(record) = ExitRecord::from_bytes(bytes) {
-                    self.child_ended(id, place, record);
-                }
-            }
-        }
-    }
-
-    fn child_ended(&mut self, id: ServiceId, place: Place, record: ExitRecord) {
+    /// A resident init tells the end of one of its children.
+    pub(super) fn child_ended(&mut self, id: ServiceId, place: Place, record: ExitRecord) {
         // A service may end before its last report was read.
         self.report_ready(id, place);
         let Some(process) = self.process_at(id, place) else { return };
@@ -170,7 +152,7 @@ impl Engine {
     }
 
     /// The service's own process ended, and how is known.
-    fn ended(&mut self, id: ServiceId, place: Place, exit: Exit) {
+    pub(super) fn ended(&mut self, id: ServiceId, place: Place, exit: Exit) {
         // What it said before it died comes before its end: READY=1, and its last lines.
         if place == Place::Main {
             self.notify_ready(id);
@@ -195,7 +177,7 @@ impl Engine {
         };
         let Some(process) = process else { return };
         let told = process.failure_told || process.failure.is_some();
-        process.service_pidfd = None;
+        let watched = process.service_pidfd.take();
         if forked_away && exit == Exit::Exited(0) && process.inner_pid == first_inner(process) {
             // The first process of a forking service: another one will be found by the pid file.
             process.inner_pid = 0;
@@ -203,12 +185,16 @@ impl Engine {
         } else {
             process.exit = Some(exit);
         }
+        let executed = process.executed;
+        process.failure_told |= !told && !executed;
+        if let Some(watched) = watched {
+            self.unwatch(&watched.fd, watched.token);
+        }
         if told {
             return;
         }
-        if !process.executed {
+        if !executed {
             let message = set_up_killed(exit, oom);
-            process.failure_told = true;
             return self.launch_failed(id, role, LaunchFailure { step: "EXEC".to_owned(), code: 203, message });
         }
         tracing::debug!(unit = name, "{role:?} ended: {exit:?}");
@@ -222,14 +208,14 @@ impl Engine {
     /// What was cloned ended: with a resident init the whole container is gone, else the service itself.
     pub(super) fn process_ended(&mut self, id: ServiceId, place: Place) {
         self.report_ready(id, place);
-        self.exits_ready(id, place);
+        self.exits_ready();
         let Some(process) = self.process_at(id, place) else { return };
         if process.adopted {
             return self.adopted_init_ended(id, place);
         }
         let Ok(Some((code, status))) = process::wait_pidfd(process.pidfd.fd.as_fd(), true) else { return };
         if process.exit.is_none() {
-            let has_init = process.plan.init && process.plan.container == Container::Own;
+            let has_init = process.init && process.own_container;
             let exit = match has_init.then(|| self.record_of(id)).flatten() {
                 Some(exit) if place == Place::Main => exit,
                 _ => exit_of(code, status),
@@ -264,8 +250,12 @@ impl Engine {
             return;
         }
         if record.is_none() && !waited {
-            if let (Some(fd), Some(token)) = (process.service_pidfd.take(), process.service_token.take()) {
-                self.unwatch(&fd, token);
+            // Not closed: without a record the descriptor tells how the process ended.
+            if let Some(watched) = process.service_pidfd.take() {
+                self.unwatch(&watched.fd, watched.token);
+                if let Some(process) = self.process_at(id, Place::Main) {
+                    process.service_pidfd = Some(watched);
+                }
             }
             return self.after(RECORD_DELAY, Timer::Record(id));
         }
@@ -285,7 +275,8 @@ impl Engine {
     /// The kernel keeps the status of a reaped process for the holders of its pidfd (since Linux 6.15).
     fn pidfd_exit(&self, id: ServiceId) -> Option<Exit> {
         let process = self.service(id)?.main.as_ref()?;
-        let status = process::pidfd_exit_status(process.signal_target().as_fd()).ok()??;
+        let status =
+            process::pidfd_exit_status(process.service_pidfd.as_ref().unwrap_or(&process.pidfd).fd.as_fd()).ok()??;
         Some(match status & 0x7f {
             0 => Exit::Exited(u8::try_from(status >> 8 & 0xff).unwrap_or(u8::MAX)),
             signal if status & 0x80 != 0 => Exit::Dumped(u8::try_from(signal).unwrap_or(0)),
@@ -295,30 +286,32 @@ impl Engine {
 
     /// Watches a main process that is not the first child of its init: found by pid file.
     pub(super) fn follow_main(&mut self, id: ServiceId, pid: i32, inner_pid: i32) -> bool {
-        let Ok(pidfd) = process::pidfd_open(pid) else { return false };
-        let with_init = self.process_at(id, Place::Main).is_some_and(|p| p.plan.init && !p.adopted);
-        let token = if with_init {
-            None // The resident init reaps it and tells.
-        } else {
-            match self.watch(&pidfd, Source::Main(id)) {
-                Ok(token) => Some(token),
-                Err(_) => return false,
-            }
-        };
+        if super::state::ProcessIdentity::of(pid).is_none() {
+            return false;
+        }
+        // The resident init reaps it and tells; otherwise its pidfd does.
+        let with_init = self.process_at(id, Place::Main).is_some_and(|p| p.init && !p.adopted);
+        let mut watched = None;
+        if !with_init {
+            let Ok(fd) = process::pidfd_open(pid) else { return false };
+            let Ok(token) = self.watch(&fd, Source::Main(id)) else { return false };
+            watched = Some(Watched { fd, token });
+        }
         let Some(service) = self.services.get_mut(&id) else { return false };
         service.last_main_pid = Some(pid);
         let Some(main) = service.main.as_mut() else { return false };
-        main.service_pid = Some(pid);
-        main.service_pidfd = Some(pidfd);
-        main.service_token = token;
+        main.set_service(pid);
         main.inner_pid = inner_pid;
+        if let Some(old) = std::mem::replace(&mut main.service_pidfd, watched) {
+            self.unwatch(&old.fd, old.token);
+        }
         true
     }
 }
 
 /// The pid in the container of the first process that its init forks.
 fn first_inner(process: &Process) -> i32 {
-    if process.plan.init { 2 } else { process.pid }
+    if process.init { 2 } else { process.pid }
 }
 
 /// Somebody killed the set-up stage: nearly always the kernel, for lack of memory.

@@ -2,9 +2,10 @@
 
 use super::engine::Engine;
 use super::snapshot::cause_words;
-use crate::control::{Answer, Call, CallError, Description, UnitStatus};
+use crate::control::{Answer, Call, CallError, ConfiguredValue, Description, UnitEvent, UnitStatus};
 use crate::load;
 use crate::supervise::{Event, Outcome, RequestId, ServiceId, Target};
+use std::collections::BTreeSet;
 
 /// What a call leads to.
 pub(super) enum Handled {
@@ -12,6 +13,8 @@ pub(super) enum Handled {
     Now(Result<Answer, CallError>),
     /// Answer when the supervisor replies to all of these.
     Later(Vec<RequestId>, String),
+    /// Answer now, and for as long as the client listens: how these units stand, and their names (none: all).
+    Stream(Vec<UnitEvent>, BTreeSet<String>),
 }
 
 fn done() -> Handled {
@@ -50,6 +53,10 @@ impl Engine {
             }
             Call::Reload { unit } => {
                 let id = self.known_or_loaded(&unit)?;
+                if self.service(id).is_some_and(|service| service.frozen) {
+                    let message = format!("{unit}: frozen, so it cannot reload: `rsvc thaw {unit}` first");
+                    return Err(CallError::NotSupported { unit, message });
+                }
                 self.request(id, |request| Event::ReloadRequested { id, request: Some(request) })
             }
             Call::ResetFailed { unit } => self.reset_failed(unit)?,
@@ -61,7 +68,28 @@ impl Engine {
             Call::Status { unit } => Handled::Now(Ok(Answer::Status(Box::new(self.status_of(&unit)?)))),
             Call::List => Handled::Now(Ok(Answer::Units(self.list()))),
             Call::Plan { unit } => Handled::Now(Ok(Answer::Plan(self.plan_lines(&unit)?))),
+            Call::Configuration { unit } => Handled::Now(self.configuration(&unit)),
             Call::Describe => Handled::Now(Ok(Answer::Description(Box::new(self.describe())))),
+            Call::Set { unit, values } => {
+                self.set(&unit, values)?;
+                done()
+            }
+            Call::Freeze { unit } => {
+                self.freeze(&unit, true)?;
+                done()
+            }
+            Call::Thaw { unit } => {
+                self.freeze(&unit, false)?;
+                done()
+            }
+            Call::ReloadConfig => {
+                let (changes, unchanged) = self.reload_config();
+                Handled::Now(Ok(Answer::Changes(changes, unchanged)))
+            }
+            Call::Events { units, present } => {
+                let (events, names) = self.present_events(&units)?;
+                Handled::Stream(if present { events } else { Vec::new() }, names)
+            }
         })
     }
 
@@ -90,7 +118,7 @@ impl Engine {
     }
 
     /// A unit that runs can be stopped whatever became of its file.
-    fn known_or_loaded(&mut self, unit: &str) -> Result<ServiceId, CallError> {
+    pub(super) fn known_or_loaded(&mut self, unit: &str) -> Result<ServiceId, CallError> {
         let behind = load::name_behind(&self.options.unit_path, unit);
         match self.names.get(unit).or_else(|| self.names.get(behind.as_deref()?)) {
             Some(id) => Ok(*id),
@@ -156,14 +184,20 @@ impl Engine {
     /// All units with a file or a state, by name.
     pub(super) fn list(&mut self) -> Vec<UnitStatus> {
         let mut names: Vec<String> = load::list(&self.options.unit_path);
+        let enabled = load::enabled_units(&self.options.unit_path, "default");
         let gone: Vec<String> = self.names.keys().filter(|name| names.binary_search(name).is_err()).cloned().collect();
         for name in gone {
-            self.file_gone(&name);
+            // An instance lives by its template's file.
+            if !load::exists(&self.options.unit_path, &name) {
+                self.file_gone(&name);
+            } else if !enabled.contains(&name) {
+                self.forget_idle(&name);
+            }
         }
         names.extend(self.names.keys().cloned());
+        names.extend(enabled.iter().filter(|name| load::template_of(name).is_some()).cloned());
         names.sort();
         names.dedup();
-        let enabled = load::enabled_units(&self.options.unit_path, "default");
         names
             .iter()
             .filter_map(|name| {
@@ -197,6 +231,19 @@ impl Engine {
         }
     }
 
+    /// What a unit runs with.
+    fn configuration(&self, unit: &str) -> Result<Answer, CallError> {
+        let behind = load::name_behind(&self.options.unit_path, unit);
+        let id = self.names.get(unit).or_else(|| self.names.get(behind.as_deref()?)).copied();
+        let running = id.filter(|id| self.is_up(*id)).and_then(|id| self.service(id)?.running.clone());
+        match running {
+            Some(running) => {
+                Ok(Answer::Configuration(running.effective().into_iter().map(ConfiguredValue::from).collect()))
+            }
+            None => Err(CallError::NotRunning { unit: unit.to_owned() }),
+        }
+    }
+
     fn cgroup_layout(&self) -> &'static str {
         let Some(tree) = &self.tree else { return "none" };
         match (tree.facts().unified, tree.record().contains("v2:")) {
@@ -224,7 +271,7 @@ impl Engine {
             v: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id() as i32,
-            since: None,
+            since: Some(super::snapshot::wall_time(self.since)),
             units: names.len() as u64,
             active,
             failed,

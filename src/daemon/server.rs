@@ -5,6 +5,7 @@ use super::listener::{ConnectionId, Listener};
 use super::log_layer;
 use super::requests::Handled;
 use super::settings::{DaemonSettings, StatusAccess};
+use super::subscribers::Subscribers;
 use crate::cgroup::{RootOptions, Tree};
 use crate::control::{Answer, Audience, CallError, Peer, Rules, UnitStatus};
 use crate::supervise::{Event, Outcome, RequestId};
@@ -37,6 +38,7 @@ struct Server {
     waiting: BTreeMap<u64, Waiting>,
     requests: HashMap<RequestId, u64>,
     next_wait: u64,
+    subscribers: Subscribers,
     /// `Some`: ends when these stops are done.
     ending: Option<Vec<RequestId>>,
     finished: bool,
@@ -79,13 +81,12 @@ pub fn serve(mut options: Options) -> io::Result<()> {
         waiting: BTreeMap::new(),
         requests: HashMap::new(),
         next_wait: 0,
+        subscribers: Subscribers::default(),
         ending: None,
         finished: false,
     };
     server.start_boot_set();
-    if let Err(error) = crate::sys::process::mark_heap_dontfork() {
-        tracing::debug!("starts will be slower: {error}");
-    }
+    super::engine::trim();
     super::manager::tell_ready();
     tracing::info!("ready on {}", server.engine.options.socket.display());
     while !server.finished {
@@ -150,6 +151,7 @@ impl Server {
             Notice::Ready(ready) if ready.token == self.signals_token => self.signalled(),
             Notice::Ready(_) => {} // Closed in the same batch.
             Notice::Reply(request, outcome) => self.replied(request, outcome),
+            Notice::Event(event) => self.subscribers.publish(&mut self.listener, &event),
             Notice::Note(_) => {}
         }
     }
@@ -214,11 +216,21 @@ impl Server {
                     self.listener.reply(connection, &Ok(Answer::Done));
                 }
                 Handled::Later(requests, unit) => self.wait(connection, unit, requests),
+                // Nobody would hear it, and nobody would end it.
+                Handled::Stream(..) if incoming.oneway => {}
+                Handled::Stream(present, units) => {
+                    self.subscribers.add(&mut self.listener, connection, units, present, incoming.more);
+                }
             }
         }
         while let Some(connection) = self.listener.next_gone() {
+            self.subscribers.remove(connection);
             self.abandon(connection);
         }
+        while let Some(connection) = self.listener.next_drained() {
+            self.subscribers.drained(&mut self.listener, connection);
+        }
+        self.engine.observed = !self.subscribers.is_empty();
     }
 
     /// One unit in each reply.

@@ -1,19 +1,20 @@
 //! What the daemon holds of one service: its units, its group, its processes, its sockets.
 
+use super::live::Live;
 use super::log_file::{LogFile, OutputPipe};
 use super::notify::NotifySocket;
-use super::state::ProcessIdentity;
+use super::plans::Digest;
+use super::state::{ProcessIdentity, Written};
 use super::syslog::SyslogSocket;
 use crate::cgroup::Group;
-use crate::compile::Purpose;
 use crate::control::GroupCounters;
-use crate::plan::{CgroupSettings, Degraded, HostStep, LaunchPlan};
+use crate::plan::{CgroupSettings, Degraded, HostStep};
 use crate::supervise::{Exit, LaunchFailure, Role};
 use crate::sys::poll::Token;
+use crate::sys::{SysError, process};
 use crate::unit::Unit;
 use std::cell::Cell;
-use std::collections::HashMap;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 /// A descriptor and its registration.
@@ -34,11 +35,15 @@ pub(super) struct Service {
     pub running: Option<Rc<Unit>>,
     /// Fingerprint of `running`.
     pub running_fingerprint: u64,
-    /// Compiled plans of `running`.
-    pub plans: HashMap<Purpose, Rc<LaunchPlan>>,
+    /// What is known of the main process's plan; `None` before the first start, and after a change of the unit.
+    pub digest: Option<Digest>,
     pub group: Option<Group>,
     /// Settings that the group has; a restart with the same does not write them again.
     pub applied: Option<CgroupSettings>,
+    /// Limits changed while it runs.
+    pub live: Live,
+    /// The group's freezer is on.
+    pub frozen: bool,
     /// `cgroup.kill` was used on the group.
     pub group_used_up: bool,
     /// What the group could not be given.
@@ -50,6 +55,8 @@ pub(super) struct Service {
     pub main: Option<Process>,
     pub control: Option<Process>,
     pub invocation: String,
+    /// What its state file says.
+    pub written: Written,
     /// What was not applied at the last launch of the main process.
     pub degraded: Vec<Degraded>,
     pub notify: Option<Watched<NotifySocket>>,
@@ -71,28 +78,31 @@ pub(super) struct Service {
     pub load_error: Option<String>,
 }
 
-/// Output that the daemon reads.
+/// Output that the daemon reads; restarts share one pipe.
 pub(super) struct Output {
     pub pipe: Watched<OutputPipe>,
-    /// Write end, given to every process of the unit; kept so that restarts share one pipe.
-    pub writer: OwnedFd,
     pub file: LogFile,
 }
 
 /// A launched process: the main one with its PID 1, or a command.
 pub(super) struct Process {
     pub role: Role,
-    pub plan: Rc<LaunchPlan>,
+    /// The plan as the set-up stage got it, until exec: what is reported names its steps by number.
+    pub plan: Option<Box<[u8]>>,
+    /// What was cloned is (or becomes) a resident init.
+    pub init: bool,
+    /// It has a container of its own.
+    pub own_container: bool,
     /// Host pid of what was cloned: PID 1 of the container, or the service itself.
     pub pid: i32,
     pub pidfd: Watched<OwnedFd>,
     pub report: Option<Watched<OwnedFd>>,
-    pub exits: Option<Watched<OwnedFd>>,
     /// The service's own process, when it is another one than `pid`.
     pub service_pid: Option<i32>,
-    pub service_pidfd: Option<OwnedFd>,
-    /// Registration of `service_pidfd` where its end is not told by the resident init.
-    pub service_token: Option<Token>,
+    /// Who has `service_pid`, as asked when it was learnt; `None`: nobody had it any more.
+    pub service_identity: Option<ProcessIdentity>,
+    /// Open where its end is not told by the resident init.
+    pub service_pidfd: Option<Watched<OwnedFd>>,
     /// Pid of the service in its pid namespace.
     pub inner_pid: i32,
     /// `Report::Executing` was received.
@@ -108,37 +118,56 @@ pub(super) struct Process {
     pub log_number: Option<i32>,
     /// It was running before this daemon was.
     pub adopted: bool,
-    /// Who has `pid` and who has `service_pid`, once asked: the state file names them again and again.
-    pub identities: [Cell<Option<ProcessIdentity>>; 2],
+    /// Who has `pid`, once asked: the state file names it again and again.
+    pub identity: Cell<Option<ProcessIdentity>>,
 }
 
 impl Process {
-    /// The pidfd that signals for the service go to.
-    pub fn signal_target(&self) -> &OwnedFd {
-        self.service_pidfd.as_ref().unwrap_or(&self.pidfd.fd)
+    /// Sends a signal to the service's own process.
+    ///
+    /// # Errors
+    /// ESRCH when it is gone, and the rest of pidfd_open(2) and pidfd_send_signal(2).
+    pub fn signal(&self, signal: i32) -> crate::sys::Result<()> {
+        match (self.service_pid, &self.service_pidfd) {
+            (Some(pid), None) if self.exit.is_none() => {
+                // Opened for this signal only: a descriptor per service would be held for nothing else. The number may
+                // be somebody else's by now, so it is asked who was opened, as at an adoption.
+                let pidfd = process::pidfd_open(pid)?;
+                if self.service_identity.is_none() || ProcessIdentity::of(pid) != self.service_identity {
+                    return Err(SysError { call: "pidfd_open", errno: libc::ESRCH });
+                }
+                process::pidfd_send_signal(pidfd.as_fd(), signal)
+            }
+            (_, service) => {
+                let target = service.as_ref().unwrap_or(&self.pidfd);
+                process::pidfd_send_signal(target.fd.as_fd(), signal)
+            }
+        }
+    }
+
+    /// Who the service's own process is, as soon as its number is known.
+    pub fn set_service(&mut self, pid: i32) {
+        self.service_pid = Some(pid);
+        self.service_identity = ProcessIdentity::of(pid);
     }
 
     /// What identifies PID 1 of the container to the next daemon.
     pub fn init_identity(&self) -> Option<ProcessIdentity> {
-        identity(&self.identities[0], self.pid)
+        if self.identity.get().is_none() {
+            self.identity.set(ProcessIdentity::of(self.pid));
+        }
+        self.identity.get()
     }
 
     /// What identifies the service's own process to the next daemon.
     pub fn main_identity(&self) -> Option<ProcessIdentity> {
-        identity(&self.identities[1], self.main_pid())
+        if self.service_pid.is_some() { self.service_identity } else { self.init_identity() }
     }
 
     /// Host pid of the service's own process.
     pub fn main_pid(&self) -> i32 {
         self.service_pid.unwrap_or(self.pid)
     }
-}
-
-fn identity(known: &Cell<Option<ProcessIdentity>>, pid: i32) -> Option<ProcessIdentity> {
-    if known.get().is_none_or(|identity| identity.pid != pid) {
-        known.set(ProcessIdentity::of(pid));
-    }
-    known.get()
 }
 
 impl Service {
@@ -149,9 +178,11 @@ impl Service {
             fingerprint: 0,
             running: None,
             running_fingerprint: 0,
-            plans: HashMap::new(),
+            digest: None,
             group: None,
             applied: None,
+            live: Live::default(),
+            frozen: false,
             group_used_up: false,
             group_degraded: Vec::new(),
             emptied: true,
@@ -159,6 +190,7 @@ impl Service {
             main: None,
             control: None,
             invocation: String::new(),
+            written: Written::default(),
             degraded: Vec::new(),
             notify: None,
             syslog: None,

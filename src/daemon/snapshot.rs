@@ -221,18 +221,14 @@ pub(super) fn wall_time(moment: Moment) -> String {
 }
 
 impl Engine {
-    /// Everything about one service.
-    pub(super) fn snapshot(&self, id: ServiceId, detailed: bool) -> Option<UnitStatus> {
+    /// How a service stands: what costs no look at files or groups.
+    pub(super) fn state_of(&self, id: ServiceId) -> Option<UnitStatus> {
         let service = self.service(id)?;
         let status = self.supervisor.status(id)?;
-        let unit = service.running.as_ref().or(service.unit.as_ref());
-        let shown = service.unit.as_ref().or(unit);
         let main = service.main.as_ref().filter(|p| p.exit.is_none() && p.executed);
         let mut result = UnitStatus {
             v: 1,
             name: service.name.clone(),
-            description: shown.and_then(|u| u.unit.description.clone()),
-            file: shown.map(|u| u.file.clone()),
             load_state: if service.load_error.is_some() { "bad-setting" } else { "loaded" }.to_owned(),
             load_error: service.load_error.clone(),
             state: active_word(status.state).to_owned(),
@@ -240,16 +236,12 @@ impl Engine {
             result: result_word(status.result).to_owned(),
             cause: status.cause.as_ref().map(|cause| cause_words(cause, Some(service))),
             since: (status.since.0 > 0).then(|| wall_time(status.since)),
-            ready: unit.map(|u| ready_word(u.ready_kind()).to_owned()),
             status_text: status.status_text.clone(),
             main_pid: main.map(Process::main_pid),
             main_pid_inner: main.map(|p| p.inner_pid),
             restarts: status.restarts,
             next_restart_at: status.next_restart_at.map(wall_time),
             invocation_id: (!service.invocation.is_empty()).then(|| service.invocation.clone()),
-            profile: unit.map(|u| format!("{:?}", u.security.profile).to_lowercase()),
-            degraded: self.degraded(service),
-            log: self.log_place(service),
             ..UnitStatus::default()
         };
         match status.main_exit {
@@ -257,6 +249,27 @@ impl Engine {
             Some(Exit::Killed(signal) | Exit::Dumped(signal)) => result.exit_signal = Some(signal_name(signal)),
             Some(Exit::Unknown) | None => {}
         }
+        Some(result)
+    }
+
+    /// Everything about one service.
+    pub(super) fn snapshot(&mut self, id: ServiceId, detailed: bool) -> Option<UnitStatus> {
+        self.digest(id);
+        let service = self.service(id)?;
+        let unit = service.running.as_ref().or(service.unit.as_ref());
+        let shown = service.unit.as_ref().or(unit);
+        let mut result = UnitStatus {
+            description: shown.and_then(|u| u.unit.description.clone()),
+            file: shown.map(|u| u.file.clone()),
+            drop_ins: shown.map(|u| u.drop_ins().map(str::to_owned).collect()).unwrap_or_default(),
+            ready: unit.map(|u| ready_word(u.ready_kind()).to_owned()),
+            profile: unit.map(|u| format!("{:?}", u.security.profile).to_lowercase()),
+            frozen: service.frozen && service.group.as_ref().is_some_and(crate::cgroup::Group::is_frozen),
+            changed_live: service.changes(),
+            degraded: self.degraded(service),
+            log: self.log_place(service),
+            ..self.state_of(id)?
+        };
         if let Some(group) = &service.group {
             result.cgroup = Some(group.path().display().to_string());
             result.counters = group.counters();
@@ -265,7 +278,7 @@ impl Engine {
                     group.pids().unwrap_or_default().into_iter().take(PROCESSES).map(process_line).collect();
             }
         }
-        if main.is_none() && service.group.is_none() {
+        if result.main_pid.is_none() && service.group.is_none() {
             // What the last run used at the most; nothing is in use now.
             result.counters = GroupCounters {
                 memory_peak: service.last_counters.memory_peak,
@@ -285,7 +298,7 @@ impl Engine {
     }
 
     fn degraded(&self, service: &Service) -> Vec<String> {
-        let planned = service.main_plan().map(|plan| plan.degraded.clone()).unwrap_or_default();
+        let planned = service.digest.as_ref().map(|digest| &*digest.degraded).unwrap_or_default();
         let mut lines: Vec<String> = planned
             .iter()
             .chain(&service.group_degraded)
@@ -298,7 +311,7 @@ impl Engine {
 
     fn log_place(&self, service: &Service) -> Option<LogPlace> {
         let unit = service.running.as_ref().or(service.unit.as_ref())?;
-        let output = service.main_plan().map(|plan| plan.output.clone())?;
+        let output = service.digest.as_ref()?.output.clone();
         Some(match output {
             Output::Journal => LogPlace {
                 target: "journald".to_owned(),
@@ -317,9 +330,9 @@ impl Engine {
 
     fn changed_on_disk(&self, service: &Service) -> bool {
         let Some(running) = &service.running else { return false };
-        match std::fs::read(&running.file) {
-            Ok(bytes) => super::units::fingerprint(&running.file, &bytes) != service.running_fingerprint,
-            Err(_) => true,
+        match crate::load::find(&self.options.unit_path, &running.name, self.trust()) {
+            Ok(crate::load::Lookup::Found(found)) => super::units::fingerprint(&found) != service.running_fingerprint,
+            _ => true,
         }
     }
 }

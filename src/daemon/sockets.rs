@@ -3,6 +3,7 @@
 use super::engine::Engine;
 use super::log_file::{LogNotice, PipeTurn};
 use super::notify::Message;
+use super::service::Service;
 use super::service_socket::Sender;
 use crate::supervise::{Event, ServiceId};
 use crate::unit::ReadyKind;
@@ -13,6 +14,9 @@ const DATAGRAMS: usize = 16;
 
 /// Lines of output kept of a service that is down, for the message of a failed start.
 const KEPT_LINES: usize = 10;
+
+/// Log files that are kept open, of all services together: one that has been silent for long is opened again.
+const OPEN_LOGS: usize = 64;
 
 impl Engine {
     pub(super) fn notify_ready(&mut self, id: ServiceId) {
@@ -102,6 +106,7 @@ impl Engine {
                     if let Some(log) = &mut service.log {
                         let notice = log.file.record(&line.text, SystemTime::now(), &mut Vec::new());
                         say_notice(&service.name, notice);
+                        self.log_written(id);
                     }
                 }
                 Ok(None) | Err(_) => return,
@@ -113,13 +118,33 @@ impl Engine {
         let Some(service) = self.services.get_mut(&id) else { return };
         let Some(log) = service.log.as_mut() else { return };
         match log.pipe.fd.turn(&mut log.file, SystemTime::now(), &mut self.scratch) {
-            Ok((_, notice)) => say_notice(&service.name, notice),
+            Ok((_, notice)) => {
+                say_notice(&service.name, notice);
+                self.log_written(id);
+            }
             Err(error) => {
                 tracing::error!(unit = service.name, "{}: its output cannot be read any more: {error}", service.name);
                 if let Some(log) = service.log.take() {
                     self.unwatch(&log.pipe.fd, log.pipe.token);
                 }
             }
+        }
+    }
+
+    /// Closes the log file that was opened first, when too many are open.
+    fn log_written(&mut self, id: ServiceId) {
+        let log = |service: &mut Service| service.log.as_mut().is_some_and(|log| log.file.take_opened());
+        if !self.services.get_mut(&id).is_some_and(log) {
+            return;
+        }
+        // Rotation opens a file again whose service is listed already.
+        self.open_logs.retain(|other| *other != id);
+        self.open_logs.push_back(id);
+        if self.open_logs.len() > OPEN_LOGS
+            && let Some(oldest) = self.open_logs.pop_front()
+            && let Some(log) = self.services.get_mut(&oldest).and_then(|service| service.log.as_mut())
+        {
+            log.file.close();
         }
     }
 

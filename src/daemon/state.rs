@@ -8,6 +8,7 @@
 use crate::supervise::Rest;
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
@@ -17,6 +18,9 @@ use std::sync::OnceLock;
 
 /// Version of the file's form. Fields may be added without a new number; it grows when an older reader would be wrong.
 pub const VERSION: u32 = 1;
+
+/// Room for any usual state, bytes: one read brings all of it.
+const USUAL_SIZE: usize = 1024;
 
 /// Largest state file taken, bytes.
 const SIZE_LIMIT: u64 = 64 * 1024;
@@ -95,6 +99,9 @@ pub struct SavedState {
     /// Number under which PID 1 holds the pipe of the service's output, for a file log.
     #[serde(default)]
     pub log_pipe: Option<i32>,
+    /// Limits changed while it runs: TOML by key.
+    #[serde(default)]
+    pub live: BTreeMap<String, String>,
 }
 
 impl SavedState {
@@ -190,17 +197,59 @@ fn parse(bytes: &[u8], name: &str, boot_id: &str) -> Result<SavedState, StateErr
 /// # Errors
 /// Naming the file; what was written before stays.
 pub fn write(runtime_dir: &Path, state: &SavedState) -> Result<(), StateError> {
-    let directory = directory(runtime_dir, &state.unit);
-    let path = directory.join("state");
     let bytes = serde_json::to_vec(state).map_err(|e| StateError::Damaged(e.to_string()))?;
-    let written = match write_atomically(&path, &bytes) {
+    write_bytes(runtime_dir, &state.unit, &bytes)
+}
+
+fn write_bytes(runtime_dir: &Path, unit: &str, bytes: &[u8]) -> Result<(), StateError> {
+    let directory = directory(runtime_dir, unit);
+    let path = directory.join("state");
+    let written = match write_atomically(&path, bytes) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
-            made.and_then(|()| write_atomically(&path, &bytes))
+            made.and_then(|()| write_atomically(&path, bytes))
         }
         other => other,
     };
     written.map_err(|e| StateError::Io(path, e))
+}
+
+/// What the file of a unit says, as far as this daemon knows: what would change nothing need not be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written(Option<u64>);
+
+impl Written {
+    /// The file was read, and says this.
+    pub fn by_others(state: &SavedState) -> Written {
+        Written(serde_json::to_vec(state).ok().map(|bytes| digest(&bytes)))
+    }
+
+    /// There is no file any more.
+    pub fn forget(&mut self) {
+        self.0 = None;
+    }
+
+    /// Writes the state unless the file says the same already.
+    ///
+    /// # Errors
+    /// Those of [`write()`].
+    pub fn update(&mut self, runtime_dir: &Path, state: &SavedState) -> Result<(), StateError> {
+        let bytes = serde_json::to_vec(state).map_err(|e| StateError::Damaged(e.to_string()))?;
+        let new = Some(digest(&bytes));
+        if self.0 != new {
+            self.0 = None;
+            write_bytes(runtime_dir, &state.unit, &bytes)?;
+            self.0 = new;
+        }
+        Ok(())
+    }
+}
+
+/// Only compared with others of this process.
+fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hasher::write(&mut hasher, bytes);
+    std::hash::Hasher::finish(&hasher)
 }
 
 /// Removes the state: the service is down. Nothing there is fine, and what cannot be removed names a run that the next
@@ -231,7 +280,7 @@ fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(USUAL_SIZE);
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(io::Error::other(format!("larger than {limit} bytes")));
@@ -291,6 +340,26 @@ mod tests {
         remove(runtime.path(), "web");
         remove(runtime.path(), "web");
         assert!(matches!(read(runtime.path(), "web"), Err(StateError::Missing)));
+    }
+
+    #[test]
+    fn what_the_file_says_already_is_not_written_again() {
+        let runtime = tempfile::tempdir().unwrap();
+        let mut written = Written::default();
+        written.update(runtime.path(), &state()).unwrap();
+        remove(runtime.path(), "web");
+        written.update(runtime.path(), &state()).unwrap();
+        assert!(matches!(read(runtime.path(), "web"), Err(StateError::Missing)));
+        let stopping = SavedState { stop_requested: true, ..state() };
+        written.update(runtime.path(), &stopping).unwrap();
+        let found = read(runtime.path(), "web").unwrap();
+        assert_eq!(found, stopping);
+        let mut next = Written::by_others(&found);
+        assert_eq!(next, written);
+        remove(runtime.path(), "web");
+        next.forget();
+        next.update(runtime.path(), &stopping).unwrap();
+        assert_eq!(read(runtime.path(), "web").unwrap(), stopping);
     }
 
     #[test]

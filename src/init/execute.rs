@@ -39,6 +39,7 @@ pub(super) fn load_filter(
     log: bool,
 ) -> Result<(), Failure> {
     let filter = confine::Filter::new(program)?;
+    super::fork::await_init(stage)?;
     if stage.prepared.is_none() && only_filters_follow(plan, stage.index) {
         prepare_last_step(stage, plan)?;
     }
@@ -113,6 +114,7 @@ fn prepare(
     if !stage.umask_set {
         process::umask(stage.inherited_umask);
     }
+    super::fork::await_init(stage)?;
     super::fork::tie_to_parent(stage, plan)?;
     stage.report(&Report::Executing);
     Ok(prepared)

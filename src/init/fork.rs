@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! own container      parent = PID 1: descriptors, OOM score, exec of the resident init
-//!                    child: waits for init's byte in the gate, goes on with the steps
+//!                    child: goes on with the steps, waits for init's byte in the gate before filters and exec
 //! joined container   parent: passes signals on, ends like the child
 //!                    child: in the joined pid namespace, goes on with the steps
 //! ```
@@ -43,13 +43,19 @@ fn fork_own(stage: &mut Stage, plan: &LaunchPlan) -> Result<(), Failure> {
     (inherited.exits, inherited.record, inherited.init) = (None, None, None);
     inherited.pinned.clear();
     stage.host.oom_score = None;
-    // Init must be able to write the record before the payload can do anything about it.
-    match fd::read(gate_read.as_fd(), &mut [0; 1])? {
-        1 => {}
-        _ => return Err(Failure::new(0, "the resident init ended before it was ready")),
-    }
+    stage.gate = Some(gate_read);
     process::setsid()?;
     Ok(())
+}
+
+/// Waits until the resident init is ready, once: it must be able to write the record, and be beyond the payload's reach,
+/// before the payload can do anything about it. Until then both processes work side by side.
+pub(super) fn await_init(stage: &mut Stage) -> Result<(), Failure> {
+    let Some(gate) = stage.gate.take() else { return Ok(()) };
+    match fd::read(gate.as_fd(), &mut [0; 1])? {
+        1 => Ok(()),
+        _ => Err(Failure::new(0, "the resident init ended before it was ready")),
+    }
 }
 
 /// Becomes the resident init; comes back only with a failure.

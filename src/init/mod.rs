@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! daemon ── clone3, exec ──▶ stage (PID 1 of the container) ── steps ── ForkService ── exec ──▶ resident init
-//!                                                                           └─ steps ── exec ──▶ the service
+//!      (or a copy from the nursery)                         └─ steps ── exec ──▶ the service
 //! ```
 //!
 //! Discipline with descriptors: every one is owned and close-on-exec from its first moment here; what must come from
@@ -30,10 +30,16 @@ use crate::sys::{self, SysError, credentials, fd, process, socket};
 use execute::Prepared;
 use inherited::{HostFiles, Inherited};
 use mounts::Mounts;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// First word of the command line of the set-up stage.
 pub const STAGE_NAME: &str = "rsvc-stage";
+
+/// Second word of the command line of a [`process::nursery`] for set-up stages.
+pub const NURSERY_WORD: &str = "nursery";
+
+/// First number of the descriptors that a stage gets; it is the plan's.
+pub const FIRST_DESCRIPTOR: i32 = 3;
 
 /// Exit status after a failed step; the report says which.
 pub const STEP_FAILED_STATUS: i32 = 125;
@@ -47,6 +53,12 @@ const PLAN_LIMIT: usize = 16 << 20;
 
 /// Longest detail of a report, bytes; longer ones are cut.
 const DETAIL_LIMIT: usize = 1024;
+
+/// Waits for launches, and runs the plan of each in a copy of this process that has seen nothing but it. Never returns.
+pub fn nursery_main() -> ! {
+    process::nursery::serve(FIRST_DESCRIPTOR);
+    stage_main(FIRST_DESCRIPTOR)
+}
 
 /// Runs the plan in the sealed memfd `plan_fd`. Never returns: it ends as the service, as the resident init, or with
 /// one of the exit statuses of this module.
@@ -131,6 +143,8 @@ struct Stage {
     host: HostFiles,
     /// Mount objects.
     mounts: Mounts,
+    /// Tells that the resident init is ready; in the service's process, until that was awaited.
+    gate: Option<OwnedFd>,
     /// The program, made ready before the first filter that only `Execute` follows.
     prepared: Option<Prepared>,
     /// File mode mask at birth, restored before exec when no step sets one: the stage itself works with 0.
@@ -151,6 +165,7 @@ impl Stage {
             inherited,
             host,
             mounts: Mounts::default(),
+            gate: None,
             prepared: None,
             inherited_umask,
             umask_set: false,

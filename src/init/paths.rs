@@ -80,15 +80,16 @@ fn make_below(root: BorrowedFd<'_>, at: &Path, leaf: Leaf) -> Result<OwnedFd, Fa
             _ => return Err(Failure::new(EINVAL, "a path with .. cannot be made")),
         }
     }
-    let mut here = fd::duplicate(root, 3)?;
+    let mut here: Option<OwnedFd> = None;
     for (index, name) in names.iter().enumerate() {
         let name = c_string(name.as_bytes())?;
+        let parent = here.as_ref().map_or(root, AsFd::as_fd);
         let so_far = || names[..=index].iter().map(|name| format!("/{}", name.display())).collect::<String>();
         if index + 1 == names.len() && leaf == Leaf::File {
-            return make_or_open_file(here.as_fd(), &name).context(so_far);
+            return make_or_open_file(parent, &name).context(so_far);
         }
-        here = match mount::open_component(here.as_fd(), &name, Open::Directory) {
-            Err(error) if error.errno == ENOENT => make_or_open_directory(here.as_fd(), &name).context(so_far)?,
+        let next = match mount::open_component(parent, &name, Open::Directory) {
+            Err(error) if error.errno == ENOENT => make_or_open_directory(parent, &name).context(so_far)?,
             Err(error) if error.errno == ENOTDIR || error.errno == ELOOP => {
                 let detail =
                     format!("{} is no directory, and links are not followed to make what is missing", so_far());
@@ -96,8 +97,9 @@ fn make_below(root: BorrowedFd<'_>, at: &Path, leaf: Leaf) -> Result<OwnedFd, Fa
             }
             other => other.context(so_far)?,
         };
+        here = Some(next);
     }
-    Ok(here)
+    here.map_or_else(|| Ok(fd::duplicate(root, 3)?), Ok)
 }
 
 fn make_or_open_directory(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> crate::sys::Result<OwnedFd> {
@@ -115,19 +117,36 @@ fn make_or_open_file(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> crate::sy
     }
 }
 
+/// Where the last name of a path is looked up.
+pub(super) enum Parent<'slot> {
+    /// The root of the slot's tree.
+    Slot(BorrowedFd<'slot>),
+    /// A directory in it.
+    Below(OwnedFd),
+}
+
+impl AsFd for Parent<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Parent::Slot(slot) => *slot,
+            Parent::Below(directory) => directory.as_fd(),
+        }
+    }
+}
+
 /// Splits a relative path of a slot into the opened parent and the last name.
-pub(super) fn open_parent(slot: BorrowedFd<'_>, name: &Path) -> Result<(OwnedFd, CString), Failure> {
+pub(super) fn open_parent<'slot>(slot: BorrowedFd<'slot>, name: &Path) -> Result<(Parent<'slot>, CString), Failure> {
     let invalid = || Failure::new(EINVAL, format!("{} is no relative path of plain names", name.display()));
     if !name.components().all(|component| matches!(component, Component::Normal(_))) {
         return Err(invalid());
     }
     let last = c_string(name.file_name().ok_or_else(invalid)?.as_bytes())?;
     let parent = match name.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => {
+        Some(parent) if !parent.as_os_str().is_empty() => Parent::Below(
             mount::open_below(slot, &c_path(parent)?, Open::Directory, Links::Refused)
-                .context(|| parent.display().to_string())?
-        }
-        _ => fd::duplicate(slot, 3)?,
+                .context(|| parent.display().to_string())?,
+        ),
+        _ => Parent::Slot(slot),
     };
     Ok((parent, last))
 }

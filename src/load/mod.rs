@@ -7,17 +7,24 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod drop_in;
 mod read;
 
 pub use boot::{BootSetError, Change, disable, enable, enabled_units, is_enabled};
+pub use drop_in::DropIn;
 
-use crate::unit::{Code, Problem, Unit, value};
+use crate::unit::problem::{Style, render_texts};
+use crate::unit::{Code, ParseOptions, Problem, Unit, UnitText, text_of, value};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where units of the system live, the first wins.
 pub const SYSTEM_UNIT_PATH: [&str; 3] = ["/etc/rsvc/units", "/run/rsvc/units", "/usr/lib/rsvc/units"];
+
+/// In the text of a unit: the host's name is needed.
+const HOST: &[u8] = b"${host}";
 
 /// Whose files are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +44,61 @@ pub struct Found {
     pub file: PathBuf,
     /// Its content, at most 1 MiB.
     pub bytes: Vec<u8>,
+    /// What changes it, in the order in which it applies.
+    pub drop_ins: Vec<DropIn>,
+    /// What was found beside them and is not read.
+    pub warnings: Vec<Problem>,
+}
+
+impl Found {
+    /// The file and its drop-ins, in the order in which they apply.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, &[u8])> {
+        let drop_ins = self.drop_ins.iter().map(|drop_in| (drop_in.file.as_path(), drop_in.bytes.as_slice()));
+        std::iter::once((self.file.as_path(), self.bytes.as_slice())).chain(drop_ins)
+    }
+
+    /// Reads what the file and its drop-ins say together.
+    ///
+    /// # Errors
+    /// As [`Unit::parse_texts`], and [`Code::NotUtf8`] of any of the files.
+    pub fn parse(&self, options: ParseOptions<'_>) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
+        let asks = self.files().any(|(_, bytes)| bytes.windows(HOST.len()).any(|word| word == HOST));
+        let host = if asks { host_name() } else { None };
+        let options = ParseOptions { host: options.host.or(host.as_deref()), ..options };
+        let names: Vec<String> = self.files().map(|(file, _)| file.display().to_string()).collect();
+        let mut texts = Vec::with_capacity(names.len());
+        let mut problems = Vec::new();
+        for (file, (_, bytes)) in names.iter().zip(self.files()) {
+            match text_of(file, bytes) {
+                Ok(text) => texts.push(UnitText { file, text }),
+                Err(problem) => problems.push(*problem),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let (unit, mut warnings) = Unit::parse_texts(&self.name, &texts, options)?;
+        warnings.extend(self.warnings.iter().cloned());
+        Ok((unit, warnings))
+    }
+
+    /// Draws problems of this unit with excerpts of the files that they are in.
+    pub fn draw(&self, problems: &[Problem], style: Style) -> String {
+        let texts = self.texts();
+        let texts: Vec<UnitText<'_>> = texts.iter().map(|(file, text)| UnitText { file, text }).collect();
+        render_texts(problems, &texts, style)
+    }
+
+    /// Units that `unit`, read from this, names and that do not exist: warnings, one for each.
+    pub fn missing_units(&self, paths: &[PathBuf], unit: &Unit) -> Vec<Problem> {
+        let texts = self.texts();
+        let texts: Vec<UnitText<'_>> = texts.iter().map(|(file, text)| UnitText { file, text }).collect();
+        missing_units(paths, unit, &texts)
+    }
+
+    fn texts(&self) -> Vec<(String, Cow<'_, str>)> {
+        self.files().map(|(file, bytes)| (file.display().to_string(), String::from_utf8_lossy(bytes))).collect()
+    }
 }
 
 /// What the search path has under a name.
@@ -53,58 +115,82 @@ pub enum Lookup {
     NotFound,
 }
 
-/// Looks for the unit `name`.
+/// Looks for the unit `name` and its drop-ins.
 ///
 /// # Errors
-/// The problem of the first file of that name: not a regular file ([`Code::NotAFile`]: a directory, a FIFO, links in a
-/// loop), larger than 1 MiB ([`Code::TooBig`]), not to be trusted ([`Code::Untrusted`]), unreadable
-/// ([`Code::Unreadable`]); a drop-in directory or a template ([`Code::DropIn`]), a bad name ([`Code::BadUnitName`]).
+/// The problem of the first file of that name, or of a drop-in: not a regular file ([`Code::NotAFile`]: a directory, a
+/// FIFO, links in a loop), larger than 1 MiB ([`Code::TooBig`]), not to be trusted ([`Code::Untrusted`]), unreadable
+/// ([`Code::Unreadable`]); a wrong drop-in directory or a template ([`Code::DropIn`]), a bad name
+/// ([`Code::BadUnitName`]).
 pub fn find(paths: &[PathBuf], name: &str, trust: Trust) -> Result<Lookup, Box<Problem>> {
     if let Err(bad) = value::unit_name(name) {
-        let code = if bad.code == Code::NotSupported { Code::DropIn } else { Code::BadUnitName };
-        let mut problem = Problem::of_file(code, name, bad.message);
+        let mut problem = Problem::of_file(Code::BadUnitName, name, bad.message);
         problem.help = bad.help;
         return Err(Box::new(problem));
     }
-    for directory in paths {
-        for drop_in in [format!("{name}.d"), format!("{name}.toml.d")] {
-            let drop_in = directory.join(drop_in);
-            if drop_in.is_dir() {
-                let message = "drop-in directories are not supported yet, and settings in one must not be passed over";
-                let problem = Problem::of_file(Code::DropIn, &drop_in.to_string_lossy(), message);
-                return Err(Box::new(problem.help("move its settings into the unit and remove the directory")));
-            }
-        }
+    if name == drop_in::ALL_UNITS {
+        let message = format!("`{name}` cannot be the name of a unit: {name}.d has the drop-ins of all units");
+        return Err(Box::new(Problem::of_file(Code::BadUnitName, name, message)));
     }
-    for directory in paths {
-        let file = directory.join(format!("{name}.toml"));
+    // An instance has a file of its own, or else that of its template.
+    for file in candidates(paths, name) {
         match read::read(&file, trust)? {
             read::Content::Missing => {}
             read::Content::Null => return Ok(Lookup::Masked { file }),
             read::Content::Bytes(bytes) => {
                 let name = alias_of(&file).unwrap_or_else(|| name.to_owned());
-                return Ok(Lookup::Found(Found { name, file, bytes }));
+                let mut found = Found { name, file, bytes, drop_ins: Vec::new(), warnings: Vec::new() };
+                drop_in::add(paths, &mut found, trust)?;
+                return Ok(Lookup::Found(found));
             }
         }
     }
     Ok(Lookup::NotFound)
 }
 
-/// Reads a unit file that is named by its path: `rsvc check ./web.toml`.
+/// Files that can be the unit's, the first wins: its own, then its template's.
+fn candidates(paths: &[PathBuf], name: &str) -> impl Iterator<Item = PathBuf> {
+    let own = [name.to_owned()].into_iter().chain(template_of(name));
+    own.flat_map(move |stem| paths.iter().map(move |directory| directory.join(format!("{stem}.toml"))))
+}
+
+/// `web@` of `web@blue`; `None` for a unit that is no instance.
+pub fn template_of(name: &str) -> Option<String> {
+    name.split_once('@').map(|(template, _)| format!("{template}@"))
+}
+
+/// An instance to look at a template with: its files can be shown and checked, but it cannot be started.
+pub fn example_of(name: &str) -> Option<String> {
+    name.strip_suffix('@').map(|template| format!("{template}@example"))
+}
+
+/// What `${host}` stands for. `None` where there is no /proc.
+fn host_name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+/// Reads a unit file that is named by its path: `rsvc check ./web.toml`. A template is read as its instance `example`.
 ///
 /// # Errors
 /// As [`find`]; also when there is no such file.
 pub fn read_file(file: &Path) -> Result<Found, Box<Problem>> {
     let shown = file.to_string_lossy();
     let name = match file.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".toml")) {
-        Some(name) => name.to_owned(),
+        Some(name) => example_of(name).unwrap_or_else(|| name.to_owned()),
         None => {
             let message = "the name of a unit file is NAME.toml, in UTF-8";
             return Err(Box::new(Problem::of_file(Code::BadUnitName, &shown, message)));
         }
     };
+    if let Some(unit) = drop_in::owner_of(file) {
+        let problem = Problem::of_file(Code::DropIn, &shown, "this is a drop-in, which means nothing without its unit");
+        return Err(Box::new(problem.help(format!("name the unit instead: {unit}"))));
+    }
     match read::read(file, Trust::Any)? {
-        read::Content::Bytes(bytes) => Ok(Found { name, file: file.to_path_buf(), bytes }),
+        read::Content::Bytes(bytes) => {
+            Ok(Found { name, file: file.to_path_buf(), bytes, drop_ins: Vec::new(), warnings: Vec::new() })
+        }
         read::Content::Null => {
             Err(Box::new(Problem::of_file(Code::NotAFile, &shown, "the unit is masked: a link to /dev/null")))
         }
@@ -143,28 +229,38 @@ pub fn name_behind(paths: &[PathBuf], name: &str) -> Option<String> {
     alias_of(&file)
 }
 
-/// Units that `unit` names and that do not exist: warnings, one for each. `text` is the unit's file.
-pub fn missing_units(paths: &[PathBuf], unit: &Unit, text: &str) -> Vec<Problem> {
+/// Units that `unit` names and that do not exist: warnings, one for each. `texts` are the unit's file and drop-ins.
+pub fn missing_units(paths: &[PathBuf], unit: &Unit, texts: &[UnitText<'_>]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (key, names) in unit.unit.relations() {
         for name in names {
-            let file = format!("{name}.toml");
-            if paths.iter().any(|d| d.join(&file).symlink_metadata().is_ok()) {
+            if exists(paths, name) {
                 continue;
             }
             let dotted = format!("unit.{key}");
-            let start = unit.origin(&dotted).place.map_or(0, |place| offset_of(text, place.line));
-            let quoted = text[start..].find(&format!("\"{name}\"")).map(|n| start + n..start + n + name.len() + 2);
             let message = format!("there is no unit `{name}`");
-            let mut problem =
-                Problem::at(Code::MissingUnit, &unit.file, text, quoted.unwrap_or(start..start), message).key(dotted);
+            let mut problem = match unit.element_place(&dotted, name).and_then(|place| {
+                let text = texts.iter().find(|text| text.file == place.file)?;
+                let start = offset_of(text.text, place.line);
+                let quoted = text.text[start..].find(&format!("\"{name}\""));
+                let span = quoted.map_or(start..start, |n| start + n..start + n + name.len() + 2);
+                Some((text, span))
+            }) {
+                Some((text, span)) => Problem::at(Code::MissingUnit, text.file, text.text, span, message),
+                None => Problem::of_file(Code::MissingUnit, &unit.file, message),
+            };
             if matches!(key, "requires" | "requisite" | "binds_to" | "part_of") {
                 problem = problem.help("the start will be refused until it exists");
             }
-            problems.push(problem);
+            problems.push(problem.key(dotted));
         }
     }
     problems
+}
+
+/// Is there a file for the unit, or for the template that it is an instance of, whatever it is?
+pub fn exists(paths: &[PathBuf], name: &str) -> bool {
+    candidates(paths, name).any(|file| file.symlink_metadata().is_ok())
 }
 
 /// Byte offset of a line, counted from 1.

@@ -121,6 +121,15 @@ fn root_only(metadata: &Metadata, sticky: Sticky) -> Result<(), String> {
     }
 }
 
+/// Can only root have put files into this directory?
+///
+/// # Errors
+/// Why not, for [`Code::Untrusted`].
+pub(super) fn trusted_directory(directory: &Path) -> Result<(), String> {
+    let real = fs::canonicalize(directory).map_err(|e| format!("cannot resolve the path: {e}"))?;
+    trusted_way(&directory.join("any"), &real.join("any"))
+}
+
 /// Can only root have put this file there? Looks at every directory above the name in the search path and above the
 /// file that it leads to.
 fn trusted_way(file: &Path, real: &Path) -> Result<(), String> {

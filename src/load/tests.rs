@@ -3,10 +3,10 @@ use crate::unit::Install;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use tempfile::TempDir;
 
-const UNIT: &str = "[service]\nexec = [\"/bin/true\"]\nuser = \"root\"\n";
+pub(super) const UNIT: &str = "[service]\nexec = [\"/bin/true\"]\nuser = \"root\"\n";
 
 /// Three directories, the first wins.
-fn search_path() -> (TempDir, Vec<PathBuf>) {
+pub(super) fn search_path() -> (TempDir, Vec<PathBuf>) {
     let top = tempfile::tempdir().expect("a temporary directory can be made");
     let paths: Vec<PathBuf> = ["etc", "run", "usr"].iter().map(|d| top.path().join(d)).collect();
     for path in &paths {
@@ -16,7 +16,7 @@ fn search_path() -> (TempDir, Vec<PathBuf>) {
     (top, paths)
 }
 
-fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
+pub(super) fn write(directory: &Path, name: &str, text: &str) -> PathBuf {
     let file = directory.join(name);
     fs::write(&file, text).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
@@ -30,7 +30,7 @@ fn refusal(paths: &[PathBuf], name: &str, trust: Trust) -> Problem {
     }
 }
 
-fn is_root(what: &str) -> bool {
+pub(super) fn is_root(what: &str) -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         skipped!("{what} needs root");
@@ -90,13 +90,36 @@ fn a_file_above_one_mebibyte_is_refused_and_one_of_exactly_that_is_read() {
 }
 
 #[test]
-fn drop_ins_templates_and_bad_names_are_refused_by_name() {
+fn templates_and_bad_names_are_refused_by_name() {
     let (_top, paths) = search_path();
     write(&paths[0], "web.toml", UNIT);
-    fs::create_dir(paths[2].join("web.d")).unwrap();
-    assert_eq!(refusal(&paths, "web", Trust::Any).code, Code::DropIn);
-    assert_eq!(refusal(&paths, "web@blue", Trust::Any).code, Code::DropIn);
-    for name in ["", ".", "..", "a/b", "-x", "a b", "web.toml", "cgroup.procs", "tasks", "memory.max", "ü"] {
+    let problem = refusal(&paths, "web@", Trust::Any);
+    assert_eq!(
+        (problem.code, problem.help.as_deref()),
+        (Code::BadUnitName, Some("name an instance, such as \"web@one\""))
+    );
+    for name in [
+        "web@a/b",
+        "web@a@b",
+        "@",
+        "@x",
+        "web@-x",
+        "web@.",
+        "web@ü",
+        "web@a b",
+        "",
+        ".",
+        "..",
+        "a/b",
+        "-x",
+        "a b",
+        "web.toml",
+        "cgroup.procs",
+        "tasks",
+        "memory.max",
+        "ü",
+        "service",
+    ] {
         assert_eq!(refusal(&paths, name, Trust::Any).code, Code::BadUnitName, "{name}");
     }
 }
@@ -200,7 +223,36 @@ fn units_that_are_named_and_missing_are_warned_about_at_their_place() {
     write(&paths[0], "db.toml", UNIT);
     let text = format!("[unit]\nafter = [\"db\", \"nodb\"]\nrequires = [\"nothing\"]\n{UNIT}");
     let (unit, _) = Unit::parse("web", "web.toml", &text).unwrap();
-    let problems = missing_units(&paths, &unit, &text);
+    let problems = missing_units(&paths, &unit, &[UnitText { file: "web.toml", text: &text }]);
     let places: Vec<_> = problems.iter().map(|p| (p.line, p.column, p.message.as_str())).collect();
     assert_eq!(places, [(2, 16, "there is no unit `nodb`"), (3, 13, "there is no unit `nothing`")]);
+}
+
+#[test]
+fn an_instance_is_its_own_file_or_its_templates_and_can_be_masked() {
+    let (_top, paths) = search_path();
+    let template = write(&paths[0], "web@.toml", UNIT);
+    let own = write(&paths[2], "web@own.toml", UNIT);
+    let file = |name: &str| match find(&paths, name, Trust::Any) {
+        Ok(Lookup::Found(found)) => (found.name, found.file),
+        other => panic!("{name}: {other:?}"),
+    };
+    assert_eq!(file("web@blue"), ("web@blue".to_owned(), template));
+    assert_eq!(file("web@own"), ("web@own".to_owned(), own));
+    assert_eq!(list(&paths), ["web@own"], "a template is no unit, an instance with a file is one");
+    assert!(exists(&paths, "web@any") && !exists(&paths, "web"));
+    symlink("/dev/null", paths[1].join("web@red.toml")).unwrap();
+    assert!(matches!(find(&paths, "web@red", Trust::Any), Ok(Lookup::Masked { .. })));
+    symlink("web@.toml", paths[0].join("web@link.toml")).unwrap();
+    assert_eq!(file("web@link").0, "web@link");
+}
+
+#[test]
+fn the_hosts_name_comes_from_the_host() {
+    let (_top, paths) = search_path();
+    write(&paths[0], "web.toml", &format!("{UNIT}[unit]\ndescription = \"${{host}}\"\n"));
+    let Ok(Lookup::Found(found)) = find(&paths, "web", Trust::Any) else { panic!("not found") };
+    let (unit, _) = found.parse(ParseOptions::default()).unwrap();
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(unit.unit.description.as_deref(), Some(host.trim_end()));
 }

@@ -361,7 +361,7 @@ pub enum Step {
 
     // ── the fork ────────────────────────────────────────────────────────────────────────────────────────────────
     /// The child goes on with the next step; the parent executes the resident init (own container) or waits for the
-    /// child and ends like it (joined container). The child waits until init is ready.
+    /// child and ends like it (joined container). The child loads no filter and executes nothing before init is ready.
     ForkService,
 
     // ── the service's own process ───────────────────────────────────────────────────────────────────────────────

@@ -30,7 +30,7 @@ pub struct PerStart {
 pub struct Descriptors {
     /// SOCK_SEQPACKET socket for [`crate::plan::wire::Report`]s; closed by exec.
     pub report: Option<i32>,
-    /// Write end of the pipe on which the resident init tells each child's end ([`ExitRecord`]).
+    /// Socket on which the resident init tells each child's end ([`ExitRecord`]); all inits share it.
     pub exits: Option<i32>,
     /// Regular file of [`RECORD_FILE_SIZE`] bytes that init maps and writes the same records to.
     pub record: Option<i32>,
@@ -44,6 +44,8 @@ pub struct Descriptors {
     pub container: Option<i32>,
     /// Becomes standard output.
     pub stdout: Option<i32>,
+    /// Standard input, instead of `/dev/null`: what `rsvc run -- COMMAND` was given.
+    pub stdin: Option<i32>,
     /// Becomes standard error.
     pub stderr: Option<i32>,
     /// Kept open by init and nobody else: the read end of the log pipe and the notify socket, so that they outlive

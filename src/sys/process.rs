@@ -6,6 +6,7 @@ use super::{Named, Result, SysError, cvt, cvt_retry};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
+pub use super::spawn::nursery::{self, Nursery};
 pub use super::spawn::{SPAWN_FAILED_STATUS, Spawn, SpawnFailure, clone_flags, mark_heap_dontfork, spawn};
 
 /// pidfd_open(2).

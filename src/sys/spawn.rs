@@ -6,10 +6,14 @@
 //! one small mapping that is prepared here; it never reads the heap, never allocates, never touches the C library,
 //! whose errno lies beside the heap.
 //!
+//! [`nursery`] gives the same result sooner, for an image that is started again and again.
+//!
 //! ```text
 //! parent: block signals, fill the mapping ── clone3 ── restore the mask, drop the mapping
 //! child:                                       └─ descriptors, mask, ambient set, execveat; on failure tell and exit
 //! ```
+
+pub mod nursery;
 
 use super::raw::syscall6;
 use super::{Result, SysError, cvt};

@@ -2,8 +2,9 @@
 //!
 //! The result has a value for every supported key that has one, each with its source.
 
-use super::decode::{Entry, Source, UserWord, Value, Values, built_in};
+use super::decode::{Entry, Sink, Source, UserWord, Value, Values, built_in};
 use super::keys;
+use super::merge;
 use super::profile;
 use super::{Account, Isolation, Profile};
 use std::sync::LazyLock;
@@ -49,13 +50,17 @@ pub(super) fn is_root(user: Option<&Account>) -> bool {
     }
 }
 
-/// Fills `values` (what the file wrote) from profile and built-in values.
-pub(super) fn fill(values: &mut Values, forced: Option<Profile>) {
+/// Fills `values` (what the texts wrote) from profile and built-in values, and changes the lists that are to be changed.
+pub(super) fn fill(sink: &mut Sink<'_>, values: &mut Values, forced: Option<Profile>) {
     let in_force = profile_of(values, forced);
     for (table_name, key_name, toml) in profile::values(in_force) {
         let free = values.get(table_name, key_name).is_none();
         if free || forced.is_some_and(profile::opens) {
             let (table, key) = key_of(table_name, key_name);
+            if forced.is_some_and(profile::opens) {
+                values.edits.retain(|edit| (edit.table, edit.key) != (table.name, key.name));
+                values.histories.remove(&(table.name, key.name));
+            }
             values.insert(table.name, key.name, built_in(table, key, toml, Source::Profile));
         }
     }
@@ -74,6 +79,7 @@ pub(super) fn fill(values: &mut Values, forced: Option<Profile>) {
         }
     }
     bounding(values);
+    merge::apply(sink, values);
     user_namespace(values);
     mount_namespace(values);
 }

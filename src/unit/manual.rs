@@ -3,8 +3,12 @@
 //! The page is written by this module and checked in, so that it can be reviewed; a test compares the two. Source of
 //! the macros: man(7), as every formatter knows them.
 
+mod chapters;
+
 use super::keys::{self, Key, Kind, LimitUnit, Table};
 use super::problem::Code;
+use super::variables;
+use chapters::{DROP_INS, HEAD, LITERALS, PROFILES, TAIL, TEMPLATES, VALUES, VARIABLES};
 use std::fmt::Write;
 
 /// What a key takes, in words.
@@ -198,6 +202,13 @@ pub fn manual() -> String {
     page.push_str(".\\\" Made from the key table in src/unit/keys; do not edit.\n");
     let _ = writeln!(page, ".TH RSVC.TOML 5 \"2026-11-21\" \"rsvc {}\" \"File Formats\"", env!("CARGO_PKG_VERSION"));
     page.push_str(HEAD);
+    page.push_str(DROP_INS);
+    page.push_str(TEMPLATES);
+    page.push_str(VARIABLES);
+    for (name, meaning) in variables::NAMES {
+        let _ = writeln!(page, ".TP\n.B ${{{name}}}\n{}.", escape(meaning));
+    }
+    page.push_str(LITERALS);
     page.push_str(".SH KEYS\n");
     for table in keys::TABLES {
         manual_table(&mut page, table);
@@ -264,113 +275,6 @@ fn manual_table(page: &mut String, table: &Table) {
         page.push_str(".\n");
     }
 }
-
-const HEAD: &str = r#".SH NAME
-rsvc.toml \- unit files of rsvc
-.SH SYNOPSIS
-/etc/rsvc/units/\fINAME\fR.toml
-.br
-/run/rsvc/units/\fINAME\fR.toml
-.br
-/usr/lib/rsvc/units/\fINAME\fR.toml
-.SH DESCRIPTION
-A unit file describes one service: what is run, what it sees of the host, what it may do and how much of it.
-The first file of a name in the order above is the unit; a symbolic link to /dev/null there masks the name.
-Only \fBservice.exec\fR is required, and what is not said has a secure value.
-.PP
-The file is TOML 1.0 in UTF\-8, at most 1 MiB.
-A unit with an unknown key, a wrong type or an impossible value is refused as a whole; nothing is ignored.
-A key of this page that is marked as not supported yet is refused by name.
-Tables whose names begin with \fBx\-\fR are free for other tools.
-.PP
-A changed file is used at the next start, without any reload.
-For the system daemon the file, its directory and the directories above must belong to root and be writable by root
-alone.
-Drop\-in directories (\fINAME\fR.d) and templates (\fINAME\fR@.toml) are not supported yet, and refused.
-.PP
-The name of a unit has letters, digits and _ \- . : +, no sign first.
-.SH EXAMPLE
-.EX
-[unit]
-description = "redis cache (socket only)"
-
-[service]
-type = "notify"
-exec = ["/usr/bin/redis\-server", "/etc/redis/redis.conf"]
-user = "redis"
-
-[directories]
-runtime = ["redis"]
-state = ["redis"]
-logs = ["redis"]
-
-[network]
-mode = "loopback"
-address_families = ["AF_UNIX"]
-
-[resources]
-memory_max = "1G"
-.EE
-"#;
-
-const PROFILES: &str = r#".SH PROFILES
-.B security.profile
-gives all keys that the unit does not set their values.
-.TP
-.B standard
-The values in the list above.
-.TP
-.B strict
-Nothing is writable but declared directories and paths, /proc shows processes only, nothing can be executed outside /usr,
-/bin, /sbin and /lib*, no memory is writable and executable, umask is 0077, there are no capabilities, no AF_NETLINK, and
-no privileged or resource system calls and no memfd_create(2).
-The service needs a user other than root.
-A call that syscalls.allow names is not denied by the profile.
-.TP
-.B login
-Accounting, restarts and logs only; the host's processes and homes are visible, and new privileges can be gained.
-For sshd and cron.
-.TP
-.B host
-Only the control group and the log.
-.PP
-Forced from outside (\fBrsvc start web \-\-profile host\fR), \fBlogin\fR and \fBhost\fR win over the unit's own lines
-about isolation.
-"#;
-
-const VALUES: &str = r#".SH VALUES
-.TP
-.B size
-Bytes as an integer, or a string with K, M, G, T, P or E: powers of 1024.
-.TP
-.B duration
-Seconds as an integer, or a string such as "90s", "1min 30s", "1m30s", "200ms"; the units are us, ms, s, m or min, h, d
-and w.
-.TP
-.B file mode
-Octal digits in a string, such as "0750", or an octal integer such as 0o750.
-.TP
-.B signal
-"SIGHUP", "HUP", a number, or "SIGRTMIN+3".
-.TP
-.B command
-An array of strings, a string split by the quoting rules of a shell, or a table of \fBargv\fR and \fBignore_failure\fR.
-.TP
-.B account
-A name of the host's data base, or a number up to 4294967294 without leading zeros.
-.TP
-.B errno
-A name of errno(3), or a number from 1 to 4095.
-"#;
-
-const TAIL: &str = r#".SH SEE ALSO
-.BR rsvc (1),
-.BR rsvcd (8),
-.BR capabilities (7),
-.BR namespaces (7),
-.BR syscalls (2),
-.BR setrlimit (2)
-"#;
 
 #[cfg(test)]
 mod tests {

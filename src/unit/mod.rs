@@ -9,29 +9,36 @@
 //! outside this folder.
 #![forbid(unsafe_code)]
 
+mod assignment;
 mod condition;
 mod decode;
 pub mod keys;
 mod layer;
 mod manual;
+mod merge;
 mod print;
 pub mod problem;
 mod profile;
 mod schema;
 mod settings;
+mod texts;
 mod validate;
 pub mod value;
+mod variables;
 
+pub use assignment::{Assignment, document};
 pub use condition::{Comparison, Condition, ConditionTest, unmet};
 pub use manual::{explain, manual, type_words};
 pub use problem::{Code, Problem, Severity, render_problems};
 pub use schema::json_schema;
 pub use settings::*;
-pub use validate::{MAX_UNIT_SIZE, ParseOptions, text_of};
+pub use texts::UnitText;
+pub use validate::{MAX_DROP_INS, MAX_UNIT_SIZE, ParseOptions, text_of};
 pub use value::{ByteSize, TimeSpan};
 
 use crate::plan::{Origin, Place};
 use std::ops::Deref;
+use texts::At;
 
 /// A valid unit. Reads like [`Settings`]; built only by [`Unit::parse`].
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +46,8 @@ pub struct Unit {
     settings: Settings,
     /// Keys whose value is not plainly the built-in one, sorted by key.
     written: Vec<WrittenKey>,
+    /// Drop-ins in the order in which they apply.
+    drop_ins: Box<[Box<str>]>,
 }
 
 /// A key that the file or the profile set, or that follows from others: what stays of the text when it is gone.
@@ -48,14 +57,29 @@ struct WrittenKey {
     key: Box<str>,
     /// TOML; `None` for an entry of a list of tables, whose keys follow.
     value: Option<Box<str>>,
-    /// Line and column in the file, from 1; `None`: the file does not name it.
-    place: Option<(u32, u32)>,
+    /// Where the value, or its last change, was written; `None`: nowhere.
+    place: Option<At>,
+    /// For a value that was changed and not only set.
+    history: Option<Box<Changes>>,
+}
+
+/// How a value came about that several places made.
+#[derive(Clone, Debug, PartialEq)]
+struct Changes {
+    /// Where the value that was changed was written; `None`: it is the profile's or the built-in one.
+    base: Option<At>,
+    /// Was it the profile's?
+    of_profile: bool,
+    /// Where it was changed.
+    places: Vec<At>,
+    /// Names or paths of a list, with their places.
+    elements: Vec<(Box<str>, At)>,
 }
 
 /// Who gave a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ValueOrigin {
-    /// A line of the file.
+    /// A line of the file, or of a drop-in.
     File(Place),
     /// The profile in force.
     Profile(Profile),
@@ -72,6 +96,8 @@ pub struct EffectiveValue {
     pub value: String,
     /// Who gave it.
     pub origin: ValueOrigin,
+    /// Lines that changed it: `append` and `remove`, or names of a table.
+    pub changes: Vec<Place>,
 }
 
 impl Deref for Unit {
@@ -87,8 +113,15 @@ impl Unit {
         self.written.binary_search_by(|w| (*w.key).cmp(key)).ok().map(|n| &self.written[n])
     }
 
-    fn place(&self, (line, column): (u32, u32)) -> Place {
-        Place { file: self.settings.file.clone(), line, column }
+    fn place(&self, At { file, line, column }: At) -> Place {
+        let drop_in = usize::from(file).checked_sub(1).and_then(|n| self.drop_ins.get(n));
+        let file = drop_in.map_or_else(|| self.settings.file.clone(), |file| file.to_string());
+        Place { file, line, column }
+    }
+
+    /// The drop-ins that this unit was read with, in the order in which they apply.
+    pub fn drop_ins(&self) -> impl Iterator<Item = &str> {
+        self.drop_ins.iter().map(|file| &**file)
     }
 
     /// Who set `key`: the file's line, or nobody (profile or default). A table stands where its first written key does.
@@ -97,6 +130,21 @@ impl Unit {
         let own = self.find(key).and_then(|w| w.place);
         let place = own.or_else(|| self.written.iter().filter(inside).filter_map(|w| w.place).min());
         Origin { key: key.to_owned(), place: place.map(|place| self.place(place)) }
+    }
+
+    /// Where `element` of the list `key` was written: in the text that added it, when several made the list.
+    pub fn element_place(&self, key: &str, element: &str) -> Option<Place> {
+        let written = self.find(key)?;
+        let elements = written.history.iter().flat_map(|history| &history.elements);
+        let own = elements.into_iter().find(|(text, _)| **text == *element).map(|(_, place)| *place);
+        own.or(written.place).map(|place| self.place(place))
+    }
+
+    /// The same as an origin; `None` unless several texts made the list and one of them this element.
+    pub fn element_origin(&self, key: &str, element: &str) -> Option<Origin> {
+        let history = self.find(key)?.history.as_deref()?;
+        let (_, place) = history.elements.iter().find(|(text, _)| **text == *element)?;
+        Some(Origin { key: key.to_owned(), place: Some(self.place(*place)) })
     }
 
     /// Did the author write `key` (as against the profile or the default)?
@@ -115,13 +163,17 @@ impl Unit {
     pub fn effective(&self) -> Vec<EffectiveValue> {
         let mut all = Vec::new();
         let mut add = |written: &WrittenKey, profile: bool| {
-            let origin = match written.place {
+            let history = written.history.as_deref();
+            let (base, profile) = history.map_or((written.place, profile), |h| (h.base, h.of_profile));
+            let origin = match base {
                 Some(place) => ValueOrigin::File(self.place(place)),
                 None if profile => ValueOrigin::Profile(self.security.profile),
                 None => ValueOrigin::Default,
             };
+            let changes = history.map(|h| h.places.iter().map(|place| self.place(*place)).collect());
             if let Some(value) = &written.value {
-                all.push(EffectiveValue { key: written.key.to_string(), value: value.to_string(), origin });
+                let (key, value) = (written.key.to_string(), value.to_string());
+                all.push(EffectiveValue { key, value, origin, changes: changes.unwrap_or_default() });
             }
         };
         for table in keys::TABLES {
@@ -140,7 +192,9 @@ impl Unit {
                 } else if let Some(value) =
                     validate::built_in_text(table, key).filter(|_| key.kind != keys::Kind::Table)
                 {
-                    add(&WrittenKey { key: dotted.into(), value: Some(value.into()), place: None }, false);
+                    let plain =
+                        WrittenKey { key: dotted.into(), value: Some(value.into()), place: None, history: None };
+                    add(&plain, false);
                 }
             }
         }

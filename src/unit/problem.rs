@@ -7,6 +7,7 @@
 //! Codes are stable: `E00xx` the file, `E01xx` keys, `E02xx` values, `E03xx` what does not go together, `W03xx`
 //! warnings. [`Code::ALL`] lists them with their meaning.
 
+use super::texts::UnitText;
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::ser::{Serialize, SerializeStruct, Serializer};
@@ -66,7 +67,7 @@ codes! {
     NotAFile = "E0006", "the unit is not a regular file";
     Untrusted = "E0007", "somebody other than root could change the unit";
     Unreadable = "E0008", "the unit file cannot be read";
-    DropIn = "E0009", "drop-in directories and templates are not supported yet";
+    DropIn = "E0009", "drop-ins of the unit cannot be used";
     UnknownTable = "E0101", "no such table";
     UnknownKey = "E0102", "no such key";
     WrongTable = "E0103", "the key belongs into another table";
@@ -97,6 +98,7 @@ codes! {
     BadMapping = "E0223", "not an id mapping";
     BadMountOption = "E0224", "not a mount option";
     BadDirectoryName = "E0225", "not the name of a service directory";
+    UnknownVariable = "E0226", "no such variable, or not here";
     OneshotRestart = "E0301", "a oneshot service that restarts after success would never end";
     Forking = "E0302", "forking and pid_file belong together";
     KillMode = "E0303", "a kill mode that would leave processes behind";
@@ -118,6 +120,8 @@ codes! {
     SwitchedOff = "W0306", "protections are off because their base is off";
     LimitOrder = "W0307", "limits in an unusual order";
     MissingUnit = "W0308", "a unit that is named does not exist";
+    NotInList = "W0309", "a list does not have what is to be removed from it";
+    NotRead = "W0310", "a file in a drop-in directory that is not read";
 }
 
 impl Code {
@@ -241,6 +245,16 @@ pub struct Style {
 
 /// Draws problems of one file with excerpts of its `text`, in the order given, one blank line between two.
 pub fn render(problems: &[Problem], text: &str, style: Style) -> String {
+    draw(problems, style, |_| Some(text))
+}
+
+/// The same for problems of several files; a problem of none of `texts` is drawn without an excerpt.
+pub fn render_texts(problems: &[Problem], texts: &[UnitText<'_>], style: Style) -> String {
+    let text_of = |file: &str| texts.iter().find(|text| text.file == file).map(|text| text.text);
+    draw(problems, style, text_of)
+}
+
+fn draw<'t>(problems: &[Problem], style: Style, text_of: impl Fn(&str) -> Option<&'t str>) -> String {
     let decor = if style.unicode { DecorStyle::Unicode } else { DecorStyle::Ascii };
     let renderer = if style.color { Renderer::styled() } else { Renderer::plain() }.decor_style(decor).term_width(120);
     let mut drawn = String::new();
@@ -248,7 +262,10 @@ pub fn render(problems: &[Problem], text: &str, style: Style) -> String {
         if n > 0 {
             drawn.push('\n');
         }
-        drawn.push_str(&renderer.render(&[group(problem, text)]));
+        drawn.push_str(&match text_of(&problem.file) {
+            Some(text) => renderer.render(&[group(problem, text)]),
+            None => renderer.render(&[group(&Problem { span: None, ..problem.clone() }, "")]),
+        });
         drawn.push('\n');
     }
     drawn

@@ -1,6 +1,6 @@
 //! Every key of `[filesystem]`, `[[mounts]]` and `[directories]`.
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Seen};
 use std::path::Path;
 
 #[test]
@@ -130,12 +130,24 @@ fn homes_can_be_hidden_read_only_or_open_and_tmp_shared() {
 #[test]
 fn proc_hides_or_shows_processes_and_everything_else() {
     let Some(lab) = Lab::new() else { return };
-    let words = ["open:/proc/1/status", "open:/proc/meminfo", "open:/proc/sys/kernel/hostname", "mounted:/proc"];
+    let words =
+        ["open:/proc/1/status", "open:/proc/meminfo", "open:/proc/sys/kernel/hostname", "open:/proc/1", "list:/proc"];
     let with = |keys: &str| format!("user = \"54321\"\n[filesystem]\n{keys}\n");
-    lab.look("off", &with("protect_proc = \"off\""), &words).expect(&[("open:/proc/1/status", "ok")]);
-    lab.look("ptraceable", &with("protect_proc = \"ptraceable\""), &words).expect(&[("open:/proc/1/status", "ENOENT")]);
-    lab.look("pid", &with("proc_subset = \"pid\""), &words).expect(&[
+    let listed = |seen: &Seen| seen["list:/proc"].split(' ').any(|name| name == "1");
+    let off = lab.look("off", &with("protect_proc = \"off\""), &words);
+    off.expect(&[("open:/proc/1/status", "ok"), ("open:/proc/1", "ok")]);
+    assert!(listed(&off), "{off:?}");
+    let ptraceable = lab.look("ptraceable", &with("protect_proc = \"ptraceable\""), &words);
+    // Not found, or forbidden where the kernel still remembers the name from a look of somebody who may.
+    for word in ["open:/proc/1/status", "open:/proc/1"] {
+        assert!(["ENOENT", "EPERM"].contains(&&ptraceable[word]), "{word}: {ptraceable:?}");
+    }
+    assert!(!listed(&ptraceable), "{ptraceable:?}");
+    let pid = lab.look("pid", &with("proc_subset = \"pid\""), &words);
+    assert!(!listed(&pid), "{pid:?}");
+    pid.expect(&[
         ("open:/proc/1/status", "ENOENT"),
+        ("open:/proc/1", "ENOENT"),
         ("open:/proc/meminfo", "ENOENT"),
         ("open:/proc/sys/kernel/hostname", "ENOENT"),
     ]);

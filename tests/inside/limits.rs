@@ -85,8 +85,9 @@ fn forks_above_the_limit_of_tasks_are_refused() {
 #[test]
 fn the_cpu_limit_throttles_and_the_set_of_cpus_holds() {
     let Some(lab) = Lab::new() else { return };
-    let exec = lab.exec(&["spin:150", "status:Cpus_allowed_list", "hold"]);
-    let body = "[resources]\ncpu_max = { quota = \"5ms\", period = \"20ms\" }\ncpuset_cpus = \"0\"\ncpu_weight = 50\n[logging]\ntarget = \"file\"\n";
+    // A quota below any slice of the scheduler: also a machine that has hardly any time for it gives more at once.
+    let exec = lab.exec(&["spin:30", "status:Cpus_allowed_list", "hold"]);
+    let body = "[resources]\ncpu_max = { quota = \"1ms\", period = \"20ms\" }\ncpuset_cpus = \"0\"\ncpu_weight = 50\n[logging]\ntarget = \"file\"\n";
     lab.instance.unit("spinner", &format!("[service]\n{exec}{body}"));
     lab.instance.rsvc(&["start", "spinner"]).expect(0);
     let log = lab.instance.wait_for_log("spinner", "@@status:Cpus_allowed_list\t");

@@ -146,9 +146,13 @@ fn close(fd: i32) -> String {
     "ok".to_owned()
 }
 
-/// A file can be made in a directory.
+/// A file can be made in a directory. Its name is this probe's own: several look at `/var` at the same time, each with
+/// the same small pid.
 fn create(directory: &str) -> io::Result<String> {
-    let path = Path::new(directory).join(".rsvc-inside");
+    let mut number = [0; 8];
+    // SAFETY: the buffer is as long as said.
+    checked(unsafe { libc::getrandom(number.as_mut_ptr().cast(), number.len(), 0) } as i64)?;
+    let path = Path::new(directory).join(format!(".rsvc-inside-{:016x}", u64::from_ne_bytes(number)));
     std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
     std::fs::remove_file(path).map(ok)
 }

@@ -8,15 +8,27 @@
 mod skip;
 pub mod journald;
 pub mod namespace;
+pub mod process;
 
+use process::Process;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// The executable under test.
 pub const RSVC: &str = env!("CARGO_BIN_EXE_rsvc");
+
+/// Copies a program to where everybody may execute it.
+///
+/// Not by this process: a child that another thread has just forked would hold the copy open for writing until its exec,
+/// and a file that is open for writing cannot be executed.
+pub fn install(program: &Path, to: &Path) {
+    let status = Command::new("install").args(["-m", "755"]).arg(program).arg(to).status();
+    assert!(status.expect("install(1) is there").success());
+}
 
 /// How long anything may take before a test gives up; nothing is asserted about time.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -94,7 +106,10 @@ impl Instance {
             tempfile::Builder::new().prefix("rsvc-test-").tempdir_in("/var/tmp").expect("temporary directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         for name in ["units", "run", "state"] {
-            fs::create_dir(directory.path().join(name)).expect("directory");
+            let path = directory.path().join(name);
+            fs::create_dir(&path).expect("directory");
+            // Whatever the umask: mapped ids and ordinary users pass here.
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("permissions");
         }
         Instance { directory, daemon: None, arguments: Vec::new(), wrapper: Vec::new(), enter: None }
     }
@@ -142,7 +157,7 @@ impl Instance {
             if let Some(status) = self.daemon.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
                 panic!("the daemon ended at once with {status}: {}", self.daemon_log());
             }
-            std::os::unix::net::UnixStream::connect(self.file("run/io.rsvc")).ok()
+            UnixStream::connect(self.file("run/io.rsvc")).ok()
         });
     }
 
@@ -217,6 +232,7 @@ impl Instance {
     pub fn unit_as_is(&self, name: &str, text: &str) -> PathBuf {
         let path = self.file("units").join(format!("{name}.toml"));
         fs::write(&path, text).expect("unit file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("permissions");
         path
     }
 
@@ -224,6 +240,12 @@ impl Instance {
     pub fn status(&self, unit: &str) -> serde_json::Value {
         let said = self.rsvc(&["status", "-o", "json", unit]);
         serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+    }
+
+    /// The main process, which must be there.
+    #[track_caller]
+    pub fn main_process(&self, unit: &str) -> Process {
+        Process::of(&self.status(unit)["main_pid"])
     }
 
     /// Waits for a state.
@@ -263,9 +285,14 @@ impl Drop for Instance {
             let mut command = self.command();
             command.arg("daemon").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             self.daemon = command.spawn().ok();
-            std::thread::sleep(Duration::from_millis(300));
+            // No `eventually`: a panic while another one is on its way ends the whole process.
+            #[allow(clippy::disallowed_methods, reason = "tests need a deadline of their own")]
+            let begin = Instant::now();
+            while UnixStream::connect(self.file("run/io.rsvc")).is_err() && begin.elapsed() < PATIENCE {
+                std::thread::sleep(pause(begin.elapsed()));
+            }
         }
-        let _ = self.rsvc(&["stop", "--all", "--timeout", "20s"]);
+        let _ = self.rsvc(&["stop", "--all", "--timeout", "120s"]);
         if let Some(mut daemon) = self.daemon.take() {
             let pid = rustix::process::Pid::from_child(&daemon);
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);

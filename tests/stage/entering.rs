@@ -87,7 +87,7 @@ fn the_journal_gets_what_the_service_prints() {
     draft.before.insert(0, Step::ConnectJournal { identifier: "rsvc-stage-test".into(), priority: 5 });
     let Some(outcome) = draft.run() else { return };
     outcome.success();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    let deadline = std::time::Instant::now() + PATIENCE;
     loop {
         let output = std::process::Command::new("journalctl")
             .args(["-o", "json", "SYSLOG_IDENTIFIER=rsvc-stage-test"])

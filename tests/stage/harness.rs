@@ -16,7 +16,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Longest life of a test container.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 pub fn is_root() -> bool {
     credentials::uids().unwrap()[1] == 0
@@ -184,6 +184,7 @@ impl Draft {
         let start = PerStart {
             environment: self.start_environment.clone(),
             descriptors: Descriptors {
+                stdin: None,
                 report: Some(4),
                 exits: Some(5),
                 record: Some(6),

@@ -40,9 +40,10 @@ fn death_by_a_signal_is_exact_in_the_record_and_128_more_in_the_status() {
 
 #[test]
 fn orphans_are_reaped_and_the_container_lasts_until_the_last() {
-    // Two orphans end after the main process, one with a status of its own.
-    let script = "(sleep 0.2; exit 5) & (exec sh -c 'sleep 0.4; exit 6') & exit 1";
-    let Some(outcome) = Draft::shell(script).run() else { return };
+    // Two orphans end after the main process, one after the other: each waits until another was reaped.
+    let script = "while kill -0 $$ 2>&-; do sleep 0.02; done; exit 5";
+    let script = format!("({script}) & (while kill -0 $! 2>&-; do sleep 0.02; done; exit 6) & exit 1");
+    let Some(outcome) = Draft::shell(&script).run() else { return };
     assert_eq!(outcome.end, (1, 1));
     let statuses: Vec<_> = outcome.exits.iter().map(|exit| exit.status).collect();
     assert_eq!(statuses, [1, 5, 6]);
@@ -54,7 +55,10 @@ fn orphans_are_reaped_and_the_container_lasts_until_the_last() {
 #[test]
 fn the_ring_keeps_the_main_record_and_the_newest_others() {
     // Each inner shell leaves an orphan that ends after its parent: 130 of them, three more than the ring holds.
-    let script = "i=0; while [ $i -lt 130 ]; do sh -c '(sleep 0.05; exit 9) &'; i=$((i+1)); done; sleep 0.5; exit 8";
+    // The main process ends when only it and init are left.
+    let script = "i=0; while [ $i -lt 130 ]; do sh -c '(sleep 0.05; exit 9) &'; i=$((i+1)); done
+        alone() { set -- /proc/[0-9]*; [ $# -le 2 ]; }
+        until alone; do read -t 0.05 _ </dev/null; done; exit 8";
     let Some(outcome) = Draft::shell(script).run() else { return };
     assert_eq!(outcome.end, (1, 8));
     assert_eq!(outcome.exits.len(), 131);
@@ -66,9 +70,11 @@ fn the_ring_keeps_the_main_record_and_the_newest_others() {
 
 #[test]
 fn signals_from_outside_reach_the_main_process_and_those_from_inside_do_not() {
-    // The pause lets init take the inside signal: an outside one of the same number would be merged with it.
+    // Ready when init has taken the inside signal: an outside one of the same number would be merged with it.
     let script = "trap 'echo got TERM; exit 9' TERM; trap 'echo got USR1' USR1
-        kill -USR1 1; kill -KILL 1; kill -STOP 1; sleep 0.2; echo ready; while :; do sleep 0.05; done";
+        kill -USR1 1; kill -KILL 1; kill -STOP 1
+        while grep -Eq '^(Sig|Shd)Pnd:.*[1-9a-f]' /proc/1/status; do sleep 0.02; done
+        echo ready; while :; do sleep 0.05; done";
     let Some(running) = Draft::shell(script).start() else { return };
     running.wait_for("ready");
     running.signal(10);

@@ -31,9 +31,21 @@ service() {
 		--setenv=RSVC_TEST_CGROUPS="$groups" "$@"
 }
 
+# Executed from the machine's own disk: a share keeps no pages, each exec would read them from the host again.
+own=/opt/rsvc-tests
+mkdir -p $own
+own_copy() {
+	built=$(dirname "$(dirname "$1")")/rsvc # what the executable has as the program under test
+	if [[ -f $built ]] && ! mountpoint -q "$built"; then
+		mount --bind $rsvc "$built" || fail "no bind mount on $built"
+	fi
+	executable=$own/$(basename "$1")
+	cp "$1" "$executable" || fail "no copy of $1"
+}
+
 for argument in "$@"; do
 	# PATH, or PATH=FILTER,FILTER
-	executable=${argument%%=*}
+	own_copy "${argument%%=*}"
 	filters=()
 	[[ $argument != *=* ]] || IFS=, read -ra filters <<<"${argument#*=}"
 	check service "$executable" --nocapture "${filters[@]}"

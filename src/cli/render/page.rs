@@ -16,11 +16,15 @@ pub fn status_page(unit: &UnitStatus, log: &[String], now: SystemTime, look: Loo
     let mut page = Page { look, text: String::new() };
     page.heading(unit);
     page.line("Loaded", &loaded(unit));
+    page.drop_ins(unit);
     if let Some(error) = &unit.load_error {
         page.lines("", error);
     }
     if unit.changed_on_disk {
-        let hint = format!("unit file changed on disk, the running configuration differs: rsvc restart {}", unit.name);
+        let hint = format!(
+            "unit file changed on disk, the running configuration differs: rsvc diff {0}; rsvc restart {0}",
+            unit.name
+        );
         page.line("", &look.paint(Color::Yellow, &hint));
     }
     page.line("Active", &active(unit, now, look));
@@ -173,6 +177,10 @@ impl Page {
         if let Some(profile) = &unit.profile {
             self.line("Sandbox", &format!("profile {}", harmless(profile)));
         }
+        for (index, item) in unit.changed_live.iter().enumerate() {
+            let label = if index == 0 { "Changed" } else { "" };
+            self.line(label, &self.look.paint(Color::Yellow, &harmless(item)));
+        }
         for (index, item) in unit.degraded.iter().enumerate() {
             let label = if index == 0 { "Degraded" } else { "" };
             self.line(label, &self.look.paint(Color::Yellow, &harmless(item)));
@@ -196,6 +204,17 @@ impl Page {
         }
     }
 
+    /// One line for each directory, with the files in it.
+    fn drop_ins(&mut self, unit: &UnitStatus) {
+        let mut label = "Drop-ins";
+        for directory in unit.drop_ins.chunk_by(|a, b| folder(a).0 == folder(b).0) {
+            let (folder, _) = folder(&directory[0]);
+            let names: Vec<&str> = directory.iter().map(|file| self::folder(file).1).collect();
+            self.line(label, &harmless(&format!("{folder}/{}", names.join(", "))));
+            label = "";
+        }
+    }
+
     fn processes(&mut self, unit: &UnitStatus) {
         let Some(group) = &unit.cgroup else { return };
         if unit.processes.is_empty() {
@@ -212,6 +231,11 @@ impl Page {
 fn first_word(command: &str) -> String {
     let word = command.split_whitespace().next().unwrap_or_default();
     harmless(word.rsplit('/').next().unwrap_or(word).trim_end_matches(':'))
+}
+
+/// Directory and name of a file.
+fn folder(file: &str) -> (&str, &str) {
+    file.rsplit_once('/').unwrap_or(("", file))
 }
 
 fn loaded(unit: &UnitStatus) -> String {
@@ -379,7 +403,11 @@ x web failed: exit 1 after 40 ms
         let page = status_page(&unit, &[], now(), Look::PLAIN);
         assert!(page.starts_with("× web"), "{page}");
         assert!(page.contains("             error[E0102]\n               line\n"), "{page}");
-        assert!(page.contains("unit file changed on disk, the running configuration differs: rsvc restart web"));
+        assert!(
+            page.contains(
+                "unit file changed on disk, the running configuration differs: rsvc diff web; rsvc restart web"
+            )
+        );
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(super) struct Connection {
     pub barred: Option<String>,
     /// A call is being carried out and wants an answer.
     pub pending: bool,
+    /// That call has no last answer: `Events`.
+    pub streaming: bool,
     /// The peer closed both directions, or the socket failed: nothing can be sent any more.
     pub dead: bool,
     /// What the epoll was told.
@@ -38,6 +40,7 @@ impl Connection {
             peer,
             barred,
             pending: false,
+            streaming: false,
             dead: false,
             interest: EventFlags::IN | EventFlags::RDHUP,
             used,
@@ -89,6 +92,10 @@ impl Connection {
         let went = before - self.waiting();
         if self.waiting() == 0 {
             (self.out, self.sent) = (Vec::new(), 0);
+        } else if self.sent >= CHUNK {
+            // A reader that is always a little behind would make it grow for ever.
+            self.out.drain(..self.sent);
+            self.sent = 0;
         }
         went
     }
@@ -115,8 +122,8 @@ impl Connection {
         self.dead || (self.ended && !self.pending && self.waiting() == 0)
     }
 
-    /// Nothing is lost when it is closed now.
+    /// Nothing is lost when it is closed now; who listens to a stream can listen again.
     pub fn is_idle(&self) -> bool {
-        !self.pending && self.waiting() == 0
+        self.streaming || (!self.pending && self.waiting() == 0)
     }
 }

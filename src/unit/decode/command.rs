@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 /// The program: absolute, or a plain name.
-fn check_program(argv: Vec<String>) -> Result<Vec<String>, Bad> {
+pub(in crate::unit) fn check_program(argv: Vec<String>) -> Result<Vec<String>, Bad> {
     let Some(program) = argv.first() else {
         return Err(Bad::new(Code::BadCommand, "the command is empty"));
     };

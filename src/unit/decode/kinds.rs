@@ -5,7 +5,6 @@ use super::value::Value;
 use super::{Sink, command, condition, number, tables, word};
 use crate::plan::CapabilitySet;
 use crate::unit::keys::Kind;
-use crate::unit::problem::Code;
 use crate::unit::value;
 use std::ops::Range;
 use toml::Spanned;
@@ -19,14 +18,6 @@ pub(super) fn decode(
     value: &Spanned<DeValue<'_>>,
     items: &mut Vec<Range<usize>>,
 ) -> Option<Value> {
-    // Appending to an inherited list is part of the schema and comes later.
-    if let (DeValue::Table(table), true) = (value.get_ref(), is_list(kind))
-        && let Some(edit) = table.keys().find(|k| matches!(k.get_ref().as_ref(), "append" | "remove"))
-    {
-        let message = format!("`{key}.{}` is not supported yet", edit.get_ref());
-        sink.add(Code::NotSupported, edit.span(), key, message, Some("write the whole list".to_owned()));
-        return None;
-    }
     match kind {
         Kind::Bool => number::boolean(sink, key, value).map(Value::Bool),
         Kind::Int { min, max } => number::integer(sink, key, value, min, max).map(Value::Int),
@@ -90,10 +81,12 @@ pub(super) fn decode(
     }
 }
 
-fn is_list(kind: Kind) -> bool {
+/// Is the value a list, which a drop-in can edit?
+pub(in crate::unit) fn is_list(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::Texts
+            | Kind::Argv
             | Kind::Commands
             | Kind::Accounts
             | Kind::Paths
@@ -108,6 +101,7 @@ fn is_list(kind: Kind) -> bool {
             | Kind::Architectures
             | Kind::Keys
             | Kind::Devices
+            | Kind::Mappings
             | Kind::IoMax
     )
 }

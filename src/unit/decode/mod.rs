@@ -6,6 +6,7 @@
 
 mod command;
 pub(in crate::unit) mod condition;
+mod edit;
 mod kinds;
 mod number;
 mod shape;
@@ -14,31 +15,40 @@ mod tables;
 mod value;
 mod word;
 
-pub(super) use value::{Entry, MountEntry, Places, Source, UserWord, Value, Values};
+pub(super) use command::check_program;
+pub(super) use kinds::is_list;
+pub(super) use value::{Edit, EditedList, Entry, History, MountEntry, Places, Source, UserWord, Value, Values};
 
 use super::keys::{self, Key, Kind, Table};
 use super::problem::{Code, Problem, line_column};
+use super::texts::{At, Texts, UnitText};
 use super::value::Bad;
-use std::collections::BTreeMap;
+use super::variables::{self, Variables};
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Collects problems of one text.
+/// Collects problems of the texts of one unit.
 pub(super) struct Sink<'t> {
-    file: &'t str,
-    text: &'t str,
+    texts: Texts<'t>,
+    /// The text that is being decoded.
+    current: usize,
+    /// What to add to a span: the beginning of the text that is being decoded; 0 when all are, as spans are offsets in
+    /// all texts then.
+    base: usize,
     /// In the order of finding.
     pub problems: Vec<Problem>,
-    /// Lines with a syntax error: what the parser made of them is a guess, and complaints about it would be noise.
-    broken: Vec<u32>,
+    /// Text and line of syntax errors: what the parser made of them is a guess, and complaints about it would be noise.
+    broken: Vec<(usize, u32)>,
     /// A problem already reported says where `service.exec` went.
     pub meant_exec: bool,
+    variables: Variables,
 }
 
 impl<'t> Sink<'t> {
-    pub(super) fn new(file: &'t str, text: &'t str) -> Sink<'t> {
-        Sink { file, text, problems: Vec::new(), broken: Vec::new(), meant_exec: false }
+    pub(super) fn new(texts: &[UnitText<'t>], variables: Variables) -> Sink<'t> {
+        let texts = Texts::new(texts);
+        Sink { texts, current: 0, base: 0, problems: Vec::new(), broken: Vec::new(), meant_exec: false, variables }
     }
 
     /// Records a problem at `span`.
@@ -50,12 +60,39 @@ impl<'t> Sink<'t> {
         message: impl Into<String>,
         help: Option<String>,
     ) {
-        let mut problem = Problem::at(code, self.file, self.text, span, message);
+        let span = self.absolute(span);
+        let mut problem = self.texts.problem(code, span.clone(), message);
         problem.help = help;
         problem.key = (!key.is_empty()).then(|| key.to_owned());
-        if !self.broken.contains(&problem.line) {
+        if !self.broken.contains(&(self.texts.number_of(span.start), problem.line)) {
             self.problems.push(problem);
         }
+    }
+
+    /// A span of the text that is being decoded as offsets in all texts.
+    fn absolute(&self, span: Range<usize>) -> Range<usize> {
+        span.start + self.base..span.end + self.base
+    }
+
+    /// What names in texts stand for.
+    pub(super) fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    /// What stands at a span of the text that is being decoded.
+    pub(super) fn written(&self, span: &Range<usize>) -> &'t str {
+        self.excerpt(&self.absolute(span.clone()))
+    }
+
+    /// What stands at offsets in all texts.
+    pub(super) fn excerpt(&self, span: &Range<usize>) -> &'t str {
+        let (base, text) = self.texts.get(self.texts.number_of(span.start));
+        text.text.get(span.start - base..span.end.saturating_sub(base)).unwrap_or_default()
+    }
+
+    /// File, line and column of an offset in all texts.
+    pub(super) fn locate(&self, offset: usize) -> At {
+        self.texts.locate(offset)
     }
 
     fn bad(&mut self, bad: Bad, span: Range<usize>, key: &str) {
@@ -86,37 +123,71 @@ fn describe(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Decodes a whole file. The values of what is wrong are missing from the result; the problems are in `sink`.
+/// Decodes all texts, a later one over the earlier ones. The values of what is wrong are missing from the result; the
+/// problems are in `sink`.
 pub(super) fn decode(sink: &mut Sink<'_>) -> Values {
-    let (document, errors) = DeTable::parse_recoverable(sink.text);
-    let mut unclosed = false;
-    for error in &errors {
-        let span = error.span().unwrap_or(0..0);
-        let line = line_column(sink.text, span.start).0;
-        let known = sink.problems.iter().any(|p| p.line == line) || sink.broken.contains(&line);
-        // After a text without its end the parser is lost until the next bracket; what it says there is noise.
-        let noise = known || unclosed && error.message().contains("array");
-        unclosed |= error.message().starts_with("invalid") && error.message().contains("string");
-        sink.broken.retain(|l| *l != line);
-        if noise {
-            sink.broken.push(line);
-        } else {
-            syntax_error(sink, error.message(), span);
-        }
-    }
-    let reported: Vec<u32> = sink.problems.iter().map(|p| p.line).collect();
-    sink.broken.extend(reported);
     let mut values = Values::default();
-    for (name, value) in document.get_ref() {
-        top_level(sink, &mut values, name.get_ref(), name.span(), value);
+    let mut documents = Vec::with_capacity(sink.texts.len());
+    for number in 0..sink.texts.len() {
+        let (base, text) = sink.texts.get(number);
+        (sink.current, sink.base) = (number, base);
+        documents.push(parse(sink, text));
     }
+    sink.variables.user = Some(user(&sink.variables, &documents));
+    for (number, document) in documents.iter().enumerate() {
+        (sink.current, sink.base) = (number, sink.texts.get(number).0);
+        let inherited = std::mem::take(&mut values.mounts);
+        for (name, value) in document.get_ref() {
+            top_level(sink, &mut values, name.get_ref(), name.span(), value);
+        }
+        edit::mounts(&mut values, inherited, document.get_ref());
+    }
+    sink.base = 0;
     values
 }
 
-fn syntax_error(sink: &mut Sink<'_>, message: &str, span: Range<usize>) {
-    let quoted = sink.text.get(span.clone()).unwrap_or_default().trim();
-    let rest_of_line = sink.text.get(span.start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
-    let is_header = sink.text[..span.start].ends_with('[');
+/// What `${user}` stands for: the last `service.user` of all texts, as it is written.
+fn user(variables: &Variables, documents: &[Spanned<DeTable<'_>>]) -> String {
+    let written = documents.iter().rev().find_map(|document| {
+        let service = document.get_ref().get("service")?.get_ref().as_table()?;
+        let user = service.get("user")?.get_ref();
+        match user.as_integer() {
+            Some(number) => Some(number.as_str().to_owned()),
+            None => variables::in_text(user.as_str()?, variables),
+        }
+    });
+    written.unwrap_or_else(|| "root".to_owned())
+}
+
+/// The document of one text, with its syntax errors reported.
+fn parse<'t>(sink: &mut Sink<'_>, text: UnitText<'t>) -> Spanned<DeTable<'t>> {
+    let (document, errors) = DeTable::parse_recoverable(text.text);
+    let number = sink.current;
+    let mut unclosed = false;
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        let line = line_column(text.text, span.start).0;
+        let reported = sink.problems.iter().any(|p| p.line == line && p.file == text.file);
+        let known = reported || sink.broken.contains(&(number, line));
+        // After a text without its end the parser is lost until the next bracket; what it says there is noise.
+        let noise = known || unclosed && error.message().contains("array");
+        unclosed |= error.message().starts_with("invalid") && error.message().contains("string");
+        sink.broken.retain(|l| *l != (number, line));
+        if noise {
+            sink.broken.push((number, line));
+        } else {
+            let problem = syntax_error(text, error.message(), span);
+            sink.broken.push((number, problem.line));
+            sink.problems.push(problem);
+        }
+    }
+    document
+}
+
+fn syntax_error(UnitText { file, text }: UnitText<'_>, message: &str, span: Range<usize>) -> Problem {
+    let quoted = text.get(span.clone()).unwrap_or_default().trim();
+    let rest_of_line = text.get(span.start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let is_header = text[..span.start].ends_with('[');
     let (code, message, help) = match () {
         () if message.starts_with("duplicate key") && is_header => {
             (Code::DuplicateKey, format!("[{quoted}] is given twice"), Some("join the two tables"))
@@ -134,11 +205,10 @@ fn syntax_error(sink: &mut Sink<'_>, message: &str, span: Range<usize>) {
         () => (Code::Syntax, message.replace('\n', ", "), None),
     };
     // A caret at the very end of the text belongs to its last line, not to one behind it.
-    let past = span.start > 0 && span.is_empty() && span.start >= sink.text.len();
+    let past = span.start > 0 && span.is_empty() && span.start >= text.len();
     let start = if past { span.start - 1 } else { span.start };
-    let mut problem = Problem::at(code, sink.file, sink.text, start..span.end.max(start), message);
-    problem.help = help.map(str::to_owned);
-    sink.problems.push(problem);
+    let problem = Problem::at(code, file, text, start..span.end.max(start), message);
+    Problem { help: help.map(str::to_owned), ..problem }
 }
 
 fn top_level(sink: &mut Sink<'_>, values: &mut Values, name: &str, span: Range<usize>, value: &Spanned<DeValue<'_>>) {
@@ -156,7 +226,7 @@ fn top_level(sink: &mut Sink<'_>, values: &mut Values, name: &str, span: Range<u
         sink.add(Code::NotSupported, span, name, format!("{} is not supported yet", table.header()), None);
         return;
     }
-    values.headers.entry(table.name).or_insert(span.clone());
+    values.headers.entry(table.name).or_insert(sink.absolute(span.clone()));
     sink.meant_exec |= table.name == "service" && !value.get_ref().is_table();
     match (value.get_ref(), table.array) {
         (DeValue::Table(content), false) => table_content(sink, values, table, content),
@@ -166,7 +236,7 @@ fn top_level(sink: &mut Sink<'_>, values: &mut Values, name: &str, span: Range<u
                     DeValue::Table(content) => {
                         let mut one = Values::default();
                         table_content(sink, &mut one, table, content);
-                        values.mounts.push(MountEntry { index, span: item.span(), values: one });
+                        values.mounts.push(MountEntry { index, span: sink.absolute(item.span()), values: one });
                     }
                     _ => sink.wrong_type(item, &format!("{name}[{index}]"), "a table", None),
                 }
@@ -215,12 +285,18 @@ fn entry(
         return;
     }
     values.attempted.insert((table.name, key.name));
+    let Some(value) = variables::expand(sink, key.kind, &dotted, value) else { return };
+    let value = value.as_ref();
+    if edit::is_edit(key.kind, value.get_ref()) {
+        return edit::decode(sink, values, table, key, key_span, value);
+    }
     let before = sink.problems.len();
     let mut items = Vec::new();
     let decoded = kinds::decode(sink, key.kind, &dotted, value, &mut items);
     if let (Some(decoded), true) = (decoded, sink.problems.len() == before) {
-        let place = Places { key: key_span, value: value.span(), items };
-        values.insert(table.name, key.name, Entry { value: decoded, source: Source::File(place) });
+        let items = items.into_iter().map(|item| sink.absolute(item)).collect();
+        let place = Places { key: sink.absolute(key_span), value: sink.absolute(value.span()), items };
+        edit::set(values, table, key, decoded, place);
     }
 }
 
@@ -230,30 +306,9 @@ fn entry(
 /// When the text does not fit the key: a mistake in the key table, found by the first test that parses anything.
 pub(super) fn built_in(table: &'static Table, key: &'static Key, toml: &str, source: Source) -> Entry {
     let value = DeValue::parse(toml).unwrap_or_else(|e| panic!("built-in value of {}: {e}", table.dotted(key)));
-    let mut sink = Sink::new("built-in", toml);
+    let mut sink = Sink::new(&[UnitText { file: "built-in", text: toml }], Variables::default());
     let decoded = kinds::decode(&mut sink, key.kind, &table.dotted(key), &value, &mut Vec::new());
     assert!(sink.problems.is_empty(), "built-in value of {}: {:?}", table.dotted(key), sink.problems);
     let value = decoded.unwrap_or_else(|| panic!("built-in value of {} is not decoded", table.dotted(key)));
     Entry { value, source }
-}
-
-/// Places of all written keys, as line and column: what stays of the text when it is gone.
-pub(super) fn written_places(values: &Values, text: &str) -> BTreeMap<String, (u32, u32)> {
-    let mut places = BTreeMap::new();
-    for ((table, key), entry) in values.iter() {
-        if let Source::File(place) = &entry.source {
-            let dotted = if table.is_empty() { (*key).to_owned() } else { format!("{table}.{key}") };
-            places.insert(dotted, line_column(text, place.key.start));
-        }
-    }
-    for mount in &values.mounts {
-        let name = format!("mounts[{}]", mount.index);
-        for ((_, key), entry) in mount.values.iter() {
-            if let Source::File(place) = &entry.source {
-                places.insert(format!("{name}.{key}"), line_column(text, place.key.start));
-            }
-        }
-        places.insert(name, line_column(text, mount.span.start));
-    }
-    places
 }

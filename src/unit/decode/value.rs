@@ -65,7 +65,7 @@ pub(in crate::unit) enum UserWord {
     Path(PathBuf),
 }
 
-/// Where a key of the file stands, in bytes.
+/// Where a key of the file stands, in offsets of all texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::unit) struct Places {
     pub key: Range<usize>,
@@ -97,6 +97,34 @@ pub(in crate::unit) struct MountEntry {
     pub values: Values,
 }
 
+/// `key.append` and `key.remove`: a change of a list that is inherited from an earlier text, the profile or the default.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::unit) struct Edit {
+    pub table: &'static str,
+    pub key: &'static str,
+    pub append: Option<EditedList>,
+    pub remove: Option<EditedList>,
+    /// Of the whole: the key, and the table with the lists.
+    pub place: Places,
+}
+
+/// A decoded list with the places of its elements.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::unit) struct EditedList {
+    pub value: Value,
+    pub items: Vec<Range<usize>>,
+    pub span: Range<usize>,
+}
+
+/// A value that several places made.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::unit) struct History {
+    /// Who gave the value that was changed.
+    pub base: Source,
+    /// Where the keys stand that changed it, in order.
+    pub changes: Vec<usize>,
+}
+
 /// Values by table and key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::unit) struct Values {
@@ -106,6 +134,10 @@ pub(in crate::unit) struct Values {
     /// Where tables begin.
     pub headers: BTreeMap<&'static str, Range<usize>>,
     pub mounts: Vec<MountEntry>,
+    /// Changes of lists, in order, until they are applied.
+    pub edits: Vec<Edit>,
+    /// Values that were changed and not only set.
+    pub histories: BTreeMap<(&'static str, &'static str), History>,
 }
 
 impl Values {

@@ -33,6 +33,12 @@ pub(super) const UNIT: Table = Table::new(
         .default("[]")
         .systemd(&["Requires"]),
         Key::new(
+            "replicas",
+            Kind::Int { min: 0, max: 1000 },
+            "In a template: start and keep this many instances, named 1, 2 and so on.",
+        )
+        .later(),
+        Key::new(
             "requisite",
             Kind::Units,
             "Like requires, but these units are not started: they must be up when this unit's turn comes, or its start \

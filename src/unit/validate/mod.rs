@@ -6,22 +6,29 @@ mod identity;
 mod mounts;
 mod paths;
 
-use super::decode::{self, Sink, Source, Value, Values};
+use super::decode::{self, Entry, History, Sink, Source, Value, Values};
 use super::keys;
 use super::layer;
 use super::print;
 use super::problem::{self, Code, Problem, Severity};
-use super::{Profile, Settings, Unit, WrittenKey};
+use super::texts::UnitText;
+use super::variables::Variables;
+use super::{Changes, Profile, Settings, Unit, WrittenKey};
 
 /// A file larger than this is not a unit.
 pub const MAX_UNIT_SIZE: usize = 1 << 20;
 
+/// More drop-ins than this are a mistake.
+pub const MAX_DROP_INS: usize = 256;
+
 /// What a caller may say besides the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ParseOptions {
+pub struct ParseOptions<'o> {
     /// `--profile`: instead of the unit's own. `login` and `host` then win over the unit's lines about isolation, so
     /// that `--profile host` answers "is it the sandbox?".
     pub profile: Option<Profile>,
+    /// What `${host}` stands for; `localhost` when nobody says it.
+    pub host: Option<&'o str>,
 }
 
 /// What a check may look at: the values with their places, and the settings that they mean.
@@ -55,7 +62,7 @@ impl Unit {
         name: &str,
         file: &str,
         bytes: &[u8],
-        options: ParseOptions,
+        options: ParseOptions<'_>,
     ) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
         let text = text_of(file, bytes).map_err(|p| vec![*p])?;
         Unit::parse_with(name, file, text, options)
@@ -69,32 +76,55 @@ impl Unit {
         name: &str,
         file: &str,
         text: &str,
-        options: ParseOptions,
+        options: ParseOptions<'_>,
     ) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
-        if text.len() > MAX_UNIT_SIZE {
-            return Err(vec![too_big(file)]);
+        Unit::parse_texts(name, &[UnitText { file, text }], options)
+    }
+
+    /// The same for a file and its drop-ins, in the order in which they apply.
+    ///
+    /// # Errors
+    /// As [`Unit::parse`]; [`Code::DropIn`] for more than [`MAX_DROP_INS`].
+    ///
+    /// # Panics
+    /// Without any text.
+    pub fn parse_texts(
+        name: &str,
+        texts: &[UnitText<'_>],
+        options: ParseOptions<'_>,
+    ) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
+        let file = texts.first().expect("a unit has at least its file").file;
+        let big: Vec<Problem> =
+            texts.iter().filter(|t| t.text.len() > MAX_UNIT_SIZE).map(|t| too_big(t.file)).collect();
+        if !big.is_empty() {
+            return Err(big);
         }
-        let mut sink = Sink::new(file, text);
+        if texts.len() > MAX_DROP_INS + 1 {
+            let message = format!("the unit has {} drop-ins, more than {MAX_DROP_INS}", texts.len() - 1);
+            return Err(vec![Problem::of_file(Code::DropIn, file, message)]);
+        }
+        let mut sink = Sink::new(texts, Variables::new(name, options.host.unwrap_or("localhost")));
         if let Err(bad) = super::value::unit_name(name) {
-            let code = if bad.code == Code::NotSupported { Code::DropIn } else { Code::BadUnitName };
-            let mut problem = Problem::of_file(code, file, bad.message);
+            let mut problem = Problem::of_file(Code::BadUnitName, file, bad.message);
             problem.help = bad.help;
             sink.problems.push(problem);
         }
         let mut values = decode::decode(&mut sink);
         require(&mut sink, &values);
-        layer::fill(&mut values, options.profile);
+        layer::fill(&mut sink, &mut values, options.profile);
         let settings = assemble::assemble(&mut sink, name, file, &mut values);
         let checked = Checked { values: &values, settings: &settings };
         checks::all(&mut sink, &checked);
         identity::all(&mut sink, &checked);
         paths::all(&mut sink, &checked);
+        let written = written(&values, &sink);
         let mut problems = sink.problems;
         problem::sort(&mut problems);
         if problems.iter().any(|p| p.severity() == Severity::Error) {
             return Err(problems);
         }
-        Ok((Unit { settings, written: written(&values, text) }, problems))
+        let drop_ins = texts[1..].iter().map(|text| text.file.into()).collect();
+        Ok((Unit { settings, written, drop_ins }, problems))
     }
 }
 
@@ -132,31 +162,59 @@ fn require(sink: &mut Sink<'_>, values: &Values) {
     sink.add(Code::Missing, place.unwrap_or(0..0), "service.exec", message, Some(help.to_owned()));
 }
 
-/// What stays of the text: every key that is not plainly the profile's or the built-in one, printed.
-fn written(values: &Values, text: &str) -> Vec<WrittenKey> {
-    let places = decode::written_places(values, text);
-    let mut all: Vec<WrittenKey> = Vec::new();
-    let mut add = |key: String, value: Option<&Value>| {
-        let place = places.get(&key).copied();
-        let value = value.map(|v| print::toml(v).into_boxed_str());
-        all.push(WrittenKey { key: key.into_boxed_str(), value, place });
+/// What stays of the texts: every key that is not plainly the profile's or the built-in one, printed.
+fn written(values: &Values, sink: &Sink<'_>) -> Vec<WrittenKey> {
+    let place = |entry: &Entry| match &entry.source {
+        Source::File(place) => Some(sink.locate(place.key.start)),
+        Source::Profile | Source::Default => None,
     };
-    for ((table, key), entry) in values.iter() {
+    let elements = |entry: &Entry| match &entry.source {
+        Source::File(place) => {
+            let places = place.items.iter().map(|item| sink.locate(item.start));
+            names(&entry.value).into_iter().map(String::into_boxed_str).zip(places).collect()
+        }
+        Source::Profile | Source::Default => Vec::new(),
+    };
+    let changes = |history: &History, entry: &Entry| Changes {
+        base: match &history.base {
+            Source::File(place) => Some(sink.locate(place.key.start)),
+            Source::Profile | Source::Default => None,
+        },
+        of_profile: history.base == Source::Profile,
+        places: history.changes.iter().map(|offset| sink.locate(*offset)).collect(),
+        elements: elements(entry),
+    };
+    let printed = |value: &Value| Some(print::toml(value).into_boxed_str());
+    let mut all: Vec<WrittenKey> = Vec::new();
+    for (id @ (table, key), entry) in values.iter() {
         let dotted = if table.is_empty() { (*key).to_owned() } else { format!("{table}.{key}") };
         if entry.source != Source::Default || derived(table, key) {
-            add(dotted, Some(&entry.value));
+            let history = values.histories.get(id).map(|history| Box::new(changes(history, entry)));
+            all.push(WrittenKey { key: dotted.into(), value: printed(&entry.value), place: place(entry), history });
         }
     }
     for mount in &values.mounts {
         let name = format!("mounts[{}]", mount.index);
         for ((_, key), entry) in mount.values.iter() {
-            add(format!("{name}.{key}"), Some(&entry.value));
+            let key = format!("{name}.{key}").into();
+            all.push(WrittenKey { key, value: printed(&entry.value), place: place(entry), history: None });
         }
-        add(name, None);
+        let header = Some(sink.locate(mount.span.start));
+        all.push(WrittenKey { key: name.into(), value: None, place: header, history: None });
     }
     // Tables that hold a written key are "written" as well: `resources.rlimits` for one of its limits.
     all.sort_by(|a, b| a.key.cmp(&b.key));
     all
+}
+
+/// Elements of a list that a message would name.
+fn names(value: &Value) -> Vec<String> {
+    match value {
+        Value::Texts(texts) => texts.clone(),
+        Value::Paths(paths) => paths.iter().map(|entry| entry.path.display().to_string()).collect(),
+        Value::PlainPaths(paths) => paths.iter().map(|path| path.display().to_string()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Keys whose built-in value depends on others.

@@ -1,0 +1,134 @@
+//! What a launched process inherits: descriptors, opened by the daemon and numbered for the set-up stage.
+
+use super::engine::{Engine, to_io};
+use super::launch::{failure, io_failure, make_directory};
+use crate::plan::wire::{Descriptors, RECORD_FILE_SIZE};
+use crate::plan::{self, Container, LaunchPlan};
+use crate::supervise::{LaunchFailure, ServiceId};
+use crate::sys::socket;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+
+/// First number of inherited descriptors; 0 to 2 are the standard streams.
+pub(super) const FIRST: i32 = crate::init::FIRST_DESCRIPTOR;
+
+/// Descriptors to be inherited, numbered as they are added.
+#[derive(Default)]
+pub(super) struct Inheritance {
+    pub owned: Vec<OwnedFd>,
+}
+
+impl Inheritance {
+    fn add(&mut self, fd: OwnedFd) -> i32 {
+        self.owned.push(fd);
+        FIRST + self.owned.len() as i32 - 1
+    }
+
+    /// The stage's end of the report socket, second after the plan.
+    pub fn report(&self) -> Option<BorrowedFd<'_>> {
+        self.owned.get(1).map(|fd| fd.as_fd())
+    }
+
+    pub(super) fn copy<F: AsFd>(&mut self, fd: F) -> io::Result<i32> {
+        let copy = fd.as_fd().try_clone_to_owned()?;
+        Ok(self.add(copy))
+    }
+}
+
+/// What the daemon keeps of a launch.
+pub(super) struct Kept {
+    pub report: OwnedFd,
+    /// Write end of the pipe on which the stage waits for the id maps.
+    pub maps: Option<OwnedFd>,
+    pub log_number: Option<i32>,
+}
+
+impl Engine {
+    /// Opens and numbers everything that the stage inherits.
+    pub(super) fn descriptors(
+        &mut self,
+        id: ServiceId,
+        plan: &LaunchPlan,
+        numbers: &mut Descriptors,
+    ) -> Result<(Inheritance, Kept), LaunchFailure> {
+        let fds = |what: &'static str| io_failure("FDS", 202, what);
+        let Some(service) = self.services.get(&id) else {
+            return Err(failure("FDS", 202, "the unit is gone".to_owned()));
+        };
+        let mut inherit = Inheritance::default();
+        inherit.owned.push(self.null.try_clone().map_err(fds("descriptor"))?); // Place of the plan, filled in later.
+        let (ours, theirs) = socket::seqpacket_pair().map_err(to_io).map_err(fds("report socket"))?;
+        socket::set_passcred(ours.as_fd()).map_err(to_io).map_err(fds("report socket"))?;
+        numbers.report = Some(inherit.add(theirs));
+        let mut kept = Kept { report: ours, maps: None, log_number: None };
+        if plan.init && plan.container == Container::Own {
+            numbers.exits = Some(inherit.copy(self.exits.inits_end()).map_err(fds("exits socket"))?);
+            let record = self.record_file(&service.name).map_err(fds("exit record"))?;
+            numbers.record = Some(inherit.add(record));
+            numbers.init = Some(inherit.copy(&self.init_image).map_err(fds("init image"))?);
+        }
+        if plan.id_maps.is_some() {
+            let (reader, writer) =
+                rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| fds("pipe")(e.into()))?;
+            numbers.maps_ready = Some(inherit.add(reader));
+            kept.maps = Some(writer);
+        }
+        if let Some(group) = &service.group {
+            let groups = group
+                .attach_descriptors()
+                .map_err(|error| failure("CGROUP", 219, format!("failed at step CGROUP: {error}")))?;
+            numbers.cgroup_procs = groups.into_iter().map(|fd| inherit.add(fd)).collect();
+        }
+        if plan.container == Container::Joined {
+            let main = service.main.as_ref().ok_or_else(|| {
+                failure("NAMESPACE", 226, "failed at step NAMESPACE: the main process is gone".to_owned())
+            })?;
+            numbers.container = Some(inherit.copy(&main.pidfd.fd).map_err(fds("container"))?);
+        }
+        match plan.output {
+            plan::Output::Pipe => {
+                if let Some(log) = &service.log {
+                    let writer = log.pipe.fd.writer().map_err(fds("log pipe"))?;
+                    let number = inherit.add(writer);
+                    numbers.stdout = Some(number);
+                    numbers.stderr = Some(number);
+                    if plan.init {
+                        let number = inherit.copy(&log.pipe.fd).map_err(fds("log pipe"))?;
+                        kept.log_number = Some(number);
+                        numbers.pinned.push(number);
+                    }
+                }
+            }
+            plan::Output::Inherit => {
+                numbers.stdout = Some(inherit.copy(io::stdout()).map_err(fds("standard output"))?);
+                numbers.stderr = Some(inherit.copy(io::stderr()).map_err(fds("standard error"))?);
+            }
+            plan::Output::Journal | plan::Output::Null => {}
+        }
+        if plan.init
+            && plan.container == Container::Own
+            && let Some(notify) = &service.notify
+        {
+            numbers.pinned.push(inherit.copy(&notify.fd).map_err(fds("notify socket"))?);
+        }
+        Ok((inherit, kept))
+    }
+
+    /// The file that the resident init maps; a new one for each run, as the old one may still be mapped.
+    fn record_file(&self, name: &str) -> io::Result<OwnedFd> {
+        let directory = self.options.runtime_dir.join("services").join(name);
+        let path = directory.join("exit");
+        let _ = std::fs::remove_file(&path);
+        let make = || std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
+        let file = match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_directory(&directory, 0o700)?;
+                make()?
+            }
+            other => other?,
+        };
+        file.set_len(RECORD_FILE_SIZE)?;
+        Ok(file.into())
+    }
+}

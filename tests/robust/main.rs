@@ -1,0 +1,28 @@
+//! Hostile and unlucky circumstances: the daemon goes on, answers correctly, and never runs a second copy.
+
+#[path = "../instance/mod.rs"]
+mod instance;
+
+/// Returns from the test, saying so, where it is not run by root.
+macro_rules! root_only {
+    () => {
+        if !$crate::instance::is_root() {
+            return $crate::instance::skipped("needs root");
+        }
+    };
+}
+
+mod clients;
+mod files;
+mod scarcity;
+mod succession;
+mod trust;
+
+const SLEEP: &str = "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n[logging]\ntarget = \"file\"\n";
+
+/// A unit around a shell script.
+fn script(kind: &str, text: &str, more: &str) -> String {
+    format!(
+        "[service]\ntype = \"{kind}\"\nexec = [\"/bin/sh\", \"-c\", '''{text}''']\n{more}\n[logging]\ntarget = \"file\"\n"
+    )
+}
