@@ -168,7 +168,8 @@ pub fn unmet(conditions: &[Condition], mut holds: impl FnMut(&ConditionTest) -> 
     let has_other = |condition: &Condition| {
         answers.iter().any(|(other, met)| *met && is_alternative(other) && other.test.key() == condition.test.key())
     };
-    let found = answers.iter().find(|(condition, met)| !met && !(is_alternative(condition) && has_other(condition)));
+    let counts_as_met = |condition: &Condition, met: bool| met || (is_alternative(condition) && has_other(condition));
+    let found = answers.iter().find(|(condition, met)| !counts_as_met(condition, *met));
     found.map(|(condition, _)| *condition)
 }
 
