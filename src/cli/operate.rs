@@ -6,7 +6,7 @@ use super::terminal::harmless;
 use super::time::coarse;
 use super::words::{is_pattern, matches};
 use super::{Failure, Session};
-use crate::control::{Call, CallError, CallOptions};
+use crate::control::{Answer, Call, CallError, CallOptions};
 use serde_json::json;
 use std::time::Duration;
 
@@ -141,6 +141,14 @@ pub fn perform(session: &mut Session<'_>, calls: Vec<Call>, past: &str, waiting:
 fn tell(session: &mut Session<'_>, call: &Call, answered: Answered, past: &str, took: Duration) -> Result<u8, Failure> {
     let unit = harmless(call.unit().unwrap_or("all units"));
     match answered {
+        Ok(Answer::Skipped(why)) => {
+            if session.json() {
+                session.object(&json!({ "v": 1, "name": call.unit(), "done": "skipped", "message": why }))?;
+            }
+            // No failure, but not what was asked for either: said also where successes are not.
+            session.say(&format!("{} {unit}: {}", session.err_look.dot("inactive"), harmless(&why)));
+            Ok(0)
+        }
         Ok(_) => {
             if session.json() {
                 session.object(&json!({ "v": 1, "name": call.unit(), "done": past }))?;

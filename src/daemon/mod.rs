@@ -15,6 +15,7 @@ mod adopt;
 mod bonds;
 mod check;
 mod complaints;
+mod conditions;
 pub mod directories;
 mod engine;
 pub mod environment_files;

@@ -292,6 +292,7 @@ impl Engine {
         let name = unit.to_owned();
         match outcome {
             Outcome::Done => Ok(Answer::Done),
+            Outcome::Skipped(cause) => Ok(Answer::Skipped(cause_words(&cause, None))),
             Outcome::Cancelled => Err(CallError::JobCancelled { unit: name }),
             Outcome::NotRunning => Err(CallError::NotRunning { unit: name }),
             Outcome::NotSupported => Err(CallError::NotSupported {

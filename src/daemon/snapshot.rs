@@ -137,6 +137,8 @@ pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
         Cause::Bound { unit } => {
             format!("the unit {unit}, to which this one is bound, ended; it is started with it again")
         }
+        Cause::Condition { what } => format!("skipped, as the condition {what} is not met"),
+        Cause::Assert { what } => format!("the assert {what} is not met"),
         Cause::Conflict { unit } => {
             format!("it cannot be up together with the unit {unit} (unit.conflicts), which is up or needed")
         }
@@ -204,7 +206,7 @@ pub(super) fn log_note(service: &Service, note: &Note) {
             tracing::warn!(unit, invocation_id, "{unit}: {}", cause_words(cause, Some(service)));
         }
         Note::Killing => tracing::warn!(unit, invocation_id, "{unit}: time is up, killing what is left"),
-        Note::Started | Note::Stopped | Note::Reloaded(None) | Note::Adopted | Note::Healthy => {
+        Note::Started | Note::Stopped | Note::Skipped(_) | Note::Reloaded(None) | Note::Adopted | Note::Healthy => {
             tracing::info!(unit, invocation_id, "{unit}: {}", note_words(note));
         }
         Note::Starting { .. } | Note::Stopping | Note::RestartScheduled { .. } | Note::Reloading | Note::StatusText => {
@@ -221,6 +223,7 @@ pub(super) fn note_words(note: &Note) -> String {
         Note::Started => "started".to_owned(),
         Note::Stopping => "stopping".to_owned(),
         Note::Stopped => "stopped".to_owned(),
+        Note::Skipped(what) => format!("skipped, as the condition {what} is not met"),
         Note::RestartScheduled { at, restarts } => {
             let seconds = at.0.saturating_sub(super::engine::now().0) as f64 / 1e6;
             format!("will be restarted in {seconds:.1} s (restart {restarts})")

@@ -106,6 +106,7 @@ fn word(note: &Note) -> &'static str {
         Note::Started => "started",
         Note::Stopping => "stopping",
         Note::Stopped => "stopped",
+        Note::Skipped(_) => "skipped",
         Note::Ended(_) => "ended",
         Note::RestartScheduled { .. } => "restart-scheduled",
         Note::Failed(_) => "failed",

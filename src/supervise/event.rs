@@ -241,6 +241,13 @@ pub enum Event {
         /// In what state.
         rest: Rest,
     },
+    /// The conditions of a unit were looked at.
+    Examined {
+        /// Which.
+        id: ServiceId,
+        /// The first that is not met.
+        unmet: Option<Unmet>,
+    },
     /// A daemon that has just started has told of everything that it found.
     Surveyed,
 }
@@ -258,6 +265,15 @@ pub enum Word {
     WatchdogInterval(Duration),
     /// RESTART_RESET=1: delays begin anew.
     ResetRestarts,
+}
+
+/// A condition that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// Which, for people: `path_exists = "/x"`.
+    pub what: String,
+    /// It is an assert: the start fails.
+    pub assert: bool,
 }
 
 /// A service that has no processes, as a former daemon left it.
@@ -359,6 +375,11 @@ pub enum Action {
         /// How much.
         removal: Removal,
     },
+    /// Look whether conditions and asserts of the unit are met and tell `Examined`.
+    Examine {
+        /// Which.
+        id: ServiceId,
+    },
     /// Read the unit of this name and tell `Triggered`. One that cannot be used is reported, and that is all.
     StartUnit {
         /// On whose behalf.
@@ -393,6 +414,8 @@ pub enum Outcome {
     Failed(Cause),
     /// A stop or another request overtook it.
     Cancelled,
+    /// It was not started, as a condition of the unit is not met; no failure.
+    Skipped(Cause),
     /// Not running (reload, kill).
     NotRunning,
     /// The unit has neither `exec_reload` nor `reload_signal`.
@@ -488,6 +511,16 @@ pub enum Cause {
         /// Its name.
         unit: String,
     },
+    /// A condition is not met: the start was skipped.
+    Condition {
+        /// Which.
+        what: String,
+    },
+    /// An assert is not met: the start failed.
+    Assert {
+        /// Which.
+        what: String,
+    },
     /// It cannot be up together with a unit that is up or needed.
     Conflict {
         /// Its name.
@@ -518,6 +551,8 @@ pub enum Note {
         /// Which restart this will be, from 1.
         restarts: u32,
     },
+    /// The start was skipped; the condition that is not met.
+    Skipped(String),
     /// Gave up or may not be restarted.
     Failed(Cause),
     /// Reload began.

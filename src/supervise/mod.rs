@@ -22,7 +22,8 @@
 //! ```
 //!
 //! * `Down`: nothing exists but the definition. `Failed`: the same, after a failure that is kept for people to see.
-//! * `Waiting`: about to start; units that it is ordered after have not finished starting.
+//! * `Waiting`: about to start; units that it is ordered after have not finished starting, units that it conflicts with
+//!   are not down, or the daemon is asked whether its conditions are met.
 //! * `Backoff`: waits before the next automatic attempt. Shown as `activating/auto-restart`.
 //! * `Up`: a run exists, in one of the phases below.
 //!
@@ -85,6 +86,7 @@
 //!   each time the group becomes empty and each `KillCgroup`, also of a group that was empty already. Said twice it does
 //!   no harm; said late, after another launch, it would.
 //! * What was read from a service before it died (READY=1) is delivered before its end.
+//! * For each `Examine` one `Examined`.
 //! * `Adopted` and `Remembered` come before everything else, and `Surveyed` follows the last of them.
 //! * Actions are carried out in their order, and `DeadlinePassed` is delivered once [`Supervisor::next_deadline`] has
 //!   come, which may be the present moment.
@@ -92,6 +94,7 @@
 
 mod adopt;
 mod bonds;
+mod condition;
 mod event;
 mod exit;
 mod graph;
@@ -112,7 +115,7 @@ mod wishes;
 
 pub use event::{
     Action, Cause, CommandOutcome, Event, Exit, LaunchFailure, Moment, Note, Outcome, Removal, RequestId, Rest, Role,
-    ServiceId, ServiceResult, Target, Word,
+    ServiceId, ServiceResult, Target, Unmet, Word,
 };
 pub use policy::{Command, HealthPolicy, Policy};
 pub use status::{ActiveState, Health, HealthState, Status, StopStep, SubState};
@@ -284,6 +287,11 @@ impl Supervisor {
             Event::Remembered { id, rest } => {
                 self.surveying = true;
                 self.with(now, work, id, |service, _| service.remember(rest));
+            }
+            Event::Examined { id, unmet } => {
+                if self.with(now, work, id, |service, turn| service.examined(turn, unmet)) == Some(true) {
+                    self.begin_if_free(now, work, id);
+                }
             }
             Event::Surveyed => self.surveyed(now, work),
         }

@@ -84,6 +84,8 @@ pub struct Policy {
     pub upholds: Vec<String>,
     /// `unit.conflicts`.
     pub conflicts: Vec<String>,
+    /// It has conditions or asserts.
+    pub conditional: bool,
     /// `unit.on_failure`.
     pub on_failure: Vec<String>,
     /// `unit.on_success`.
@@ -165,6 +167,7 @@ impl From<&Unit> for Policy {
             part_of: unit.unit.part_of.clone(),
             upholds: unit.unit.upholds.clone(),
             conflicts: unit.unit.conflicts.clone(),
+            conditional: !(unit.unit.condition.is_empty() && unit.unit.assert.is_empty()),
             on_failure: unit.unit.on_failure.clone(),
             on_success: unit.unit.on_success.clone(),
         }

@@ -18,11 +18,22 @@ pub(super) enum State {
     /// when that one is.
     Failed { wanted: bool },
     /// To be started once the units that it is ordered after have finished starting.
-    Waiting { automatic: bool },
+    Waiting { automatic: bool, examination: Examination },
     /// Waits before the next automatic start: the policy restarts it, or (`upheld`) a unit that is up wants it up.
     Backoff { until: Moment, upheld: bool },
     /// Something of it exists.
     Up(Box<Run>),
+}
+
+/// Have the conditions of a unit that waits been looked at?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Examination {
+    /// Its turn has not come.
+    NotYet,
+    /// The daemon has been asked.
+    UnderWay,
+    /// They are met.
+    Passed,
 }
 
 /// What other units may have been waiting for.
@@ -266,7 +277,7 @@ impl Service {
             self.record(turn, Note::Stopped);
             self.waiters.starts.append(&mut self.waiters.next_starts);
             self.restarts.forget();
-            self.state = State::Waiting { automatic: false };
+            self.state = State::Waiting { automatic: false, examination: Examination::NotYet };
             turn.pulse(self.id, Pulse::WantsStart);
         } else {
             if run.started.is_none() {
@@ -322,7 +333,7 @@ impl Service {
     /// Rests as the last run left it.
     pub fn settle_down(&mut self, turn: &mut Turn) {
         match (self.last.result, &self.last.cause) {
-            (ServiceResult::Success, _) | (_, None) => {
+            (ServiceResult::Success, _) | (_, None | Some(Cause::Condition { .. })) => {
                 self.state = State::Down;
                 self.record(turn, Note::Stopped);
             }
@@ -339,13 +350,17 @@ impl Service {
     pub fn leave_backoff(&mut self) -> bool {
         let is_waiting = matches!(self.state, State::Backoff { .. });
         if is_waiting {
-            self.state = State::Waiting { automatic: true };
+            self.state = State::Waiting { automatic: true, examination: Examination::NotYet };
         }
         is_waiting
     }
 
-    /// Begins a run; the caller has seen to order. Nothing happens unless the service waits for that.
+    /// Begins a run; the caller has seen to order. Nothing happens unless the service waits for that, and has passed its
+    /// examination if there is one.
     pub fn begin(&mut self, turn: &mut Turn) {
+        if self.is_yet_to_be_examined(turn) {
+            return;
+        }
         match self.state {
             State::Waiting { .. } => {}
             State::Down | State::Failed { .. } | State::Backoff { .. } | State::Up(_) => return,
@@ -364,7 +379,7 @@ impl Service {
         match self.state {
             State::Down | State::Failed { .. } | State::Backoff { .. } => {
                 self.restarts.forget();
-                self.state = State::Waiting { automatic: false };
+                self.state = State::Waiting { automatic: false, examination: Examination::NotYet };
             }
             State::Waiting { .. } => {}
             State::Up(ref mut run) => run.then_start |= !run.is_heading_up(),
@@ -378,6 +393,9 @@ impl Service {
         match self.state {
             State::Backoff { .. } | State::Up(_) => {}
             State::Down | State::Failed { .. } | State::Waiting { .. } => {
+                if matches!(self.state, State::Waiting { automatic: true, .. }) {
+                    self.remove(turn, Removal::AtStop);
+                }
                 let wanted = is_want_of_another(&cause);
                 self.last = Last { result: ServiceResult::Resources, cause: Some(cause.clone()), main_exit: None };
                 self.state = State::Failed { wanted };

@@ -41,6 +41,7 @@ pub fn type_words(kind: Kind) -> String {
         Kind::Statuses => "array of integers and signals".to_owned(),
         Kind::Addresses => "array of addresses".to_owned(),
         Kind::DirectoryNames => "array of relative names".to_owned(),
+        Kind::Conditions => "table of strings or arrays".to_owned(),
         Kind::Devices | Kind::Mappings | Kind::IoMax => "array of tables".to_owned(),
         Kind::Namespace => "\"private\", \"host\" or \"path:FILE\"".to_owned(),
         Kind::UserNamespace => "\"host\", \"identity\", \"mapped\" or \"path:FILE\"".to_owned(),

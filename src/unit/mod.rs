@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod assignment;
+mod condition;
 mod decode;
 pub mod keys;
 mod layer;
@@ -26,6 +27,7 @@ pub mod value;
 mod variables;
 
 pub use assignment::{Assignment, document};
+pub use condition::{Comparison, Condition, ConditionTest, unmet};
 pub use manual::{explain, manual, type_words};
 pub use problem::{Code, Problem, Severity, render_problems};
 pub use schema::json_schema;

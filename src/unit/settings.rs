@@ -6,6 +6,7 @@ mod isolation;
 
 pub use isolation::*;
 
+use super::Condition;
 use crate::plan::{CpuMax, IoMax, LimitResource};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -76,6 +77,8 @@ pub struct UnitTable {
     pub default_order: bool,
     pub on_failure: Vec<String>,
     pub on_success: Vec<String>,
+    pub condition: Vec<Condition>,
+    pub assert: Vec<Condition>,
 }
 
 impl UnitTable {

@@ -32,6 +32,9 @@ pub fn status_page(unit: &UnitStatus, log: &[String], now: SystemTime, look: Loo
         page.line("", &look.paint(Color::Yellow, &hint));
     }
     page.line("Active", &active(unit, now, look));
+    if let Some(cause) = unit.cause.as_deref().filter(|_| unit.state == "inactive" && unit.result == "exec-condition") {
+        page.lines("Condition", cause);
+    }
     page.readiness(unit);
     page.watched(unit, now);
     page.main_process(unit);

@@ -43,6 +43,7 @@ pub fn policy(name: &str) -> Policy {
         part_of: Vec::new(),
         upholds: Vec::new(),
         conflicts: Vec::new(),
+        conditional: false,
         on_failure: Vec::new(),
         on_success: Vec::new(),
     }
@@ -217,6 +218,7 @@ fn line(action: &Action) -> String {
         Action::AbandonCheck { id } => format!("{}abandon check", of(id)),
         Action::Remove { id, removal: Removal::AfterRun } => format!("{}remove after run", of(id)),
         Action::Remove { id, removal: Removal::AtStop } => format!("{}remove at stop", of(id)),
+        Action::Examine { id } => format!("{}examine", of(id)),
         Action::StartUnit { id, name, links } => format!("{}start unit {name} ({links})", of(id)),
         Action::Reply { request, outcome: Outcome::Failed(cause) } => format!("reply {} failed {cause:?}", request.0),
         Action::Reply { request, outcome } => format!("reply {} {outcome:?}", request.0),

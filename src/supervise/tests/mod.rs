@@ -3,6 +3,7 @@
 mod backoff;
 mod bench;
 mod bonds;
+mod conditions;
 mod kernel;
 mod order;
 mod phases;

@@ -2,12 +2,17 @@
 
 use super::super::bonds::MOST_LINKS;
 use super::world::{Order, World, at, id};
-use crate::supervise::{Action, ActiveState, Event, Moment, Note, Policy, SubState};
+use crate::supervise::{Action, ActiveState, Event, Moment, Note, Policy, SubState, Unmet};
 use crate::unit::ServiceType;
 
 impl World {
     pub fn step(&mut self, event: Event) {
-        self.asked_for.push_back(event);
+        self.steps([event]);
+    }
+
+    /// Events that the daemon has at the same time; what follows from them comes after the last.
+    pub fn steps(&mut self, events: impl IntoIterator<Item = Event>) {
+        self.asked_for.extend(events);
         let mut steps = 0;
         while let Some(event) = self.asked_for.pop_front() {
             let was_waiting: Vec<bool> = match self.order {
@@ -52,6 +57,14 @@ impl World {
             Action::Check { id, number } => self.check(at(id), number),
             Action::AbandonCheck { id } => self.abandon_check(at(id)),
             Action::Remove { id, .. } => assert!(self.hosts[at(id)].is_empty(), "removed under a live service"),
+            Action::Examine { id } => {
+                let unmet = match self.choices.below(6) {
+                    4 => Some(Unmet { what: "x".into(), assert: false }),
+                    5 => Some(Unmet { what: "x".into(), assert: true }),
+                    _ => None,
+                };
+                self.asked_for.push_back(Event::Examined { id, unmet });
+            }
             Action::StartUnit { name, links, .. } => self.start_unit(&name, links),
             Action::Reply { request, .. } => {
                 assert!(self.waiting.remove(&request), "{request:?} is answered once, and not after it was abandoned");
@@ -91,7 +104,7 @@ impl World {
                 self.is_over(index);
                 self.check_limit(index, at);
             }
-            Note::Stopped | Note::Failed(_) => self.is_over(index),
+            Note::Stopped | Note::Failed(_) | Note::Skipped(_) => self.is_over(index),
             Note::Ended(_)
             | Note::Reloading
             | Note::Reloaded(_)

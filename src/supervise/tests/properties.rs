@@ -22,7 +22,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     let lists = (0..3usize, 0..2usize, 0..3usize, 0..2usize, 0..3usize);
     let signal = prop_oneof![Just(None), Just(Some(1))];
     let start = prop_oneof![Just(None), Just(Some(5 * SECOND))];
-    let watch = (any_time(), any_time(), any_health());
+    let watch = (any_time(), any_time(), any_health(), 0..4u8);
     (kind, kill_mode, lists, signal, start, any_restart(), watch).prop_map(
         |(
             (kind, ready),
@@ -33,8 +33,9 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             restart,
             watch,
         )| {
-            let (watchdog, runtime_max, health) = watch;
+            let (watchdog, runtime_max, health, conditional) = watch;
             Policy {
+                conditional: conditional == 0,
                 watchdog,
                 runtime_max,
                 health,

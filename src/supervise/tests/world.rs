@@ -149,10 +149,10 @@ impl World {
     /// Stops everything, with no more help than that a kill works, and checks that all comes to rest.
     pub fn settle(&mut self) {
         self.manners = Manners::Stubborn;
-        for index in 0..self.hosts.len() {
-            let request = self.new_request();
-            self.step(Event::StopRequested { id: id(index), request: Some(request) });
-        }
+        let all = 0..self.hosts.len();
+        let stop = |index| Event::StopRequested { id: id(index), request: Some(self.new_request()) };
+        let stops: Vec<Event> = all.map(stop).collect();
+        self.steps(stops);
         for _ in 0..2000 {
             self.deliver_all();
             if self.bench.supervisor.next_deadline().is_none() {

@@ -101,12 +101,33 @@ pub(super) const UNIT: Table = Table::new(
         )
         .default("[]")
         .systemd(&["OnSuccess"]),
-        Key::new("condition", Kind::Later("table"), "Skip the start, without failure, unless all of this holds.")
-            .systemd(&["ConditionPathExists", "ConditionPathIsDirectory", "ConditionFileNotEmpty", "ConditionUser"])
-            .later(),
-        Key::new("assert", Kind::Later("table"), "Fail the start unless all of this holds.")
-            .systemd(&["AssertPathExists", "AssertPathIsDirectory", "AssertFileNotEmpty", "AssertUser"])
-            .later(),
+        Key::new(
+            "condition",
+            Kind::Conditions,
+            "Skip the start, without failure, unless all of this holds when the unit's turn comes: `path_exists`, \
+             `path_is_directory`, `file_not_empty`, `environment` (NAME or NAME=VALUE of the daemon), `host` (name with \
+             `*` and `?`, or machine id), `user` (of the daemon), `virtualization` (`vm`, `container` or a kind of one), \
+             `kernel_version` (`>=6.1`), `capability` (that the daemon can give), `controller` (of control groups), each a \
+             text or a list, and `first_boot`. A leading `!` negates. Every entry has to hold; of several hosts, users or \
+             virtualizations without `!` one is enough. Paths are the host's.",
+        )
+        .default("{}")
+        .systemd(&[
+            "ConditionPathExists",
+            "ConditionPathIsDirectory",
+            "ConditionFileNotEmpty",
+            "ConditionEnvironment",
+            "ConditionHost",
+            "ConditionUser",
+            "ConditionVirtualization",
+            "ConditionKernelVersion",
+            "ConditionCapability",
+            "ConditionControlGroupController",
+            "ConditionFirstBoot",
+        ]),
+        Key::new("assert", Kind::Conditions, "The same tests as in `condition`, but one that does not hold fails the start.")
+            .default("{}")
+            .systemd(&["AssertPathExists", "AssertPathIsDirectory", "AssertFileNotEmpty", "AssertUser"]),
     ],
 );
 

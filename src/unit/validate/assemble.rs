@@ -105,6 +105,8 @@ fn unit(v: &Values) -> UnitTable {
         default_order: read!(v, "unit", "default_order", Bool),
         on_failure: read!(v, "unit", "on_failure", Texts),
         on_success: read!(v, "unit", "on_success", Texts),
+        condition: read!(v, "unit", "condition", Conditions),
+        assert: read!(v, "unit", "assert", Conditions),
     }
 }
 
