@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let code = match cli::run(arguments) {
         Outcome::Exit(code) => code,
         Outcome::Run { instance, file, profile, quiet } => run(&instance, &file, profile.as_deref(), quiet),
+        Outcome::RunCommand { instance, text } => run_command(&instance, &text),
         Outcome::Daemon { instance, stop_on_exit } => serve(&instance, stop_on_exit),
         Outcome::Features { json, .. } => features(json),
         Outcome::PlanFile { instance, target, json } => {
@@ -61,10 +62,22 @@ fn run(instance: &Instance, file: &Path, profile: Option<&str>, quiet: bool) -> 
     let mut options = options(instance, true);
     daemon::isolate_run(&mut options);
     match daemon::read_for_run(file, profile) {
-        Ok((unit, warnings)) => daemon::run(RunOptions { options, unit, warnings, quiet }),
+        Ok((unit, warnings)) => daemon::run(RunOptions { options, unit, warnings, quiet, command: false }),
         Err(text) => {
             eprint!("{text}");
             6
+        }
+    }
+}
+
+fn run_command(instance: &Instance, text: &str) -> u8 {
+    let mut options = options(instance, true);
+    daemon::isolate_run(&mut options);
+    match daemon::read_text_for_run(text) {
+        Ok((unit, warnings)) => daemon::run(RunOptions { options, unit, warnings, quiet: true, command: true }),
+        Err(text) => {
+            eprint!("{text}");
+            2
         }
     }
 }

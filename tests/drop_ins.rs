@@ -11,7 +11,7 @@ use std::os::unix::fs::symlink;
 const BASE: &str = "[service]\nexec = [\"/usr/bin/program\"]\nuser = \"web\"\n";
 
 /// The unit that the texts make, the first being its file.
-fn parse_all(texts: &[&str], options: ParseOptions) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
+fn parse_all(texts: &[&str], options: ParseOptions<'_>) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
     let names: Vec<String> = (0..texts.len()).map(|n| format!("{n}.toml")).collect();
     let texts: Vec<UnitText<'_>> = names.iter().zip(texts).map(|(file, text)| UnitText { file, text }).collect();
     Unit::parse_texts("web", &texts, options)
@@ -186,7 +186,7 @@ fn every_maker_of_a_value_is_named() {
 
 #[test]
 fn a_profile_forced_from_outside_opens_changed_lists_too() {
-    let open = ParseOptions { profile: Some(Profile::Host) };
+    let open = ParseOptions { profile: Some(Profile::Host), ..ParseOptions::default() };
     let text = "[filesystem]\nread_write_paths.append = [\"/srv\"]\ninaccessible_paths.append = [\"/boot\"]\n";
     let (unit, _) = parse_all(&[BASE, text], open).expect("valid");
     assert_eq!(effective(&unit, "filesystem.inaccessible_paths").value, "[]");
@@ -319,6 +319,11 @@ fn a_failure_names_the_drop_in_that_set_the_key() {
     let said = instance.rsvc(&["start", "web"]);
     assert_ne!(said.code, 0);
     assert!(said.err.contains("web.d/10-bind.toml:1"), "{}", said.err);
+    // Of a list that several files made, the one that has the element.
+    drop_in(&instance, "web.d/10-bind.toml", "[filesystem]\nread_write_paths.append = [\"/nonexistent/one\"]\n");
+    drop_in(&instance, "web.d/20-more.toml", "[filesystem]\nread_write_paths.append = [\"/var\"]\n");
+    let said = instance.rsvc(&["start", "web"]);
+    assert!(said.err.contains("web.d/10-bind.toml:2"), "{}", said.err);
     drop_in(&instance, "web.d/10-bind.toml", "[service]\nuser = \"no-such-user-here\"\n");
     let said = instance.rsvc(&["start", "web"]);
     assert!(said.err.contains("web.d/10-bind.toml:2"), "{}", said.err);

@@ -156,25 +156,6 @@ fn results(policy: &FilterPolicy, probes: &[Probe]) -> Vec<i64> {
     results
 }
 
-fn open() -> FilterPolicy {
-    FilterPolicy {
-        mode: FilterMode::Enforce,
-        allow: None,
-        deny: Vec::new(),
-        log: Vec::new(),
-        errno: libc::EPERM,
-        unknown_errno: libc::ENOSYS,
-        kill: false,
-        foreign: Vec::new(),
-        address_families: None,
-        deny_namespaces: 0,
-        lock_personality: false,
-        restrict_realtime: false,
-        restrict_suid_sgid: false,
-        deny_terminal_injection: false,
-    }
-}
-
 fn standard() -> FilterPolicy {
     FilterPolicy {
         allow: Some(["@system-service", "@sandbox", "chroot"].map(str::to_owned).to_vec()),
@@ -186,7 +167,7 @@ fn standard() -> FilterPolicy {
         restrict_realtime: true,
         restrict_suid_sgid: true,
         deny_terminal_injection: true,
-        ..open()
+        ..FilterPolicy::open()
     }
 }
 
@@ -264,7 +245,7 @@ fn only_listed_families_can_be_opened() {
     if !can_filter() {
         return;
     }
-    let only_inet = FilterPolicy { address_families: Some(vec![libc::AF_INET as u16]), ..open() };
+    let only_inet = FilterPolicy { address_families: Some(vec![libc::AF_INET as u16]), ..FilterPolicy::open() };
     let probes: Vec<Probe> =
         (0..50).map(|family| probe(libc::SYS_socket, [family, libc::SOCK_STREAM as libc::c_long, 0])).collect();
     let (free, _) = inside(&[], &Work::Calls(&probes));
@@ -289,7 +270,7 @@ fn unknown_numbers_and_denied_calls_answer_what_was_asked() {
         deny: names(&["getppid"]),
         errno: libc::ENOTBLK,
         unknown_errno: libc::EXDEV,
-        ..open()
+        ..FilterPolicy::open()
     };
     assert_refuses(
         &policy,
@@ -307,7 +288,7 @@ fn kill_kills_and_log_does_not() {
     if !can_filter() {
         return;
     }
-    let denied = FilterPolicy { deny: names(&["getppid"]), kill: true, ..open() };
+    let denied = FilterPolicy { deny: names(&["getppid"]), kill: true, ..FilterPolicy::open() };
     let probes = [probe(libc::SYS_getppid, [])];
     let (_, end) = inside(&compile(&denied, Arch::native()).unwrap(), &Work::Calls(&probes));
     assert_eq!(end, End::Killed(libc::SIGSYS));
@@ -323,7 +304,7 @@ fn a_dynamic_program_starts_under_the_standard_policy() {
     let programs = compile(&standard(), Arch::native()).unwrap();
     let (_, end) = inside(&programs, &Work::Shell("x=$(echo 6 | cat) && exit 4$x"));
     assert_eq!(end, End::Exited(46));
-    let nothing = FilterPolicy { allow: Some(Vec::new()), ..open() };
+    let nothing = FilterPolicy { allow: Some(Vec::new()), ..FilterPolicy::open() };
     let (_, end) = inside(&compile(&nothing, Arch::native()).unwrap(), &Work::Shell("exit 46"));
     assert_ne!(end, End::Exited(46), "exec is allowed, but a shell needs more");
     assert_ne!(end, End::Exited(98), "exec itself must be allowed");
@@ -339,7 +320,7 @@ fn set_id_files_cannot_be_left_behind() {
     let (plain, set_id, linked) = (path("plain"), path("set-id"), path("linked"));
     let cwd = libc::c_long::from(libc::AT_FDCWD);
     let at = |path: &CString| path.as_ptr() as libc::c_long;
-    let policy = FilterPolicy { restrict_suid_sgid: true, ..open() };
+    let policy = FilterPolicy { restrict_suid_sgid: true, ..FilterPolicy::open() };
     let probes = [
         probe(libc::SYS_openat, [cwd, at(&plain), 0o102, 0o755]),
         probe(libc::SYS_fchmodat, [cwd, at(&plain), 0o4755]),

@@ -342,3 +342,97 @@ fn every_target_is_what_it_says_or_refused_by_name() {
     let said = instance.rsvc(&["start", "journald"]).expect(1);
     assert!(said.err.contains("logging.target") && said.err.contains("no systemd-journald listens"), "{said:?}");
 }
+
+#[test]
+fn a_run_a_time_a_text_and_a_priority_are_found_with_and_without_a_daemon() {
+    if !is_root() {
+        return skipped("needs root");
+    }
+    let mut instance = Instance::start();
+    instance.unit(
+        "web",
+        "[service]\nexec = [\"/bin/sh\", \"-c\", \"echo begin; echo '<3>Trouble at the mill'; exec sleep 1000\"]\n",
+    );
+    let mut ids = Vec::new();
+    for runs in 1..=2 {
+        instance.rsvc(&["restart", "web"]).expect(0);
+        eventually("what this run prints", || (instance.log("web").matches("mill").count() == runs).then_some(()));
+        ids.push(instance.status("web")["invocation_id"].as_str().expect("an id").to_owned());
+    }
+    for daemon in [true, false] {
+        if !daemon {
+            instance.rsvc(&["stop", "web"]).expect(0);
+            instance.end_daemon();
+        }
+        let cat = |words: &[&str]| instance.rsvc(&[&["logs", "web", "-o", "cat"], words].concat()).expect(0).out;
+        let one = "begin\n<3>Trouble at the mill\n";
+        assert_eq!(cat(&[]), one.repeat(2), "daemon: {daemon}");
+        for wanted in ["0", "-1", "1", "2", &ids[0], &ids[1]] {
+            assert_eq!(cat(&["--invocation", wanted]), one, "{wanted}, daemon: {daemon}");
+        }
+        assert_eq!(cat(&["-g", "trouble", "-n", "1"]), "<3>Trouble at the mill\n");
+        assert_eq!(cat(&["-p", "err"]), "<3>Trouble at the mill\n".repeat(2));
+        assert_eq!(cat(&["-p", "crit"]), "");
+        assert_eq!(cat(&["--until", "1h ago"]), "");
+        assert_eq!(cat(&["--since", "1h ago", "--grep", "begin"]), "begin\n".repeat(2));
+        let said = instance.rsvc(&["logs", "web", "-o", "json", "--invocation", "0", "-g", "mill"]).expect(0);
+        let object: serde_json::Value = serde_json::from_str(&said.out).expect("one object");
+        assert_eq!(object["message"], "<3>Trouble at the mill");
+        for (words, code) in [
+            (&["--invocation", "7"][..], 1),
+            (&["-g", "nothing like it"], 1),
+            (&["--invocation", "last"], 2),
+            (&["--invocation", "-1", "-f"], 2),
+            (&["--until", "tomorrow"], 2),
+            (&["-p", "loud"], 2),
+        ] {
+            instance.rsvc(&[&["logs", "web"], words].concat()).expect(code);
+        }
+    }
+}
+
+#[test]
+fn a_line_of_ten_megabytes_and_nuls_is_stored_to_its_last_byte() {
+    if !is_root() {
+        return skipped("needs root");
+    }
+    let instance = Instance::start();
+    instance.unit_as_is(
+        "web",
+        "[service]\ntype = \"oneshot\"\n\
+         exec = [\"/bin/sh\", \"-c\", \"head -c 10000000 /dev/zero | tr '\\\\0' x; printf '\\\\0\\\\033[2Jend\\\\n'\"]\n\
+         [restart]\npolicy = \"no\"\n\
+         [logging]\ntarget = \"file\"\n[logging.file]\nmax_size = \"4M\"\nmax_files = 10\n",
+    );
+    instance.rsvc(&["start", "web"]).expect(0);
+    let stored = eventually("the end of the line", || {
+        let files = fs::read_dir(instance.file("state/log")).ok()?.flatten();
+        let all: Vec<u8> = files.filter_map(|file| fs::read(file.path()).ok()).flatten().collect();
+        all.windows(8).any(|bytes| bytes == b"\0\x1b[2Jend").then_some(all)
+    });
+    assert_eq!(stored.iter().filter(|byte| **byte == b'x').count(), 10_000_000, "every byte is there");
+    let shown = instance.rsvc(&["logs", "web", "-n", "1", "-o", "json"]).expect(0).out;
+    assert!(shown.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "JSON escapes the rest");
+    assert!(!shown.contains('\u{1b}'));
+}
+
+#[test]
+fn runs_texts_and_priorities_are_found_in_the_journal_too() {
+    let Some(world) = Journalled::start() else { return };
+    let Journalled { instance, journald } = &world;
+    instance.unit_as_is(
+        "web",
+        "[service]\nexec = [\"/bin/sh\", \"-c\", \"echo begin; echo '<3>A (dark) day'; exec sleep 1000\"]\n\
+         [logging]\ntarget = \"journald\"\n",
+    );
+    for runs in 1..=2 {
+        instance.rsvc(&["restart", "web"]).expect(0);
+        journald.wait_for(&["SYSLOG_IDENTIFIER=web", "MESSAGE=A (dark) day"], runs);
+    }
+    let cat = |words: &[&str]| instance.rsvc(&[&["logs", "web", "-o", "cat"], words].concat()).expect(0).out;
+    assert_eq!(cat(&["--invocation", "-1"]), "begin\nA (dark) day\n");
+    // Capitals matter.
+    instance.rsvc(&["logs", "web", "--invocation", "0", "-g", "a (DARK"]).expect(1);
+    assert_eq!(cat(&["--invocation", "0", "-g", "a (dark"]), "A (dark) day\n");
+    assert_eq!(cat(&["-p", "err"]), "A (dark) day\n".repeat(2));
+}

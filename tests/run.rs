@@ -4,6 +4,7 @@ mod instance;
 
 use instance::process::Process;
 use instance::{PATIENCE, RSVC, Said, eventually, install, is_root, skipped};
+use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -22,26 +23,42 @@ enum Who {
     User,
 }
 
-/// A directory that everybody can read, with a copy of the executable and units.
-struct Place(tempfile::TempDir);
+/// A directory that everybody can read, with a copy of the executable and units; and the right to run them.
+struct Place {
+    directory: tempfile::TempDir,
+    _runs: fs::File,
+}
 
 impl Place {
+    /// For runs that end as they should, side by side with those of others.
     fn new() -> Place {
+        Place::locked(FlockOperation::LockShared)
+    }
+
+    /// For runs of which one is killed: what is left of it is looked at, and the next run of anybody removes it.
+    fn alone() -> Place {
+        Place::locked(FlockOperation::LockExclusive)
+    }
+
+    /// The lock is on the directory that all these tests make theirs in, as other processes may run them too.
+    fn locked(operation: FlockOperation) -> Place {
+        let runs = fs::File::open("/var/tmp").expect("a directory");
+        rustix::fs::flock(&runs, operation).expect("a lock");
         let directory = tempfile::Builder::new().prefix("rsvc-run-test-").tempdir_in("/var/tmp").expect("directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
         install(Path::new(RSVC), &directory.path().join("rsvc"));
-        Place(directory)
+        Place { directory, _runs: runs }
     }
 
     fn unit(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.path().join(format!("{name}.toml"));
+        let path = self.directory.path().join(format!("{name}.toml"));
         fs::write(&path, text).expect("unit");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("permissions");
         path
     }
 
     fn command(&self, who: Who) -> Command {
-        let program = self.0.path().join("rsvc");
+        let program = self.directory.path().join("rsvc");
         let mut command = match who {
             Who::Root => Command::new(program),
             Who::User => {
@@ -173,24 +190,6 @@ fn everybody(place: &Place) -> Vec<Who> {
     vec![Who::Root]
 }
 
-/// Runs that end as they should, side by side; none begins while another test has killed one and looks at what it left,
-/// which the next run would remove.
-fn runs_end() -> std::fs::File {
-    locked(rustix::fs::FlockOperation::LockShared)
-}
-
-/// A run is killed: nobody else's may begin.
-fn a_run_is_killed() -> std::fs::File {
-    locked(rustix::fs::FlockOperation::LockExclusive)
-}
-
-/// The lock is on the directory that all these tests make theirs in, as other processes may run them too.
-fn locked(operation: rustix::fs::FlockOperation) -> std::fs::File {
-    let directory = fs::File::open("/var/tmp").expect("a directory");
-    rustix::fs::flock(&directory, operation).expect("a lock");
-    directory
-}
-
 /// A unit that is run once.
 fn once(exec: &str) -> String {
     format!("[service]\nexec = {exec}\n[restart]\npolicy = \"no\"\n")
@@ -198,7 +197,6 @@ fn once(exec: &str) -> String {
 
 #[test]
 fn the_exit_status_is_the_services_own_or_says_what_went_wrong() {
-    let _others = runs_end();
     let place = Place::new();
     for who in everybody(&place) {
         for (exec, code, word) in [
@@ -225,7 +223,6 @@ fn the_exit_status_is_the_services_own_or_says_what_went_wrong() {
 
 #[test]
 fn ctrl_c_stops_and_a_second_one_kills() {
-    let _others = runs_end();
     let place = Place::new();
     for who in everybody(&place) {
         let unit = place.unit("polite", &once(r#"["/bin/sh", "-c", "echo is ready; exec sleep 1000"]"#));
@@ -247,7 +244,6 @@ fn ctrl_c_stops_and_a_second_one_kills() {
 
 #[test]
 fn a_terminal_that_goes_away_ends_the_run() {
-    let _others = runs_end();
     let place = Place::new();
     for who in everybody(&place) {
         let unit = place.unit("polite", &once(r#"["/bin/sh", "-c", "echo is ready; exec sleep 1000"]"#));
@@ -260,7 +256,6 @@ fn a_terminal_that_goes_away_ends_the_run() {
 
 #[test]
 fn restarts_and_limits_are_seen() {
-    let _others = runs_end();
     let place = Place::new();
     for who in everybody(&place) {
         let text = r#"
@@ -289,7 +284,6 @@ optional = ["resources.memory_max", "resources.tasks_max"]
 
 #[test]
 fn the_example_of_the_readme_runs_for_everybody() {
-    let _others = runs_end();
     let place = Place::new();
     let unit = place.unit("hello", include_str!("../examples/hello.toml"));
     for who in everybody(&place) {
@@ -305,7 +299,6 @@ fn the_example_of_the_readme_runs_for_everybody() {
 
 #[test]
 fn what_an_ordinary_user_cannot_have_is_refused_by_name() {
-    let _others = runs_end();
     let place = Place::new();
     if !everybody(&place).contains(&Who::User) {
         return;
@@ -329,7 +322,6 @@ fn what_an_ordinary_user_cannot_have_is_refused_by_name() {
 
 #[test]
 fn directories_of_a_run_are_its_own_and_go_with_it() {
-    let _others = runs_end();
     let place = Place::new();
     let text = r#"
 [service]
@@ -352,8 +344,7 @@ logs = ["rsvc-run-test"]
 
 #[test]
 fn a_run_that_is_killed_takes_its_service_along() {
-    let _others = a_run_is_killed();
-    let place = Place::new();
+    let place = Place::alone();
     let whole = "echo is ready; sleep 1001 & exec sleep 1000";
     for who in everybody(&place) {
         let unit = place.unit("dies", &once(&format!("[\"/bin/sh\", \"-c\", \"{whole}\"]")));
@@ -374,8 +365,7 @@ fn a_run_that_is_killed_takes_its_service_along() {
 
 #[test]
 fn a_killed_run_without_a_pid_namespace_leaves_nothing_beyond_the_next() {
-    let _others = a_run_is_killed();
-    let place = Place::new();
+    let place = Place::alone();
     if !everybody(&place).contains(&Who::Root) {
         return;
     }
@@ -405,7 +395,6 @@ fn a_killed_run_without_a_pid_namespace_leaves_nothing_beyond_the_next() {
 
 #[test]
 fn a_run_that_is_at_work_is_not_swept() {
-    let _others = runs_end();
     let place = Place::new();
     for who in everybody(&place) {
         let unit = place.unit("works", &once(r#"["/bin/sh", "-c", "echo is ready; exec sleep 1000"]"#));
@@ -431,4 +420,62 @@ fn processes_of_namespace(pid: i32) -> Vec<Process> {
     let all = fs::read_dir("/proc").expect("proc").flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|other| of(*other) == own);
     pids.filter_map(Process::with_pid).collect()
+}
+
+/// `rsvc run` with more words and something to read.
+fn run_command(place: &Place, who: Who, words: &[&str], input: &str) -> Said {
+    use std::io::Write;
+    let mut command = place.command(who);
+    command.arg("run").args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let pid = child.id();
+    // Who does not read its input may be gone before all of it is written.
+    let _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    let said: Said = child.wait_with_output().expect("it ends").into();
+    nothing_is_left(pid);
+    said
+}
+
+#[test]
+fn a_command_reads_its_input_and_its_status_is_passed_on() {
+    let place = Place::new();
+    for who in everybody(&place) {
+        let said = run_command(&place, who, &["--", "cat"], "one\ntwo\n").expect(0);
+        assert_eq!((said.out.as_str(), said.err.as_str()), ("one\ntwo\n", ""), "{who:?}: nothing else is said");
+        let said = run_command(&place, who, &["--", "/bin/sh", "-c", "echo out; echo err >&2; exit 7"], "").expect(7);
+        assert_eq!((said.out.as_str(), said.err.as_str()), ("out\n", "err\n"));
+        run_command(&place, who, &["--", "sh", "-c", "kill -TERM $$; sleep 100"], "").expect(143);
+        run_command(&place, who, &["--", "/nonexistent/program"], "").expect(127);
+        run_command(&place, who, &["--", "no-such-command-anywhere"], "").expect(127);
+        run_command(&place, who, &["--", "/etc/passwd"], "").expect(126);
+    }
+}
+
+#[test]
+fn keys_of_the_command_line_are_those_of_a_file() {
+    let place = Place::new();
+    for who in everybody(&place) {
+        let words = [
+            "-k",
+            "service.umask=0077",
+            "--set",
+            "service.environment={ A = \"b c\" }",
+            "--",
+            "sh",
+            "-c",
+            "umask; echo $A",
+        ];
+        assert_eq!(run_command(&place, who, &words, "").expect(0).out, "0077\nb c\n", "{who:?}");
+        for (words, reason) in [
+            (&["-k", "service.umsk=0", "--", "true"][..], "did you mean `umask`"),
+            (&["-k", "service.umask=lots", "--", "true"], "umask"),
+            (&["--mem", "lots", "--", "true"], "lots"),
+            (&["--profile", "lax", "--", "true"], "lax"),
+            (&["-t", "--", "true"], "not in this version"),
+            (&["-k", "umask", "--", "true"], "table.key=value"),
+        ] {
+            let said = run_command(&place, who, words, "").expect(2);
+            assert!(said.err.contains(reason), "{words:?}: {}", said.err);
+        }
+    }
 }

@@ -1,5 +1,9 @@
 //! Good units parse and mean what they say.
 
+#[path = "units/parsed.rs"]
+mod parsed;
+
+use parsed::{MINIMAL, clean, parse, parse_with};
 use rsvc::unit::*;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -168,27 +172,6 @@ tasks_max = 256
 identifier = "shop"
 "#;
 
-const MINIMAL: &str = "[service]\nexec = [\"/usr/bin/program\"]\n";
-
-fn parse_with(text: &str, profile: Option<Profile>) -> (Unit, Vec<Problem>) {
-    match Unit::parse_with("web", "web.toml", text, ParseOptions { profile }) {
-        Ok(parsed) => parsed,
-        Err(problems) => panic!("{}", problem::render(&problems, text, problem::Style::default())),
-    }
-}
-
-/// The unit, with its warnings; panics with the drawn problems if it is refused.
-fn parse(text: &str) -> (Unit, Vec<Problem>) {
-    parse_with(text, None)
-}
-
-/// The unit, without a single warning.
-fn clean(text: &str) -> Unit {
-    let (unit, warnings) = parse(text);
-    assert_eq!(warnings, [], "{}", problem::render(&warnings, text, problem::Style::default()));
-    unit
-}
-
 fn bits(names: &[&str]) -> u64 {
     names.iter().map(|n| value::capability(n).expect("a capability").0).fold(0, |a, b| a | b)
 }
@@ -314,7 +297,15 @@ fn the_profile_strict_closes_what_standard_leaves_open() {
     assert_eq!(families, ["AF_UNIX", "AF_INET", "AF_INET6"]);
     let allowed = clean(&format!("{text}[syscalls]\nallow = [\"@system-service\", \"memfd_create\"]\n"));
     assert_eq!(allowed.syscalls.deny, ["@privileged", "@resources"], "what the author allows by name stays allowed");
-    assert!(Unit::parse_with("web", "w", MINIMAL, ParseOptions { profile: Some(Profile::Strict) }).is_err());
+    assert!(
+        Unit::parse_with(
+            "web",
+            "w",
+            MINIMAL,
+            ParseOptions { profile: Some(Profile::Strict), ..ParseOptions::default() }
+        )
+        .is_err()
+    );
 }
 
 #[test]

@@ -40,7 +40,7 @@ const RSVC: &str = env!("CARGO_BIN_EXE_rsvc");
 /// The checkout.
 const CHECKOUT: &str = env!("CARGO_MANIFEST_DIR");
 /// Seconds for everything in one machine: emulated code is slow, and so may be the host.
-const TIMEOUT: &str = "1800";
+const TIMEOUT: &str = "3600";
 
 /// A machine takes 2 GiB, and there are two at a time: one of each suite.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());

@@ -23,20 +23,8 @@ pub struct Floor {
 /// The filter and the number of calls it allows.
 pub fn filter() -> (Vec<(u16, u8, u8, u32)>, usize) {
     let policy = filter::FilterPolicy {
-        mode: filter::FilterMode::Enforce,
         allow: Some(vec!["@system-service".to_owned(), "@sandbox".to_owned()]),
-        deny: Vec::new(),
-        log: Vec::new(),
-        errno: 1,
-        unknown_errno: 38,
-        kill: false,
-        foreign: Vec::new(),
-        address_families: None,
-        deny_namespaces: 0,
-        lock_personality: false,
-        restrict_realtime: false,
-        restrict_suid_sgid: false,
-        deny_terminal_injection: false,
+        ..filter::FilterPolicy::open()
     };
     let programs = filter::compile(&policy, filter::Arch::native()).expect("a filter");
     let calls = filter::group("@system-service").map_or(0, |calls| calls.len());

@@ -104,6 +104,11 @@ pub struct Group {
     place: Place,
 }
 
+/// Can this process load device programs for groups of the v2 tree? Asked with one that is attached nowhere.
+pub fn has_device_programs() -> bool {
+    devices::available()
+}
+
 impl Tree {
     /// Finds the hierarchies (statfs magic, /proc/self/cgroup, mountinfo; never constants), makes the root group in
     /// each, on v2 moves this process into a leaf where the no-internal-process rule demands and enables controllers.
@@ -244,6 +249,11 @@ impl Group {
     /// Freezes or thaws. Returns before the last process has stopped ("cgroup.events" says when).
     pub fn freeze(&self, frozen: bool) -> Result<(), CgroupError> {
         signal::freeze(&self.place, frozen)
+    }
+
+    /// Has the freezer stopped every process?
+    pub fn is_frozen(&self) -> bool {
+        signal::is_frozen(&self.place)
     }
 
     /// rmdir in every hierarchy, groups that the service made inside first. EBUSY right after a kill is normal: the

@@ -63,7 +63,8 @@ fn examine(session: &Session<'_>, target: &str) -> Result<Report, Failure> {
     let found = if is_file(target) {
         load::read_file(Path::new(target))
     } else {
-        match load::find(&session.instance.unit_path(), target, Trust::Any) {
+        let name = load::example_of(target);
+        match load::find(&session.instance.unit_path(), name.as_deref().unwrap_or(target), Trust::Any) {
             Ok(Lookup::Found(found)) => Ok(found),
             Ok(Lookup::NotFound) => return Err(Failure::new(5, format!("{}: no such unit", harmless(target)))),
             Ok(Lookup::Masked { file }) => {

@@ -13,7 +13,7 @@ pub enum Shell {
 }
 
 /// Commands whose arguments are names of units.
-const UNIT_COMMANDS: [&str; 21] = [
+const UNIT_COMMANDS: [&str; 24] = [
     "start",
     "stop",
     "restart",
@@ -35,6 +35,9 @@ const UNIT_COMMANDS: [&str; 21] = [
     "reset-failed",
     "events",
     "wait",
+    "set",
+    "freeze",
+    "thaw",
 ];
 
 /// Commands that take names or files.

@@ -5,8 +5,11 @@
 //! none answers, a log file that exists decides.
 
 mod file;
+mod filter;
 mod journal;
+mod runs;
 
+use super::args::Format;
 use super::client::Client;
 use super::terminal::{self, harmless};
 use super::time;
@@ -14,6 +17,7 @@ use super::words::parse_time_span;
 use super::{Failure, Instance, Session};
 use crate::control::{LogPlace, UnitStatus};
 use file::LogFiles;
+use filter::Filter;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -33,8 +37,23 @@ pub struct Wish {
     pub follow: bool,
     /// The last so many only.
     pub lines: Option<u32>,
+    /// From when to when.
+    pub span: Span,
+    /// Only lines that contain this.
+    pub grep: Option<String>,
+    /// Only this priority and more urgent ones.
+    pub priority: Option<u8>,
+}
+
+/// A time, as it was written.
+#[derive(Clone, Debug, Default)]
+pub struct Span {
     /// From this time on.
     pub since: Option<String>,
+    /// Up to this time.
+    pub until: Option<String>,
+    /// Of one run of the unit.
+    pub invocation: Option<String>,
 }
 
 /// Where the output of one unit is.
@@ -48,8 +67,8 @@ enum Source {
 
 /// `logs`
 pub fn logs(session: &mut Session<'_>, wish: &Wish) -> Result<u8, Failure> {
-    let since = wish.since.as_deref().map(|text| parse_since(text, session.now)).transpose()?;
     let units = super::operate::names(session, &wish.units)?;
+    let filter = filter(session, wish, &units)?;
     let mut sources = Vec::new();
     for unit in &units {
         sources.push((unit.clone(), source(&session.instance, unit)?));
@@ -71,21 +90,42 @@ pub fn logs(session: &mut Session<'_>, wish: &Wish) -> Result<u8, Failure> {
     if !identifiers.is_empty() && !files.is_empty() && wish.follow {
         return Err(Failure::new(2, "some of these units log to the journal and some to files: follow them apart"));
     }
-    if !files.is_empty() {
-        show_files(session, wish, since, files)?;
+    // As grep(1) and journalctl(1): nothing found is 1.
+    let mut code = u8::from(filter.grep.is_some());
+    if !files.is_empty() && show_files(session, wish, &filter, files)? {
+        code = 0;
     }
     if identifiers.is_empty() {
-        return Ok(0);
+        return Ok(code);
     }
     session.out.flush()?;
-    journal::show(session, &identifiers, wish.lines, wish.follow, since)
+    journal::show(session, &identifiers, wish.lines, wish.follow, &filter)
+}
+
+/// What of the output is wanted.
+fn filter(session: &Session<'_>, wish: &Wish, units: &[String]) -> Result<Filter, Failure> {
+    let at = |text: &Option<String>| text.as_deref().map(|text| parse_since(text, session.now)).transpose();
+    let (since, until) = match &wish.span.invocation {
+        None => (at(&wish.span.since)?, at(&wish.span.until)?),
+        Some(wanted) => {
+            let [unit] = units else {
+                return Err(Failure::new(2, "`--invocation` is for one unit at a time"));
+            };
+            let (since, until) = runs::span(&session.instance, unit, wanted)?;
+            if wish.follow && until.is_some() {
+                return Err(Failure::new(2, "that run is over, there is nothing to follow"));
+            }
+            (Some(since), until)
+        }
+    };
+    Ok(Filter { since, until, grep: wish.grep.clone(), priority: wish.priority })
 }
 
 /// The last lines of a unit's output for its status page; what cannot be read is left out.
 pub fn last_lines(instance: &Instance, unit: &UnitStatus, count: u32) -> Vec<String> {
     let Some(place) = unit.log.as_ref().filter(|_| count > 0) else { return Vec::new() };
     match of_place(instance, &unit.name, place) {
-        Some(Source::Journal(identifier)) => journal::last_lines(&identifier, count, None),
+        Some(Source::Journal(identifier)) => journal::last_lines(&identifier, count, &Filter::default()),
         Some(Source::File(path)) => {
             let mut lines = Vec::new();
             let collected = LogFiles::new(path).read(Some(count), None, &mut |line| {
@@ -107,7 +147,7 @@ pub fn lines_of_failure(session: &Session<'_>, unit: &str) -> Vec<String> {
     let source = known.and_then(|known| of_place(instance, &known.name, known.log.as_ref()?));
     let Some(Source::Journal(identifier)) = source else { return Vec::new() };
     journal::synchronize();
-    journal::last_lines(&identifier, COUNT, Some(session.now))
+    journal::last_lines(&identifier, COUNT, &Filter { since: Some(session.now), ..Filter::default() })
 }
 
 fn of_place(instance: &Instance, unit: &str, place: &LogPlace) -> Option<Source> {
@@ -145,17 +185,19 @@ fn source(instance: &Instance, unit: &str) -> Result<Source, Failure> {
 fn show_files(
     session: &mut Session<'_>,
     wish: &Wish,
-    since: Option<SystemTime>,
+    filter: &Filter,
     mut files: Vec<(String, LogFiles)>,
-) -> Result<(), Failure> {
-    let lines = wish.lines.or((wish.follow && since.is_none()).then_some(BEFORE_FOLLOWING));
-    let form = Form { json: session.json(), named: files.len() > 1, disarm: session.look.is_terminal() };
-    let since = since.map(time::print);
+) -> Result<bool, Failure> {
+    let lines = wish.lines.or((wish.follow && filter.since.is_none()).then_some(BEFORE_FOLLOWING));
+    let cat = session.format == Format::Cat;
+    let form = Form { json: session.json(), cat, named: files.len() > 1, disarm: session.look.is_terminal() };
     let mut pager = if wish.follow || wish.lines.is_some() { None } else { session.pager() };
+    let mut any = false;
     for (unit, log) in &mut files {
         let mut broken = None;
-        let shown = log.read(lines, since.as_deref(), &mut |line| {
+        let shown = filter::read(log, lines, filter, &mut |line| {
             let text = form.line(unit, line);
+            any = true;
             let written = match pager.as_mut().and_then(|pager| pager.stdin.as_mut()) {
                 Some(stdin) => stdin.write_all(&text),
                 None => session.out.write_all(&text),
@@ -178,15 +220,29 @@ fn show_files(
         let _ = pager.wait();
     }
     session.out.flush()?;
-    if wish.follow { follow(session, form, &mut files) } else { Ok(()) }
+    if wish.follow {
+        follow(session, form, filter, &mut files)?;
+    }
+    Ok(any)
 }
 
 /// Shows what is written from now on; ends only when the reader goes away or a file cannot be read.
-fn follow(session: &mut Session<'_>, form: Form, files: &mut [(String, LogFiles)]) -> Result<(), Failure> {
+fn follow(
+    session: &mut Session<'_>,
+    form: Form,
+    filter: &Filter,
+    files: &mut [(String, LogFiles)],
+) -> Result<(), Failure> {
+    let mut sieves: Vec<_> = files.iter().map(|_| filter.sieve()).collect();
     loop {
-        for (unit, log) in &mut *files {
+        for ((unit, log), sieve) in files.iter_mut().zip(&mut sieves) {
             let mut text = Vec::new();
-            log.read_on(&mut |line| text.extend(form.line(unit, line))).map_err(|error| unreadable(log, &error))?;
+            log.read_on(&mut |line| {
+                if sieve.lets_pass(line) {
+                    text.extend(form.line(unit, line));
+                }
+            })
+            .map_err(|error| unreadable(log, &error))?;
             session.out.write_all(&text)?;
         }
         session.out.flush()?;
@@ -203,6 +259,8 @@ fn unreadable(log: &LogFiles, error: &io::Error) -> Failure {
 #[derive(Clone, Copy)]
 struct Form {
     json: bool,
+    /// The message only.
+    cat: bool,
     /// More than one unit: its name stands in front.
     named: bool,
     /// A terminal must not obey what a service wrote; a pipe gets the bytes as they are.
@@ -218,6 +276,7 @@ impl Form {
             let object = serde_json::json!({ "v": 1, "name": unit, "time": time, "message": message });
             return format!("{object}\n").into_bytes();
         }
+        let line = if self.cat { file::split_time(line).1 } else { line };
         let mut text = if self.named { format!("{unit}: ").into_bytes() } else { Vec::new() };
         if self.disarm {
             text.extend(harmless(&String::from_utf8_lossy(line)).into_bytes());
@@ -276,10 +335,12 @@ mod tests {
     #[test]
     fn lines_are_shown_as_they_are_but_never_obeyed_by_a_terminal() {
         let line = b"2026-11-21T22:00:00.000001Z a\x1b[2Jb\xff";
-        let form = |json, named, disarm| Form { json, named, disarm };
+        let form = |json, named, disarm| Form { json, cat: false, named, disarm };
         assert_eq!(form(false, false, false).line("web", line), [&line[..], b"\n"].concat());
         let shown = String::from_utf8(form(false, true, true).line("web", line)).unwrap();
         assert_eq!(shown, "web: 2026-11-21T22:00:00.000001Z a\u{fffd}[2Jb\u{fffd}\n");
+        let cat = Form { json: false, cat: true, named: false, disarm: false };
+        assert_eq!(cat.line("web", line), b"a\x1b[2Jb\xff\n");
         let object: serde_json::Value = serde_json::from_slice(&form(true, false, false).line("web", line)).unwrap();
         assert_eq!(object["time"], "2026-11-21T22:00:00.000001Z");
         assert_eq!(object["message"], "a\u{1b}[2Jb\u{fffd}");

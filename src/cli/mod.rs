@@ -13,10 +13,12 @@ mod diff;
 mod events;
 mod explain;
 mod instance;
+mod live;
 mod logs;
 mod manual;
 mod operate;
 mod render;
+mod run;
 mod show;
 mod states;
 mod stopping;
@@ -53,6 +55,13 @@ pub enum Outcome {
         profile: Option<String>,
         /// `--quiet`
         quiet: bool,
+    },
+    /// `rsvc run -- COMMAND`
+    RunCommand {
+        /// Where everything lies.
+        instance: Instance,
+        /// The text of its unit.
+        text: String,
     },
     /// `rsvc daemon`
     Daemon {
@@ -214,15 +223,17 @@ fn check_format(global: &Global, command: &Command) -> Result<(), Failure> {
     let known: &[Format] = match command {
         Command::List { .. } | Command::Status { .. } => &[Format::Table, Format::Wide, Format::Json, Format::Name],
         Command::Check { .. } => &[Format::Table, Format::Json, Format::Github],
-        Command::Logs { .. } | Command::Plan { .. } | Command::Show { .. } | Command::Features => {
-            &[Format::Table, Format::Wide, Format::Json]
-        }
+        Command::Logs { .. } => &[Format::Table, Format::Wide, Format::Json, Format::Short, Format::Cat],
+        Command::Plan { .. } | Command::Show { .. } | Command::Features => &[Format::Table, Format::Wide, Format::Json],
         Command::Explain { .. } | Command::Version | Command::Diff { .. } => &[Format::Table, Format::Json],
         Command::Start(_) | Command::Stop { .. } | Command::Restart(_) | Command::TryRestart(_) => {
             &[Format::Table, Format::Json]
         }
         Command::Reload(_) | Command::Kill { .. } | Command::ResetFailed { .. } => &[Format::Table, Format::Json],
         Command::IsActive(_) | Command::IsEnabled(_) | Command::IsFailed(_) => &[Format::Table, Format::Json],
+        Command::Set { .. } | Command::Freeze { .. } | Command::Thaw { .. } | Command::ReloadConfig => {
+            &[Format::Table, Format::Json]
+        }
         Command::Events { .. } | Command::Wait { .. } => &[Format::Table, Format::Json],
         _ => &[Format::Table],
     };
@@ -249,9 +260,14 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         }
         Command::IsActive(question) => states::is_active(session, &question)?,
         Command::IsFailed(question) => states::is_failed(session, &question)?,
-        Command::Logs { units, follow, lines, since } => {
-            logs::logs(session, &logs::Wish { units, follow, lines, since })?
+        Command::Logs { units, follow, lines, since, until, grep, priority, invocation } => {
+            let span = logs::Span { since, until, invocation };
+            logs::logs(session, &logs::Wish { units, follow, lines, span, grep, priority })?
         }
+        Command::Set { target, values, persist } => live::set(session, &target, &values, persist)?,
+        Command::Freeze { units } => live::freeze(session, &units, true)?,
+        Command::Thaw { units } => live::freeze(session, &units, false)?,
+        Command::ReloadConfig => live::reload_config(session)?,
         Command::Events { units, present } => events::events(session, &units, present)?,
         Command::Wait { units, goal, timeout } => events::wait(session, &units, goal, timeout)?,
         Command::IsEnabled(question) => units::is_enabled(session, &question)?,
@@ -272,9 +288,7 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
             session.out.write_all(&manual::page(Arguments::command())?)?;
             0
         }
-        Command::Run { file, profile, quiet } => {
-            return Ok(Outcome::Run { instance: session.instance.clone(), file, profile, quiet });
-        }
+        Command::Run(run) => return run::run(session, run),
         Command::Daemon { stop_on_exit } => {
             return Ok(Outcome::Daemon { instance: session.instance.clone(), stop_on_exit });
         }

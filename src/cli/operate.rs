@@ -110,7 +110,8 @@ pub fn expand(words: &[String], all: &[String]) -> Result<Vec<String>, Failure> 
     Ok(names)
 }
 
-fn perform(session: &mut Session<'_>, calls: Vec<Call>, past: &str, waiting: Waiting) -> Result<u8, Failure> {
+/// Makes all calls at the same time and waits for their answers.
+pub fn perform(session: &mut Session<'_>, calls: Vec<Call>, past: &str, waiting: Waiting) -> Result<u8, Failure> {
     let begun = now();
     let deadline = waiting.timeout.map(|timeout| begun + timeout);
     let options = CallOptions { no_wait: waiting.no_wait, ..CallOptions::default() };

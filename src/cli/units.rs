@@ -9,6 +9,7 @@ use crate::load::{self, BootSetError, Change, Found, Lookup, Trust};
 use crate::unit::problem::{Problem, Style, render};
 use crate::unit::{ParseOptions, Unit};
 use serde_json::json;
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -49,7 +50,8 @@ pub fn read(session: &Session<'_>, target: &str) -> Result<Found, Failure> {
     if is_file(target) {
         return load::read_file(Path::new(target)).map_err(|problem| Failure::new(6, draw(session, *problem)));
     }
-    load(session, target)
+    // A template can be looked at, by an instance that nobody has.
+    load(session, load::example_of(target).as_deref().unwrap_or(target))
 }
 
 /// A file or a unit, read and valid, with its warnings.
@@ -78,7 +80,7 @@ fn names(session: &Session<'_>, words: &[String]) -> Result<Vec<String>, Failure
 pub fn cat(session: &mut Session<'_>, words: &[String]) -> Result<u8, Failure> {
     let mut text = String::new();
     for name in names(session, words)? {
-        let found = load(session, &name)?;
+        let found = read(session, &name)?;
         let terminal = session.look.is_terminal();
         for (file, bytes) in found.files() {
             if !text.is_empty() {
@@ -99,7 +101,16 @@ pub fn enable(session: &mut Session<'_>, words: &[String], now: bool) -> Result<
     let paths = session.instance.unit_path();
     for name in &names {
         // A unit that cannot be started is not put into the boot set.
+        if load::example_of(name).is_some() {
+            load(session, name)?;
+        }
         let (unit, _, _) = parse(session, name)?;
+        let own = Path::new(&unit.file).file_stem() == Some(OsStr::new(&unit.name));
+        if !unit.install.alias.is_empty() && load::template_of(&unit.name).is_some() && !own {
+            let message =
+                "install.alias stands in its template, and an alias names one unit: give the instance a drop-in";
+            return Err(Failure::new(1, format!("{}: {message} with `alias = []`", harmless(name))));
+        }
         if unit.install.wanted_by.is_empty() && unit.install.alias.is_empty() {
             return Err(Failure::new(1, format!("{}: nothing wants it: install.wanted_by is empty", harmless(name))));
         }

@@ -101,6 +101,21 @@ pub fn parse_time_span(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Words of syslog(3), most urgent first.
+const PRIORITIES: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+
+/// For clap: a priority of syslog(3) by name or number.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_priority(text: &str) -> Result<u8, String> {
+    let known =
+        |word: &&str| *word == text || (text == "error" && *word == "err") || (text == "warn" && *word == "warning");
+    let named = PRIORITIES.iter().position(known).and_then(|number| u8::try_from(number).ok());
+    let number = named.or_else(|| text.parse().ok().filter(|number| *number < 8));
+    number.ok_or_else(|| format!("write one of {}, or 0 to 7", PRIORITIES.join(", ")))
+}
+
 /// For clap: a signal by name, with or without `SIG`, or by number.
 ///
 /// # Errors

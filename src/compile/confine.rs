@@ -127,20 +127,10 @@ fn protections(unit: &Unit) -> FilterPolicy {
 fn none(unit: &Unit) -> FilterPolicy {
     let foreign = unit.syscalls.architectures.iter().filter(|name| *name != "native").cloned().collect();
     FilterPolicy {
-        mode: FilterMode::Enforce,
-        allow: None,
-        deny: Vec::new(),
-        log: Vec::new(),
         errno: unit.syscalls.errno,
         unknown_errno: unit.syscalls.unknown_errno,
-        kill: false,
         foreign,
-        address_families: None,
-        deny_namespaces: 0,
-        lock_personality: false,
-        restrict_realtime: false,
-        restrict_suid_sgid: false,
-        deny_terminal_injection: false,
+        ..FilterPolicy::open()
     }
 }
 

@@ -51,20 +51,28 @@ impl<'a> Context<'a> {
 
     /// Adds a step that `key` asked for.
     pub fn push(&mut self, key: &str, step: Step) {
-        let origin = Some(self.origin(key));
+        let origin = Some(self.origin(key, &step));
         self.steps.push(PlannedStep { step, origin, may_fail: false });
     }
 
     /// Adds a step that `key` asked for and that may fail: see [`PlannedStep::may_fail`].
     pub fn push_may_fail(&mut self, key: &str, may_fail: bool, step: Step) {
-        let origin = Some(self.origin(key));
+        let origin = Some(self.origin(key, &step));
         self.steps.push(PlannedStep { step, origin, may_fail });
     }
 
-    /// Index of `key` among the origins, each once.
-    fn origin(&mut self, key: &str) -> u16 {
-        let index = self.origins.iter().position(|origin| origin.key == key).unwrap_or_else(|| {
-            self.origins.push(self.unit.origin(key));
+    /// Index of the origin of a step among the origins, each once: of `key`, or of the path of a list that several files
+    /// made, as it is that file whose line matters when the path is not there.
+    fn origin(&mut self, key: &str, step: &Step) -> u16 {
+        let path = match step {
+            Step::OpenTree { path, .. } => Some(path),
+            Step::Attach { at, .. } | Step::Mask { at, .. } | Step::Restrict { at, .. } => Some(at),
+            _ => None,
+        };
+        let element = path.and_then(|path| self.unit.element_origin(key, path.to_str()?));
+        let origin = element.unwrap_or_else(|| self.unit.origin(key));
+        let index = self.origins.iter().position(|known| *known == origin).unwrap_or_else(|| {
+            self.origins.push(origin);
             self.origins.len() - 1
         });
         // Keys come from the key table and the lists of a unit, which are bounded by the size of its file.

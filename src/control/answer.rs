@@ -22,6 +22,8 @@ pub enum Answer {
     Description(Box<Description>),
     /// `Events`: one entry of the stream.
     Event(Box<UnitEvent>),
+    /// `ReloadConfig`: what is not as it was, and how many units are.
+    Changes(Vec<UnitChange>, u64),
 }
 
 impl Answer {
@@ -34,6 +36,7 @@ impl Answer {
             Answer::Plan(lines) => json!({ "lines": lines }),
             Answer::Configuration(values) => json!({ "values": values }),
             Answer::Description(description) => json!({ "description": description }),
+            Answer::Changes(changes, unchanged) => json!({ "changes": changes, "unchanged": unchanged }),
             Answer::Event(event) => json!({ "event": event }),
         }
     }
@@ -51,6 +54,9 @@ impl Answer {
             Verb::Plan => Answer::Plan(serde_json::from_value(take("lines"))?),
             Verb::Configuration => Answer::Configuration(serde_json::from_value(take("values"))?),
             Verb::Describe => Answer::Description(serde_json::from_value(take("description"))?),
+            Verb::ReloadConfig => {
+                Answer::Changes(serde_json::from_value(take("changes"))?, serde_json::from_value(take("unchanged"))?)
+            }
             Verb::Events => Answer::Event(serde_json::from_value(take("event"))?),
             Verb::Start
             | Verb::Stop
@@ -59,6 +65,9 @@ impl Answer {
             | Verb::Reload
             | Verb::Kill
             | Verb::ResetFailed
+            | Verb::Set
+            | Verb::Freeze
+            | Verb::Thaw
             | Verb::StopAll => Answer::Done,
         })
     }
@@ -96,6 +105,22 @@ pub struct Description {
     pub log: String,
 }
 
+/// What became of one unit's file since it was read last.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UnitChange {
+    /// Schema version, 1.
+    pub v: u32,
+    /// Unit name.
+    pub name: String,
+    /// `new`, `changed`, `gone`, `masked`, `bad`.
+    pub change: String,
+    /// For `bad` and `masked`: all diagnostics as text.
+    pub message: Option<String>,
+    /// It is up, with what it was started with.
+    pub running: bool,
+}
+
 /// An error reply: the Varlink error name's last word, and for people the text.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
@@ -112,6 +137,8 @@ pub enum CallError {
     NotRunning { unit: String },
     /// 7: no `exec_reload` and no `reload_signal`.
     NotSupported { unit: String, message: String },
+    /// 2: a key or value that cannot be set; the reason.
+    BadSetting { unit: String, message: String },
     /// 4
     PermissionDenied { message: String },
     /// 1: anything else that is the daemon's fault or the host's.
@@ -128,6 +155,7 @@ impl CallError {
             CallError::JobCancelled { .. } => "JobCancelled",
             CallError::NotRunning { .. } => "NotRunning",
             CallError::NotSupported { .. } => "NotSupported",
+            CallError::BadSetting { .. } => "BadSetting",
             CallError::PermissionDenied { .. } => "PermissionDenied",
             CallError::Internal { .. } => "Internal",
         }
@@ -139,6 +167,7 @@ impl CallError {
             CallError::UnitNotFound { .. } => 5,
             CallError::UnitUnusable { .. } => 6,
             CallError::NotRunning { .. } | CallError::NotSupported { .. } => 7,
+            CallError::BadSetting { .. } => 2,
             CallError::PermissionDenied { .. } => 4,
             CallError::JobFailed { .. } | CallError::JobCancelled { .. } | CallError::Internal { .. } => 1,
         }
@@ -152,7 +181,8 @@ impl CallError {
             }
             CallError::UnitUnusable { unit, message }
             | CallError::JobFailed { unit, message }
-            | CallError::NotSupported { unit, message } => json!({ "unit": unit, "message": message }),
+            | CallError::NotSupported { unit, message }
+            | CallError::BadSetting { unit, message } => json!({ "unit": unit, "message": message }),
             CallError::PermissionDenied { message } | CallError::Internal { message } => json!({ "message": message }),
         }
     }
@@ -168,6 +198,7 @@ impl CallError {
             "JobCancelled" => CallError::JobCancelled { unit },
             "NotRunning" => CallError::NotRunning { unit },
             "NotSupported" => CallError::NotSupported { unit, message },
+            "BadSetting" => CallError::BadSetting { unit, message },
             "PermissionDenied" => CallError::PermissionDenied { message },
             "Internal" => CallError::Internal { message },
             _ => return None,
@@ -187,7 +218,7 @@ impl fmt::Display for CallError {
             CallError::NotSupported { unit, message } if message.is_empty() => {
                 write!(f, "{unit}: not supported by the unit")
             }
-            CallError::NotSupported { message, .. } => f.write_str(message),
+            CallError::NotSupported { message, .. } | CallError::BadSetting { message, .. } => f.write_str(message),
             CallError::PermissionDenied { message } => write!(f, "permission denied: {message}"),
             CallError::Internal { message } => f.write_str(message),
         }
@@ -207,7 +238,8 @@ mod tests {
             (CallError::JobFailed { unit: unit.clone(), message: message.clone() }, 1),
             (CallError::JobCancelled { unit: unit.clone() }, 1),
             (CallError::NotRunning { unit: unit.clone() }, 7),
-            (CallError::NotSupported { unit, message: message.clone() }, 7),
+            (CallError::NotSupported { unit: unit.clone(), message: message.clone() }, 7),
+            (CallError::BadSetting { unit, message: message.clone() }, 2),
             (CallError::PermissionDenied { message: message.clone() }, 4),
             (CallError::Internal { message }, 1),
         ];
@@ -229,6 +261,7 @@ mod tests {
             (Verb::Plan, Answer::Plan(vec!["line".into()])),
             (Verb::Configuration, Answer::Configuration(vec![ConfiguredValue::default()])),
             (Verb::Describe, Answer::Description(Box::new(Description { pid: 5, ..Description::default() }))),
+            (Verb::ReloadConfig, Answer::Changes(vec![UnitChange { running: true, ..UnitChange::default() }], 7)),
             (Verb::Events, Answer::Event(Box::new(UnitEvent { lost: Some(5), ..UnitEvent::default() }))),
         ];
         for (verb, answer) in answers {

@@ -5,6 +5,7 @@
 
 use super::varlink::ServiceError;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// A call that the daemon answers, decoded.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,6 +60,19 @@ pub enum Call {
         /// How the units stand comes first.
         present: bool,
     },
+    /// Changes limits of a unit that runs: value (TOML or plain text) by key, empty to take a change back.
+    Set {
+        unit: String,
+        values: BTreeMap<String, String>,
+    },
+    Freeze {
+        unit: String,
+    },
+    Thaw {
+        unit: String,
+    },
+    /// Reads all unit files again.
+    ReloadConfig,
 }
 
 /// What is asked, without of what.
@@ -79,11 +93,15 @@ pub enum Verb {
     StopAll,
     Describe,
     Events,
+    Set,
+    Freeze,
+    Thaw,
+    ReloadConfig,
 }
 
 impl Verb {
     /// All verbs with the names of their methods.
-    pub const ALL: [(Verb, &'static str); 14] = [
+    pub const ALL: [(Verb, &'static str); 18] = [
         (Verb::Start, "Start"),
         (Verb::Stop, "Stop"),
         (Verb::Restart, "Restart"),
@@ -98,6 +116,10 @@ impl Verb {
         (Verb::StopAll, "StopAll"),
         (Verb::Describe, "Describe"),
         (Verb::Events, "Events"),
+        (Verb::Set, "Set"),
+        (Verb::Freeze, "Freeze"),
+        (Verb::Thaw, "Thaw"),
+        (Verb::ReloadConfig, "ReloadConfig"),
     ];
 
     /// The method's name without the interface.
@@ -141,6 +163,10 @@ impl Verb {
             Verb::ResetFailed => Call::ResetFailed { unit: given.optional_unit()? },
             Verb::StopAll => Call::StopAll,
             Verb::Describe => Call::Describe,
+            Verb::Set => Call::Set { unit: given.unit()?, values: given.values()? },
+            Verb::Freeze => Call::Freeze { unit: given.unit()? },
+            Verb::Thaw => Call::Thaw { unit: given.unit()? },
+            Verb::ReloadConfig => Call::ReloadConfig,
             Verb::Events => Call::Events { units: given.units()?, present: given.flag("present")?.unwrap_or(false) },
         };
         given.finish()?;
@@ -166,6 +192,10 @@ impl Call {
             Call::StopAll => Verb::StopAll,
             Call::Describe => Verb::Describe,
             Call::Events { .. } => Verb::Events,
+            Call::Set { .. } => Verb::Set,
+            Call::Freeze { .. } => Verb::Freeze,
+            Call::Thaw { .. } => Verb::Thaw,
+            Call::ReloadConfig => Verb::ReloadConfig,
         }
     }
 
@@ -180,9 +210,12 @@ impl Call {
             | Call::Status { unit }
             | Call::Plan { unit }
             | Call::Configuration { unit }
+            | Call::Set { unit, .. }
+            | Call::Freeze { unit }
+            | Call::Thaw { unit }
             | Call::Kill { unit, .. } => Some(unit),
             Call::ResetFailed { unit } => unit.as_deref(),
-            Call::List | Call::StopAll | Call::Describe | Call::Events { .. } => None,
+            Call::List | Call::StopAll | Call::Describe | Call::Events { .. } | Call::ReloadConfig => None,
         }
     }
 
@@ -190,6 +223,7 @@ impl Call {
     pub fn parameters(&self) -> Value {
         match self {
             Call::Kill { unit, signal, whole } => json!({ "unit": unit, "signal": signal, "whole": whole }),
+            Call::Set { unit, values } => json!({ "unit": unit, "values": values }),
             Call::Events { units, present } => json!({ "units": units, "present": present }),
             _ => match self.unit() {
                 Some(unit) => json!({ "unit": unit }),
@@ -238,6 +272,14 @@ impl Parameters {
                 .collect(),
             Some(_) => Err(invalid("units")),
         }
+    }
+
+    /// Text by key; at least one.
+    fn values(&mut self) -> Result<BTreeMap<String, String>, ServiceError> {
+        let Some(Value::Object(values)) = self.take("values") else { return Err(invalid("values")) };
+        let values: Option<BTreeMap<String, String>> =
+            values.into_iter().map(|(key, value)| Some((key, value.as_str()?.to_owned()))).collect();
+        values.filter(|values| !values.is_empty()).ok_or_else(|| invalid("values"))
     }
 
     fn flag(&mut self, name: &str) -> Result<Option<bool>, ServiceError> {
@@ -309,6 +351,10 @@ mod tests {
             Call::StopAll,
             Call::Describe,
             Call::Events { units: vec![unit()], present: true },
+            Call::Set { unit: unit(), values: [("resources.tasks_max".to_owned(), "5".to_owned())].into() },
+            Call::Freeze { unit: unit() },
+            Call::Thaw { unit: unit() },
+            Call::ReloadConfig,
         ];
         for call in calls {
             assert_eq!(decode(call.verb(), call.parameters()), Ok((call.clone(), true)));
@@ -337,6 +383,10 @@ mod tests {
             (Verb::Events, json!({ "units": "web" }), "units"),
             (Verb::Events, json!({ "units": ["web", "../etc"] }), "units"),
             (Verb::Events, json!({ "present": 1 }), "present"),
+            (Verb::Set, json!({ "unit": "web" }), "values"),
+            (Verb::Set, json!({ "unit": "web", "values": {} }), "values"),
+            (Verb::Set, json!({ "unit": "web", "values": { "a.b": 5 } }), "values"),
+            (Verb::Freeze, json!({}), "unit"),
         ];
         for (verb, parameters, name) in table {
             assert_eq!(decode(verb, parameters.clone()), Err(invalid(name)), "{verb:?} {parameters}");

@@ -19,7 +19,8 @@ pub struct UnitEvent {
     /// To which unit; `null` for `lost`.
     pub unit: Option<String>,
     /// `starting`, `started`, `stopping`, `stopped`, `ended`, `restart-scheduled`, `failed`, `reloading`, `reloaded`,
-    /// `reload-failed`, `killing`, `status`, `healthy`, `unhealthy`, `adopted`, [`PRESENT`], [`LOST`].
+    /// `reload-failed`, `killing`, `status`, `healthy`, `unhealthy`, `adopted`, `changed` (by `rsvc set`), `frozen`,
+    /// `thawed`, [`PRESENT`], [`LOST`].
     pub event: String,
     /// systemd's active state, after all that happened at this moment.
     pub state: Option<String>,

@@ -88,6 +88,11 @@ fn an_event_is_as_described() {
 }
 
 #[test]
+fn a_change_is_as_described() {
+    assert!(matches_type(&json!(UnitChange { message: Some("x".into()), ..UnitChange::default() }), "UnitChange"));
+}
+
+#[test]
 fn methods_and_errors_are_all_described() {
     let verbs: BTreeSet<String> = Verb::ALL.iter().map(|(_, name)| (*name).to_owned()).collect();
     assert_eq!(declared("method"), verbs);
@@ -95,7 +100,7 @@ fn methods_and_errors_are_all_described() {
     for name in &errors {
         assert!(CallError::decode(name, &serde_json::Map::new()).is_some(), "{name}");
     }
-    assert_eq!(errors.len(), 8);
+    assert_eq!(errors.len(), 9);
 }
 
 #[test]
@@ -108,7 +113,9 @@ fn jobs_and_only_jobs_take_wait() {
 
 #[test]
 fn identifiers_obey_the_grammar_of_varlink() {
-    for name in ["LogPlace", "Pressure", "Process", "StopProgress", "UnitStatus", "Description", "UnitEvent"] {
+    let types =
+        ["LogPlace", "Pressure", "Process", "StopProgress", "UnitStatus", "Description", "UnitEvent", "UnitChange"];
+    for name in types {
         for (field, _) in fields(name) {
             assert!(field.starts_with(|c: char| c.is_ascii_alphabetic()), "{field}");
             assert!(field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'), "{field}");

@@ -19,13 +19,13 @@ mod time;
 mod varlink;
 mod who;
 
-pub use answer::{Answer, CallError, Description};
+pub use answer::{Answer, CallError, Description, UnitChange};
 pub use call::{Call, Verb, is_unit_name};
 pub use configuration::ConfiguredValue;
 pub use event::{LOST, PRESENT, UnitEvent};
 pub use frame::{FrameReader, REPLY_LIMIT, REQUEST_LIMIT, TooLong};
 pub use status::{GroupCounters, LogPlace, Pressure, ProcessLine, StopProgress, UnitStatus};
-pub use time::{format_rfc3339, parse_rfc3339};
+pub use time::{STAMP_LENGTH, format_rfc3339, parse_rfc3339, rfc3339_stamp};
 pub use varlink::{
     Asked, CallOptions, INTERFACE, INTERFACE_TEXT, Malformed, Reply, Request, SERVICE_INTERFACE, ServiceError,
     decode_reply, encode_answer, encode_call, encode_error, encode_info, encode_interface_description,

@@ -80,6 +80,12 @@ pub struct UnitStatus {
     pub cgroup: Option<String>,
     /// Profile in force.
     pub profile: Option<String>,
+    /// Its processes are stopped by the freezer.
+    #[serde(default)]
+    pub frozen: bool,
+    /// Limits changed by `rsvc set`, with what the unit says: `key = value, unit: value`.
+    #[serde(default)]
+    pub changed_live: Vec<String>,
     /// What could not be applied: `key: why`.
     pub degraded: Vec<String>,
     /// Where the output goes.

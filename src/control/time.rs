@@ -8,15 +8,37 @@ const DAY: u64 = 86_400;
 /// The last second of the year 9999.
 const LAST: u64 = 253_402_300_799;
 
+/// Length of a point in time as text, bytes.
+pub const STAMP_LENGTH: usize = 27;
+
 /// `2026-11-21T22:00:00.123456Z` from microseconds since 1970; what lies before 1970 or after 9999 becomes the nearest
 /// of both.
 pub fn format_rfc3339(unix_usec: i64) -> String {
+    String::from_utf8_lossy(&rfc3339_stamp(unix_usec)).into_owned()
+}
+
+/// The same without an allocation, for the front of log lines.
+pub fn rfc3339_stamp(unix_usec: i64) -> [u8; STAMP_LENGTH] {
     let usec = u64::try_from(unix_usec).unwrap_or(0);
     let seconds = (usec / 1_000_000).min(LAST);
     let (year, month, day) = civil(seconds / DAY);
     let clock = seconds % DAY;
-    let (hour, minute, second) = (clock / 3600, clock / 60 % 60, clock % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z", usec % 1_000_000)
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    digits(&mut text[0..4], year);
+    digits(&mut text[5..7], month);
+    digits(&mut text[8..10], day);
+    digits(&mut text[11..13], clock / 3600);
+    digits(&mut text[14..16], clock / 60 % 60);
+    digits(&mut text[17..19], clock % 60);
+    digits(&mut text[20..26], usec % 1_000_000);
+    text
+}
+
+fn digits(place: &mut [u8], mut value: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
 }
 
 /// Reads RFC 3339 with `Z` or an offset, and the shorter forms `2026-11-21`, `2026-11-21 22:00`, `2026-11-21T22:00:05`
@@ -93,19 +115,18 @@ fn days(year: u64, month: u64, day: u64) -> u64 {
     (year - 1970) * 365 + leaps + months + day - 1
 }
 
-/// Year, month and day of a day counted from 1970-01-01.
-fn civil(count: u64) -> (u64, u64, u64) {
-    // The estimate is never too late by more than a year.
-    let mut year = 1970 + count / 366;
-    while days(year + 1, 1, 1) <= count {
-        year += 1;
-    }
-    let (mut month, mut rest) = (1, count - days(year, 1, 1));
-    while rest >= month_length(year, month) {
-        rest -= month_length(year, month);
-        month += 1;
-    }
-    (year, month, rest + 1)
+/// Year, month, day of the proleptic Gregorian calendar from days since 1970-01-01. Years are counted from March, so
+/// that the leap day is a year's last.
+fn civil(days: u64) -> (u64, u64, u64) {
+    const ERA: u64 = 146_097; // days of 400 years
+    let shifted = days + 719_468; // days since 0000-03-01
+    let (era, of_era) = (shifted / ERA, shifted % ERA);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

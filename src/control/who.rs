@@ -52,8 +52,10 @@ fn kind(verb: Verb) -> Kind {
     match verb {
         Verb::Status | Verb::List | Verb::Describe | Verb::Events => Kind::Look,
         Verb::Plan | Verb::Configuration => Kind::Inspect,
-        Verb::Start | Verb::Stop | Verb::Restart | Verb::TryRestart | Verb::Reload => Kind::Operate,
-        Verb::Kill | Verb::ResetFailed | Verb::StopAll => Kind::Administer,
+        Verb::Start | Verb::Stop | Verb::Restart | Verb::TryRestart | Verb::Reload | Verb::Freeze | Verb::Thaw => {
+            Kind::Operate
+        }
+        Verb::Kill | Verb::ResetFailed | Verb::StopAll | Verb::Set | Verb::ReloadConfig => Kind::Administer,
     }
 }
 
@@ -104,10 +106,11 @@ mod tests {
             assert_eq!(allowed(&rules(status), &peer(0, &[])), all, "root may do everything");
         }
         let member = peer(1000, &[27, GROUP]);
+        let freezer = ["Freeze", "Thaw"];
         let looks = ["Status", "List", "Plan", "Configuration", "Describe", "Events"];
-        assert_eq!(allowed(&rules(Audience::Everyone), &member), [&operate[..], &looks[..]].concat());
-        assert_eq!(allowed(&rules(Audience::Group), &member), [&operate[..], &looks[..]].concat());
-        assert_eq!(allowed(&rules(Audience::Root), &member), operate);
+        assert_eq!(allowed(&rules(Audience::Everyone), &member), [&operate[..], &looks[..], &freezer[..]].concat());
+        assert_eq!(allowed(&rules(Audience::Group), &member), [&operate[..], &looks[..], &freezer[..]].concat());
+        assert_eq!(allowed(&rules(Audience::Root), &member), [&operate[..], &freezer[..]].concat());
         let other = peer(1000, &[27]);
         assert_eq!(allowed(&rules(Audience::Everyone), &other), ["Status", "List", "Describe", "Events"]);
         assert_eq!(allowed(&rules(Audience::Group), &other), Vec::<&str>::new());

@@ -100,6 +100,17 @@ impl Engine {
         service.running = service.unit.clone();
         service.running_fingerprint = service.fingerprint;
         service.emptied = false;
+        service.frozen = service.group.as_ref().is_some_and(Group::is_frozen);
+        if let Ok(SavedState { live, .. }) = &saved {
+            match self.live_of(live.clone()) {
+                Ok(live) => {
+                    if let Some(service) = self.services.get_mut(&id) {
+                        service.live = live;
+                    }
+                }
+                Err(error) => tracing::warn!("{name}: changed limits end with this run: {error}"),
+            }
+        }
         self.watch_group(id);
         match saved {
             Ok(SavedState { rest: Some(rest), invocation_id, .. }) if !populated => {
@@ -323,6 +334,7 @@ impl Engine {
             watchdog_usec: status.watchdog.map(|interval| u64::try_from(interval.as_micros()).unwrap_or(u64::MAX)),
             oom_kills_before: service.oom_kills_before,
             log_pipe: main.and_then(|p| p.log_number),
+            live: service.live.values.clone(),
             ..SavedState::new()
         };
         let Some(service) = self.services.get_mut(&id) else { return };

@@ -127,6 +127,8 @@ pub(super) enum Timer {
     RemoveGroup(ServiceId),
     /// An adopted main process is gone; its record should be there.
     Record(ServiceId),
+    /// Nothing has been launched for a while.
+    Trim,
 }
 
 /// Services whose state may wait for the end of a batch of readiness. The descriptors of one death come in one batch:
@@ -169,10 +171,14 @@ pub(super) struct Engine {
     pub init_image: OwnedFd,
     /// `/dev/null`, for standard streams of launched processes.
     pub null: OwnedFd,
+    /// `rsvc run -- COMMAND`: what main processes read.
+    pub stdin: Option<OwnedFd>,
     pub log_directory: Option<Rc<LogDirectory>>,
     pub scratch: Scratch,
     /// Services whose log file is open, the oldest opening first.
     pub open_logs: VecDeque<ServiceId>,
+    /// When this daemon began.
+    pub since: Moment,
     next_id: u32,
     next_request: u64,
     /// How long the machine has slept since its boot.
@@ -219,7 +225,8 @@ impl Engine {
             rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
             rustix::fs::Mode::empty(),
         )?;
-        let seed = now().0 ^ (u64::from(std::process::id()) << 32);
+        let since = now();
+        let seed = since.0 ^ (u64::from(std::process::id()) << 32);
         let host = Host::new(super::host::Instance {
             runtime_dir: options.runtime_dir.clone(),
             state_dir: options.state_dir.clone(),
@@ -251,9 +258,11 @@ impl Engine {
             nursery: Default::default(),
             init_image,
             null,
+            stdin: None,
             log_directory: None,
             scratch: Scratch::default(),
             open_logs: VecDeque::new(),
+            since,
             next_id: 0,
             next_request: 0,
             slept: Duration::from_micros(now().0.saturating_sub(monotonic())),
@@ -366,6 +375,7 @@ impl Engine {
                 Timer::RemoveDirectories(id) => self.remove_directories(id),
                 Timer::RemoveGroup(id) => self.remove_group(id),
                 Timer::Record(id) => self.adopted_main_ended(id, true),
+                Timer::Trim => trim(),
             }
         }
         if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= present) {
@@ -448,6 +458,14 @@ impl Engine {
 
     pub fn service(&self, id: ServiceId) -> Option<&Service> {
         self.services.get(&id)
+    }
+}
+
+/// Gives back what many launches used at once, and keeps what has been added to the heap out of the next children.
+pub(super) fn trim() {
+    crate::sys::memory::give_back();
+    if let Err(error) = crate::sys::process::mark_heap_dontfork() {
+        tracing::debug!("starts will be slower: {error}");
     }
 }
 

@@ -132,6 +132,11 @@ fn control_groups() -> Vec<Feature> {
     vec![
         feature("cgroup-v2", unified, "birth into the group, kill, freeze; limits of its controllers"),
         feature("cgroup-v1", legacy, "limits where v2 has no controllers"),
+        feature(
+            "device-programs",
+            yes_or(crate::cgroup::has_device_programs(), "BPF programs for devices cannot be loaded here"),
+            "devices.policy and devices.allow where v1 has no device controller",
+        ),
         feature("psi", pressure, "memory, CPU and I/O pressure in `rsvc status`"),
     ]
 }

@@ -9,12 +9,15 @@ use super::snapshot::{cause_words, note_words};
 use crate::cgroup::{RootOptions, Tree};
 use crate::control::GroupCounters;
 use crate::load;
-use crate::supervise::{Cause, CommandOutcome, Event, Exit, LaunchFailure, Note, Outcome, RequestId, ServiceId};
+use crate::supervise::{
+    Cause, CommandOutcome, Event, Exit, LaunchFailure, Note, Outcome, RequestId, ServiceId, ServiceResult,
+};
 use crate::sys::poll::Interest;
 use crate::unit::problem::{self, Style};
 use crate::unit::value::print_byte_size;
 use crate::unit::{ParseOptions, Unit};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +32,8 @@ pub struct RunOptions {
     pub warnings: String,
     /// Say less: only what goes wrong.
     pub quiet: bool,
+    /// A command of the command line: it reads our standard input, and how it ends is told by the exit status alone.
+    pub command: bool,
 }
 
 /// Exit status when rsvc itself failed.
@@ -43,6 +48,7 @@ struct Foreground {
     engine: Engine,
     id: ServiceId,
     quiet: bool,
+    command: bool,
     start: RequestId,
     stop: Option<RequestId>,
     interrupted: bool,
@@ -125,14 +131,26 @@ pub(super) fn understand(found: &load::Found, profile: Option<&str>) -> Result<(
         ),
         None => None,
     };
-    match found.parse(ParseOptions { profile }) {
+    match found.parse(ParseOptions { profile, ..ParseOptions::default() }) {
         Ok((unit, warnings)) => Ok((unit, found.draw(&warnings, style))),
         Err(problems) => Err(found.draw(&problems, style)),
     }
 }
 
+/// The same for a text that the command line made: `rsvc run -- COMMAND`.
+///
+/// # Errors
+/// All diagnostics as text.
+pub fn read_text_for_run(text: &str) -> Result<(Unit, String), String> {
+    let style = Style::default();
+    match Unit::parse("run", "command line", text) {
+        Ok((unit, _advice)) => Ok((unit, String::new())),
+        Err(problems) => Err(problem::render(&problems, text, style)),
+    }
+}
+
 fn foreground(run: RunOptions, mut signals: Signals) -> io::Result<u8> {
-    let RunOptions { options, unit, warnings, quiet } = run;
+    let RunOptions { options, unit, warnings, quiet, command } = run;
     let _lock = super::lock::take(&options.runtime_dir)?;
     super::launch::make_directory(&options.runtime_dir.join("services"), 0o700)?;
     let _ = write!(io::stderr(), "{warnings}");
@@ -148,6 +166,10 @@ fn foreground(run: RunOptions, mut signals: Signals) -> io::Result<u8> {
     };
     let mut engine = Engine::new(options, tree)?;
     engine.record_root();
+    if command {
+        // Closed, it is as good as empty.
+        engine.stdin = io::stdin().as_fd().try_clone_to_owned().ok();
+    }
     let signals_token = engine.poller.add(&signals, Interest::Read).map_err(to_io)?;
     let followed = unit.unit.wants.len() + unit.unit.requires.len();
     if followed > 0 {
@@ -160,6 +182,7 @@ fn foreground(run: RunOptions, mut signals: Signals) -> io::Result<u8> {
         engine,
         id,
         quiet,
+        command,
         start,
         stop: None,
         interrupted: false,
@@ -239,7 +262,16 @@ impl Foreground {
                     self.counters = group.counters();
                 }
                 let failed = matches!(note, Note::Failed(_));
-                if !(failed && self.last_cause.as_ref() == Some(cause)) {
+                let plain = matches!(
+                    cause,
+                    Cause::Main {
+                        result: ServiceResult::Success | ServiceResult::ExitCode | ServiceResult::Signal,
+                        ..
+                    }
+                );
+                // A failed set-up comes as an end of the main process as well, and has words of its own.
+                let silent = self.command && plain;
+                if !silent && !(failed && self.last_cause.as_ref() == Some(cause)) {
                     let words = cause_words(cause, self.engine.service(self.id));
                     tell(&format!("{}: {words}", self.name()));
                 }

@@ -4,7 +4,7 @@ use super::engine::Engine;
 use super::launch::{failure, set_by};
 use super::service::Service;
 use crate::cgroup::CgroupError;
-use crate::plan::{Container, LaunchPlan};
+use crate::plan::{Container, IdMaps, LaunchPlan, PlannedStep, Step};
 use crate::supervise::{LaunchFailure, ServiceId};
 use std::time::Duration;
 
@@ -69,12 +69,29 @@ fn key_of(error: &CgroupError) -> Option<&'static str> {
     keys.into_iter().find(|(file, _)| name.starts_with(file)).map(|(_, key)| key)
 }
 
+/// Who the service's processes are after the last change of ids, as the host numbers them.
+fn user_on_the_host(steps: &[PlannedStep], maps: Option<&IdMaps>) -> (u32, u32) {
+    let ids = steps.iter().rev().find_map(|planned| match planned.step {
+        Step::SetIds { uid, gid } => Some((uid, gid)),
+        _ => None,
+    });
+    let (uid, gid) = ids.unwrap_or((0, 0));
+    maps.map_or((uid, gid), |maps| (outside(&maps.uid, uid), outside(&maps.gid, gid)))
+}
+
+/// An id of the user namespace as it is outside.
+fn outside(map: &[(u32, u32, u32)], id: u32) -> u32 {
+    let range = map.iter().find(|(inside, _, count)| id.checked_sub(*inside).is_some_and(|at| at < *count));
+    range.map_or(id, |(inside, outside, _)| outside + (id - inside))
+}
+
 impl Engine {
     /// The group lives as long as the unit is up; a restart finds it made and its limits written. With other limits
     /// it gets a new one: those that the unit no longer has would stay in force otherwise.
     pub(super) fn make_group(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
-        if plan.container == Container::Own && service.applied.as_ref() != Some(&plan.cgroup) {
+        let limits = service.limits(&plan.cgroup);
+        if plan.container == Container::Own && service.applied.as_ref() != Some(&limits) {
             remove_group_of_other_limits(service);
         }
         let Some(tree) = &self.tree else { return Ok(()) };
@@ -90,10 +107,10 @@ impl Engine {
         }
         if let Some(group) = &service.group
             && plan.container == Container::Own
-            && service.applied.as_ref() != Some(&plan.cgroup)
+            && service.applied.as_ref() != Some(&limits)
         {
             let unit = service.running.as_deref();
-            let missing = group.apply(&plan.cgroup).map_err(|error| {
+            let missing = group.apply(&limits).map_err(|error| {
                 let asked = key_of(&error)
                     .zip(unit)
                     .map_or_else(String::new, |(key, unit)| format!("\n  asked for by {key}{}", set_by(unit, key)));
@@ -106,8 +123,12 @@ impl Engine {
                     format!("failed at step CGROUP: {}: {}{}", refused.key, refused.why, set_by(unit, &refused.key));
                 return Err(failure("CGROUP", 219, message));
             }
+            if plan.cgroup.delegate {
+                let (uid, gid) = user_on_the_host(&plan.steps, plan.id_maps.as_ref());
+                group.delegate(uid, gid).map_err(cgroup_failure)?;
+            }
             service.group_degraded = missing;
-            service.applied = Some(plan.cgroup.clone());
+            service.applied = Some(limits);
         }
         if fresh {
             self.watch_group(id);
@@ -119,6 +140,17 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_is_handed_to_the_user_whom_the_host_sees() {
+        let step = |step| PlannedStep { step, origin: None, may_fail: false };
+        let steps = [step(Step::SetIds { uid: 0, gid: 0 }), step(Step::SetIds { uid: 33, gid: 1033 })];
+        assert_eq!(user_on_the_host(&[], None), (0, 0));
+        assert_eq!(user_on_the_host(&steps, None), (33, 1033));
+        let map = vec![(0, 100_000, 1000), (1000, 5000, 100)];
+        let maps = IdMaps { uid: map.clone(), gid: map, deny_setgroups: false };
+        assert_eq!(user_on_the_host(&steps, Some(&maps)), (100_033, 5033));
+    }
 
     #[test]
     fn a_file_of_the_group_leads_back_to_the_key_that_asked_for_it() {

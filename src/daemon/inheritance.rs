@@ -30,7 +30,7 @@ impl Inheritance {
         self.owned.get(1).map(|fd| fd.as_fd())
     }
 
-    fn copy<F: AsFd>(&mut self, fd: F) -> io::Result<i32> {
+    pub(super) fn copy<F: AsFd>(&mut self, fd: F) -> io::Result<i32> {
         let copy = fd.as_fd().try_clone_to_owned()?;
         Ok(self.add(copy))
     }

@@ -1,7 +1,7 @@
 //! From plan to process: host directories, group, descriptors, clone. The daemon does nothing between clone and exec
 //! but what `sys::process::spawn` says, and waits for nobody but its nursery, which only clones.
 
-use super::engine::{Engine, Place, Source, to_io};
+use super::engine::{Engine, Place, Source, Timer, to_io};
 use super::inheritance::{FIRST, Inheritance, Kept};
 use super::log_file::{self, LogDirectory, LogFile, LogLimits, OutputPipe};
 use super::service::{Output, Process, Watched};
@@ -17,6 +17,10 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::rc::Rc;
+use std::time::Duration;
+
+/// After the last launch, before the heap is looked after.
+const QUIET: Duration = Duration::from_millis(500);
 
 /// Failure of something the daemon itself does for a launch.
 pub(super) fn failure(step: &str, code: u8, message: String) -> LaunchFailure {
@@ -55,9 +59,14 @@ impl Engine {
             pid_variables: self.pid_variables(id, role),
             ..Default::default()
         };
-        let (inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
+        self.after(QUIET, Timer::Trim);
+        let (mut inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
+        if let (Role::Main, Some(stdin)) = (role, &self.stdin) {
+            let number = inheritance.copy(stdin).map_err(io_failure("FDS", 202, "standard input"))?;
+            start.descriptors.stdin = Some(number);
+        }
         let bytes = wire::encode(&plan, &start);
-        self.clone_stage(id, role, plan, &bytes, inheritance, kept)
+        self.clone_stage(id, role, &plan, bytes, inheritance, kept)
     }
 
     /// Is this the first process of a new run (and not of a stop)?
@@ -75,6 +84,13 @@ impl Engine {
         let invocation = random_id().map_err(io_failure("EXEC", 203, "random bytes"))?;
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         service.invocation = invocation;
+        if !self.options.foreground {
+            let time = super::timestamp::text(std::time::SystemTime::now());
+            let directory = self.options.state_dir.join("runs");
+            if let Err(error) = super::runs::record(&directory, &service.name, &time, &service.invocation) {
+                tracing::warn!(unit = service.name, "cannot note this run of {}: {error}", service.name);
+            }
+        }
         if service.running.is_none() || service.running_fingerprint != service.fingerprint {
             service.running = service.unit.clone();
             service.running_fingerprint = service.fingerprint;
@@ -189,13 +205,13 @@ impl Engine {
         &mut self,
         id: ServiceId,
         role: Role,
-        plan: Rc<LaunchPlan>,
-        bytes: &[u8],
+        plan: &LaunchPlan,
+        bytes: Vec<u8>,
         mut inherit: Inheritance,
         kept: Kept,
     ) -> Result<(), LaunchFailure> {
         let memfd =
-            fd::sealed_memfd(c"rsvc-plan", bytes, false).map_err(to_io).map_err(io_failure("FDS", 202, "plan"))?;
+            fd::sealed_memfd(c"rsvc-plan", &bytes, false).map_err(to_io).map_err(io_failure("FDS", 202, "plan"))?;
         if let Some(first) = inherit.owned.first_mut() {
             *first = memfd;
         }
@@ -227,6 +243,7 @@ impl Engine {
         let Kept { report, maps, log_number } = kept;
         let mut process = self.register(id, role, plan, (pid, pidfd), report)?;
         process.log_number = log_number;
+        process.plan = Some(bytes.into());
         if let Some(service) = self.services.get_mut(&id) {
             service.emptied = false;
             *service.process(Place::from(role)) = Some(process);
@@ -238,7 +255,7 @@ impl Engine {
             return Err(failure("CGROUP", 219, format!("failed at step CGROUP: {error}")));
         }
         if let Some(writer) = maps {
-            self.write_maps(id, role, pid, writer)?;
+            self.write_maps(id, role, pid, plan, writer)?;
         }
         Ok(())
     }
@@ -247,7 +264,7 @@ impl Engine {
         &mut self,
         id: ServiceId,
         role: Role,
-        plan: Rc<LaunchPlan>,
+        plan: &LaunchPlan,
         (pid, pidfd): (i32, OwnedFd),
         report: OwnedFd,
     ) -> Result<Process, LaunchFailure> {
@@ -267,7 +284,7 @@ impl Engine {
             role,
             init: plan.init,
             own_container: plan.container == Container::Own,
-            plan: Some(plan),
+            plan: None,
             pid,
             pidfd: Watched { fd: pidfd, token },
             report: Some(report),
@@ -287,13 +304,15 @@ impl Engine {
     }
 
     /// Writes the id maps of a new user namespace; the stage waits for the byte.
-    fn write_maps(&mut self, id: ServiceId, role: Role, pid: i32, writer: OwnedFd) -> Result<(), LaunchFailure> {
-        let plan = self.service(id).and_then(|service| match Place::from(role) {
-            Place::Main => service.main.as_ref(),
-            Place::Control => service.control.as_ref(),
-            Place::Check => service.check.as_ref(),
-        });
-        let Some(maps) = plan.and_then(|process| process.plan.as_ref()?.id_maps.clone()) else { return Ok(()) };
+    fn write_maps(
+        &mut self,
+        id: ServiceId,
+        role: Role,
+        pid: i32,
+        plan: &LaunchPlan,
+        writer: OwnedFd,
+    ) -> Result<(), LaunchFailure> {
+        let Some(maps) = &plan.id_maps else { return Ok(()) };
         let lines = |map: &[(u32, u32, u32)]| {
             map.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n")).collect::<String>()
         };

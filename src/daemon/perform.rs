@@ -2,6 +2,7 @@
 
 use super::directories::Progress;
 use super::engine::{Engine, Notice, Source, Timer, to_io};
+use super::live::Live;
 use super::service::{Process, Service};
 use crate::plan::{HostStep, RemoveDirectory};
 use crate::supervise::{Action, CommandOutcome, Event, Note, Removal, Role, ServiceId, Target};
@@ -25,6 +26,9 @@ const EMPTY_INTERVAL: Duration = Duration::from_millis(20);
 
 impl Engine {
     pub(super) fn perform(&mut self, action: Action) {
+        if let Action::Launch { id, .. } | Action::Signal { id, .. } | Action::KillCgroup { id } = action {
+            self.thaw_first(id);
+        }
         match action {
             Action::Launch { id, role, result, main_exit } => {
                 if let Err(failure) = self.launch(id, role, result, main_exit) {
@@ -217,12 +221,16 @@ impl Engine {
         }
         service.group = None;
         service.applied = None;
+        service.frozen = false;
         service.group_used_up = false;
         true
     }
 
     fn remove(&mut self, id: ServiceId, removal: Removal) {
-        self.digest(id);
+        let running = self.service(id).and_then(|service| service.running.as_ref());
+        if running.is_some_and(|unit| !crate::compile::needs(unit).paths.is_empty()) {
+            self.digest(id);
+        }
         let Some(service) = self.services.get_mut(&id) else { return };
         service.removing = service
             .digest
@@ -239,6 +247,9 @@ impl Engine {
             .collect();
         self.remove_directories(id);
         if removal == Removal::AtStop {
+            if let Some(service) = self.services.get_mut(&id) {
+                service.live = Live::default();
+            }
             self.close_sockets(id);
             self.remove_group(id);
         }

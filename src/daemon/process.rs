@@ -7,7 +7,7 @@ use super::engine::{Engine, Place, Source, Timer};
 use super::service::{Process, Watched};
 use crate::plan::Degraded;
 use crate::plan::hint;
-use crate::plan::wire::{ExitRecord, RECORD_FILE_SIZE, Report, decode_report};
+use crate::plan::wire::{self, ExitRecord, RECORD_FILE_SIZE, Report, decode_report};
 use crate::supervise::{CommandOutcome, Event, Exit, LaunchFailure, Role, ServiceId};
 use crate::sys::process::{self, SpawnFailure};
 use crate::sys::socket::{self, Credentials};
@@ -64,7 +64,10 @@ impl Engine {
 
     fn reported(&mut self, id: ServiceId, place: Place, report: Report, sender: Option<Credentials>) {
         let Some(process) = self.process_at(id, place) else { return };
-        let Some(plan) = process.plan.clone() else {
+        if report == Report::Executing {
+            return self.executing(id, place, sender);
+        }
+        let Some((plan, _)) = process.plan.as_deref().and_then(|bytes| wire::decode(bytes).ok()) else {
             return tracing::error!("a report came from a process that had executed the service: not believed");
         };
         match report {
@@ -91,24 +94,24 @@ impl Engine {
                     service.degraded.push(Degraded { key, why });
                 }
             }
-            Report::Executing => {
-                process.executing = true;
-                if let Some(pid) = sender.map(|sender| sender.pid).filter(|pid| *pid != process.pid) {
-                    // The sender waits for nothing but its exec; if it is gone already the record tells its end.
-                    process.set_service(pid);
-                }
-                let main = process.main_pid();
-                if place != Place::Check
-                    && let Some(service) = self.services.get_mut(&id)
-                {
-                    service.last_uid = sender.map(|sender| sender.uid);
-                }
-                if place == Place::Main
-                    && let Some(service) = self.services.get_mut(&id)
-                {
-                    service.last_main_pid = Some(main);
-                }
-            }
+            Report::Executing => {}
+        }
+    }
+
+    fn executing(&mut self, id: ServiceId, place: Place, sender: Option<Credentials>) {
+        let Some(process) = self.process_at(id, place) else { return };
+        process.executing = true;
+        if let Some(pid) = sender.map(|sender| sender.pid).filter(|pid| *pid != process.pid) {
+            // The sender waits for nothing but its exec; if it is gone already the record tells its end.
+            process.set_service(pid);
+        }
+        let main = process.main_pid();
+        let Some(service) = self.services.get_mut(&id) else { return };
+        if place != Place::Check {
+            service.last_uid = sender.map(|sender| sender.uid);
+        }
+        if place == Place::Main {
+            service.last_main_pid = Some(main);
         }
     }
 

@@ -53,6 +53,10 @@ impl Engine {
             }
             Call::Reload { unit } => {
                 let id = self.known_or_loaded(&unit)?;
+                if self.service(id).is_some_and(|service| service.frozen) {
+                    let message = format!("{unit}: frozen, so it cannot reload: `rsvc thaw {unit}` first");
+                    return Err(CallError::NotSupported { unit, message });
+                }
                 self.request(id, |request| Event::ReloadRequested { id, request: Some(request) })
             }
             Call::ResetFailed { unit } => self.reset_failed(unit)?,
@@ -66,6 +70,22 @@ impl Engine {
             Call::Plan { unit } => Handled::Now(Ok(Answer::Plan(self.plan_lines(&unit)?))),
             Call::Configuration { unit } => Handled::Now(self.configuration(&unit)),
             Call::Describe => Handled::Now(Ok(Answer::Description(Box::new(self.describe())))),
+            Call::Set { unit, values } => {
+                self.set(&unit, values)?;
+                done()
+            }
+            Call::Freeze { unit } => {
+                self.freeze(&unit, true)?;
+                done()
+            }
+            Call::Thaw { unit } => {
+                self.freeze(&unit, false)?;
+                done()
+            }
+            Call::ReloadConfig => {
+                let (changes, unchanged) = self.reload_config();
+                Handled::Now(Ok(Answer::Changes(changes, unchanged)))
+            }
             Call::Events { units, present } => {
                 let (events, names) = self.present_events(&units)?;
                 Handled::Stream(if present { events } else { Vec::new() }, names)
@@ -164,14 +184,20 @@ impl Engine {
     /// All units with a file or a state, by name.
     pub(super) fn list(&mut self) -> Vec<UnitStatus> {
         let mut names: Vec<String> = load::list(&self.options.unit_path);
+        let enabled = load::enabled_units(&self.options.unit_path, "default");
         let gone: Vec<String> = self.names.keys().filter(|name| names.binary_search(name).is_err()).cloned().collect();
         for name in gone {
-            self.file_gone(&name);
+            // An instance lives by its template's file.
+            if !load::exists(&self.options.unit_path, &name) {
+                self.file_gone(&name);
+            } else if !enabled.contains(&name) {
+                self.forget_idle(&name);
+            }
         }
         names.extend(self.names.keys().cloned());
+        names.extend(enabled.iter().filter(|name| load::template_of(name).is_some()).cloned());
         names.sort();
         names.dedup();
-        let enabled = load::enabled_units(&self.options.unit_path, "default");
         names
             .iter()
             .filter_map(|name| {
@@ -245,7 +271,7 @@ impl Engine {
             v: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id() as i32,
-            since: None,
+            since: Some(super::snapshot::wall_time(self.since)),
             units: names.len() as u64,
             active,
             failed,

@@ -84,9 +84,7 @@ pub fn serve(mut options: Options) -> io::Result<()> {
         finished: false,
     };
     server.start_boot_set();
-    if let Err(error) = crate::sys::process::mark_heap_dontfork() {
-        tracing::debug!("starts will be slower: {error}");
-    }
+    super::engine::trim();
     super::manager::tell_ready();
     tracing::info!("ready on {}", server.engine.options.socket.display());
     while !server.finished {

@@ -1,5 +1,6 @@
 //! What the daemon holds of one service: its units, its group, its processes, its sockets.
 
+use super::live::Live;
 use super::log_file::{LogFile, OutputPipe};
 use super::notify::NotifySocket;
 use super::plans::Digest;
@@ -7,7 +8,7 @@ use super::state::{ProcessIdentity, Written};
 use super::syslog::SyslogSocket;
 use crate::cgroup::Group;
 use crate::control::GroupCounters;
-use crate::plan::{CgroupSettings, Degraded, HostStep, LaunchPlan};
+use crate::plan::{CgroupSettings, Degraded, HostStep};
 use crate::supervise::{Exit, LaunchFailure, Role};
 use crate::sys::poll::Token;
 use crate::sys::{SysError, process};
@@ -39,6 +40,10 @@ pub(super) struct Service {
     pub group: Option<Group>,
     /// Settings that the group has; a restart with the same does not write them again.
     pub applied: Option<CgroupSettings>,
+    /// Limits changed while it runs.
+    pub live: Live,
+    /// The group's freezer is on.
+    pub frozen: bool,
     /// `cgroup.kill` was used on the group.
     pub group_used_up: bool,
     /// What the group could not be given.
@@ -105,8 +110,8 @@ pub(super) struct Output {
 /// A launched process: the main one with its PID 1, or a command.
 pub(super) struct Process {
     pub role: Role,
-    /// Needed until exec: steps and origins for what is reported.
-    pub plan: Option<Rc<LaunchPlan>>,
+    /// The plan as the set-up stage got it, until exec: what is reported names its steps by number.
+    pub plan: Option<Box<[u8]>>,
     /// What was cloned is (or becomes) a resident init.
     pub init: bool,
     /// It has a container of its own.
@@ -213,6 +218,8 @@ impl Service {
             digest: None,
             group: None,
             applied: None,
+            live: Live::default(),
+            frozen: false,
             group_used_up: false,
             group_degraded: Vec::new(),
             emptied: true,

@@ -16,6 +16,7 @@
 //! place, and nothing unknown is passed over.
 
 use super::log_layer;
+use crate::unit::value::byte_size;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::fmt;
 use std::fs::File;
@@ -265,30 +266,18 @@ fn group_name(value: &DeValue<'_>) -> Result<String, String> {
     good.then(|| name.to_owned()).ok_or_else(|| format!("`{name}` is not the name of a group"))
 }
 
-/// `"512M"`, bytes as a number, or `"infinity"`; K, M, G and T are powers of 1024.
+/// As sizes of units: `"512M"`, or bytes as a number, or `"infinity"`.
 fn size(value: &DeValue<'_>) -> Result<Option<u64>, String> {
     let wrong = || "expected a size such as \"512M\", or \"infinity\"".to_owned();
-    let written = match value {
-        DeValue::Integer(_) => value.as_integer().map(|i| i.as_str().to_owned()).ok_or_else(wrong)?,
-        _ => text(value).map_err(|_| wrong())?.to_owned(),
+    let bytes = match value {
+        DeValue::Integer(_) => value.as_integer().and_then(|i| i.as_str().parse().ok()).ok_or_else(wrong)?,
+        _ => byte_size(text(value).map_err(|_| wrong())?).map_err(|bad| bad.message)?,
     };
-    if written == "infinity" {
-        return Ok(None);
+    match bytes {
+        0 => Err("no log file fits into a size of 0".to_owned()),
+        u64::MAX => Ok(None),
+        bytes => Ok(Some(bytes)),
     }
-    let digits = written.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let shift = match written.get(digits.len()..) {
-        Some("") => 0,
-        Some("K") => 10,
-        Some("M") => 20,
-        Some("G") => 30,
-        Some("T") => 40,
-        _ => return Err(wrong()),
-    };
-    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(wrong());
-    }
-    let bytes = digits.parse::<u64>().ok().and_then(|n| n.checked_mul(1 << shift)).filter(|bytes| *bytes > 0);
-    bytes.map(Some).ok_or_else(|| format!("`{written}` is no size between 1 byte and 16 EiB"))
 }
 
 #[cfg(test)]
@@ -337,7 +326,7 @@ mod tests {
             "rsvc.toml:5:2: unknown table [log], did you mean `logs`?",
             "rsvc.toml:6:2: [defaults] is not supported yet",
             "rsvc.toml:8:13: logs.directory: `log` is not an absolute path",
-            "rsvc.toml:9:13: logs.max_total: expected a size",
+            "rsvc.toml:9:13: logs.max_total: `5X` is not a size",
         ];
         assert_eq!(found.len(), expected.len(), "{found:#?}");
         for (found, expected) in found.iter().zip(expected) {
@@ -354,9 +343,9 @@ mod tests {
             ("[daemon]\ncontrol_group = \"\"", "name of a group"),
             ("[daemon]\ncontrol_group = \"0\"", "name of a group"),
             ("[daemon]\nlog_level = \"loud\"", "not a log level"),
-            ("[logs]\nmax_total = 0", "no size"),
+            ("[logs]\nmax_total = 0", "a size of 0"),
             ("[logs]\nmax_total = -1", "expected a size"),
-            ("[logs]\nmax_total = \"99999999T\"", "no size"),
+            ("[logs]\nmax_total = \"99999999T\"", "size"),
             ("daemon = 1", "is a table"),
             ("[daemon\n", ""),
         ] {

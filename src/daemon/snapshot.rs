@@ -296,6 +296,8 @@ impl Engine {
             drop_ins: shown.map(|u| u.drop_ins().map(str::to_owned).collect()).unwrap_or_default(),
             ready: unit.map(|u| ready_word(u).to_owned()),
             profile: unit.map(|u| format!("{:?}", u.security.profile).to_lowercase()),
+            frozen: service.frozen && service.group.as_ref().is_some_and(crate::cgroup::Group::is_frozen),
+            changed_live: service.changes(),
             degraded: self.degraded(service),
             log: self.log_place(service),
             ..self.state_of(id)?

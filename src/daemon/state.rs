@@ -8,6 +8,7 @@
 use crate::supervise::Rest;
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
@@ -101,6 +102,9 @@ pub struct SavedState {
     /// Number under which PID 1 holds the pipe of the service's output, for a file log.
     #[serde(default)]
     pub log_pipe: Option<i32>,
+    /// Limits changed while it runs: TOML by key.
+    #[serde(default)]
+    pub live: BTreeMap<String, String>,
 }
 
 impl SavedState {

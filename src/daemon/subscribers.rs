@@ -121,7 +121,7 @@ fn word(note: &Note) -> &'static str {
 }
 
 /// An entry from a status.
-fn entry(status: UnitStatus, event: &str) -> UnitEvent {
+pub(super) fn entry(status: UnitStatus, event: &str) -> UnitEvent {
     UnitEvent {
         v: 1,
         time: now(),

@@ -5,7 +5,7 @@ use super::service::Service;
 use crate::control::CallError;
 use crate::load;
 use crate::supervise::{ActiveState, Policy, ServiceId};
-use crate::unit::problem::Style;
+use crate::unit::problem::{self, Style};
 use crate::unit::{ParseOptions, Unit};
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
@@ -15,6 +15,7 @@ use std::rc::Rc;
 /// What identifies a unit's file and drop-ins; only compared with itself, so the keyless hash is enough.
 pub(super) fn fingerprint(found: &load::Found) -> u64 {
     let mut hasher = DefaultHasher::new();
+    found.name.hash(&mut hasher);
     for (file, bytes) in found.files() {
         file.hash(&mut hasher);
         bytes.hash(&mut hasher);
@@ -39,8 +40,9 @@ impl Engine {
                 return Err(CallError::UnitNotFound { unit: asked.to_owned() });
             }
             Err(problem) => {
-                self.remember_error(self.names.get(asked).copied(), &problem.to_string());
-                return Err(unusable(asked, problem.to_string()));
+                let text = problem::render(&[*problem], "", Style::default());
+                self.remember_error(self.names.get(asked).copied(), &text);
+                return Err(unusable(asked, text));
             }
         };
         let name = found.name.as_str();
@@ -70,16 +72,23 @@ impl Engine {
 
     /// A unit without a file goes on running, and says so; once it is down nothing is left of it.
     pub(super) fn file_gone(&mut self, name: &str) {
-        let Some(id) = self.names.get(name).copied() else { return };
-        let Some(service) = self.services.get(&id) else { return };
+        if !self.forget_idle(name) {
+            self.remember_error(self.names.get(name).copied(), "the unit file is gone");
+        }
+    }
+
+    /// Leaves nothing of a unit that is down. `false` when it is not, or not known.
+    pub(super) fn forget_idle(&mut self, name: &str) -> bool {
+        let Some(id) = self.names.get(name).copied() else { return false };
+        let Some(service) = self.services.get(&id) else { return false };
         let idle = service.main.is_none() && service.control.is_none() && service.group.is_none();
         let down = self.supervisor.status(id).is_none_or(|status| status.state == ActiveState::Inactive);
-        if idle && down && self.supervisor.forget(id) {
+        let forgotten = idle && down && self.supervisor.forget(id);
+        if forgotten {
             self.names.remove(name);
             self.services.remove(&id);
-        } else {
-            self.remember_error(Some(id), "the unit file is gone");
         }
+        forgotten
     }
 
     fn remember_error(&mut self, known: Option<ServiceId>, text: &str) {

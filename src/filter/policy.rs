@@ -70,6 +70,26 @@ pub struct FilterPolicy {
 }
 
 impl FilterPolicy {
+    /// Refuses nothing, with the answers of a unit that says nothing about them: what every policy is built on.
+    pub fn open() -> FilterPolicy {
+        FilterPolicy {
+            mode: FilterMode::Enforce,
+            allow: None,
+            deny: Vec::new(),
+            log: Vec::new(),
+            errno: 1,          // EPERM
+            unknown_errno: 38, // ENOSYS
+            kill: false,
+            foreign: Vec::new(),
+            address_families: None,
+            deny_namespaces: 0,
+            lock_personality: false,
+            restrict_realtime: false,
+            restrict_suid_sgid: false,
+            deny_terminal_injection: false,
+        }
+    }
+
     /// Does the policy refuse or log anything at all? Architectures alone do not count: they are judged by a filter
     /// that has something to judge.
     pub(super) fn is_empty(&self) -> bool {

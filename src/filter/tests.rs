@@ -5,22 +5,7 @@ use super::model::{AARCH64, I386, X86_64};
 use super::*;
 
 pub(super) fn open() -> FilterPolicy {
-    FilterPolicy {
-        mode: FilterMode::Enforce,
-        allow: None,
-        deny: Vec::new(),
-        log: Vec::new(),
-        errno: 1,
-        unknown_errno: 38,
-        kill: false,
-        foreign: Vec::new(),
-        address_families: None,
-        deny_namespaces: 0,
-        lock_personality: false,
-        restrict_realtime: false,
-        restrict_suid_sgid: false,
-        deny_terminal_injection: false,
-    }
+    FilterPolicy::open()
 }
 
 /// What a unit that says nothing gets.

@@ -16,6 +16,7 @@ pub(super) struct Inherited {
     pub maps_ready: Option<OwnedFd>,
     pub cgroup_procs: Vec<OwnedFd>,
     pub container: Option<OwnedFd>,
+    pub stdin: Option<OwnedFd>,
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
     pub pinned: Vec<OwnedFd>,
@@ -48,6 +49,7 @@ impl Inherited {
             container: take(listed.container)?,
             cgroup_procs: take_all(&listed.cgroup_procs, &mut take)?,
             pinned: take_all(&listed.pinned, &mut take)?,
+            stdin: take(listed.stdin)?,
             stdout,
             stderr,
         };

@@ -172,10 +172,10 @@ fn connect_journal(stage: &mut Stage, identifier: &str, priority: u8) -> Result<
     Ok(())
 }
 
-/// Standard input from `/dev/null`; output and error from what was inherited, else the journal, else `/dev/null`.
+/// Standard input from what was inherited, else `/dev/null`; output and error from what was inherited, else the journal, else `/dev/null`.
 fn arrange_descriptors(stage: &mut Stage) -> Result<(), Failure> {
     let null = stage.host.null.as_ref().map_err(Clone::clone)?;
-    fd::place_standard(null.as_fd(), 0)?;
+    fd::place_standard(stage.inherited.stdin.as_ref().unwrap_or(null).as_fd(), 0)?;
     let journal = stage.host.journal.as_ref().map(|(stream, _)| stream);
     let inherited = &stage.inherited;
     for (number, given) in [(1, &inherited.stdout), (2, &inherited.stderr)] {

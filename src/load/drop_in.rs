@@ -1,7 +1,8 @@
-//! Drop-ins of a unit: `NAME.d/*.toml` in every directory of the search path, and `service.d/*.toml` for all units.
+//! Drop-ins of a unit: `NAME.d/*.toml` in every directory of the search path, `TEMPLATE@.d/*.toml` for all instances of a
+//! template, and `service.d/*.toml` for all units.
 //!
 //! ```text
-//! directories   service.d  ──▶  NAME.d                      more specific
+//! directories   service.d  ──▶  TEMPLATE@.d  ──▶  NAME.d    more specific
 //! search path   /usr/lib/rsvc/units  ──▶  /etc/rsvc/units   higher
 //! ```
 //!
@@ -31,7 +32,14 @@ pub struct DropIn {
 
 /// Names whose drop-ins a unit has, the most specific first.
 fn owners(name: &str) -> Vec<String> {
-    vec![name.to_owned(), ALL_UNITS.to_owned()]
+    let template = super::template_of(name);
+    std::iter::once(name.to_owned()).chain(template).chain([ALL_UNITS.to_owned()]).collect()
+}
+
+/// What the drop-in `file` changes, by the name of its directory.
+pub(super) fn owner_of(file: &Path) -> Option<String> {
+    let directory = file.parent()?.file_name()?.to_str()?.strip_suffix(".d")?;
+    Some(if directory == ALL_UNITS { "any, such as web".to_owned() } else { directory.to_owned() })
 }
 
 /// Adds its drop-ins to a unit, and warnings about files beside them that are not read.
@@ -40,9 +48,9 @@ fn owners(name: &str) -> Vec<String> {
 /// The problem of the first drop-in that cannot be used, as [`super::find`] refuses a unit file; also a drop-in
 /// directory of the wrong name or kind.
 pub(super) fn add(paths: &[PathBuf], found: &mut Found, trust: Trust) -> Result<(), Box<Problem>> {
-    wrong_directories(paths, &found.name)?;
     let mut files: BTreeMap<OsString, PathBuf> = BTreeMap::new();
     for owner in owners(&found.name) {
+        wrong_directory(paths, &owner)?;
         for directory in paths {
             for file in listed(&directory.join(format!("{owner}.d")), trust, &mut found.warnings)? {
                 if let Some(name) = file.file_name() {
@@ -66,7 +74,7 @@ pub(super) fn add(paths: &[PathBuf], found: &mut Found, trust: Trust) -> Result<
 }
 
 /// `web.toml.d` is nothing, and settings in it must not be passed over.
-fn wrong_directories(paths: &[PathBuf], name: &str) -> Result<(), Box<Problem>> {
+fn wrong_directory(paths: &[PathBuf], name: &str) -> Result<(), Box<Problem>> {
     for directory in paths {
         let wrong = directory.join(format!("{name}.toml.d"));
         if wrong.is_dir() {

@@ -23,6 +23,9 @@ use std::path::{Path, PathBuf};
 /// Where units of the system live, the first wins.
 pub const SYSTEM_UNIT_PATH: [&str; 3] = ["/etc/rsvc/units", "/run/rsvc/units", "/usr/lib/rsvc/units"];
 
+/// In the text of a unit: the host's name is needed.
+const HOST: &[u8] = b"${host}";
+
 /// Whose files are believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
@@ -58,7 +61,10 @@ impl Found {
     ///
     /// # Errors
     /// As [`Unit::parse_texts`], and [`Code::NotUtf8`] of any of the files.
-    pub fn parse(&self, options: ParseOptions) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
+    pub fn parse(&self, options: ParseOptions<'_>) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
+        let asks = self.files().any(|(_, bytes)| bytes.windows(HOST.len()).any(|word| word == HOST));
+        let host = if asks { host_name() } else { None };
+        let options = ParseOptions { host: options.host.or(host.as_deref()), ..options };
         let names: Vec<String> = self.files().map(|(file, _)| file.display().to_string()).collect();
         let mut texts = Vec::with_capacity(names.len());
         let mut problems = Vec::new();
@@ -118,8 +124,7 @@ pub enum Lookup {
 /// ([`Code::BadUnitName`]).
 pub fn find(paths: &[PathBuf], name: &str, trust: Trust) -> Result<Lookup, Box<Problem>> {
     if let Err(bad) = value::unit_name(name) {
-        let code = if bad.code == Code::NotSupported { Code::DropIn } else { Code::BadUnitName };
-        let mut problem = Problem::of_file(code, name, bad.message);
+        let mut problem = Problem::of_file(Code::BadUnitName, name, bad.message);
         problem.help = bad.help;
         return Err(Box::new(problem));
     }
@@ -127,8 +132,8 @@ pub fn find(paths: &[PathBuf], name: &str, trust: Trust) -> Result<Lookup, Box<P
         let message = format!("`{name}` cannot be the name of a unit: {name}.d has the drop-ins of all units");
         return Err(Box::new(Problem::of_file(Code::BadUnitName, name, message)));
     }
-    for directory in paths {
-        let file = directory.join(format!("{name}.toml"));
+    // An instance has a file of its own, or else that of its template.
+    for file in candidates(paths, name) {
         match read::read(&file, trust)? {
             read::Content::Missing => {}
             read::Content::Null => return Ok(Lookup::Masked { file }),
@@ -143,19 +148,45 @@ pub fn find(paths: &[PathBuf], name: &str, trust: Trust) -> Result<Lookup, Box<P
     Ok(Lookup::NotFound)
 }
 
-/// Reads a unit file that is named by its path: `rsvc check ./web.toml`.
+/// Files that can be the unit's, the first wins: its own, then its template's.
+fn candidates(paths: &[PathBuf], name: &str) -> impl Iterator<Item = PathBuf> {
+    let own = [name.to_owned()].into_iter().chain(template_of(name));
+    own.flat_map(move |stem| paths.iter().map(move |directory| directory.join(format!("{stem}.toml"))))
+}
+
+/// `web@` of `web@blue`; `None` for a unit that is no instance.
+pub fn template_of(name: &str) -> Option<String> {
+    name.split_once('@').map(|(template, _)| format!("{template}@"))
+}
+
+/// An instance to look at a template with: its files can be shown and checked, but it cannot be started.
+pub fn example_of(name: &str) -> Option<String> {
+    name.strip_suffix('@').map(|template| format!("{template}@example"))
+}
+
+/// What `${host}` stands for. `None` where there is no /proc.
+fn host_name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim_end().to_owned())
+}
+
+/// Reads a unit file that is named by its path: `rsvc check ./web.toml`. A template is read as its instance `example`.
 ///
 /// # Errors
 /// As [`find`]; also when there is no such file.
 pub fn read_file(file: &Path) -> Result<Found, Box<Problem>> {
     let shown = file.to_string_lossy();
     let name = match file.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".toml")) {
-        Some(name) => name.to_owned(),
+        Some(name) => example_of(name).unwrap_or_else(|| name.to_owned()),
         None => {
             let message = "the name of a unit file is NAME.toml, in UTF-8";
             return Err(Box::new(Problem::of_file(Code::BadUnitName, &shown, message)));
         }
     };
+    if let Some(unit) = drop_in::owner_of(file) {
+        let problem = Problem::of_file(Code::DropIn, &shown, "this is a drop-in, which means nothing without its unit");
+        return Err(Box::new(problem.help(format!("name the unit instead: {unit}"))));
+    }
     match read::read(file, Trust::Any)? {
         read::Content::Bytes(bytes) => {
             Ok(Found { name, file: file.to_path_buf(), bytes, drop_ins: Vec::new(), warnings: Vec::new() })
@@ -233,9 +264,9 @@ fn missing_units(paths: &[PathBuf], unit: &Unit, texts: &[UnitText<'_>]) -> Vec<
     problems
 }
 
-/// Is there a file of that name, whatever it is?
-fn exists(paths: &[PathBuf], name: &str) -> bool {
-    paths.iter().any(|d| d.join(format!("{name}.toml")).symlink_metadata().is_ok())
+/// Is there a file for the unit, or for the template that it is an instance of, whatever it is?
+pub fn exists(paths: &[PathBuf], name: &str) -> bool {
+    candidates(paths, name).any(|file| file.symlink_metadata().is_ok())
 }
 
 /// Byte offset of a line, counted from 1.

@@ -93,9 +93,33 @@ fn a_file_above_one_mebibyte_is_refused_and_one_of_exactly_that_is_read() {
 fn templates_and_bad_names_are_refused_by_name() {
     let (_top, paths) = search_path();
     write(&paths[0], "web.toml", UNIT);
-    assert_eq!(refusal(&paths, "web@blue", Trust::Any).code, Code::DropIn);
-    for name in ["", ".", "..", "a/b", "-x", "a b", "web.toml", "cgroup.procs", "tasks", "memory.max", "ü", "service"]
-    {
+    let problem = refusal(&paths, "web@", Trust::Any);
+    assert_eq!(
+        (problem.code, problem.help.as_deref()),
+        (Code::BadUnitName, Some("name an instance, such as \"web@one\""))
+    );
+    for name in [
+        "web@a/b",
+        "web@a@b",
+        "@",
+        "@x",
+        "web@-x",
+        "web@.",
+        "web@ü",
+        "web@a b",
+        "",
+        ".",
+        "..",
+        "a/b",
+        "-x",
+        "a b",
+        "web.toml",
+        "cgroup.procs",
+        "tasks",
+        "memory.max",
+        "ü",
+        "service",
+    ] {
         assert_eq!(refusal(&paths, name, Trust::Any).code, Code::BadUnitName, "{name}");
     }
 }
@@ -202,4 +226,33 @@ fn units_that_are_named_and_missing_are_warned_about_at_their_place() {
     let problems = missing_units(&paths, &unit, &[UnitText { file: "web.toml", text: &text }]);
     let places: Vec<_> = problems.iter().map(|p| (p.line, p.column, p.message.as_str())).collect();
     assert_eq!(places, [(2, 16, "there is no unit `nodb`"), (3, 13, "there is no unit `nothing`")]);
+}
+
+#[test]
+fn an_instance_is_its_own_file_or_its_templates_and_can_be_masked() {
+    let (_top, paths) = search_path();
+    let template = write(&paths[0], "web@.toml", UNIT);
+    let own = write(&paths[2], "web@own.toml", UNIT);
+    let file = |name: &str| match find(&paths, name, Trust::Any) {
+        Ok(Lookup::Found(found)) => (found.name, found.file),
+        other => panic!("{name}: {other:?}"),
+    };
+    assert_eq!(file("web@blue"), ("web@blue".to_owned(), template));
+    assert_eq!(file("web@own"), ("web@own".to_owned(), own));
+    assert_eq!(list(&paths), ["web@own"], "a template is no unit, an instance with a file is one");
+    assert!(exists(&paths, "web@any") && !exists(&paths, "web"));
+    symlink("/dev/null", paths[1].join("web@red.toml")).unwrap();
+    assert!(matches!(find(&paths, "web@red", Trust::Any), Ok(Lookup::Masked { .. })));
+    symlink("web@.toml", paths[0].join("web@link.toml")).unwrap();
+    assert_eq!(file("web@link").0, "web@link");
+}
+
+#[test]
+fn the_hosts_name_comes_from_the_host() {
+    let (_top, paths) = search_path();
+    write(&paths[0], "web.toml", &format!("{UNIT}[unit]\ndescription = \"${{host}}\"\n"));
+    let Ok(Lookup::Found(found)) = find(&paths, "web", Trust::Any) else { panic!("not found") };
+    let (unit, _) = found.parse(ParseOptions::default()).unwrap();
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    assert_eq!(unit.unit.description.as_deref(), Some(host.trim_end()));
 }

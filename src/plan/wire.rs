@@ -46,6 +46,8 @@ pub struct Descriptors {
     pub container: Option<i32>,
     /// Becomes standard output.
     pub stdout: Option<i32>,
+    /// Standard input, instead of `/dev/null`: what `rsvc run -- COMMAND` was given.
+    pub stdin: Option<i32>,
     /// Becomes standard error.
     pub stderr: Option<i32>,
     /// Kept open by init and nobody else: the read end of the log pipe and the notify socket, so that they outlive

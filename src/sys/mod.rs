@@ -11,6 +11,7 @@ pub mod bpf;
 pub mod confine;
 pub mod credentials;
 pub mod fd;
+pub mod memory;
 pub mod mount;
 pub mod peer;
 pub mod poll;

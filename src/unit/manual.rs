@@ -3,8 +3,12 @@
 //! The page is written by this module and checked in, so that it can be reviewed; a test compares the two. Source of
 //! the macros: man(7), as every formatter knows them.
 
+mod chapters;
+
 use super::keys::{self, Key, Kind, LimitUnit, Table};
 use super::problem::Code;
+use super::variables;
+use chapters::{DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, TAIL, TEMPLATES, VALUES, VARIABLES};
 use std::fmt::Write;
 
 /// What a key takes, in words.
@@ -198,6 +202,12 @@ pub fn manual() -> String {
     let _ = writeln!(page, ".TH RSVC.TOML 5 \"2026-11-21\" \"rsvc {}\" \"File Formats\"", env!("CARGO_PKG_VERSION"));
     page.push_str(HEAD);
     page.push_str(DROP_INS);
+    page.push_str(TEMPLATES);
+    page.push_str(VARIABLES);
+    for (name, meaning) in variables::NAMES {
+        let _ = writeln!(page, ".TP\n.B ${{{name}}}\n{}.", escape(meaning));
+    }
+    page.push_str(LITERALS);
     page.push_str(".SH KEYS\n");
     for table in keys::TABLES {
         manual_table(&mut page, table);
@@ -265,207 +275,6 @@ fn manual_table(page: &mut String, table: &Table) {
         page.push_str(".\n");
     }
 }
-
-const HEAD: &str = r#".SH NAME
-rsvc.toml \- unit files of rsvc
-.SH SYNOPSIS
-/etc/rsvc/units/\fINAME\fR.toml
-.br
-/run/rsvc/units/\fINAME\fR.toml
-.br
-/usr/lib/rsvc/units/\fINAME\fR.toml
-.SH DESCRIPTION
-A unit file describes one service: what is run, what it sees of the host, what it may do and how much of it.
-The first file of a name in the order above is the unit; a symbolic link to /dev/null there masks the name.
-Only \fBservice.exec\fR is required, and what is not said has a secure value.
-.PP
-The file is TOML 1.0 in UTF\-8, at most 1 MiB.
-A unit with an unknown key, a wrong type or an impossible value is refused as a whole; nothing is ignored.
-A key of this page that is marked as not supported yet is refused by name.
-Tables whose names begin with \fBx\-\fR are free for other tools.
-.PP
-A changed file is used at the next start, without any reload.
-For the system daemon the file, its directory and the directories above must belong to root and be writable by root
-alone.
-Templates (\fINAME\fR@.toml) are not supported yet, and refused.
-.PP
-The name of a unit has letters, digits and _ \- . : +, no sign first.
-.SH EXAMPLE
-.EX
-[unit]
-description = "redis cache (socket only)"
-
-[service]
-type = "notify"
-exec = ["/usr/bin/redis\-server", "/etc/redis/redis.conf"]
-user = "redis"
-
-[directories]
-runtime = ["redis"]
-state = ["redis"]
-logs = ["redis"]
-
-[network]
-mode = "loopback"
-address_families = ["AF_UNIX"]
-
-[resources]
-memory_max = "1G"
-.EE
-"#;
-
-const DROP_INS: &str = r#".SH DROP\-INS
-Files \fINAME\fR.d/*.toml in any of the three directories change the unit \fINAME\fR, and service.d/*.toml change all
-units (so that no unit can have the name \fBservice\fR).
-They are unit files that need not be complete, and what makes a unit file refused makes a drop\-in, and with it the
-unit, refused.
-.PP
-All drop\-ins apply in the order of their file names, whatever directory they are in.
-Of several with one file name only one applies: \fINAME\fR.d before service.d, and of one directory's name the one in
-the higher of /etc, /run and /usr/lib.
-A symbolic link to /dev/null in its place takes a drop\-in away.
-Hidden files and those that end in ~ are passed over, other names that do not end in .toml get a warning.
-.TP
-.B key = value
-replaces what earlier files said, lists as a whole; \fBkey = []\fR empties one.
-.TP
-.B key.append = [...]
-adds to the inherited list, be it an earlier file's, the profile's or the default.
-Arguments and commands are added as they are, of everything else what is in the list already is not added again.
-.TP
-.B key.remove = [...]
-takes elements out of the inherited list, before anything is added.
-It is a warning when one is not there.
-.TP
-.B environment, hugetlb
-merge name by name: names that the later file does not have stay.
-.TP
-.B [[mounts]]
-are added; one with the same destination as an earlier one replaces that.
-\fBmounts = []\fR at the top of a drop\-in takes the earlier ones away.
-.PP
-A unit file itself may change the lists of its profile and the defaults in the same way.
-.EX
-# /etc/rsvc/units/redis.d/50\-local.toml
-[service]
-exec.append = ["\-\-loglevel", "verbose"]
-environment.TZ = "Europe/Berlin"
-
-[syscalls]
-allow.append = ["ptrace"]
-
-[resources]
-memory_max = "2G"
-.EE
-.PP
-\fBrsvc cat\fR prints a unit with its drop\-ins, \fBrsvc show\fR says which file made which value, and
-\fBrsvc diff\fR compares what a unit runs with to what is on disk.
-A daemon that takes over a running unit knows the files as it finds them then.
-"#;
-
-const PROFILES: &str = r#".SH PROFILES
-.B security.profile
-gives all keys that the unit does not set their values.
-.TP
-.B standard
-The values in the list above.
-.TP
-.B strict
-Nothing is writable but declared directories and paths, /proc shows processes only, nothing can be executed outside /usr,
-/bin, /sbin and /lib*, no memory is writable and executable, umask is 0077, there are no capabilities, no AF_NETLINK, and
-no privileged or resource system calls and no memfd_create(2).
-The service needs a user other than root.
-A call that syscalls.allow names is not denied by the profile.
-.TP
-.B login
-Accounting, restarts and logs only; the host's processes and homes are visible, and new privileges can be gained.
-For sshd and cron.
-.TP
-.B host
-Only the control group and the log.
-.PP
-Forced from outside (\fBrsvc start web \-\-profile host\fR), \fBlogin\fR and \fBhost\fR win over the unit's own lines
-about isolation.
-"#;
-
-const VALUES: &str = r#".SH VALUES
-.TP
-.B size
-Bytes as an integer, or a string with K, M, G, T, P or E: powers of 1024.
-.TP
-.B duration
-Seconds as an integer, or a string such as "90s", "1min 30s", "1m30s", "200ms"; the units are us, ms, s, m or min, h, d
-and w.
-.TP
-.B file mode
-Octal digits in a string, such as "0750", or an octal integer such as 0o750.
-.TP
-.B signal
-"SIGHUP", "HUP", a number, or "SIGRTMIN+3".
-.TP
-.B command
-An array of strings, a string split by the quoting rules of a shell, or a table of \fBargv\fR and \fBignore_failure\fR.
-.TP
-.B account
-A name of the host's data base, or a number up to 4294967294 without leading zeros.
-.TP
-.B errno
-A name of errno(3), or a number from 1 to 4095.
-"#;
-
-const NOTIFICATION: &str = r#".SH NOTIFICATION
-A unit with \fBservice.notify_access\fR other than none has a datagram socket of its own, named by NOTIFY_SOCKET, which
-can be reached from inside its sandbox.
-It takes the messages of
-.BR sd_notify (3),
-several assignments in one datagram, at most 4096 bytes.
-.TP
-.B READY=1
-The service is ready, or has reloaded.
-.TP
-.B RELOADING=1
-A reload has begun.
-With \fBtype = "notify\-reload"\fR the same datagram must say when, as \fBMONOTONIC_USEC=\fR; an answer that is older than
-the request, or says nothing of it, does not count.
-.TP
-.B STOPPING=1
-The service ends by itself.
-It has \fBtimeout_stop\fR for that and is killed then; watchdog, \fBruntime_max\fR and health do not count any more.
-.TP
-.BR STATUS= ", " ERRNO= ", " BUSERROR= ", " VARLINKERROR=
-Shown by status: one line without control characters, at most 1024 bytes.
-.TP
-.B MAINPID=
-Another main process, as it counts in the service's pid namespace.
-Only a process of the unit's control group is believed, and not the container's PID 1; for \fBforking\fR the pid file
-decides; without a resident init it is not supported.
-.TP
-.BR WATCHDOG=1 ", " WATCHDOG=trigger ", " WATCHDOG_USEC=
-The service lives; wants to be treated as if it did not; changes the interval for this run, where 0 turns the watchdog off.
-.TP
-.B EXTEND_TIMEOUT_USEC=
-The present step (start, reload, stop, or \fBruntime_max\fR) may take at least so long from now on.
-.TP
-.B RESTART_RESET=1
-The restart counter and the delay begin anew; \fBlimit_burst\fR is not touched.
-.TP
-.B BARRIER=1
-Alone in its datagram, with one descriptor, which is closed when all that was sent before has been heard.
-.PP
-Unknown assignments are passed over.
-FDSTORE=1, FDSTOREREMOVE=1 and NOTIFYACCESS= are refused with a line in the daemon's log, as are malformed datagrams;
-descriptors that come along are always closed.
-After ten such lines within half a minute the rest is only counted.
-"#;
-
-const TAIL: &str = r#".SH SEE ALSO
-.BR rsvc (1),
-.BR rsvcd (8),
-.BR capabilities (7),
-.BR namespaces (7),
-.BR syscalls (2),
-.BR setrlimit (2)
-"#;
 
 #[cfg(test)]
 mod tests {

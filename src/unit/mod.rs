@@ -9,6 +9,7 @@
 //! outside this folder.
 #![forbid(unsafe_code)]
 
+mod assignment;
 mod decode;
 pub mod keys;
 mod layer;
@@ -22,7 +23,9 @@ mod settings;
 mod texts;
 mod validate;
 pub mod value;
+mod variables;
 
+pub use assignment::{Assignment, document};
 pub use manual::{explain, manual, type_words};
 pub use problem::{Code, Problem, Severity, render_problems};
 pub use schema::json_schema;
@@ -67,7 +70,7 @@ struct Changes {
     of_profile: bool,
     /// Where it was changed.
     places: Vec<At>,
-    /// Elements of a list as they are written, with their places.
+    /// Names or paths of a list, with their places.
     elements: Vec<(Box<str>, At)>,
 }
 
@@ -131,9 +134,15 @@ impl Unit {
     pub fn element_place(&self, key: &str, element: &str) -> Option<Place> {
         let written = self.find(key)?;
         let elements = written.history.iter().flat_map(|history| &history.elements);
-        let is_same = |text: &str| text.trim_matches(['"', '\'']) == element;
-        let own = elements.into_iter().find(|(text, _)| is_same(text)).map(|(_, place)| *place);
+        let own = elements.into_iter().find(|(text, _)| **text == *element).map(|(_, place)| *place);
         own.or(written.place).map(|place| self.place(place))
+    }
+
+    /// The same as an origin; `None` unless several texts made the list and one of them this element.
+    pub fn element_origin(&self, key: &str, element: &str) -> Option<Origin> {
+        let history = self.find(key)?.history.as_deref()?;
+        let (_, place) = history.elements.iter().find(|(text, _)| **text == *element)?;
+        Some(Origin { key: key.to_owned(), place: Some(self.place(*place)) })
     }
 
     /// Did the author write `key` (as against the profile or the default)?

@@ -98,6 +98,7 @@ codes! {
     BadMapping = "E0223", "not an id mapping";
     BadMountOption = "E0224", "not a mount option";
     BadDirectoryName = "E0225", "not the name of a service directory";
+    UnknownVariable = "E0226", "no such variable, or not here";
     OneshotRestart = "E0301", "a oneshot service that restarts after success would never end";
     Forking = "E0302", "forking and pid_file belong together";
     KillMode = "E0303", "a kill mode that would leave processes behind";

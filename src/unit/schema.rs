@@ -77,15 +77,15 @@ fn kind_schema(kind: Kind) -> Value {
     let strings = || json!({ "type": "array", "items": { "type": "string" } });
     let number_or_string = || json!({ "type": ["integer", "string"] });
     let words = |words: &[&str]| json!({ "type": "string", "enum": words });
-    let word_or_path =
-        |words: &[&str]| json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": "^(path:)?/" }] });
+    let word_or_path = |words: &[&str]| json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": "^(path:)?(/|\\$\\{)" }] });
     match kind {
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Int { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Factor => json!({ "type": "number", "minimum": 1, "maximum": 1000 }),
         Kind::Count => json!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "const": "infinity" }] }),
         Kind::Text | Kind::Hostname | Kind::UnitName | Kind::CpuList => string(),
-        Kind::Path => json!({ "type": "string", "pattern": "^/" }),
+        // A path may begin with a variable.
+        Kind::Path => json!({ "type": "string", "pattern": "^(/|\\$\\{)" }),
         Kind::Texts
         | Kind::Units
         | Kind::Addresses
@@ -94,8 +94,8 @@ fn kind_schema(kind: Kind) -> Value {
         | Kind::Capabilities
         | Kind::Syscalls
         | Kind::Keys => strings(),
-        Kind::PlainPaths => json!({ "type": "array", "items": { "type": "string", "pattern": "^/" } }),
-        Kind::Paths => json!({ "type": "array", "items": { "type": "string", "pattern": "^-?/" } }),
+        Kind::PlainPaths => json!({ "type": "array", "items": { "type": "string", "pattern": "^(/|\\$\\{)" } }),
+        Kind::Paths => json!({ "type": "array", "items": { "type": "string", "pattern": "^-?(/|\\$\\{)" } }),
         Kind::Architectures => json!({ "type": "array", "items": { "enum": ["native", "x86", "x32"] } }),
         Kind::Size { .. }
         | Kind::FiniteSize

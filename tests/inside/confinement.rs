@@ -1,13 +1,11 @@
 //! `[capabilities]`, `[syscalls]` and the single protections of `[security]`.
 
 use crate::instance::skipped;
-use crate::lab::{Lab, Seen};
+use crate::lab::{CAPABILITY_SETS, Lab, Seen};
 
-const SETS: [&str; 5] = ["status:CapInh", "status:CapPrm", "status:CapEff", "status:CapBnd", "status:CapAmb"];
-
-/// The five sets: inheritable, permitted, effective, bounding, ambient.
+/// The five sets, in the order of their questions.
 fn sets(seen: &Seen) -> [u64; 5] {
-    SETS.map(|question| u64::from_str_radix(&seen[question], 16).expect("a mask"))
+    CAPABILITY_SETS.map(|question| u64::from_str_radix(&seen[question], 16).expect("a mask"))
 }
 
 const NET_BIND_SERVICE: u64 = 1 << 10;
@@ -16,7 +14,7 @@ const CHOWN: u64 = 1 << 0;
 #[test]
 fn capabilities_are_exactly_the_listed_ones_in_all_five_sets() {
     let Some(lab) = Lab::new() else { return };
-    let look = |name: &str, body: &str| sets(&lab.look(name, body, &SETS));
+    let look = |name: &str, body: &str| sets(&lab.look(name, body, &CAPABILITY_SETS));
     let of_root = look("root", "[capabilities]\nbounding = [\"CAP_CHOWN\", \"NET_BIND_SERVICE\"]\n");
     let two = CHOWN | NET_BIND_SERVICE;
     assert_eq!(of_root, [0, two, two, two, 0]);

@@ -132,8 +132,16 @@ impl Lab {
 
     /// `rsvc run` of such a unit, to its end.
     pub fn run(&self, name: &str, body: &str, words: &[&str], prepare: impl FnOnce(&mut Command)) -> Said {
-        let text = format!("[service]\ntype = \"oneshot\"\n{}{body}\n", self.exec(words));
-        let text = if text.contains("[restart]") { text } else { format!("{text}[restart]\npolicy = \"no\"\n") };
+        let exec = if is_root() { self.exec(words) } else { exec("/mnt/probe", words) };
+        let mut text = format!("[service]\ntype = \"oneshot\"\n{exec}{body}\n");
+        if !text.contains("[restart]") {
+            text.push_str("[restart]\npolicy = \"no\"\n");
+        }
+        if !is_root() {
+            // Wherever an ordinary user may write is hidden inside.
+            let probe = format!("destination = \"/mnt\"\nsource = \"{}\"\noptions = [\"ro\"]", self.path());
+            text.push_str(&format!("[[mounts]]\n{probe}\n"));
+        }
         let unit = self.instance.unit_as_is(name, &text);
         // Beside the probe, where an ordinary user may go: a checkout can be anywhere.
         let program = self.place.path().join("rsvc");
@@ -150,10 +158,10 @@ impl Lab {
     }
 }
 
-/// A directory for the probe: below /var/lib for root, as /tmp and homes are hidden inside; else beside the tests.
+/// A directory for the probe. Below /var/lib for root, as /tmp and homes are hidden inside.
 fn place() -> tempfile::TempDir {
     let program = std::env::current_exe().expect("own path");
-    let parent = if is_root() { "/var/lib".into() } else { program.parent().expect("a directory").to_owned() };
+    let parent = if is_root() { "/var/lib" } else { "/var/tmp" };
     let place = tempfile::Builder::new().prefix("rsvc-inside-").tempdir_in(parent).expect("directory");
     std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).expect("mode");
     install(&program, &place.path().join("probe"));
@@ -164,6 +172,10 @@ fn exec(program: &str, words: &[&str]) -> String {
     let words: Vec<&str> = [program, probe::WORD].into_iter().chain(words.iter().copied()).collect();
     format!("exec = {words:?}\n")
 }
+
+/// The questions for the five sets: inheritable, permitted, effective, bounding, ambient.
+pub const CAPABILITY_SETS: [&str; 5] =
+    ["status:CapInh", "status:CapPrm", "status:CapEff", "status:CapBnd", "status:CapAmb"];
 
 /// A namespace of the host, as the tests see it.
 pub fn host_namespace(kind: &str) -> String {

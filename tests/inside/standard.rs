@@ -1,7 +1,7 @@
 //! What a unit gets that says only `exec`.
 
 use crate::instance::eventually;
-use crate::lab::{Lab, Seen, host_namespace};
+use crate::lab::{CAPABILITY_SETS, Lab, Seen, host_namespace};
 
 /// CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE SYS_CHROOT, by number.
 const TEN: &str = "00000000000405fb";
@@ -23,36 +23,28 @@ fn only_exec(lab: &Lab, name: &str, words: &[&str]) -> Seen {
 #[test]
 fn a_unit_with_only_exec_runs_as_root_with_ten_capabilities_a_filter_and_a_clean_process() {
     let Some(lab) = Lab::new() else { return };
-    let seen = only_exec(
-        &lab,
-        "process",
-        &[
-            "status:CapInh",
-            "status:CapPrm",
-            "status:CapEff",
-            "status:CapBnd",
-            "status:CapAmb",
-            "status:NoNewPrivs",
-            "status:Seccomp",
-            "status:Uid",
-            "status:Gid",
-            "status:Groups",
-            "status:SigPnd",
-            "status:ShdPnd",
-            "status:SigBlk",
-            "status:SigIgn",
-            "status:SigCgt",
-            "umask",
-            "cwd",
-            "nice",
-            "session",
-            "read:/proc/self/oom_score_adj",
-            "descriptor:0",
-            "limit:Max open files",
-            "limit:Max core file size",
-            "env",
-        ],
-    );
+    let more = [
+        "status:NoNewPrivs",
+        "status:Seccomp",
+        "status:Uid",
+        "status:Gid",
+        "status:Groups",
+        "status:SigPnd",
+        "status:ShdPnd",
+        "status:SigBlk",
+        "status:SigIgn",
+        "status:SigCgt",
+        "umask",
+        "cwd",
+        "nice",
+        "session",
+        "read:/proc/self/oom_score_adj",
+        "descriptor:0",
+        "limit:Max open files",
+        "limit:Max core file size",
+        "env",
+    ];
+    let seen = only_exec(&lab, "process", &[&CAPABILITY_SETS[..], &more[..]].concat());
     seen.expect(&[
         ("status:CapInh", NONE),
         ("status:CapPrm", TEN),

@@ -185,6 +185,7 @@ impl Draft {
             pid_variables: Vec::new(),
             environment: self.start_environment.clone(),
             descriptors: Descriptors {
+                stdin: None,
                 report: Some(4),
                 exits: Some(5),
                 record: Some(6),

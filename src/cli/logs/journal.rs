@@ -1,13 +1,15 @@
 //! The output of units in systemd's journal, by way of journalctl(1): it knows the format, the rights and the boots.
 
+use super::super::args::Format;
 use super::super::terminal::variable;
 use super::super::{Failure, Session, time};
+use super::filter::Filter;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Is there a journal, and somebody who can read it?
 pub fn is_there() -> bool {
@@ -17,7 +19,7 @@ pub fn is_there() -> bool {
         && std::env::split_paths(&path).any(|directory| directory.join("journalctl").exists())
 }
 
-fn arguments(identifiers: &[String], lines: Option<u32>, follow: bool, since: Option<SystemTime>) -> Vec<String> {
+fn arguments(identifiers: &[String], lines: Option<u32>, follow: bool, filter: &Filter) -> Vec<String> {
     let mut arguments: Vec<String> =
         identifiers.iter().map(|identifier| format!("--identifier={identifier}")).collect();
     if let Some(lines) = lines {
@@ -26,10 +28,20 @@ fn arguments(identifiers: &[String], lines: Option<u32>, follow: bool, since: Op
     if follow {
         arguments.push("--follow".to_owned());
     }
-    if let Some(since) = since {
-        let since = since.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        arguments.push(format!("--since=@{}.{:06}", since.as_secs(), since.subsec_micros()));
+    for (name, time) in [("since", filter.since), ("until", filter.until)] {
+        if let Some(time) = time {
+            let time = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+            arguments.push(format!("--{name}=@{}.{:06}", time.as_secs(), time.subsec_micros()));
+        }
     }
+    if let Some(text) = &filter.grep {
+        // A text is looked for here, not a pattern.
+        let literal =
+            |c: char| if c.is_ascii_alphanumeric() || !c.is_ascii() { c.to_string() } else { format!("\\{c}") };
+        arguments.push(format!("--grep={}", text.chars().map(literal).collect::<String>()));
+        arguments.push(format!("--case-sensitive={}", filter.minds_case()));
+    }
+    arguments.extend(filter.priority.map(|priority| format!("--priority={priority}")));
     arguments
 }
 
@@ -39,12 +51,15 @@ pub fn show(
     identifiers: &[String],
     lines: Option<u32>,
     follow: bool,
-    since: Option<SystemTime>,
+    filter: &Filter,
 ) -> Result<u8, Failure> {
     let mut command = Command::new("journalctl");
-    command.args(arguments(identifiers, lines, follow, since));
+    command.args(arguments(identifiers, lines, follow, filter));
     let missing = |error: std::io::Error| Failure::new(1, format!("cannot run journalctl: {error}"));
     if !session.json() {
+        if session.format == Format::Cat {
+            command.arg("--output=cat");
+        }
         if session.no_pager {
             command.arg("--no-pager");
         }
@@ -112,12 +127,12 @@ pub fn synchronize() {
 }
 
 /// The last lines as journalctl prints them; none when it cannot.
-pub fn last_lines(identifier: &str, count: u32, since: Option<SystemTime>) -> Vec<String> {
+pub fn last_lines(identifier: &str, count: u32, filter: &Filter) -> Vec<String> {
     if !is_there() {
         return Vec::new();
     }
     let mut command = Command::new("journalctl");
-    command.args(arguments(&[identifier.to_owned()], Some(count), false, since)).args(["--quiet", "--no-pager"]);
+    command.args(arguments(&[identifier.to_owned()], Some(count), false, filter)).args(["--quiet", "--no-pager"]);
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output();
     let Ok(output) = output.map(|output| output.stdout) else { return Vec::new() };
     String::from_utf8_lossy(&output).lines().map(str::to_owned).collect()
@@ -130,8 +145,20 @@ mod tests {
     #[test]
     fn journalctl_is_asked_for_the_identifiers() {
         let since = UNIX_EPOCH + Duration::from_micros(1_795_298_400_000_005);
-        let got = arguments(&["web".into(), "-x".into()], Some(5), true, Some(since));
+        let filter = Filter { since: Some(since), ..Filter::default() };
+        let got = arguments(&["web".into(), "-x".into()], Some(5), true, &filter);
         let expected = ["--identifier=web", "--identifier=-x", "--lines=5", "--follow", "--since=@1795298400.000005"];
+        assert_eq!(got, expected);
+        let filter =
+            Filter { until: Some(since), grep: Some("a.b \u{e4}B".into()), priority: Some(3), ..Filter::default() };
+        let got = arguments(&["web".into()], None, false, &filter);
+        let expected = [
+            "--identifier=web",
+            "--until=@1795298400.000005",
+            "--grep=a\\.b\\ \u{e4}B",
+            "--case-sensitive=true",
+            "--priority=3",
+        ];
         assert_eq!(got, expected);
     }
 

@@ -18,8 +18,9 @@ pub fn state_words(unit: &UnitStatus) -> String {
         "failed" => "",
         _ => unit.substate.as_str(),
     };
+    let frozen = if unit.frozen { ", frozen" } else { "" };
     match detail {
-        "" | "dead" => unit.state.clone(),
-        detail => format!("{} ({detail})", unit.state),
+        "" | "dead" => format!("{}{frozen}", unit.state),
+        detail => format!("{} ({detail}{frozen})", unit.state),
     }
 }

@@ -214,6 +214,10 @@ impl Page {
         if let Some(profile) = &unit.profile {
             self.line("Sandbox", &format!("profile {}", harmless(profile)));
         }
+        for (index, item) in unit.changed_live.iter().enumerate() {
+            let label = if index == 0 { "Changed" } else { "" };
+            self.line(label, &self.look.paint(Color::Yellow, &harmless(item)));
+        }
         for (index, item) in unit.degraded.iter().enumerate() {
             let label = if index == 0 { "Degraded" } else { "" };
             self.line(label, &self.look.paint(Color::Yellow, &harmless(item)));

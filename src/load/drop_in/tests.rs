@@ -106,6 +106,14 @@ fn directories_that_are_none_or_wrongly_named_are_refused() {
 }
 
 #[test]
+fn a_drop_in_is_no_unit() {
+    let (_top, paths) = search_path();
+    let file = drop_in(&paths[0], "web", "10.toml");
+    let problem = super::super::read_file(&file).expect_err("refused");
+    assert_eq!((problem.code, problem.help.as_deref()), (Code::DropIn, Some("name the unit instead: web")));
+}
+
+#[test]
 fn more_drop_ins_than_anybody_has_are_refused() {
     let (_top, paths) = search_path();
     write(&paths[0], "web.toml", UNIT);
@@ -136,4 +144,19 @@ fn drop_ins_that_others_can_change_are_refused_to_the_system() {
     fs::remove_file(&file).unwrap();
     mode(&directory, 0o777);
     assert_eq!(refusal(&paths, Trust::RootOnly).code, Code::Untrusted);
+}
+
+#[test]
+fn an_instance_has_its_own_drop_ins_before_its_templates_and_those_of_all() {
+    let (_top, paths) = search_path();
+    write(&paths[0], "web@.toml", UNIT);
+    drop_in(&paths[0], "service", "10.toml");
+    let template = drop_in(&paths[2], "web@", "10.toml");
+    let own = drop_in(&paths[2], "web@blue", "05.toml");
+    drop_in(&paths[0], "web", "20.toml");
+    assert_eq!(files(&found(&paths, "web@blue")), [&own, &template]);
+    assert_eq!(files(&found(&paths, "web@green")), [&template]);
+    fs::create_dir(paths[1].join("web@.toml.d")).unwrap();
+    let problem = find(&paths, "web@green", Trust::Any).expect_err("refused");
+    assert_eq!(problem.help.as_deref(), Some("rename the directory to web@.d"));
 }

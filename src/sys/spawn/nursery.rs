@@ -11,7 +11,7 @@
 //!        ── flags, descriptors ──▶           ◀── pid ──
 //! ```
 //!
-//! The nursery has no descriptor but its channel, at [`CHANNEL`]. The kernel numbers received descriptors from the
+//! The nursery has no descriptor but its channel, at number 63. The kernel numbers received descriptors from the
 //! lowest free number on, so those of a request arrive under the numbers they are to have, and what is above them is
 //! closed in the copy. Whatever goes wrong before a request was sent leads to an ordinary [`spawn`].
 

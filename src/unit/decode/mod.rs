@@ -22,6 +22,7 @@ use super::keys::{self, Key, Kind, Table};
 use super::problem::{Code, Problem, line_column};
 use super::texts::{At, Texts, UnitText};
 use super::value::Bad;
+use super::variables::{self, Variables};
 use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -40,12 +41,13 @@ pub(super) struct Sink<'t> {
     broken: Vec<(usize, u32)>,
     /// A problem already reported says where `service.exec` went.
     pub meant_exec: bool,
+    variables: Variables,
 }
 
 impl<'t> Sink<'t> {
-    pub(super) fn new(texts: &[UnitText<'t>]) -> Sink<'t> {
+    pub(super) fn new(texts: &[UnitText<'t>], variables: Variables) -> Sink<'t> {
         let texts = Texts::new(texts);
-        Sink { texts, current: 0, base: 0, problems: Vec::new(), broken: Vec::new(), meant_exec: false }
+        Sink { texts, current: 0, base: 0, problems: Vec::new(), broken: Vec::new(), meant_exec: false, variables }
     }
 
     /// Records a problem at `span`.
@@ -69,6 +71,16 @@ impl<'t> Sink<'t> {
     /// A span of the text that is being decoded as offsets in all texts.
     fn absolute(&self, span: Range<usize>) -> Range<usize> {
         span.start + self.base..span.end + self.base
+    }
+
+    /// What names in texts stand for.
+    pub(super) fn variables(&self) -> &Variables {
+        &self.variables
+    }
+
+    /// What stands at a span of the text that is being decoded.
+    pub(super) fn written(&self, span: &Range<usize>) -> &'t str {
+        self.excerpt(&self.absolute(span.clone()))
     }
 
     /// What stands at offsets in all texts.
@@ -114,10 +126,15 @@ fn describe(value: &DeValue<'_>) -> &'static str {
 /// problems are in `sink`.
 pub(super) fn decode(sink: &mut Sink<'_>) -> Values {
     let mut values = Values::default();
+    let mut documents = Vec::with_capacity(sink.texts.len());
     for number in 0..sink.texts.len() {
         let (base, text) = sink.texts.get(number);
         (sink.current, sink.base) = (number, base);
-        let document = parse(sink, text);
+        documents.push(parse(sink, text));
+    }
+    sink.variables.user = Some(user(&sink.variables, &documents));
+    for (number, document) in documents.iter().enumerate() {
+        (sink.current, sink.base) = (number, sink.texts.get(number).0);
         let inherited = std::mem::take(&mut values.mounts);
         for (name, value) in document.get_ref() {
             top_level(sink, &mut values, name.get_ref(), name.span(), value);
@@ -126,6 +143,19 @@ pub(super) fn decode(sink: &mut Sink<'_>) -> Values {
     }
     sink.base = 0;
     values
+}
+
+/// What `${user}` stands for: the last `service.user` of all texts, as it is written.
+fn user(variables: &Variables, documents: &[Spanned<DeTable<'_>>]) -> String {
+    let written = documents.iter().rev().find_map(|document| {
+        let service = document.get_ref().get("service")?.get_ref().as_table()?;
+        let user = service.get("user")?.get_ref();
+        match user.as_integer() {
+            Some(number) => Some(number.as_str().to_owned()),
+            None => variables::in_text(user.as_str()?, variables),
+        }
+    });
+    written.unwrap_or_else(|| "root".to_owned())
 }
 
 /// The document of one text, with its syntax errors reported.
@@ -254,6 +284,8 @@ fn entry(
         return;
     }
     values.attempted.insert((table.name, key.name));
+    let Some(value) = variables::expand(sink, key.kind, &dotted, value) else { return };
+    let value = value.as_ref();
     if edit::is_edit(key.kind, value.get_ref()) {
         return edit::decode(sink, values, table, key, key_span, value);
     }
@@ -273,7 +305,7 @@ fn entry(
 /// When the text does not fit the key: a mistake in the key table, found by the first test that parses anything.
 pub(super) fn built_in(table: &'static Table, key: &'static Key, toml: &str, source: Source) -> Entry {
     let value = DeValue::parse(toml).unwrap_or_else(|e| panic!("built-in value of {}: {e}", table.dotted(key)));
-    let mut sink = Sink::new(&[UnitText { file: "built-in", text: toml }]);
+    let mut sink = Sink::new(&[UnitText { file: "built-in", text: toml }], Variables::default());
     let decoded = kinds::decode(&mut sink, key.kind, &table.dotted(key), &value, &mut Vec::new());
     assert!(sink.problems.is_empty(), "built-in value of {}: {:?}", table.dotted(key), sink.problems);
     let value = decoded.unwrap_or_else(|| panic!("built-in value of {} is not decoded", table.dotted(key)));

@@ -31,6 +31,12 @@ pub(super) const UNIT: Table = Table::new(
         )
         .default("[]")
         .systemd(&["Requires"]),
+        Key::new(
+            "replicas",
+            Kind::Int { min: 0, max: 1000 },
+            "In a template: start and keep this many instances, named 1, 2 and so on.",
+        )
+        .later(),
         Key::new("binds_to", Kind::Units, "Like requires, and stop when one of them ends for any reason.")
             .default("[]")
             .systemd(&["BindsTo"])

@@ -259,7 +259,7 @@ fn variables(sink: &mut Sink<'_>, c: &Checked<'_>) {
         .chain(commands.into_iter().flat_map(|(key, list)| list.iter().map(move |command| (key, &command.argv))));
     for (key, argv) in all {
         if let Some((n, name)) = (0..argv.len()).find_map(|n| Some((n, expandable(argv, n)?))) {
-            let message = format!("`{name}` is passed on as it stands: nothing expands variables");
+            let message = format!("`{name}` is passed on as it stands: nothing expands the environment");
             let help = match name.as_str() {
                 "$MAINPID" | "${MAINPID}" if key == "exec_reload" => "write reload_signal = \"SIGHUP\" instead",
                 _ => "write [\"/bin/sh\", \"-c\", \"exec program $NAME\"] if a shell is meant",

@@ -13,6 +13,7 @@ use super::layer;
 use super::print;
 use super::problem::{self, Code, Problem, Severity};
 use super::texts::UnitText;
+use super::variables::Variables;
 use super::{Changes, Profile, Settings, Unit, WrittenKey};
 
 /// A file larger than this is not a unit.
@@ -23,10 +24,12 @@ pub const MAX_DROP_INS: usize = 256;
 
 /// What a caller may say besides the file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ParseOptions {
+pub struct ParseOptions<'o> {
     /// `--profile`: instead of the unit's own. `login` and `host` then win over the unit's lines about isolation, so
     /// that `--profile host` answers "is it the sandbox?".
     pub profile: Option<Profile>,
+    /// What `${host}` stands for; `localhost` when nobody says it.
+    pub host: Option<&'o str>,
 }
 
 /// What a check may look at: the values with their places, and the settings that they mean.
@@ -60,7 +63,7 @@ impl Unit {
         name: &str,
         file: &str,
         bytes: &[u8],
-        options: ParseOptions,
+        options: ParseOptions<'_>,
     ) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
         let text = text_of(file, bytes).map_err(|p| vec![*p])?;
         Unit::parse_with(name, file, text, options)
@@ -74,7 +77,7 @@ impl Unit {
         name: &str,
         file: &str,
         text: &str,
-        options: ParseOptions,
+        options: ParseOptions<'_>,
     ) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
         Unit::parse_texts(name, &[UnitText { file, text }], options)
     }
@@ -89,7 +92,7 @@ impl Unit {
     pub fn parse_texts(
         name: &str,
         texts: &[UnitText<'_>],
-        options: ParseOptions,
+        options: ParseOptions<'_>,
     ) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
         let file = texts.first().expect("a unit has at least its file").file;
         let big: Vec<Problem> =
@@ -101,10 +104,9 @@ impl Unit {
             let message = format!("the unit has {} drop-ins, more than {MAX_DROP_INS}", texts.len() - 1);
             return Err(vec![Problem::of_file(Code::DropIn, file, message)]);
         }
-        let mut sink = Sink::new(texts);
+        let mut sink = Sink::new(texts, Variables::new(name, options.host.unwrap_or("localhost")));
         if let Err(bad) = super::value::unit_name(name) {
-            let code = if bad.code == Code::NotSupported { Code::DropIn } else { Code::BadUnitName };
-            let mut problem = Problem::of_file(code, file, bad.message);
+            let mut problem = Problem::of_file(Code::BadUnitName, file, bad.message);
             problem.help = bad.help;
             sink.problems.push(problem);
         }
@@ -169,7 +171,8 @@ fn written(values: &Values, sink: &Sink<'_>) -> Vec<WrittenKey> {
     };
     let elements = |entry: &Entry| match &entry.source {
         Source::File(place) => {
-            place.items.iter().map(|item| (sink.excerpt(item).into(), sink.locate(item.start))).collect()
+            let places = place.items.iter().map(|item| sink.locate(item.start));
+            names(&entry.value).into_iter().map(String::into_boxed_str).zip(places).collect()
         }
         Source::Profile | Source::Default => Vec::new(),
     };
@@ -203,6 +206,16 @@ fn written(values: &Values, sink: &Sink<'_>) -> Vec<WrittenKey> {
     // Tables that hold a written key are "written" as well: `resources.rlimits` for one of its limits.
     all.sort_by(|a, b| a.key.cmp(&b.key));
     all
+}
+
+/// Elements of a list that a message would name.
+fn names(value: &Value) -> Vec<String> {
+    match value {
+        Value::Texts(texts) => texts.clone(),
+        Value::Paths(paths) => paths.iter().map(|entry| entry.path.display().to_string()).collect(),
+        Value::PlainPaths(paths) => paths.iter().map(|path| path.display().to_string()).collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// Keys whose built-in value depends on others.

@@ -148,28 +148,33 @@ pub fn environment_name(text: &str) -> Result<(), Bad> {
     Ok(())
 }
 
-/// Checks the name of a unit (a target, a slice), which is also a file name and the name of a control group.
+/// Checks the name of a unit (a target, a slice), which is also a file name and the name of a control group. An instance
+/// of a template is `TEMPLATE@INSTANCE`, both parts made of the same characters.
 ///
 /// # Errors
-/// [`Code::BadName`]; [`Code::NotSupported`] for an instance of a template.
+/// [`Code::BadName`], also for a template, which is no unit.
 pub fn unit_name(text: &str) -> Result<(), Bad> {
     let bad = |why: &str| Bad::new(Code::BadName, format!("`{}` {why}", text.escape_debug()));
     if let Some(stem) = [".toml", ".service", ".target", ".socket"].iter().find_map(|s| text.strip_suffix(s)) {
         return Err(bad("is not the name of a unit").help(format!("names have no suffix: write \"{stem}\"")));
     }
-    if text.contains('@') {
-        return Err(Bad::new(
-            Code::NotSupported,
-            format!("`{}`: templates are not supported yet", text.escape_debug()),
-        ));
+    if let Some(template) = text.strip_suffix('@').filter(|template| !template.is_empty() && !template.contains('@')) {
+        return Err(bad("is a template and no unit").help(format!("name an instance, such as \"{template}@one\"")));
     }
     if text.is_empty() || text.len() > 200 {
         return Err(bad("is not the name of a unit: it has 1 to 200 characters"));
     }
     let first = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let other = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '+');
-    if !text.starts_with(first) || !text.chars().all(other) {
-        return Err(bad("is not the name of a unit").help("letters, digits, `_`, `-`, `.`, `:` and `+`, no sign first"));
+    let good = |part: &str| part.starts_with(first) && part.chars().all(other);
+    if !text.split('@').all(good) || text.matches('@').count() > 1 {
+        let help = match text.split_once('@') {
+            Some((_, instance)) if !good(instance) => {
+                "an instance is named with letters, digits, `_`, `-`, `.`, `:` and `+`, no sign first; a path cannot be one"
+            }
+            _ => "letters, digits, `_`, `-`, `.`, `:` and `+`, no sign first",
+        };
+        return Err(bad("is not the name of a unit").help(help));
     }
     if reserved_name(text) {
         return Err(bad("is the name of a file in every control group and cannot be the name of a unit"));
