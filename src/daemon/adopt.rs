@@ -60,6 +60,7 @@ impl Engine {
                 self.remember(&name);
             }
         }
+        self.events.push_back(Event::Surveyed);
         self.settle();
     }
 
@@ -317,6 +318,8 @@ impl Engine {
             result: status.result,
             cause: status.cause.clone(),
             main_exit: status.main_exit,
+            wanted: status.wanted,
+            upheld: status.upheld,
         });
         let main = service.main.as_ref();
         let saved = SavedState {

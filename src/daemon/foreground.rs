@@ -171,9 +171,10 @@ fn foreground(run: RunOptions, mut signals: Signals) -> io::Result<u8> {
         engine.stdin = io::stdin().as_fd().try_clone_to_owned().ok();
     }
     let signals_token = engine.poller.add(&signals, Interest::Read).map_err(to_io)?;
-    let followed = unit.unit.wants.len() + unit.unit.requires.len();
-    if followed > 0 {
-        tell("`rsvc run` starts this unit alone: unit.wants and unit.requires are not followed");
+    let followed: Vec<&str> =
+        unit.unit.relations().iter().filter(|(_, names)| !names.is_empty()).map(|r| r.0).collect();
+    if !followed.is_empty() {
+        tell(&format!("`rsvc run` starts this unit alone: not followed in [unit]: {}", followed.join(", ")));
     }
     let id = engine.define(unit, 0);
     let start = engine.new_request();

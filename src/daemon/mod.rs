@@ -12,6 +12,7 @@
 
 pub mod accounts;
 mod adopt;
+mod bonds;
 mod check;
 mod complaints;
 pub mod directories;

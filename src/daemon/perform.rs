@@ -67,6 +67,7 @@ impl Engine {
             Action::Check { id, number } => self.check_health(id, number),
             Action::AbandonCheck { id } => self.abandon_check(id),
             Action::Remove { id, removal } => self.remove(id, removal),
+            Action::StartUnit { id, name, links } => self.start_on_behalf(id, &name, links),
             Action::Reply { request, outcome } => self.notices.push(Notice::Reply(request, outcome)),
             Action::Record { id, note } => self.record(id, note),
         }

@@ -128,9 +128,18 @@ pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
              always possible"
                 .to_owned()
         }
-        Cause::Dependency { unit } => format!("the required unit {unit} did not start"),
+        Cause::Dependency { unit } => {
+            format!("the required unit {unit} did not start; this one is started when that comes up")
+        }
         Cause::Cycle { path } => format!("ordering cycle: {}", path.join(" -> ")),
         Cause::MissingDependency { unit } => format!("the required unit {unit} does not exist or is not usable"),
+        Cause::NotUp { unit } => format!("the unit {unit}, which has to be up, is not; this one is started with it"),
+        Cause::Bound { unit } => {
+            format!("the unit {unit}, to which this one is bound, ended; it is started with it again")
+        }
+        Cause::Conflict { unit } => {
+            format!("it cannot be up together with the unit {unit} (unit.conflicts), which is up or needed")
+        }
     }
 }
 

@@ -122,7 +122,11 @@ impl Engine {
     /// What the supervisor needs to know. It knows units by their own names only.
     fn policy(&self, unit: &Unit) -> Policy {
         let mut policy = Policy::from(unit);
-        for list in [&mut policy.after, &mut policy.before, &mut policy.wants, &mut policy.requires] {
+        for list in policy.relations_mut() {
+            if self.options.foreground {
+                // There is only this one.
+                list.clear();
+            }
             for name in list {
                 if let Some(own) = load::name_behind(&self.options.unit_path, name) {
                     *name = own;
@@ -145,13 +149,32 @@ impl Engine {
                 Ok(id) => queue.extend(self.pulled_in(id)),
                 Err(error) => tracing::warn!("a start pulls in {name}, which cannot be loaded: {error:?}"),
             }
+            self.load_known_to(&name);
         }
+        self.load_known_to(name);
         Ok(id)
+    }
+
+    /// Units that only have to be known before a start: what does not exist is refused, what is up is stopped.
+    fn load_known_to(&mut self, name: &str) {
+        let unit = self.names.get(name).and_then(|id| self.service(*id)).and_then(|service| service.unit.clone());
+        let Some(unit) = unit else { return };
+        for name in unit.unit.requisite.iter().chain(&unit.unit.part_of).chain(&unit.unit.conflicts) {
+            if !self.names.contains_key(name)
+                && let Err(error) = self.load_unit(name)
+            {
+                tracing::debug!("{} names {name}, which cannot be loaded: {error:?}", unit.name);
+            }
+        }
     }
 
     fn pulled_in(&self, id: ServiceId) -> Vec<String> {
         let unit = self.service(id).and_then(|service| service.unit.as_ref());
-        unit.map(|unit| unit.unit.wants.iter().chain(&unit.unit.requires).cloned().collect()).unwrap_or_default()
+        let names = |unit: &Rc<Unit>| {
+            let unit = &unit.unit;
+            unit.requires.iter().chain(&unit.binds_to).chain(&unit.wants).chain(&unit.upholds).cloned().collect()
+        };
+        unit.map(names).unwrap_or_default()
     }
 }
 

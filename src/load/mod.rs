@@ -229,16 +229,10 @@ pub fn name_behind(paths: &[PathBuf], name: &str) -> Option<String> {
     alias_of(&file)
 }
 
-/// `texts` are the unit's file and drop-ins.
-fn missing_units(paths: &[PathBuf], unit: &Unit, texts: &[UnitText<'_>]) -> Vec<Problem> {
-    let lists = [
-        ("after", &unit.unit.after),
-        ("before", &unit.unit.before),
-        ("wants", &unit.unit.wants),
-        ("requires", &unit.unit.requires),
-    ];
+/// Units that `unit` names and that do not exist: warnings, one for each. `texts` are the unit's file and drop-ins.
+pub fn missing_units(paths: &[PathBuf], unit: &Unit, texts: &[UnitText<'_>]) -> Vec<Problem> {
     let mut problems = Vec::new();
-    for (key, names) in lists {
+    for (key, names) in unit.unit.relations() {
         for name in names {
             if exists(paths, name) {
                 continue;
@@ -255,7 +249,7 @@ fn missing_units(paths: &[PathBuf], unit: &Unit, texts: &[UnitText<'_>]) -> Vec<
                 Some((text, span)) => Problem::at(Code::MissingUnit, text.file, text.text, span, message),
                 None => Problem::of_file(Code::MissingUnit, &unit.file, message),
             };
-            if key == "requires" {
+            if matches!(key, "requires" | "requisite" | "binds_to" | "part_of") {
                 problem = problem.help("the start will be refused until it exists");
             }
             problems.push(problem.key(dotted));

@@ -68,8 +68,8 @@ impl Service {
         self.restarts = Restarts::carried_over(rest.restarts);
         self.last = Last { result: rest.result, cause: rest.cause, main_exit: rest.main_exit };
         self.state = match rest.until {
-            Some(until) => State::Backoff { until },
-            None => State::Failed { wanted: false },
+            Some(until) => State::Backoff { until, upheld: rest.upheld },
+            None => State::Failed { wanted: rest.wanted },
         };
     }
 }

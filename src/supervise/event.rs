@@ -92,6 +92,13 @@ pub enum Event {
         /// Whom to answer; `None` for the boot set.
         request: Option<RequestId>,
     },
+    /// A `StartUnit` was carried out as far as the unit was found.
+    Triggered {
+        /// Which.
+        id: ServiceId,
+        /// As the action said.
+        links: u8,
+    },
     /// Stop; always wins over a restart. Answered when the group is empty and `exec_stop_post` is done.
     StopRequested {
         /// Which.
@@ -234,6 +241,8 @@ pub enum Event {
         /// In what state.
         rest: Rest,
     },
+    /// A daemon that has just started has told of everything that it found.
+    Surveyed,
 }
 
 /// What a service says that only the machine cares about (sd_notify(3)).
@@ -264,6 +273,12 @@ pub struct Rest {
     pub cause: Option<Cause>,
     /// How its main process ended.
     pub main_exit: Option<Exit>,
+    /// It failed for want of another unit and is started with that.
+    #[serde(default)]
+    pub wanted: bool,
+    /// The next start is for the sake of a unit that upholds it.
+    #[serde(default)]
+    pub upheld: bool,
 }
 
 /// To whom a signal goes.
@@ -343,6 +358,15 @@ pub enum Action {
         id: ServiceId,
         /// How much.
         removal: Removal,
+    },
+    /// Read the unit of this name and tell `Triggered`. One that cannot be used is reported, and that is all.
+    StartUnit {
+        /// On whose behalf.
+        id: ServiceId,
+        /// Which.
+        name: String,
+        /// How many such starts led here.
+        links: u8,
     },
     /// Answer a waiting client.
     Reply {
@@ -449,8 +473,23 @@ pub enum Cause {
         /// Names.
         path: Vec<String>,
     },
-    /// `requires` names a unit that does not exist or is not usable.
+    /// A unit that has to exist does not, or is not usable.
     MissingDependency {
+        /// Its name.
+        unit: String,
+    },
+    /// A unit that has to be up already is not.
+    NotUp {
+        /// Its name.
+        unit: String,
+    },
+    /// The unit that this one is bound to ended.
+    Bound {
+        /// Its name.
+        unit: String,
+    },
+    /// It cannot be up together with a unit that is up or needed.
+    Conflict {
         /// Its name.
         unit: String,
     },

@@ -1,23 +1,35 @@
 //! Relations between units: who is pulled in, who goes first, who is in a circle.
 //!
-//! `wants` and `requires` say *what* is started along; `after` and `before` only say *in which order*, among units that
-//! are about to be started or stopped anyway. A name that belongs to no unit is no obstacle, except in `requires`.
+//! `wants`, `upholds`, `requires` and `binds_to` say *what* is started along; `after` and `before` only say *in which
+//! order*, among units that are about to be started or stopped anyway. A name that belongs to no unit is no obstacle,
+//! except in `requires`, `requisite`, `binds_to` and `part_of`.
 //!
 //! The index answers in the number of relations of the unit asked about, never in the number of all units.
 
 use super::{Policy, ServiceId};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Name → those that have it in one of their lists.
+type Index = BTreeMap<String, BTreeSet<ServiceId>>;
+
 /// Names and relations of all defined services, as their policies in force have them.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
     ids: BTreeMap<String, ServiceId>,
     /// Name → those that have it in `after`.
-    named_in_after: BTreeMap<String, BTreeSet<ServiceId>>,
+    named_in_after: Index,
     /// Name → those that have it in `before`.
-    named_in_before: BTreeMap<String, BTreeSet<ServiceId>>,
-    /// Name → those that have it in `requires`.
-    named_in_requires: BTreeMap<String, BTreeSet<ServiceId>>,
+    named_in_before: Index,
+    /// Name → those that have it in `requires`, `requisite` or `binds_to`.
+    named_in_needed: Index,
+    /// Name → those that have it in `part_of`.
+    named_in_part_of: Index,
+    /// Name → those that have it in `binds_to`.
+    named_in_binds_to: Index,
+    /// Name → those that have it in `upholds`.
+    named_in_upholds: Index,
+    /// Name → those that have it in `conflicts`.
+    named_in_conflicts: Index,
     /// Neighbours that were looked at, for the tests of cost.
     #[cfg(test)]
     pub looked_at: std::cell::Cell<usize>,
@@ -26,18 +38,40 @@ pub(super) struct Graph {
 impl Graph {
     pub fn insert(&mut self, id: ServiceId, policy: &Policy) {
         self.ids.insert(policy.name.clone(), id);
-        enter(&mut self.named_in_after, id, &policy.after);
-        enter(&mut self.named_in_before, id, &policy.before);
-        enter(&mut self.named_in_requires, id, &policy.requires);
+        for (index, names) in self.indices(policy) {
+            for name in names {
+                index.entry(name.clone()).or_default().insert(id);
+            }
+        }
     }
 
     pub fn remove(&mut self, id: ServiceId, policy: &Policy) {
         if self.ids.get(&policy.name) == Some(&id) {
             self.ids.remove(&policy.name);
         }
-        leave(&mut self.named_in_after, id, &policy.after);
-        leave(&mut self.named_in_before, id, &policy.before);
-        leave(&mut self.named_in_requires, id, &policy.requires);
+        for (index, names) in self.indices(policy) {
+            for name in names {
+                if let Some(ids) = index.get_mut(name) {
+                    ids.remove(&id);
+                    if ids.is_empty() {
+                        index.remove(name);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Every index with the names under which a policy stands in it.
+    fn indices<'a>(&'a mut self, policy: &'a Policy) -> [(&'a mut Index, Vec<&'a String>); 7] {
+        [
+            (&mut self.named_in_after, policy.after.iter().collect()),
+            (&mut self.named_in_before, policy.before.iter().collect()),
+            (&mut self.named_in_needed, policy.needed().collect()),
+            (&mut self.named_in_part_of, policy.part_of.iter().collect()),
+            (&mut self.named_in_binds_to, policy.binds_to.iter().collect()),
+            (&mut self.named_in_upholds, policy.upholds.iter().collect()),
+            (&mut self.named_in_conflicts, policy.conflicts.iter().collect()),
+        ]
     }
 
     pub fn id(&self, name: &str) -> Option<ServiceId> {
@@ -76,26 +110,31 @@ impl Graph {
         all.filter(move |other| *other != id)
     }
 
-    /// Those that name the unit in `requires`.
-    pub fn requirers(&self, name: &str) -> impl Iterator<Item = ServiceId> + '_ {
-        self.named_in_requires.get(name).into_iter().flatten().copied()
+    /// Those that cannot start without the unit: `requires`, `requisite`, `binds_to`.
+    pub fn needing(&self, name: &str) -> impl Iterator<Item = ServiceId> + '_ {
+        self.named_in_needed.get(name).into_iter().flatten().copied()
     }
-}
 
-fn enter(index: &mut BTreeMap<String, BTreeSet<ServiceId>>, id: ServiceId, names: &[String]) {
-    for name in names {
-        index.entry(name.clone()).or_default().insert(id);
+    /// Those that a stop or restart of the unit takes along. One that names it twice comes twice.
+    pub fn following(&self, name: &str) -> impl Iterator<Item = ServiceId> + '_ {
+        self.needing(name).chain(self.named_in_part_of.get(name).into_iter().flatten().copied())
     }
-}
 
-fn leave(index: &mut BTreeMap<String, BTreeSet<ServiceId>>, id: ServiceId, names: &[String]) {
-    for name in names {
-        if let Some(ids) = index.get_mut(name) {
-            ids.remove(&id);
-            if ids.is_empty() {
-                index.remove(name);
-            }
-        }
+    /// Those that fall with the unit.
+    pub fn bound(&self, name: &str) -> impl Iterator<Item = ServiceId> + '_ {
+        self.named_in_binds_to.get(name).into_iter().flatten().copied()
+    }
+
+    /// Those that keep the unit up.
+    pub fn upholders(&self, name: &str) -> impl Iterator<Item = ServiceId> + '_ {
+        self.named_in_upholds.get(name).into_iter().flatten().copied()
+    }
+
+    /// Those that cannot be up together with `id`, whichever of the two says so.
+    pub fn rivals<'a>(&'a self, id: ServiceId, policy: &'a Policy) -> impl Iterator<Item = ServiceId> + 'a {
+        let named = policy.conflicts.iter().filter_map(|name| self.id(name));
+        let naming = self.named_in_conflicts.get(&policy.name).into_iter().flatten().copied();
+        named.chain(naming).filter(move |other| *other != id)
     }
 }
 
@@ -104,11 +143,11 @@ fn leave(index: &mut BTreeMap<String, BTreeSet<ServiceId>>, id: ServiceId, names
 pub(super) struct Pull {
     /// To be started, the root included.
     pub members: BTreeSet<ServiceId>,
-    /// Only wanted, and cannot be started: they need a unit of this name, which does not exist.
+    /// Only wanted, and cannot be started: they name a unit for good that does not exist.
     pub broken: BTreeMap<ServiceId, String>,
 }
 
-/// Follows `wants` and `requires` from `root`, not through units that are up (`policy_of` answers `None` for these).
+/// Follows what a start brings along from `root`, not through units that are up (`policy_of` answers `None` for these).
 ///
 /// # Errors
 /// The name that does not exist and without which `root` cannot be started.
@@ -118,17 +157,17 @@ pub(super) fn pull<'a>(
     policy_of: impl Fn(ServiceId) -> Option<&'a Policy>,
 ) -> Result<Pull, String> {
     let reached = reach(root, |id| match policy_of(id) {
-        Some(policy) => policy.requires.iter().chain(&policy.wants).filter_map(|name| graph.id(name)).collect(),
+        Some(policy) => policy.pulled_in().filter_map(|name| graph.id(name)).collect(),
         None => Vec::new(),
     });
     let down: BTreeMap<ServiceId, &Policy> =
         reached.into_iter().filter_map(|id| policy_of(id).map(|policy| (id, policy))).collect();
 
-    // Who requires a missing unit is broken, and so is who requires a broken one.
+    // Who names a missing unit for good is broken, and so is who needs a broken one.
     let mut broken = BTreeMap::new();
     let mut spread: Vec<(ServiceId, String)> = Vec::new();
     for (id, policy) in &down {
-        if let Some(missing) = policy.requires.iter().find(|name| graph.id(name).is_none()) {
+        if let Some(missing) = policy.named_for_good().find(|name| graph.id(name).is_none()) {
             spread.push((*id, missing.clone()));
         }
     }
@@ -136,8 +175,8 @@ pub(super) fn pull<'a>(
         if broken.contains_key(&id) {
             continue;
         }
-        let requirers = graph.requirers(&down[&id].name).filter(|other| down.contains_key(other));
-        spread.extend(requirers.map(|other| (other, missing.clone())));
+        let needing = graph.needing(&down[&id].name).filter(|other| down.contains_key(other));
+        spread.extend(needing.map(|other| (other, missing.clone())));
         broken.insert(id, missing);
     }
     if let Some(missing) = broken.get(&root) {
@@ -145,7 +184,7 @@ pub(super) fn pull<'a>(
     }
     let members = reach(root, |id| match down.get(&id) {
         Some(policy) => {
-            let names = policy.requires.iter().chain(&policy.wants);
+            let names = policy.pulled_in();
             names.filter_map(|name| graph.id(name)).filter(|next| !broken.contains_key(next)).collect()
         }
         None => Vec::new(),
@@ -154,7 +193,7 @@ pub(super) fn pull<'a>(
     // Broken units that only a broken unit wanted were not asked for by anybody.
     let wanted = |id: &ServiceId| {
         members.iter().any(|member| {
-            let mut names = down[member].wants.iter();
+            let mut names = down[member].wants.iter().chain(&down[member].upholds);
             names.any(|name| graph.id(name) == Some(*id))
         })
     };

@@ -1,6 +1,6 @@
 //! Requests and order: what a wish about one unit means for the others, and whose turn it is.
 //!
-//! A start pulls in what the unit wants and requires; all of them become `Waiting`, and each begins as soon as no unit
+//! A start pulls in what the unit wants, upholds, requires and is bound to; all of them become `Waiting`, and each begins as soon as no unit
 //! that it is ordered after has a start pending. A stop takes along what requires the unit; each begins as soon as no
 //! unit that is ordered after it has a stop pending. A restart is both.
 //!
@@ -12,9 +12,11 @@
 //! are up (they were started one by one) must not keep them from stopping, nor one that a changed definition made from
 //! restarting: there the last one to join does not wait.
 
-use super::graph::{find_cycle, pull, reach};
+use super::bonds::Peaceful;
+use super::graph::{find_cycle, reach};
 use super::service::{Pulse, Service, State, Turn};
 use super::{Action, Cause, Moment, Outcome, RequestId, ServiceId, Supervisor};
+use crate::unit::ServiceType;
 use std::collections::BTreeSet;
 
 /// What `step` collects while it works.
@@ -55,16 +57,11 @@ impl Supervisor {
     }
 
     /// Starts `root` and what it pulls in, or refuses.
-    fn start_with_others(&mut self, now: Moment, work: &mut Work, root: ServiceId) {
+    pub(super) fn start_with_others(&mut self, now: Moment, work: &mut Work, root: ServiceId) {
         self.take_new_policy(root);
-        let pulled = pull(&self.graph, root, |id| {
-            let service = self.services.get(&id)?;
-            let is_up = matches!(&service.state, State::Up(run) if run.is_heading_up());
-            (!is_up).then_some(&service.policy)
-        });
-        let pulled = match pulled {
+        let Peaceful { pulled, rivals, given_way } = match self.pull_without_rivals(root) {
             Ok(pulled) => pulled,
-            Err(unit) => return self.refuse(now, work, root, Cause::MissingDependency { unit }),
+            Err(cause) => return self.refuse(now, work, root, cause),
         };
         if let Some(cycle) = self.cycle_of_starts(&pulled.members) {
             let path = cycle.iter().map(|id| self.services[id].policy.name.clone()).collect();
@@ -73,8 +70,20 @@ impl Supervisor {
         for (id, unit) in pulled.broken {
             self.refuse(now, work, id, Cause::MissingDependency { unit });
         }
+        for (id, unit) in given_way {
+            if matches!(self.services[&id].state, State::Down | State::Failed { .. }) {
+                self.refuse(now, work, id, Cause::Conflict { unit });
+            }
+        }
+        for id in rivals {
+            self.stop(now, work, id, None);
+        }
+        let links = self.services[&root].links;
         for id in &pulled.members {
-            self.with(now, work, *id, |service, _| service.enqueue());
+            self.with(now, work, *id, |service, _| {
+                service.links = links;
+                service.enqueue();
+            });
         }
         for id in &pulled.members {
             if self.has_idle_predecessor(*id) {
@@ -91,7 +100,7 @@ impl Supervisor {
     }
 
     /// A circle of `after` and `before` among the new ones and those that wait already.
-    fn cycle_of_starts(&self, members: &BTreeSet<ServiceId>) -> Option<Vec<ServiceId>> {
+    pub(super) fn cycle_of_starts(&self, members: &BTreeSet<ServiceId>) -> Option<Vec<ServiceId>> {
         let will_wait = |id: &ServiceId| match &self.services[id].state {
             State::Up(run) => run.then_start || (members.contains(id) && !run.is_heading_up()),
             State::Waiting { .. } => true,
@@ -124,13 +133,13 @@ impl Supervisor {
     }
 
     /// Begins the start that waits, unless it is not its turn.
-    fn begin_if_free(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
+    pub(super) fn begin_if_free(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
         let Some(service) = self.services.get(&id) else { return };
         if !matches!(service.state, State::Waiting { .. }) || self.put_off.contains(&id) {
             return;
         }
         let before = self.predecessors(id).rfind(|other| self.services[other].is_start_pending());
-        match before {
+        match before.or_else(|| self.rival_that_ends(id)) {
             Some(other) => self.wait_for(other, id),
             None => self.begin(now, work, id),
         }
@@ -145,7 +154,12 @@ impl Supervisor {
 
     fn begin(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
         self.take_new_policy(id);
-        self.with(now, work, id, |service, turn| service.begin(turn));
+        match self.obstacle(id) {
+            Some(cause) => self.refuse(now, work, id, cause),
+            None => {
+                self.with(now, work, id, |service, turn| service.begin(turn));
+            }
+        }
     }
 
     // ── stops and restarts ──
@@ -155,7 +169,7 @@ impl Supervisor {
             return no_such_service(work, request);
         }
         let mut queued = BTreeSet::new();
-        for other in self.requirers(id) {
+        for other in self.followers(id) {
             let request = if other == id { request } else { None };
             if self.with(now, work, other, |service, turn| service.wish_stop(turn, request)) == Some(true) {
                 queued.insert(other);
@@ -170,7 +184,7 @@ impl Supervisor {
             return self.start(now, work, id, request);
         }
         let mut queued = BTreeSet::new();
-        for other in self.requirers(id) {
+        for other in self.followers(id) {
             let request = if other == id { request } else { None };
             // What is only waiting for its start need not be restarted; what is on its way down stays on it.
             let is_meant = self
@@ -184,16 +198,16 @@ impl Supervisor {
         self.begin_stops(now, work, queued);
     }
 
-    /// `id` and all that need it, directly or not, and have something to stop.
-    fn requirers(&self, id: ServiceId) -> BTreeSet<ServiceId> {
+    /// `id` and all that go with it, directly or not, and have something to stop.
+    fn followers(&self, id: ServiceId) -> BTreeSet<ServiceId> {
         reach(id, |id| {
             let name = self.services.get(&id).map_or("", |service| &service.policy.name);
             let concerned = |other: &ServiceId| self.services[other].is_anything_to_stop();
-            self.graph.requirers(name).filter(concerned).collect()
+            self.graph.following(name).filter(concerned).collect()
         })
     }
 
-    fn begin_stops(&mut self, now: Moment, work: &mut Work, queued: BTreeSet<ServiceId>) {
+    pub(super) fn begin_stops(&mut self, now: Moment, work: &mut Work, queued: BTreeSet<ServiceId>) {
         for id in &queued {
             if self.has_running_successor(*id) {
                 self.put_off(now, *id);
@@ -244,12 +258,20 @@ impl Supervisor {
 
     /// Lets those go on that waited for what has just happened, until nothing more follows from it.
     pub(super) fn pass_on(&mut self, now: Moment, work: &mut Work) {
+        if self.surveying {
+            return self.held_back.append(&mut work.pulses);
+        }
         while !work.pulses.is_empty() {
             for (id, pulse) in std::mem::take(&mut work.pulses) {
                 match pulse {
                     Pulse::Started => self.after_start(now, work, id),
                     Pulse::NotStarted => self.after_no_start(now, work, id),
-                    Pulse::Gone => self.wake(now, work, id),
+                    Pulse::Ending => self.pass_on_ending(now, work, id),
+                    Pulse::Gone => {
+                        self.wake(now, work, id);
+                        self.pass_on_end(now, work, id);
+                    }
+                    Pulse::Rested { asked } => self.rested(now, work, id, asked),
                     Pulse::WantsStart => self.start_with_others(now, work, id),
                     Pulse::RestartDue => self.start_automatically(now, work, id),
                 }
@@ -281,32 +303,28 @@ impl Supervisor {
 
     fn after_start(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
         self.wake(now, work, id);
-        // Those that had failed for want of it are wanted still.
-        for other in self.requirers_of(id) {
-            if matches!(self.services[&other].state, State::Failed { wanted: true }) {
-                self.start(now, work, other, None);
-            }
-        }
+        self.pass_on_start(now, work, id);
     }
 
     fn after_no_start(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
-        let Some(unit) = self.services.get(&id).map(|service| service.policy.name.clone()) else { return };
-        for other in self.requirers_of(id) {
+        let Some(service) = self.services.get(&id) else { return };
+        let (unit, links) = (service.policy.name.clone(), service.links);
+        let needing: Vec<ServiceId> = self.graph.needing(&unit).collect();
+        for other in needing {
             let is_waiting = matches!(self.services[&other].state, State::Waiting { .. });
             if is_waiting && self.predecessors(other).any(|before| before == id) {
+                self.with(now, work, other, |service, _| service.links = service.links.max(links));
                 self.refuse(now, work, other, Cause::Dependency { unit: unit.clone() });
             }
         }
         self.wake(now, work, id);
     }
 
-    fn requirers_of(&self, id: ServiceId) -> Vec<ServiceId> {
-        let service = self.services.get(&id);
-        service.into_iter().flat_map(|service| self.graph.requirers(&service.policy.name)).collect()
-    }
-
-    /// The policy restarts it: nothing is pulled in, order is kept.
+    /// The policy restarts it: only what it needs and has ended well meanwhile is pulled in; order is kept.
     fn start_automatically(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
+        if !self.is_still_upheld(now, work, id) {
+            return;
+        }
         if self.with(now, work, id, |service, _| service.leave_backoff()) != Some(true) {
             return;
         }
@@ -315,11 +333,27 @@ impl Supervisor {
             let others = self.predecessors(id);
             others.filter(|other| matches!(self.services[other].state, State::Waiting { .. })).collect()
         };
-        if find_cycle([id], waits).is_some() {
+        let in_circle = find_cycle([id], waits).is_some();
+        for other in self.needed_and_down(id) {
+            self.start_with_others(now, work, other);
+        }
+        if in_circle {
             self.begin(now, work, id);
         } else {
             self.begin_if_free(now, work, id);
         }
+    }
+
+    /// Units that an automatic start needs and that are down, as they ended well by themselves. The work of a oneshot
+    /// is done for good.
+    pub(super) fn needed_and_down(&self, id: ServiceId) -> Vec<ServiceId> {
+        let Some(service) = self.services.get(&id) else { return Vec::new() };
+        let needed = service.policy.requires.iter().chain(&service.policy.binds_to);
+        let is_down = |other: &ServiceId| {
+            let other = &self.services[other];
+            matches!(other.state, State::Down) && other.policy.kind != ServiceType::Oneshot
+        };
+        needed.filter_map(|name| self.graph.id(name)).filter(is_down).collect()
     }
 
     /// The definition that was given meanwhile comes into force.

@@ -85,11 +85,13 @@
 //!   each time the group becomes empty and each `KillCgroup`, also of a group that was empty already. Said twice it does
 //!   no harm; said late, after another launch, it would.
 //! * What was read from a service before it died (READY=1) is delivered before its end.
+//! * `Adopted` and `Remembered` come before everything else, and `Surveyed` follows the last of them.
 //! * Actions are carried out in their order, and `DeadlinePassed` is delivered once [`Supervisor::next_deadline`] has
 //!   come, which may be the present moment.
 #![forbid(unsafe_code)]
 
 mod adopt;
+mod bonds;
 mod event;
 mod exit;
 mod graph;
@@ -120,7 +122,7 @@ use graph::{Graph, reach};
 use jobs::{Work, no_such_service};
 use restart::Jitter;
 use run::Fact;
-use service::{Service, State};
+use service::{Pulse, Service, State};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All services and their relations.
@@ -138,6 +140,11 @@ pub struct Supervisor {
     end_of_round: Option<Moment>,
     /// Starts and stops that wait for another unit: that unit → those that are looked at when it gets further.
     waiting_for: BTreeMap<ServiceId, BTreeSet<ServiceId>>,
+    /// A former daemon's services are being told one by one; consequences wait for `Surveyed`, as who is not told yet
+    /// seems to be down.
+    surveying: bool,
+    /// Those consequences.
+    held_back: Vec<(ServiceId, Pulse)>,
     jitter: Jitter,
     /// How often a service was looked at or changed, for the tests of cost.
     #[cfg(test)]
@@ -180,13 +187,13 @@ impl Supervisor {
         true
     }
 
-    /// Names that a start of `id` would pull in (`wants`, `requires`, recursively) and that are not defined yet, so
-    /// that the daemon can load them before it passes `StartRequested` on.
+    /// Names that a start of `id` would pull in (recursively) or that have to exist for it, and that are not defined
+    /// yet, so that the daemon can load them before it passes `StartRequested` on.
     pub fn missing_for_start(&self, id: ServiceId) -> Vec<String> {
         let names = |id: ServiceId| {
             let service = self.services.get(&id);
             let policy = service.map(|service| service.next_policy.as_ref().unwrap_or(&service.policy));
-            policy.into_iter().flat_map(|policy| policy.requires.iter().chain(&policy.wants))
+            policy.into_iter().flat_map(|policy| policy.pulled_in().chain(policy.named_for_good()))
         };
         let reached = reach(id, |id| names(id).filter_map(|name| self.graph.id(name)).collect());
         let missing: BTreeSet<&String> =
@@ -225,7 +232,12 @@ impl Supervisor {
         match event {
             Event::StartRequested { id, request } => {
                 self.note_request(request, id);
+                self.with(now, work, id, |service, _| service.links = 0);
                 self.start(now, work, id, request);
+            }
+            Event::Triggered { id, links } => {
+                self.with(now, work, id, |service, _| service.links = links);
+                self.start(now, work, id, None);
             }
             Event::StopRequested { id, request } => {
                 self.note_request(request, id);
@@ -265,12 +277,15 @@ impl Supervisor {
             Event::Checked { id, number, failure } => self.learn(now, work, id, Fact::Checked { number, failure }),
             Event::DeadlinePassed => self.deadline_passed(now, work),
             Event::Adopted { id, ready, since, restarts, stopping, watchdog } => {
+                self.surveying = true;
                 let found = Adopted { ready, since, restarts, stopping, watchdog };
                 self.with(now, work, id, |service, turn| service.adopt(turn, found));
             }
             Event::Remembered { id, rest } => {
+                self.surveying = true;
                 self.with(now, work, id, |service, _| service.remember(rest));
             }
+            Event::Surveyed => self.surveyed(now, work),
         }
     }
 

@@ -66,7 +66,7 @@ pub struct Policy {
     pub ready: ReadyKind,
     /// All of `[restart]`.
     pub restart: RestartSettings,
-    /// `unit.after`.
+    /// `unit.after`, with what `unit.default_order` adds.
     pub after: Vec<String>,
     /// `unit.before`.
     pub before: Vec<String>,
@@ -74,6 +74,54 @@ pub struct Policy {
     pub wants: Vec<String>,
     /// `unit.requires`.
     pub requires: Vec<String>,
+    /// `unit.requisite`.
+    pub requisite: Vec<String>,
+    /// `unit.binds_to`.
+    pub binds_to: Vec<String>,
+    /// `unit.part_of`.
+    pub part_of: Vec<String>,
+    /// `unit.upholds`.
+    pub upholds: Vec<String>,
+    /// `unit.conflicts`.
+    pub conflicts: Vec<String>,
+    /// `unit.on_failure`.
+    pub on_failure: Vec<String>,
+    /// `unit.on_success`.
+    pub on_success: Vec<String>,
+}
+
+impl Policy {
+    /// Units that a start brings along.
+    pub fn pulled_in(&self) -> impl Iterator<Item = &String> {
+        self.requires.iter().chain(&self.binds_to).chain(&self.wants).chain(&self.upholds)
+    }
+
+    /// Units without which this one does not start.
+    pub fn needed(&self) -> impl Iterator<Item = &String> {
+        self.requires.iter().chain(&self.binds_to).chain(&self.requisite)
+    }
+
+    /// Units that have to exist.
+    pub fn named_for_good(&self) -> impl Iterator<Item = &String> {
+        self.needed().chain(&self.part_of)
+    }
+
+    /// Every list of units, so that names can be replaced.
+    pub fn relations_mut(&mut self) -> [&mut Vec<String>; 11] {
+        [
+            &mut self.after,
+            &mut self.before,
+            &mut self.wants,
+            &mut self.requires,
+            &mut self.requisite,
+            &mut self.binds_to,
+            &mut self.part_of,
+            &mut self.upholds,
+            &mut self.conflicts,
+            &mut self.on_failure,
+            &mut self.on_success,
+        ]
+    }
 }
 
 impl From<&Unit> for Policy {
@@ -108,10 +156,17 @@ impl From<&Unit> for Policy {
             success: service.success_exit_status.clone(),
             ready: unit.ready_kind(),
             restart: unit.restart.clone(),
-            after: unit.unit.after.clone(),
+            after: unit.unit.effective_after(),
             before: unit.unit.before.clone(),
             wants: unit.unit.wants.clone(),
             requires: unit.unit.requires.clone(),
+            requisite: unit.unit.requisite.clone(),
+            binds_to: unit.unit.binds_to.clone(),
+            part_of: unit.unit.part_of.clone(),
+            upholds: unit.unit.upholds.clone(),
+            conflicts: unit.unit.conflicts.clone(),
+            on_failure: unit.unit.on_failure.clone(),
+            on_success: unit.unit.on_success.clone(),
         }
     }
 }

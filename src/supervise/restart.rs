@@ -93,10 +93,10 @@ impl Restarts {
         }
     }
 
-    /// Counts one more restart and says when it is due.
-    pub fn schedule(&mut self, settings: &RestartSettings, now: Moment, jitter: &mut Jitter) -> Next {
+    /// Counts one more restart and says when it is due: after no less than `least`.
+    pub fn schedule(&mut self, settings: &RestartSettings, now: Moment, least: Duration, jitter: &mut Jitter) -> Next {
         let attempt = self.count.saturating_add(1);
-        let at = now.after(jitter.stretch(delay(settings, attempt)));
+        let at = now.after(jitter.stretch(delay(settings, attempt)).max(least));
         if settings.limit_burst > 0 {
             while self.window.front().is_some_and(|old| at.since(*old) >= settings.limit_interval) {
                 self.window.pop_front();

@@ -161,6 +161,8 @@ pub(super) struct Run {
     /// When it began to go down.
     pub ended: Option<Moment>,
     pub stop: Stop,
+    /// The stop is not people's wish: this unit, to which it is bound, has ended.
+    pub fallen_with: Option<String>,
     /// A start that people asked for follows.
     pub then_start: bool,
     /// First failure.
@@ -187,6 +189,7 @@ impl Run {
             started: None,
             ended: None,
             stop: Stop::No,
+            fallen_with: None,
             then_start: false,
             result: ServiceResult::Success,
             cause: None,

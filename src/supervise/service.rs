@@ -7,6 +7,7 @@ use super::{
     Action, ActiveState, Cause, Exit, Moment, Note, Outcome, Policy, Removal, RequestId, ServiceId, ServiceResult,
     Status, SubState, Word,
 };
+use std::time::Duration;
 
 /// The state of a service. What belongs to a run exists only in `Up`.
 #[derive(Debug)]
@@ -18,8 +19,8 @@ pub(super) enum State {
     Failed { wanted: bool },
     /// To be started once the units that it is ordered after have finished starting.
     Waiting { automatic: bool },
-    /// Waits before the next automatic start.
-    Backoff { until: Moment },
+    /// Waits before the next automatic start: the policy restarts it, or (`upheld`) a unit that is up wants it up.
+    Backoff { until: Moment, upheld: bool },
     /// Something of it exists.
     Up(Box<Run>),
 }
@@ -31,8 +32,12 @@ pub(super) enum Pulse {
     Started,
     /// Its start came to nothing.
     NotStarted,
+    /// A run has begun to end, and not by people's wish.
+    Ending,
     /// A run is over.
     Gone,
+    /// It is down or has failed, and nothing more comes by itself. `asked`: people wanted it so.
+    Rested { asked: bool },
     /// It has been stopped for a start that people asked for.
     WantsStart,
     /// Its wait before the next automatic start is over.
@@ -77,6 +82,8 @@ pub(super) struct Service {
     pub restarts: Restarts,
     pub waiters: Waiters,
     pub last: Last,
+    /// How many starts on behalf of another unit's end led to the present one.
+    pub links: u8,
     status_text: Option<String>,
     /// The active state that people saw last, and since when.
     pub shown: (ActiveState, Moment),
@@ -94,6 +101,7 @@ impl Service {
             restarts: Restarts::default(),
             waiters: Waiters::default(),
             last: Last::default(),
+            links: 0,
             status_text: None,
             shown: (ActiveState::Inactive, Moment(0)),
             indexed: None,
@@ -105,7 +113,7 @@ impl Service {
     pub fn deadline(&self) -> Option<Moment> {
         match &self.state {
             State::Down | State::Failed { .. } | State::Waiting { .. } => None,
-            State::Backoff { until } => Some(*until),
+            State::Backoff { until, .. } => Some(*until),
             State::Up(run) => run.next_deadline(),
         }
     }
@@ -169,7 +177,7 @@ impl Service {
         }
         match &self.state {
             State::Up(_) => self.live(turn, |live| live.learn(fact)),
-            State::Backoff { until } => match fact {
+            State::Backoff { until, .. } => match fact {
                 Fact::DeadlinePassed if *until <= turn.now => turn.pulse(self.id, Pulse::RestartDue),
                 // Another service's deadline; or a report or datagram of the run that is over, read late.
                 Fact::DeadlinePassed
@@ -214,9 +222,13 @@ impl Service {
     /// Lends the run, if there is one, and sees to what follows when it is over.
     pub fn live(&mut self, turn: &mut Turn, work: impl FnOnce(&mut Live) -> Flow) {
         let State::Up(run) = &mut self.state else { return };
+        let was_heading_up = run.is_heading_up();
         let mut live = Live { id: self.id, policy: &self.policy, run, waiters: &mut self.waiters, turn };
         let flow = work(&mut live);
         live.watch_only_while_up();
+        if was_heading_up && (flow == Flow::Over || !run.is_heading_up()) {
+            turn.pulse(self.id, Pulse::Ending);
+        }
         match flow {
             Flow::Goes => {}
             Flow::Over => self.finish(turn),
@@ -237,6 +249,10 @@ impl Service {
         let State::Up(run) = std::mem::replace(&mut self.state, State::Down) else { return };
         let cause = run.cause.clone();
         self.last = Last { result: run.result, cause: run.cause, main_exit: run.main_exit };
+        if let (Some(unit), false) = (run.fallen_with, run.then_start) {
+            self.last.result = ServiceResult::Resources;
+            self.last.cause = Some(Cause::Bound { unit });
+        }
         if let Some(started) = run.started {
             // What it left behind may have taken long to go; that was no running.
             self.restarts.ran(&self.policy.restart, run.ended.unwrap_or(turn.now).since(started));
@@ -256,9 +272,10 @@ impl Service {
             if run.started.is_none() {
                 turn.pulse(self.id, Pulse::NotStarted);
             }
-            match run.stop {
-                Stop::No => self.restart_or_rest(turn, run.after),
-                Stop::Queued | Stop::Granted => self.rest(turn),
+            match (run.stop, &self.last.cause) {
+                (Stop::No, _) => self.restart_or_rest(turn, run.after),
+                (Stop::Queued | Stop::Granted, Some(Cause::Bound { .. })) => self.rest(turn, false),
+                (Stop::Queued | Stop::Granted, _) => self.rest(turn, true),
             }
         }
         // After `NotStarted`: those that need this one are refused before those that only come after it go on. Before
@@ -279,25 +296,31 @@ impl Service {
             After::Rest => false,
         };
         if !restarts {
-            return self.rest(turn);
+            return self.rest(turn, false);
         }
-        match self.restarts.schedule(settings, turn.now, turn.jitter) {
+        match self.restarts.schedule(settings, turn.now, Duration::ZERO, turn.jitter) {
             Next::GiveUp => {
                 self.last.result = ServiceResult::StartLimitHit;
                 self.last.cause = Some(Cause::StartLimit);
-                self.rest(turn);
+                self.rest(turn, false);
             }
             Next::At(at) => {
                 self.remove(turn, Removal::AfterRun);
-                self.state = State::Backoff { until: at };
+                self.state = State::Backoff { until: at, upheld: false };
                 self.record(turn, Note::RestartScheduled { at, restarts: self.restarts.count });
             }
         }
     }
 
     /// Down for good. A failure stays visible, also when a stop was asked for.
-    fn rest(&mut self, turn: &mut Turn) {
+    fn rest(&mut self, turn: &mut Turn, asked: bool) {
         self.remove(turn, Removal::AtStop);
+        self.settle_down(turn);
+        turn.pulse(self.id, Pulse::Rested { asked });
+    }
+
+    /// Rests as the last run left it.
+    pub fn settle_down(&mut self, turn: &mut Turn) {
         match (self.last.result, &self.last.cause) {
             (ServiceResult::Success, _) | (_, None) => {
                 self.state = State::Down;
@@ -305,7 +328,7 @@ impl Service {
             }
             (_, Some(cause)) => {
                 self.record(turn, Note::Failed(cause.clone()));
-                self.state = State::Failed { wanted: false };
+                self.state = State::Failed { wanted: is_want_of_another(cause) };
             }
         }
     }
@@ -355,11 +378,12 @@ impl Service {
         match self.state {
             State::Backoff { .. } | State::Up(_) => {}
             State::Down | State::Failed { .. } | State::Waiting { .. } => {
-                let wanted = matches!(cause, Cause::Dependency { .. });
+                let wanted = is_want_of_another(&cause);
                 self.last = Last { result: ServiceResult::Resources, cause: Some(cause.clone()), main_exit: None };
                 self.state = State::Failed { wanted };
                 self.record(turn, Note::Failed(cause));
                 turn.pulse(self.id, Pulse::NotStarted);
+                turn.pulse(self.id, Pulse::Rested { asked: false });
             }
         }
     }
@@ -387,7 +411,7 @@ impl Service {
             since: self.shown.1,
             restarts: self.restarts.count,
             next_restart_at: match self.state {
-                State::Backoff { until } => Some(until),
+                State::Backoff { until, .. } => Some(until),
                 State::Down | State::Failed { .. } | State::Waiting { .. } | State::Up(_) => None,
             },
             main_exit: run.and_then(|run| run.main_exit).or(self.last.main_exit),
@@ -400,6 +424,8 @@ impl Service {
             step_ends_at: run.filter(|run| run.phase != Phase::StopKill).and_then(|run| run.deadline),
             stop_requested: run.is_some_and(|run| run.stop != Stop::No && !run.then_start),
             restart_requested: run.is_some_and(|run| run.stop != Stop::No && run.then_start),
+            wanted: matches!(self.state, State::Failed { wanted: true }),
+            upheld: matches!(self.state, State::Backoff { upheld: true, .. }),
         }
     }
 
@@ -428,4 +454,9 @@ impl Service {
             },
         }
     }
+}
+
+/// Did it fail for want of a unit that may still come up?
+fn is_want_of_another(cause: &Cause) -> bool {
+    matches!(cause, Cause::Dependency { .. } | Cause::NotUp { .. } | Cause::Bound { .. })
 }

@@ -117,4 +117,8 @@ pub struct Status {
     pub stop_requested: bool,
     /// A stop is under way that another start follows (kept as well).
     pub restart_requested: bool,
+    /// It failed for want of another unit and is started with that (kept as well).
+    pub wanted: bool,
+    /// It waits for a start that a unit which upholds it wants (kept as well).
+    pub upheld: bool,
 }

@@ -49,6 +49,7 @@ impl Service {
                     answer(&mut self.waiters.starts, turn, Outcome::Cancelled);
                 }
                 run.then_start = false;
+                run.fallen_with = None;
                 let is_new = run.stop == Stop::No;
                 if is_new {
                     run.stop = Stop::Queued;
@@ -64,6 +65,7 @@ impl Service {
                 if was_waiting {
                     turn.pulse(self.id, Pulse::NotStarted);
                 }
+                turn.pulse(self.id, Pulse::Rested { asked: true });
             }
             State::Failed { wanted } => *wanted = false,
             State::Down => {}

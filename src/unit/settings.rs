@@ -67,6 +67,47 @@ pub struct UnitTable {
     pub before: Vec<String>,
     pub wants: Vec<String>,
     pub requires: Vec<String>,
+    pub requisite: Vec<String>,
+    pub binds_to: Vec<String>,
+    pub part_of: Vec<String>,
+    pub upholds: Vec<String>,
+    pub conflicts: Vec<String>,
+    /// What is needed to start is also ordered before.
+    pub default_order: bool,
+    pub on_failure: Vec<String>,
+    pub on_success: Vec<String>,
+}
+
+impl UnitTable {
+    /// `after`, with what `default_order` adds.
+    pub fn effective_after(&self) -> Vec<String> {
+        let mut after = self.after.clone();
+        if self.default_order {
+            for name in self.requires.iter().chain(&self.requisite).chain(&self.binds_to) {
+                if !after.contains(name) && !self.before.contains(name) {
+                    after.push(name.clone());
+                }
+            }
+        }
+        after
+    }
+
+    /// Every list of units, with its key.
+    pub fn relations(&self) -> [(&'static str, &[String]); 11] {
+        [
+            ("after", &self.after),
+            ("before", &self.before),
+            ("wants", &self.wants),
+            ("requires", &self.requires),
+            ("requisite", &self.requisite),
+            ("binds_to", &self.binds_to),
+            ("part_of", &self.part_of),
+            ("upholds", &self.upholds),
+            ("conflicts", &self.conflicts),
+            ("on_failure", &self.on_failure),
+            ("on_success", &self.on_success),
+        ]
+    }
 }
 
 /// `service.type`; `simple` is read as `Exec`.

@@ -38,6 +38,13 @@ pub fn policy(name: &str) -> Policy {
         before: Vec::new(),
         wants: Vec::new(),
         requires: Vec::new(),
+        requisite: Vec::new(),
+        binds_to: Vec::new(),
+        part_of: Vec::new(),
+        upholds: Vec::new(),
+        conflicts: Vec::new(),
+        on_failure: Vec::new(),
+        on_success: Vec::new(),
     }
 }
 
@@ -97,6 +104,13 @@ impl Bench {
 
     pub fn step(&mut self, event: Event) -> Vec<String> {
         lines(&self.supervisor.step(self.now, event))
+    }
+
+    /// Tells that a service was found, and that it was the only one.
+    pub fn adopt(&mut self, adopted: Event) -> Vec<String> {
+        let mut lines = self.step(adopted);
+        lines.extend(self.step(Event::Surveyed));
+        lines
     }
 
     pub fn wait(&mut self, time: Duration) {
@@ -203,6 +217,7 @@ fn line(action: &Action) -> String {
         Action::AbandonCheck { id } => format!("{}abandon check", of(id)),
         Action::Remove { id, removal: Removal::AfterRun } => format!("{}remove after run", of(id)),
         Action::Remove { id, removal: Removal::AtStop } => format!("{}remove at stop", of(id)),
+        Action::StartUnit { id, name, links } => format!("{}start unit {name} ({links})", of(id)),
         Action::Reply { request, outcome: Outcome::Failed(cause) } => format!("reply {} failed {cause:?}", request.0),
         Action::Reply { request, outcome } => format!("reply {} {outcome:?}", request.0),
         Action::Record { id, note } => format!("{}note {note:?}", of(id)),

@@ -2,6 +2,7 @@
 
 mod backoff;
 mod bench;
+mod bonds;
 mod kernel;
 mod order;
 mod phases;

@@ -1,21 +1,48 @@
 //! The supervisor's side of the toy world: actions are carried out, and held against what was promised.
 
+use super::super::bonds::MOST_LINKS;
 use super::world::{Order, World, at, id};
-use crate::supervise::{Action, Event, Moment, Note, SubState};
+use crate::supervise::{Action, ActiveState, Event, Moment, Note, Policy, SubState};
+use crate::unit::ServiceType;
 
 impl World {
     pub fn step(&mut self, event: Event) {
-        let was_waiting: Vec<bool> =
-            (0..self.hosts.len()).map(|i| self.bench.status(id(i)).substate == SubState::Waiting).collect();
-        let actions = self.bench.supervisor.step(self.bench.now, event);
-        for action in actions {
-            self.perform(action, &was_waiting);
+        self.asked_for.push_back(event);
+        let mut steps = 0;
+        while let Some(event) = self.asked_for.pop_front() {
+            let was_waiting: Vec<bool> = match self.order {
+                Order::Checked => (0..self.hosts.len()).map(|index| self.is_waiting(index)).collect(),
+                Order::Unchecked => Vec::new(),
+            };
+            let actions = self.bench.supervisor.step(self.bench.now, event);
+            for action in actions {
+                self.perform(action, &was_waiting);
+            }
+            steps += 1;
+            assert!(steps < 50_000, "starts on behalf of others go on and on");
+        }
+    }
+
+    fn is_waiting(&self, index: usize) -> bool {
+        self.bench.status(id(index)).substate == SubState::Waiting
+    }
+
+    /// On behalf of another; a name that is no unit's is no harm.
+    fn start_unit(&mut self, name: &str, links: u8) {
+        assert!(links <= MOST_LINKS, "starts that follow from starts come to an end");
+        if let Some(index) = self.policies.iter().position(|policy| policy.name == name) {
+            self.asked_for.push_back(Event::Triggered { id: id(index), links });
         }
     }
 
     pub fn perform(&mut self, action: Action, was_waiting: &[bool]) {
         match action {
-            Action::Launch { id, role, .. } => self.launch(at(id), role),
+            Action::Launch { id, role, .. } => {
+                for rival in self.rivals(at(id)) {
+                    assert!(self.hosts[rival].is_empty(), "{id:?} is launched beside {rival}, its rival");
+                }
+                self.launch(at(id), role);
+            }
             Action::Signal { id, target, signal } => self.signal(at(id), target, signal),
             Action::KillCgroup { id } => self.kill_group(at(id)),
             Action::WatchReadiness { id } => self.hosts[at(id)].watched = true,
@@ -25,6 +52,7 @@ impl World {
             Action::Check { id, number } => self.check(at(id), number),
             Action::AbandonCheck { id } => self.abandon_check(at(id)),
             Action::Remove { id, .. } => assert!(self.hosts[at(id)].is_empty(), "removed under a live service"),
+            Action::StartUnit { name, links, .. } => self.start_unit(&name, links),
             Action::Reply { request, .. } => {
                 assert!(self.waiting.remove(&request), "{request:?} is answered once, and not after it was abandoned");
                 assert!(!self.abandoned.contains(&request));
@@ -43,10 +71,11 @@ impl World {
                 if self.order == Order::Checked {
                     for before in self.predecessors(index) {
                         assert!(!self.hosts[before].starting, "{index} starts while {before} before it is starting");
-                        let still_waits = self.bench.status(id(before)).substate == SubState::Waiting;
-                        assert!(!(was_waiting[before] && still_waits), "{index} overtakes {before}, which waits");
+                        let still_waits = was_waiting[before] && self.is_waiting(before);
+                        assert!(!still_waits, "{index} overtakes {before}, which waits");
                     }
                 }
+                self.check_needs(index);
                 self.hosts[index].starting = true;
             }
             Note::Started => self.hosts[index].starting = false,
@@ -72,6 +101,34 @@ impl World {
             | Note::Unhealthy(_)
             | Note::Adopted => {}
         }
+    }
+
+    /// No start before what it needs is ready.
+    fn check_needs(&self, index: usize) {
+        let policy = &self.policies[index];
+        let find = |name: &String| self.policies.iter().position(|other| other.name == *name);
+        for other in policy.needed().filter_map(find).filter(|other| *other != index) {
+            let (status, name) = (self.bench.status(id(other)), &self.policies[other].name);
+            let serves = matches!(status.state, ActiveState::Active | ActiveState::Reloading);
+            let is_before = self.is_ordered(other, index);
+            if policy.requisite.contains(name) || (is_before && policy.binds_to.contains(name)) {
+                assert!(serves, "{index} starts while {other}, which has to be up, is {status:?}");
+            }
+            if is_before && policy.requires.contains(name) {
+                let done = status.state == ActiveState::Inactive || status.upheld;
+                let oneshot = self.policies[other].kind == ServiceType::Oneshot;
+                assert!(serves || done || oneshot, "{index} starts while {other}, which it requires, is {status:?}");
+                assert_ne!(status.state, ActiveState::Failed, "{index} starts without {other}, which it requires");
+            }
+        }
+    }
+
+    /// Who cannot be up together with it.
+    pub fn rivals(&self, index: usize) -> Vec<usize> {
+        let (policy, all) = (&self.policies[index], &self.policies);
+        let is_rival =
+            |other: &Policy| other.conflicts.contains(&policy.name) || policy.conflicts.contains(&other.name);
+        (0..all.len()).filter(|other| *other != index && is_rival(&all[*other])).collect()
     }
 
     pub fn is_over(&mut self, index: usize) {

@@ -94,9 +94,9 @@ fn any_restart() -> impl Strategy<Value = RestartSettings> {
 
 /// Units 1 to n with random relations; `acyclic` lets `after` point to earlier units only.
 fn any_units(acyclic: bool) -> impl Strategy<Value = Vec<Policy>> {
-    vec(any_policy(), 2..=20).prop_flat_map(move |policies| {
+    vec(any_policy(), 2..=50).prop_flat_map(move |policies| {
         let count = policies.len();
-        let edge = (0..count, 0..count, 0..6u8);
+        let edge = (0..count, 0..count, 0..14u8);
         vec(edge, 0..2 * count).prop_map(move |edges| relate(policies.clone(), &edges, acyclic))
     })
 }
@@ -117,17 +117,31 @@ fn relate(mut policies: Vec<Policy>, edges: &[(usize, usize, u8)], acyclic: bool
                 policies[second].after.push(name(first));
                 policies[second].requires.push(name(first));
             }
-            _ => {
+            5 => {
                 policies[second].after.push(name(first));
                 policies[second].wants.push(name(first));
             }
+            6 => {
+                policies[second].after.push(name(first));
+                policies[second].binds_to.push(name(first));
+            }
+            7 => policies[second].binds_to.push(name(first)),
+            8 => {
+                policies[second].after.push(name(first));
+                policies[second].requisite.push(name(first));
+            }
+            9 => policies[one].part_of.push(name(other)),
+            10 => policies[one].upholds.push(name(other)),
+            11 => policies[one].conflicts.push(name(other)),
+            12 => policies[one].on_failure.push(name(other)),
+            _ => policies[one].on_success.push(name(other)),
         }
     }
     policies
 }
 
-/// A oneshot that is restarted after success never comes to rest (unit files may not ask for that), nor does a service
-/// whose time is limited again and again.
+/// A oneshot that is restarted after success never comes to rest (unit files may not ask for that), nor does one that is
+/// upheld, a unit that is upheld and cannot be up, or a service whose time is limited again and again.
 fn without_endless_jobs(mut units: Vec<Policy>) -> Vec<Policy> {
     for unit in &mut units {
         (unit.watchdog, unit.runtime_max, unit.health) = (None, None, None);
@@ -137,6 +151,7 @@ fn without_endless_jobs(mut units: Vec<Policy>) -> Vec<Policy> {
             unit.restart.policy = RestartPolicy::OnFailure;
         }
     }
+    units.iter_mut().for_each(|unit| unit.upholds.clear());
     units
 }
 
@@ -145,7 +160,7 @@ fn any_choices() -> impl Strategy<Value = Choices> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn one_service_keeps_every_promise_and_a_stop_settles(policy in any_policy(), choices in any_choices()) {

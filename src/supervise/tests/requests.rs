@@ -274,7 +274,7 @@ fn an_adopted_service_runs_on_and_keeps_its_count() {
     let since = bench.now;
     bench.wait(10 * SECOND);
     let adopted = Event::Adopted { id: WEB, ready: true, since, restarts: 4, stopping: false, watchdog: None };
-    assert_eq!(bench.step(adopted), ["note Adopted"]);
+    assert_eq!(bench.adopt(adopted), ["note Adopted"]);
     let status = bench.status(WEB);
     assert_eq!((status.since, status.restarts), (since, 4));
     assert_eq!(bench.state(WEB), "active/running");
@@ -288,7 +288,7 @@ fn a_stop_that_a_former_daemon_began_goes_on() {
     let mut bench = Bench::new([policy("web")]);
     let adopted =
         Event::Adopted { id: WEB, ready: true, since: bench.now, restarts: 0, stopping: true, watchdog: None };
-    assert_eq!(deeds(bench.step(adopted)), ["signal all 15"]);
+    assert_eq!(deeds(bench.adopt(adopted)), ["signal all 15"]);
     assert_eq!(bench.until_deadline(), Some(90 * SECOND));
     bench.dies(WEB, Exit::Exited(1));
     assert_eq!(bench.until_deadline(), None, "no crash, so no restart");
@@ -305,20 +305,20 @@ fn an_adopted_start_is_waited_for_with_a_fresh_deadline() {
         watchdog: None,
     };
     let mut bench = Bench::new([notify()]);
-    bench.step(adopted(&bench));
+    bench.adopt(adopted(&bench));
     assert_eq!(bench.state(WEB), "activating/start");
     assert_eq!(bench.until_deadline(), Some(90 * SECOND));
     assert_eq!(bench.ready(WEB), ["note Started"]);
 
     let mut bench = Bench::new([Policy { ready: ReadyKind::Checked, ..policy("web") }]);
-    assert_eq!(deeds(bench.step(adopted(&bench))), ["watch"]);
+    assert_eq!(deeds(bench.adopt(adopted(&bench))), ["watch"]);
 
     let mut bench = Bench::new([Policy { start_post: commands(1), ..policy("web") }]);
-    assert_eq!(deeds(bench.step(adopted(&bench))), ["launch StartPost(0)"], "it may not have run");
+    assert_eq!(deeds(bench.adopt(adopted(&bench))), ["launch StartPost(0)"], "it may not have run");
 
     let forking = Policy { kind: ServiceType::Forking, ready: ReadyKind::PidFile, ..policy("web") };
     let mut bench = Bench::new([forking]);
-    assert_eq!(deeds(bench.step(adopted(&bench))), ["watch"]);
+    assert_eq!(deeds(bench.adopt(adopted(&bench))), ["watch"]);
     assert_eq!(bench.ready(WEB), ["note Started"]);
 }
 
@@ -327,7 +327,7 @@ fn what_this_daemon_started_it_does_not_adopt() {
     let mut bench = Bench::running(policy("web"));
     let adopted =
         Event::Adopted { id: WEB, ready: false, since: bench.now, restarts: 9, stopping: true, watchdog: None };
-    assert!(bench.step(adopted).is_empty());
+    assert!(bench.adopt(adopted).is_empty());
     assert_eq!(bench.status(WEB).restarts, 0);
 }
 

@@ -4,9 +4,9 @@
 //! Every action is held against the promises of the supervisor as it comes out.
 
 use super::bench::Bench;
-use crate::supervise::{ActiveState, Event, Moment, Policy, RequestId, Role, ServiceId};
+use crate::supervise::{ActiveState, Cause, Event, Moment, Policy, RequestId, Rest, Role, ServiceId, ServiceResult};
 use crate::unit::ReadyKind;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Numbers that decide what happens; when they are used up, zeros follow.
@@ -96,6 +96,8 @@ pub struct World {
     pub order: Order,
     pub manners: Manners,
     pub choices: Choices,
+    /// Events of the daemon's own queue: starts on behalf of other units.
+    pub asked_for: VecDeque<Event>,
     pub waiting: BTreeSet<RequestId>,
     pub abandoned: BTreeSet<RequestId>,
     next_request: u64,
@@ -111,6 +113,7 @@ impl World {
             order,
             manners: Manners::Random,
             choices,
+            asked_for: VecDeque::new(),
             waiting: BTreeSet::new(),
             abandoned: BTreeSet::new(),
             next_request: 0,
@@ -120,10 +123,13 @@ impl World {
     /// Lets things happen until the choices are used up.
     pub fn live(&mut self) {
         for index in 0..self.hosts.len() {
-            if self.choices.one_in(6) {
-                self.adopt(index);
+            match self.choices.below(12) {
+                10 => self.remember(index),
+                11 => self.adopt(index),
+                _ => {}
             }
         }
+        self.step(Event::Surveyed);
         while !self.choices.is_used_up() {
             let index = self.choices.below(self.hosts.len());
             match self.choices.below(10) {
@@ -235,7 +241,27 @@ impl World {
         }
     }
 
+    /// A former daemon left it waiting for its next attempt, or failed.
+    fn remember(&mut self, index: usize) {
+        let failed = self.choices.one_in(2);
+        let (wanted, upheld) = (self.choices.one_in(2), self.choices.one_in(2));
+        let until = (!failed).then(|| self.bench.now.after(Duration::from_millis(self.choices.below(5_000) as u64)));
+        let rest = Rest {
+            restarts: 3,
+            until,
+            result: ServiceResult::ExitCode,
+            cause: Some(Cause::StartTimeout),
+            main_exit: None,
+            wanted: failed && wanted,
+            upheld: !failed && upheld,
+        };
+        self.step(Event::Remembered { id: id(index), rest });
+    }
+
     fn adopt(&mut self, index: usize) {
+        if self.rivals(index).into_iter().any(|rival| !self.hosts[rival].is_empty()) {
+            return;
+        }
         let forking = self.policies[index].ready == ReadyKind::PidFile;
         let ready = forking || self.choices.one_in(2);
         let stopping = self.choices.one_in(4);

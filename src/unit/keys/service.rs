@@ -26,8 +26,9 @@ pub(super) const UNIT: Table = Table::new(
         Key::new(
             "requires",
             Kind::Units,
-            "Start these units too. The start is refused when one does not exist; a stop of one stops this unit. \
-             Together with `after`, a failed start of one fails this one.",
+            "Start these units too. The start is refused when one does not exist, and fails when one does not start; \
+             a stop or restart of one by request stops or restarts this unit. An unexpected end of one does not: see \
+             `binds_to`. When this unit failed for want of one of them it is started as soon as that one comes up.",
         )
         .default("[]")
         .systemd(&["Requires"]),
@@ -37,18 +38,69 @@ pub(super) const UNIT: Table = Table::new(
             "In a template: start and keep this many instances, named 1, 2 and so on.",
         )
         .later(),
-        Key::new("binds_to", Kind::Units, "Like requires, and stop when one of them ends for any reason.")
-            .default("[]")
-            .systemd(&["BindsTo"])
-            .later(),
-        Key::new("part_of", Kind::Units, "Stop and restart together with these units.")
-            .default("[]")
-            .systemd(&["PartOf"])
-            .later(),
-        Key::new("conflicts", Kind::Units, "A start of this unit stops these, and the other way round.")
-            .default("[]")
-            .systemd(&["Conflicts"])
-            .later(),
+        Key::new(
+            "requisite",
+            Kind::Units,
+            "Like requires, but these units are not started: they must be up when this unit's turn comes, or its start \
+             fails.",
+        )
+        .default("[]")
+        .systemd(&["Requisite"]),
+        Key::new(
+            "binds_to",
+            Kind::Units,
+            "Like requires, and this unit is stopped when one of them ends for any reason. It counts as failed then, and \
+             is started again with that one; systemd leaves it down.",
+        )
+        .default("[]")
+        .systemd(&["BindsTo"]),
+        Key::new(
+            "part_of",
+            Kind::Units,
+            "A stop or restart of one of these by request stops or restarts this unit, if it is up. They must exist.",
+        )
+        .default("[]")
+        .systemd(&["PartOf"]),
+        Key::new(
+            "upholds",
+            Kind::Units,
+            "Start these units too, and start them again whenever they are found down while this unit is up, also after \
+             a success or a stop by request. The wait between two attempts grows as their own [restart] says and is at \
+             least 1 s; their `limit_burst` holds.",
+        )
+        .default("[]")
+        .systemd(&["Upholds"]),
+        Key::new(
+            "conflicts",
+            Kind::Units,
+            "A start of this unit stops these, and a start of one of these stops this unit. The stop comes first: they \
+             are never up together. A start that needs both is refused.",
+        )
+        .default("[]")
+        .systemd(&["Conflicts"]),
+        Key::new(
+            "default_order",
+            Kind::Bool,
+            "Add the units of `requires`, `requisite` and `binds_to` to `after`, but for those in `before`. (In systemd \
+             Requires= alone orders nothing, and both start at the same time.)",
+        )
+        .default("true"),
+        Key::new(
+            "on_failure",
+            Kind::Units,
+            "Start these units when this one has failed for good: it is not restarted any more, or its start was refused. \
+             Not for a stop by request. Such starts of starts end after eight.",
+        )
+        .default("[]")
+        .systemd(&["OnFailure"]),
+        Key::new(
+            "on_success",
+            Kind::Units,
+            "Start these units when this one has ended by itself, with success, and is not restarted. (In systemd a stop \
+             by request counts too.)",
+        )
+        .default("[]")
+        .systemd(&["OnSuccess"]),
         Key::new("condition", Kind::Later("table"), "Skip the start, without failure, unless all of this holds.")
             .systemd(&["ConditionPathExists", "ConditionPathIsDirectory", "ConditionFileNotEmpty", "ConditionUser"])
             .later(),

@@ -97,6 +97,14 @@ fn unit(v: &Values) -> UnitTable {
         before: read!(v, "unit", "before", Texts),
         wants: read!(v, "unit", "wants", Texts),
         requires: read!(v, "unit", "requires", Texts),
+        requisite: read!(v, "unit", "requisite", Texts),
+        binds_to: read!(v, "unit", "binds_to", Texts),
+        part_of: read!(v, "unit", "part_of", Texts),
+        upholds: read!(v, "unit", "upholds", Texts),
+        conflicts: read!(v, "unit", "conflicts", Texts),
+        default_order: read!(v, "unit", "default_order", Bool),
+        on_failure: read!(v, "unit", "on_failure", Texts),
+        on_success: read!(v, "unit", "on_success", Texts),
     }
 }
 

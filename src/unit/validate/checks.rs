@@ -142,9 +142,7 @@ fn restart(sink: &mut Sink<'_>, c: &Checked<'_>) {
 
 fn dependencies(sink: &mut Sink<'_>, c: &Checked<'_>) {
     let (settings, unit) = (c.settings, &c.settings.unit);
-    let lists =
-        [("after", &unit.after), ("before", &unit.before), ("wants", &unit.wants), ("requires", &unit.requires)];
-    for (key, names) in lists {
+    for (key, names) in unit.relations() {
         if let Some(n) = names.iter().position(|name| *name == settings.name) {
             let message = format!("the unit depends on itself: {} -> {}", settings.name, settings.name);
             sink.add(Code::Cycle, c.item_place("unit", key, n), &format!("unit.{key}"), message, None);
@@ -153,6 +151,14 @@ fn dependencies(sink: &mut Sink<'_>, c: &Checked<'_>) {
     if let Some(n) = unit.before.iter().position(|name| unit.after.contains(name)) {
         let message = format!("the unit cannot be both before and after `{}`", unit.before[n]);
         sink.add(Code::Cycle, c.item_place("unit", "before", n), "unit.before", message, None);
+    }
+    let needed = [("requires", &unit.requires), ("requisite", &unit.requisite), ("binds_to", &unit.binds_to)];
+    for (key, names) in needed {
+        if let Some(n) = unit.conflicts.iter().position(|name| names.contains(name)) {
+            let message =
+                format!("the unit needs `{}` (unit.{key}) and cannot be up together with it", unit.conflicts[n]);
+            sink.add(Code::Conflict, c.item_place("unit", "conflicts", n), "unit.conflicts", message, None);
+        }
     }
     if let Some(n) = settings.install.alias.iter().position(|name| *name == settings.name) {
         let message = "the alias is the unit's own name";
