@@ -234,9 +234,10 @@ impl Service {
     pub fn live(&mut self, turn: &mut Turn, work: impl FnOnce(&mut Live) -> Flow) {
         let State::Up(run) = &mut self.state else { return };
         let was_heading_up = run.is_heading_up();
+        let before = turn.actions.len();
         let mut live = Live { id: self.id, policy: &self.policy, run, waiters: &mut self.waiters, turn };
         let flow = work(&mut live);
-        live.watch_only_while_up();
+        live.watch_only_while_up(before);
         if was_heading_up && (flow == Flow::Over || !run.is_heading_up()) {
             turn.pulse(self.id, Pulse::Ending);
         }

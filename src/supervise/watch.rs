@@ -40,9 +40,10 @@ impl Live<'_, '_> {
     }
 
     /// Ends what looks after the service when it is not up any more. Called after each event.
-    pub fn watch_only_while_up(&mut self) {
+    /// `before`: how many actions there were before the run went where it is now; what that leads to comes after.
+    pub fn watch_only_while_up(&mut self, before: usize) {
         if !self.run.is_up() && self.run.checks.take().is_some_and(|checks| checks.is_open) {
-            self.act(Action::AbandonCheck { id: self.id });
+            self.turn.actions.insert(before, Action::AbandonCheck { id: self.id });
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::bonds::MOST_LINKS;
 use super::world::{Order, World, at, id};
-use crate::supervise::{Action, ActiveState, Event, Moment, Note, Policy, SubState, Unmet};
+use crate::supervise::{Action, ActiveState, Event, Moment, Note, Policy, ServiceId, SubState, Unmet};
 use crate::unit::ServiceType;
 
 impl World {
@@ -19,13 +19,30 @@ impl World {
                 Order::Checked => (0..self.hosts.len()).map(|index| self.is_waiting(index)).collect(),
                 Order::Unchecked => Vec::new(),
             };
+            self.history.push(format!("{:?} {event:?}", self.bench.now));
+            self.served = match event {
+                Event::DeadlinePassed => (0..self.hosts.len()).map(|index| self.serves(index)).collect(),
+                _ => vec![false; self.hosts.len()],
+            };
             let actions = self.bench.supervisor.step(self.bench.now, event);
             for action in actions {
+                self.history.push(format!("    {action:?}"));
                 self.perform(action, &was_waiting);
             }
             steps += 1;
             assert!(steps < 50_000, "starts on behalf of others go on and on");
         }
+    }
+
+    /// What happened to two services, for people who read a failure.
+    fn history_of(&self, one: ServiceId, other: ServiceId) -> String {
+        let names = [format!("{one:?}"), format!("{other:?}")];
+        let lines = self.history.iter().filter(|line| names.iter().any(|name| line.contains(name)));
+        lines.fold(String::new(), |text, line| text + "\n" + line)
+    }
+
+    fn serves(&self, index: usize) -> bool {
+        matches!(self.bench.status(id(index)).state, ActiveState::Active | ActiveState::Reloading)
     }
 
     fn is_waiting(&self, index: usize) -> bool {
@@ -44,7 +61,11 @@ impl World {
         match action {
             Action::Launch { id, role, .. } => {
                 for rival in self.rivals(at(id)) {
-                    assert!(self.hosts[rival].is_empty(), "{id:?} is launched beside {rival}, its rival");
+                    assert!(
+                        self.hosts[rival].is_empty(),
+                        "{id:?} is launched beside {rival}, its rival{}",
+                        self.history_of(id, super::world::id(rival))
+                    );
                 }
                 self.launch(at(id), role);
             }
@@ -122,7 +143,8 @@ impl World {
         let find = |name: &String| self.policies.iter().position(|other| other.name == *name);
         for other in policy.needed().filter_map(find).filter(|other| *other != index) {
             let (status, name) = (self.bench.status(id(other)), &self.policies[other].name);
-            let serves = matches!(status.state, ActiveState::Active | ActiveState::Reloading);
+            // The time of several may be over at one moment: what served when it came may end in the same step.
+            let serves = self.serves(other) || self.served[other];
             let is_before = self.is_ordered(other, index);
             if policy.requisite.contains(name) || (is_before && policy.binds_to.contains(name)) {
                 assert!(serves, "{index} starts while {other}, which has to be up, is {status:?}");

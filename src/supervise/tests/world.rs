@@ -100,6 +100,10 @@ pub struct World {
     pub asked_for: VecDeque<Event>,
     pub waiting: BTreeSet<RequestId>,
     pub abandoned: BTreeSet<RequestId>,
+    /// Who served when the time came whose consequences are looked at.
+    pub served: Vec<bool>,
+    /// Events and actions, for people who read a failure.
+    pub history: Vec<String>,
     next_request: u64,
 }
 
@@ -116,6 +120,8 @@ impl World {
             asked_for: VecDeque::new(),
             waiting: BTreeSet::new(),
             abandoned: BTreeSet::new(),
+            served: Vec::new(),
+            history: Vec::new(),
             next_request: 0,
         }
     }
@@ -259,7 +265,10 @@ impl World {
     }
 
     fn adopt(&mut self, index: usize) {
-        if self.rivals(index).into_iter().any(|rival| !self.hosts[rival].is_empty()) {
+        // The former daemon let no rivals be up together, and one of them may still be on its way down.
+        let is_there =
+            |rival: usize| !matches!(self.bench.status(id(rival)).state, ActiveState::Inactive | ActiveState::Failed);
+        if self.rivals(index).into_iter().any(is_there) {
             return;
         }
         let forking = self.policies[index].ready == ReadyKind::PidFile;
