@@ -192,6 +192,7 @@ fn notify_waits_for_ready_and_shows_the_status_text() {
         r#"
 [service]
 type = "notify"
+notify_access = "all"
 exec = ["/bin/sh", "-c", "sleep 0.2; systemd-notify --ready --status=serving; sleep 1000"]
 "#,
     );

@@ -77,7 +77,7 @@ fn what_cannot_be_set_is_refused_with_the_reason_and_nothing_is_changed() {
         (&["web", "resources.memory_max=1k"], 2, "size"),
         (&["web", "resources.memory_max=1K"], 2, "64K"),
         (&["web", "resources.tasks_max=7", "resources.cpu_weight=0"], 2, "10000"),
-        (&["web", "resources.tasks_max=7", "--persist"], 2, "drop-ins"),
+        (&["web", "resources.tasks_max=7", "--persist"], 2, "drop-in"),
         (&["nosuch", "resources.tasks_max=7"], 5, "no such unit"),
     ] {
         let said = instance.rsvc(&[&["set"], words].concat()).expect(code);

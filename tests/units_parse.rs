@@ -249,7 +249,7 @@ fn the_nginx_of_the_manual_means_what_it_says() {
     assert_eq!(unit.service.stop_signal.number(), 3);
     assert_eq!(unit.service.kill_mode, KillMode::Mixed);
     assert_eq!(unit.service.timeout_stop, Some(Duration::from_secs(10)));
-    assert_eq!(unit.ready_kind(), ReadyKind::Listening);
+    assert_eq!(unit.ready_kind(), ReadyKind::Checked);
     assert_eq!(unit.directories.runtime, [PathBuf::from("nginx")]);
     assert_eq!(unit.resources.memory_high, Some(400 << 20));
     assert_eq!(unit.syscalls.deny, ["@privileged", "@resources"]);
@@ -433,6 +433,7 @@ fn every_built_in_value_may_also_be_written() {
         let text = match table {
             "" => format!("{line}\n{MINIMAL}"),
             "service" => format!("{MINIMAL}{line}\n"),
+            "health" => format!("{MINIMAL}[health]\ncommand = [\"/bin/true\"]\n{line}\n"),
             _ => format!("{MINIMAL}[{table}]\n{line}\n"),
         };
         let (unit, _) = parse(&text);

@@ -156,7 +156,7 @@ pub enum Goal {
     Ready,
     /// No process of it is left and none will be started by itself
     Stopped,
-    /// Its health checks succeed (not in this version)
+    /// `[health]` says that it is well
     Healthy,
 }
 

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// Pause before a stream that broke off is asked for again.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// How often a daemon may go away between connect and call.
+const TRIES: u32 = 20;
+
 /// `events`: shows what happens until it is ended.
 pub fn events(session: &mut Session<'_>, words: &[String], present: bool) -> Result<u8, Failure> {
     let patterns = words.iter().any(|word| is_pattern(word));
@@ -67,11 +70,11 @@ fn line(event: &UnitEvent) -> String {
     format!("{}: {}", harmless(&text), details.join("\n    "))
 }
 
+/// Exit code for a unit that nobody asks for its health.
+const NOTHING_TO_WAIT_FOR: u8 = 2;
+
 /// `wait`: blocks until every unit has come where it is wanted. The exit code is that of the first that is not 0.
 pub fn wait(session: &mut Session<'_>, words: &[String], goal: Goal, timeout: Option<Duration>) -> Result<u8, Failure> {
-    if goal == Goal::Healthy {
-        return Err(Failure::new(2, "`--for healthy` is not in this version: units have no health checks yet"));
-    }
     let deadline = timeout.map(|timeout| now() + timeout);
     let mut streams = Vec::new();
     for unit in super::operate::names(session, words)? {
@@ -115,17 +118,31 @@ pub fn wait(session: &mut Session<'_>, words: &[String], goal: Goal, timeout: Op
     Ok(code)
 }
 
+/// A stream. A daemon that ends just after it was connected to is followed by another, or by a refusal to connect.
 fn open(session: &Session<'_>, call: &Call) -> Result<Client, Failure> {
-    let mut client = Client::connect(&session.instance.socket())?;
-    client.send(call, CallOptions { more: true, ..CallOptions::default() })?;
-    Ok(client)
+    let mut tries = 0;
+    loop {
+        let mut client = Client::connect(&session.instance.socket())?;
+        match client.send(call, CallOptions { more: true, ..CallOptions::default() }) {
+            Ok(()) => return Ok(client),
+            Err(failure) if failure.code() == UNREACHABLE && tries < TRIES => tries += 1,
+            Err(failure) => return Err(failure),
+        }
+        std::thread::sleep(PAUSE);
+    }
 }
 
 /// The exit code, once the unit is where it is wanted, or can no longer get there by itself.
 fn reached(goal: Goal, event: &UnitEvent) -> Option<u8> {
     let state = event.state.as_deref()?;
     match goal {
-        Goal::Ready | Goal::Healthy => match state {
+        Goal::Healthy => match (state, event.health.as_deref()) {
+            (_, Some("healthy")) => Some(0),
+            ("failed", _) => Some(1),
+            ("active" | "reloading", None) => Some(NOTHING_TO_WAIT_FOR),
+            _ => None,
+        },
+        Goal::Ready => match state {
             "active" | "reloading" => Some(0),
             "failed" => Some(1),
             // A oneshot is ready by having ended well, and is down again at once.
@@ -154,10 +171,12 @@ fn tell(session: &mut Session<'_>, unit: &str, goal: Goal, event: &UnitEvent, co
             "v": 1, "name": unit, "state": state, "result": event.result, "cause": event.cause,
             "exit_code": event.exit_code, "exit_signal": event.exit_signal,
         }))?;
-    } else if session.look.is_terminal() && !(goal == Goal::Ready && code != 0) {
+    } else if session.look.is_terminal() && (goal == Goal::Stopped || code == 0) {
         writeln!(session.out, "{} {}: {state}", session.look.dot(state), harmless(unit))?;
     }
-    if goal == Goal::Ready && code != 0 && !session.json() {
+    if goal == Goal::Healthy && code == NOTHING_TO_WAIT_FOR {
+        session.say(&format!("{}: has no [health] that could be waited for", harmless(unit)));
+    } else if goal != Goal::Stopped && code != 0 && !session.json() {
         let cause = event.cause.as_deref().unwrap_or("it has failed");
         let cause: Vec<String> = cause.lines().map(harmless).collect();
         let when = if event.event == PRESENT { "has failed before" } else { "failed" };

@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// `set`
 pub fn set(session: &mut Session<'_>, unit: &str, words: &[String], persist: bool) -> Result<u8, Failure> {
     if persist {
-        let text = "`--persist` is not in this version: drop-ins, which would hold the change, are not read yet; \
-                    write the value into the unit's file and restart it";
+        let text = "`--persist` is not in this version: write the value into the unit's file or into a drop-in of it \
+                    (rsvc.toml(5), DROP-INS), where the next start finds it";
         return Err(Failure::new(2, text));
     }
     let mut values = BTreeMap::new();

@@ -21,6 +21,7 @@ mod render;
 mod run;
 mod show;
 mod states;
+mod stopping;
 mod terminal;
 mod time;
 mod units;

@@ -6,7 +6,7 @@ use super::terminal::harmless;
 use super::time::coarse;
 use super::words::{is_pattern, matches};
 use super::{Failure, Session};
-use crate::control::{Call, CallError, CallOptions};
+use crate::control::{Answer, Call, CallError, CallOptions};
 use serde_json::json;
 use std::time::Duration;
 
@@ -124,7 +124,7 @@ pub fn perform(session: &mut Session<'_>, calls: Vec<Call>, past: &str, waiting:
             open.push((client, call));
         }
         for (mut client, call) in open {
-            let result = match client.receive(call, deadline) {
+            let result = match super::stopping::receive(session, &mut client, call, deadline) {
                 Ok(answered) => tell(session, call, answered.map(|(answer, _)| answer), past, begun.elapsed())?,
                 Err(failure) if failure.code() == TIMED_OUT => {
                     timed_out(session, call, waiting.timeout.unwrap_or_default())?;
@@ -141,6 +141,14 @@ pub fn perform(session: &mut Session<'_>, calls: Vec<Call>, past: &str, waiting:
 fn tell(session: &mut Session<'_>, call: &Call, answered: Answered, past: &str, took: Duration) -> Result<u8, Failure> {
     let unit = harmless(call.unit().unwrap_or("all units"));
     match answered {
+        Ok(Answer::Skipped(why)) => {
+            if session.json() {
+                session.object(&json!({ "v": 1, "name": call.unit(), "done": "skipped", "message": why }))?;
+            }
+            // No failure, but not what was asked for either: said also where successes are not.
+            session.say(&format!("{} {unit}: {}", session.err_look.dot("inactive"), harmless(&why)));
+            Ok(0)
+        }
         Ok(_) => {
             if session.json() {
                 session.object(&json!({ "v": 1, "name": call.unit(), "done": past }))?;
@@ -187,7 +195,9 @@ fn timed_out(session: &mut Session<'_>, call: &Call, timeout: Duration) -> Resul
         session.object(&json!({ "v": 1, "name": call.unit(), "error": "Timeout", "message": "the job goes on" }))?;
     }
     let status = call.unit().map(|unit| format!(": rsvc status {}", harmless(unit))).unwrap_or_default();
-    session.say(&format!("{unit}: not done after {}; the job goes on{status}", coarse(timeout)));
+    let held_up = super::stopping::what_holds_up(session, call).into_iter().map(|line| format!("\n  {line}"));
+    let held_up: String = held_up.collect();
+    session.say(&format!("{unit}: not done after {}; the job goes on{status}{held_up}", coarse(timeout)));
     Ok(())
 }
 

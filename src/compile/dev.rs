@@ -7,7 +7,7 @@ use super::context::{Context, Shape};
 use super::identity::Identity;
 use super::mounts::{Content, Entry, Table};
 use crate::plan::{CapabilitySet, Create, MountFlags, Slot, Step, TreeSource};
-use crate::unit::{DeviceAllow, DevicePolicy, Isolation, ServiceType};
+use crate::unit::{DeviceAllow, DevicePolicy, Isolation, NotifyAccess};
 use std::path::{Path, PathBuf};
 
 /// A device that every program may count on.
@@ -95,7 +95,8 @@ pub(super) fn add(context: &Context, identity: &Identity, table: &mut Table) {
     table.put("/dev/mqueue", queues.flags(no_nodes));
     if needs_sockets(context) {
         let flags = MountFlags { read_only: true, ..no_nodes };
-        let key = if unit.service.kind == ServiceType::Notify { "service.type" } else { "logging.syslog_socket" };
+        let syslog = unit.service.notify_access == NotifyAccess::None;
+        let key = if syslog { "logging.syslog_socket" } else { "service.notify_access" };
         table.put(SOCKETS, Entry::built_in(key, host(io_directory(context))).flags(flags));
     }
 }
@@ -205,7 +206,7 @@ fn makes_nodes(context: &Context, shape: &Shape) -> bool {
 fn needs_sockets(context: &Context) -> bool {
     let unit = context.unit;
     let syslog = unit.logging.syslog_socket && !context.facts.journald && unit.devices.private;
-    unit.service.kind == ServiceType::Notify || syslog
+    unit.service.notify_access != NotifyAccess::None || syslog
 }
 
 /// The daemon's directory with the unit's sockets.

@@ -8,7 +8,7 @@ use super::context::{Context, Shape};
 use super::dev::notify_socket;
 use super::directories::Kind;
 use super::identity::Identity;
-use crate::unit::ServiceType;
+use crate::unit::NotifyAccess;
 
 /// For roots with and without merged /usr.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -25,9 +25,18 @@ pub(super) fn environment(context: &mut Context, shape: &Shape, identity: &Ident
         variables.set("HOME", &account.home);
         variables.set("SHELL", &account.shell);
     }
-    // The commands around the main process must not speak for it.
-    if unit.service.kind == ServiceType::Notify && context.purpose == Purpose::Main {
+    // Only who is believed is told where to speak.
+    let speaks = match unit.service.notify_access {
+        NotifyAccess::None => false,
+        NotifyAccess::Main => context.purpose == Purpose::Main,
+        NotifyAccess::Exec | NotifyAccess::All => true,
+    };
+    if speaks {
         variables.set("NOTIFY_SOCKET", &notify_socket(context, shape).display().to_string());
+    }
+    if let Some(interval) = unit.service.watchdog.filter(|_| context.purpose == Purpose::Main) {
+        // WATCHDOG_PID beside it is known at exec only, as the number counts in the container.
+        variables.set("WATCHDOG_USEC", &interval.as_micros().to_string());
     }
     for kind in Kind::ALL {
         let root = if shape.mounts { kind.inside() } else { kind.host(context) };

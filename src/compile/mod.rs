@@ -51,6 +51,10 @@ pub enum Purpose {
     Stop(usize),
     /// `exec_stop_post[n]`, own container.
     StopPost(usize),
+    /// `ready.command`, joined container.
+    Ready,
+    /// `health.command`, joined container.
+    Health,
 }
 
 impl Purpose {
@@ -59,7 +63,7 @@ impl Purpose {
     pub fn joins(self, unit: &Unit) -> bool {
         match self {
             Purpose::StartPost(_) => unit.service.kind != ServiceType::Oneshot,
-            Purpose::Reload(_) | Purpose::Stop(_) => true,
+            Purpose::Reload(_) | Purpose::Stop(_) | Purpose::Ready | Purpose::Health => true,
             Purpose::Main | Purpose::StartPre(_) | Purpose::StopPost(_) => false,
         }
     }
@@ -73,6 +77,8 @@ impl Purpose {
             Purpose::Reload(_) => "service.exec_reload",
             Purpose::Stop(_) => "service.exec_stop",
             Purpose::StopPost(_) => "service.exec_stop_post",
+            Purpose::Ready => "ready.command",
+            Purpose::Health => "health.command",
         }
     }
 
@@ -85,6 +91,8 @@ impl Purpose {
             Purpose::Reload(index) => (&unit.service.exec_reload, index),
             Purpose::Stop(index) => (&unit.service.exec_stop, index),
             Purpose::StopPost(index) => (&unit.service.exec_stop_post, index),
+            Purpose::Ready => return Some(&unit.ready.command),
+            Purpose::Health => return unit.health.as_ref().map(|health| health.command.as_slice()),
         };
         list.get(index).map(|command| command.argv.as_slice())
     }
@@ -95,6 +103,7 @@ impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Purpose::Main => f.write_str("main"),
+            Purpose::Ready | Purpose::Health => f.write_str(self.key()),
             Purpose::StartPre(index)
             | Purpose::StartPost(index)
             | Purpose::Reload(index)

@@ -10,6 +10,8 @@ use std::fmt;
 pub enum Answer {
     /// The job is done (or accepted, when it is not waited for).
     Done,
+    /// The start was skipped, as a condition of the unit is not met: the sentence that says which.
+    Skipped(String),
     /// `Status`.
     Status(Box<UnitStatus>),
     /// `List`: all units, or with `more` one in each reply; an instance without units answers with none.
@@ -31,6 +33,7 @@ impl Answer {
     pub fn parameters(&self) -> Value {
         match self {
             Answer::Done => json!({}),
+            Answer::Skipped(why) => json!({ "skipped": why }),
             Answer::Status(status) => json!({ "status": status }),
             Answer::Units(units) => json!({ "units": units }),
             Answer::Plan(lines) => json!({ "lines": lines }),
@@ -54,14 +57,15 @@ impl Answer {
             Verb::Plan => Answer::Plan(serde_json::from_value(take("lines"))?),
             Verb::Configuration => Answer::Configuration(serde_json::from_value(take("values"))?),
             Verb::Describe => Answer::Description(serde_json::from_value(take("description"))?),
+            Verb::Start | Verb::Restart | Verb::TryRestart => match take("skipped") {
+                Value::Null => Answer::Done,
+                why => Answer::Skipped(serde_json::from_value(why)?),
+            },
             Verb::ReloadConfig => {
                 Answer::Changes(serde_json::from_value(take("changes"))?, serde_json::from_value(take("unchanged"))?)
             }
             Verb::Events => Answer::Event(serde_json::from_value(take("event"))?),
-            Verb::Start
-            | Verb::Stop
-            | Verb::Restart
-            | Verb::TryRestart
+            Verb::Stop
             | Verb::Reload
             | Verb::Kill
             | Verb::ResetFailed
@@ -256,6 +260,7 @@ mod tests {
         let status = UnitStatus { name: "web".into(), state: "active".into(), ..UnitStatus::default() };
         let answers = [
             (Verb::Start, Answer::Done),
+            (Verb::Restart, Answer::Skipped("why".into())),
             (Verb::Status, Answer::Status(Box::new(status.clone()))),
             (Verb::List, Answer::Units(vec![status])),
             (Verb::Plan, Answer::Plan(vec!["line".into()])),

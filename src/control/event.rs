@@ -19,7 +19,8 @@ pub struct UnitEvent {
     /// To which unit; `null` for `lost`.
     pub unit: Option<String>,
     /// `starting`, `started`, `stopping`, `stopped`, `ended`, `restart-scheduled`, `failed`, `reloading`, `reloaded`,
-    /// `reload-failed`, `killing`, `status`, `adopted`, `changed` (by `rsvc set`), `frozen`, `thawed`, [`PRESENT`], [`LOST`].
+    /// `reload-failed`, `killing`, `status`, `healthy`, `unhealthy`, `adopted`, `changed` (by `rsvc set`), `frozen`,
+    /// `thawed`, [`PRESENT`], [`LOST`].
     pub event: String,
     /// systemd's active state, after all that happened at this moment.
     pub state: Option<String>,
@@ -31,6 +32,8 @@ pub struct UnitEvent {
     pub cause: Option<String>,
     /// STATUS= text.
     pub status_text: Option<String>,
+    /// `starting`, `healthy`, `unhealthy`; null unless `[health]` asks and the unit is up.
+    pub health: Option<String>,
     /// The service's own pid on the host.
     pub main_pid: Option<i32>,
     /// Exit status of the last end of the main process.

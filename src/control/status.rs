@@ -38,6 +38,30 @@ pub struct UnitStatus {
     pub ready: Option<String>,
     /// STATUS= text.
     pub status_text: Option<String>,
+    /// ERRNO= as it sent it.
+    #[serde(default)]
+    pub status_errno: Option<i32>,
+    /// BUSERROR= or VARLINKERROR= text.
+    #[serde(default)]
+    pub status_error: Option<String>,
+    /// How often it must send WATCHDOG=1, while it is up.
+    #[serde(default)]
+    pub watchdog_usec: Option<u64>,
+    /// When `service.runtime_max` will be over.
+    #[serde(default)]
+    pub runtime_ends_at: Option<String>,
+    /// `starting`, `healthy`, `unhealthy`; null unless `[health]` asks.
+    #[serde(default)]
+    pub health: Option<String>,
+    /// Failed checks in a row.
+    #[serde(default)]
+    pub health_failures: Option<u32>,
+    /// What the last check found, if it failed.
+    #[serde(default)]
+    pub health_cause: Option<String>,
+    /// What its stop is at, while it goes down.
+    #[serde(default)]
+    pub stop: Option<StopProgress>,
     /// The service's own pid on the host.
     pub main_pid: Option<i32>,
     /// The same in its pid namespace.
@@ -86,6 +110,17 @@ pub struct TimerStatus {
     pub next: Option<String>,
     /// When a timer of the unit started it last.
     pub last: Option<String>,
+}
+
+/// A stop under way; the processes that it waits for are in `processes`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StopProgress {
+    /// The present step, in words.
+    pub step: String,
+    /// When what is left will be killed; null: never, or it has been.
+    pub ends_at: Option<String>,
+    /// How long that is from now.
+    pub remaining_usec: Option<u64>,
 }
 
 /// Where output goes.

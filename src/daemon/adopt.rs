@@ -183,6 +183,7 @@ impl Engine {
             since: Moment(saved.since),
             restarts: saved.restarts,
             stopping: saved.stop_requested || saved.restart_requested,
+            watchdog: saved.watchdog_usec.map(std::time::Duration::from_micros),
         });
         if saved.restart_requested {
             self.events.push_back(Event::StartRequested { id, request: None });
@@ -266,6 +267,7 @@ impl Engine {
             since: super::engine::now(),
             restarts: 0,
             stopping: false,
+            watchdog: None,
         });
         self.ended_meanwhile(id, populated);
     }
@@ -292,7 +294,7 @@ impl Engine {
                 Err(error) => tracing::warn!(unit = unit.name, "{}: syslog socket: {error}", unit.name),
             }
         }
-        if unit.service.kind == crate::unit::ServiceType::Notify {
+        if unit.service.notify_access != crate::unit::NotifyAccess::None {
             match super::notify::NotifySocket::bind(&directory) {
                 Ok(socket) => {
                     if let Ok(token) = self.watch(&socket, Source::Notify(id))
@@ -354,6 +356,7 @@ impl Engine {
             // One that waits for its turn is triggered again by what is still in its sockets.
             listening: matches!(status.substate, SubState::Listening | SubState::Waiting)
                 && (service.sockets.is_some() || service.timers.is_some()),
+            watchdog_usec: status.watchdog.map(|interval| u64::try_from(interval.as_micros()).unwrap_or(u64::MAX)),
             oom_kills_before: service.oom_kills_before,
             log_pipe: main.and_then(|p| p.log_number),
             live: service.live.values.clone(),
@@ -392,7 +395,7 @@ impl Engine {
     /// Is this a process that the daemon launched and will reap by its pidfd?
     pub(super) fn is_ours(&self, pid: i32) -> bool {
         let of = |p: &Option<Process>| p.as_ref().is_some_and(|process| process.pid == pid);
-        self.services.values().any(|service| of(&service.main) || of(&service.control))
+        self.services.values().any(|service| of(&service.main) || of(&service.control) || of(&service.check))
             || self.retired.values().any(|fd| matches!(process::pid_of_pidfd(fd.as_fd()), Ok(Some(p)) if p == pid))
     }
 }

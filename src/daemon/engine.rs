@@ -10,7 +10,7 @@ use super::timers::WallClock;
 use crate::cgroup::Tree;
 use crate::compile::{Cgroups, HostFacts};
 use crate::control::UnitEvent;
-use crate::supervise::{Event, Moment, Note, Outcome, RequestId, Role, ServiceId, Supervisor};
+use crate::supervise::{Event, Moment, Note, Outcome, RequestId, Role, ServiceId, Supervisor, Word};
 use crate::sys::fd::sealed_memfd;
 use crate::sys::poll::{Interest, Poller, Ready, Token};
 use crate::unit::Unit;
@@ -88,11 +88,19 @@ pub(super) enum Place {
     Main,
     /// The command around it.
     Control,
+    /// The command that asks whether it is ready, or well.
+    Check,
 }
 
 impl From<Role> for Place {
     fn from(role: Role) -> Place {
-        if role == Role::Main { Place::Main } else { Place::Control }
+        match role {
+            Role::Main => Place::Main,
+            Role::Ready | Role::Health => Place::Check,
+            Role::StartPre(_) | Role::StartPost(_) | Role::Reload(_) | Role::Stop(_) | Role::StopPost(_) => {
+                Place::Control
+            }
+        }
     }
 }
 
@@ -112,7 +120,7 @@ pub(super) enum Notice {
 /// Something that only time brings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Timer {
-    /// Look for listening sockets or the pid file.
+    /// Look for what `[ready]` names, or the pid file.
     Readiness(ServiceId),
     /// Remove more of the runtime directories.
     RemoveDirectories(ServiceId),
@@ -135,6 +143,9 @@ pub(super) enum Timer {
 /// Services whose state may wait for the end of a batch of readiness. The descriptors of one death come in one batch:
 /// their states are one state, written after the next process was launched and not before.
 const STATES_AT_ONCE: usize = 8;
+
+/// A sleep of the machine that is worth a thought; less is the time between two looks at two clocks.
+const SLEEP: Duration = Duration::from_secs(1);
 
 /// Between tries to reach a journal that does not take records.
 const JOURNAL_INTERVAL: Duration = Duration::from_millis(100);
@@ -180,12 +191,28 @@ pub(super) struct Engine {
     pub since: Moment,
     next_id: u32,
     next_request: u64,
+    /// How long the machine has slept since its boot.
+    slept: Duration,
 }
 
 /// Microseconds of CLOCK_BOOTTIME: the one place where the daemon reads a clock for its decisions.
 pub(super) fn now() -> Moment {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     Moment(time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000)
+}
+
+/// Microseconds of CLOCK_MONOTONIC, which stands still while the machine sleeps.
+fn monotonic() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
+}
+
+/// The moment at which CLOCK_MONOTONIC showed so many microseconds. A moment too late rather than too early: the clock
+/// that stands still in a suspend is read first.
+pub(super) fn moment_of_monotonic(usec: u64) -> Moment {
+    let monotonic = monotonic();
+    let now = now();
+    Moment(if usec <= monotonic { now.0.saturating_sub(monotonic - usec) } else { now.0 })
 }
 
 impl Engine {
@@ -249,6 +276,7 @@ impl Engine {
             since,
             next_id: 0,
             next_request: 0,
+            slept: Duration::from_micros(now().0.saturating_sub(monotonic())),
         })
     }
 
@@ -331,8 +359,20 @@ impl Engine {
         Some(Duration::from_micros(deadline.0.saturating_sub(now().0)))
     }
 
+    /// While the machine sleeps nobody can say that he lives, but the clock goes on: each watchdog begins anew.
+    fn forgive_sleep(&mut self, present: Moment) {
+        let slept = Duration::from_micros(present.0.saturating_sub(monotonic()));
+        if slept > self.slept.saturating_add(SLEEP) {
+            for id in self.services.keys() {
+                self.events.push_back(Event::Said { id: *id, word: Word::Alive });
+            }
+        }
+        self.slept = slept;
+    }
+
     fn fire_timers(&mut self) {
         let present = now();
+        self.forgive_sleep(present);
         while let Some((at, timer)) = self.timers.first().copied() {
             if at > present {
                 break;
@@ -367,6 +407,10 @@ impl Engine {
         if let Some(at) = self.timer_at.remove(&timer) {
             self.timers.remove(&(at, timer));
         }
+    }
+
+    pub fn is_set(&self, timer: Timer) -> bool {
+        self.timer_at.contains_key(&timer)
     }
 
     fn ready(&mut self, source: Source, event: Ready) {

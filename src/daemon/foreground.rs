@@ -263,16 +263,10 @@ impl Foreground {
                     self.counters = group.counters();
                 }
                 let failed = matches!(note, Note::Failed(_));
-                let plain = matches!(
-                    cause,
-                    Cause::Main {
-                        result: ServiceResult::Success | ServiceResult::ExitCode | ServiceResult::Signal,
-                        ..
-                    }
-                );
-                // A failed set-up comes as an end of the main process as well, and has words of its own.
-                let silent = self.command && plain;
-                if !silent && !(failed && self.last_cause.as_ref() == Some(cause)) {
+                // How a command ends is its own affair, and told by the exit status.
+                let own_affair = self.command && is_plain_end(cause);
+                let said = failed && self.last_cause.as_ref() == Some(cause);
+                if !own_affair && !said {
                     let words = cause_words(cause, self.engine.service(self.id));
                     tell(&format!("{}: {words}", self.name()));
                 }
@@ -356,6 +350,14 @@ impl Foreground {
         }
         self.say(&format!("done ({})", parts.join(", ")));
     }
+}
+
+/// The main process ended by itself, whatever its status.
+fn is_plain_end(cause: &Cause) -> bool {
+    matches!(
+        cause,
+        Cause::Main { result: ServiceResult::Success | ServiceResult::ExitCode | ServiceResult::Signal, .. }
+    )
 }
 
 fn launch_code(failure: &LaunchFailure) -> u8 {

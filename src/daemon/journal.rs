@@ -339,6 +339,6 @@ mod tests {
         let record = Record::new(6, &"x".repeat(64 << 20));
         assert!(matches!(client.transmit(&record), Sent::Done));
         let datagram = socket.receive(100).unwrap().unwrap();
-        assert_eq!((datagram.bytes.len(), datagram.descriptors), (0, 1));
+        assert_eq!((datagram.bytes.len(), datagram.descriptors.len()), (0, 1));
     }
 }

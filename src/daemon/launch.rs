@@ -11,7 +11,7 @@ use crate::plan::{self, Container, LaunchPlan};
 use crate::supervise::{Exit, LaunchFailure, Role, ServiceId, ServiceResult};
 use crate::sys::fd;
 use crate::sys::process::{Spawn, spawn};
-use crate::unit::Unit;
+use crate::unit::{NotifyAccess, Unit};
 use std::ffi::CString;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -58,6 +58,7 @@ impl Engine {
         let mut start = PerStart {
             environment: self.start_environment(id, role, result, main_exit)?,
             die_with_launcher: self.options.foreground,
+            pid_variables: self.pid_variables(id, role),
             ..Default::default()
         };
         self.after(QUIET, Timer::Trim);
@@ -105,6 +106,9 @@ impl Engine {
         }
         service.oom_kills_before = service.group.as_ref().map_or(0, |group| group.oom_kills());
         service.degraded.clear();
+        service.said = super::service::Said::default();
+        self.discard_notifications(id);
+        let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         service.lines.clear();
         if let Some(log) = &mut service.log {
             log.file.forget_lines(true);
@@ -144,6 +148,13 @@ impl Engine {
         Ok(environment)
     }
 
+    /// What only the process that executes can fill in.
+    fn pid_variables(&self, id: ServiceId, role: Role) -> Vec<String> {
+        let unit = self.service(id).and_then(|service| service.running.as_ref());
+        let watched = role == Role::Main && unit.is_some_and(|unit| unit.service.watchdog.is_some());
+        watched.then(|| "WATCHDOG_PID".to_owned()).into_iter().collect()
+    }
+
     /// Notify, syslog and log sockets that the plan's processes will find.
     fn make_sockets(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
         let journald = self.host.journald();
@@ -152,7 +163,7 @@ impl Engine {
         let name = service.name.clone();
         let directory = self.options.runtime_dir.join("io").join(&name);
         let wants_log = plan.output == plan::Output::Pipe && service.log.is_none();
-        let wants_notify = service.notify.is_none() && unit.service.kind == crate::unit::ServiceType::Notify;
+        let wants_notify = service.notify.is_none() && unit.service.notify_access != NotifyAccess::None;
         let wants_syslog = service.syslog.is_none() && unit.logging.syslog_socket && !journald;
         let made = |what: &'static str| io_failure("STDOUT", 209, what);
         make_directory(&directory, 0o755).map_err(made("directory of sockets"))?;

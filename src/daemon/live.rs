@@ -152,7 +152,7 @@ impl Engine {
                 _ => drop(wanted.insert(key, assignment.value)),
             }
         }
-        let live = self.live_of(wanted).map_err(|text| bad(text))?;
+        let live = self.live_of(wanted).map_err(bad)?;
         self.apply_live(id, live).map_err(|message| CallError::JobFailed { unit, message })?;
         self.dirty.insert(id);
         self.tell(id, "changed");

@@ -1,12 +1,12 @@
 //! What services say about themselves on their `NOTIFY_SOCKET` (sd_notify(3)).
 //!
-//! Parsing is a pure function over untrusted bytes. The caller decides by the *socket* which unit is meant and by the
+//! A datagram is a list of assignments, one a line. Parsing is a pure function over untrusted bytes. The caller decides by the *socket* which unit is meant and by the
 //! sender's pid whether that process belongs to it; a number in `MAINPID=` counts inside the service's pid namespace
 //! and must be translated (`NSpid:` in `/proc/PID/status`) before it means anything.
 
 use super::service_socket::{Sender, ServiceSocket};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Longest datagram taken, bytes; a longer one is dropped whole.
@@ -20,8 +20,9 @@ pub const STATUS_LIMIT: usize = 1024;
 pub enum Message {
     /// `READY=1`: started, or reloaded.
     Ready,
-    /// `RELOADING=1`; haproxy says it at its first start too.
-    Reloading,
+    /// `RELOADING=1`, and `MONOTONIC_USEC=` of the same datagram: when it began, microseconds of CLOCK_MONOTONIC.
+    /// haproxy says it at its first start too.
+    Reloading(Option<u64>),
     /// `STOPPING=1`
     Stopping,
     /// `STATUS=`: one line for people, control characters replaced; empty clears it.
@@ -30,8 +31,20 @@ pub enum Message {
     MainPid(i32),
     /// `ERRNO=`: why it fails, 0 to 4095.
     Errno(i32),
-    /// `EXTEND_TIMEOUT_USEC=`: asks for so many more microseconds in the present phase.
+    /// `BUSERROR=` and `VARLINKERROR=`: why it fails, in another language; one line.
+    Error(String),
+    /// `EXTEND_TIMEOUT_USEC=`: asks for so many microseconds from now on for the present step.
     ExtendTimeout(u64),
+    /// `WATCHDOG=1`: it lives.
+    Alive,
+    /// `WATCHDOG=trigger`: it wants to be treated as if it did not.
+    Trigger,
+    /// `WATCHDOG_USEC=`: how often it will say so from now on; 0 is not at all.
+    WatchdogInterval(u64),
+    /// `RESTART_RESET=1`: its restarts are forgotten.
+    ResetRestarts,
+    /// `BARRIER=1` with one descriptor and nothing else: it waits until that is closed.
+    Barrier,
     /// Something that is not acted on, and why: for one line in the log.
     Malformed {
         /// What was assigned, at most 64 bytes, printable.
@@ -41,13 +54,15 @@ pub enum Message {
     },
 }
 
-/// One datagram of a service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One datagram of a service. What it carries is closed with it: that is what `BARRIER=1` waits for.
+#[derive(Debug)]
 pub struct Notification {
     /// Who says so; `None`: it cannot be seen from here, so it is nobody.
     pub sender: Option<Sender>,
     /// Its assignments in order; never acted on before the sender has been looked up.
     pub messages: Vec<Message>,
+    /// What came along.
+    pub descriptors: Vec<OwnedFd>,
 }
 
 /// The notify socket of one service.
@@ -83,9 +98,9 @@ impl NotifySocket {
             let messages = if datagram.truncated {
                 vec![malformed(&datagram.bytes, "the datagram is longer than 4096 bytes")]
             } else {
-                parse(&datagram.bytes)
+                with_descriptors(parse(&datagram.bytes), datagram.descriptors.len())
             };
-            Notification { sender: datagram.sender, messages }
+            Notification { sender: datagram.sender, messages, descriptors: datagram.descriptors }
         }))
     }
 
@@ -104,6 +119,21 @@ impl AsFd for NotifySocket {
     }
 }
 
+/// Holds what was said against what came along. Only a barrier has a use for a descriptor; others are closed unseen.
+fn with_descriptors(mut messages: Vec<Message>, count: usize) -> Vec<Message> {
+    let barrier = messages.contains(&Message::Barrier);
+    let why = match (barrier, count, messages.len()) {
+        (false, 0, _) | (true, 1, 1) => return messages,
+        (true, 1, _) => "BARRIER=1 must stand alone; it counts for what is before it",
+        (true, _, _) => "BARRIER=1 needs exactly one descriptor",
+        (false, ..) => "descriptors came along that nobody asked for; they are closed",
+    };
+    let what = format!("{count} descriptors{}", if barrier { " with BARRIER=1" } else { "" });
+    messages.retain(|message| *message != Message::Barrier);
+    messages.push(Message::Malformed { what, why });
+    messages
+}
+
 /// Reads the assignments of one datagram: lines of `KEY=VALUE`. Unknown keys are passed over, as sd_notify(3) asks.
 pub fn parse(datagram: &[u8]) -> Vec<Message> {
     // libsystemd's older callers count the terminating NUL.
@@ -111,7 +141,15 @@ pub fn parse(datagram: &[u8]) -> Vec<Message> {
     if trimmed.contains(&0) {
         return vec![malformed(trimmed, "a NUL byte inside")];
     }
-    trimmed.split(|b| *b == b'\n').filter(|line| !line.is_empty()).filter_map(assignment).collect()
+    let lines = || trimmed.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+    let monotonic = lines().find_map(|line| number(line.strip_prefix(b"MONOTONIC_USEC=")?));
+    lines()
+        .filter_map(assignment)
+        .map(|message| match message {
+            Message::Reloading(_) => Message::Reloading(monotonic),
+            other => other,
+        })
+        .collect()
 }
 
 fn assignment(line: &[u8]) -> Option<Message> {
@@ -121,12 +159,26 @@ fn assignment(line: &[u8]) -> Option<Message> {
     let (key, value) = (&line[..at], &line[at + 1..]);
     match key {
         b"READY" => (value == b"1").then_some(Message::Ready),
-        b"RELOADING" => (value == b"1").then_some(Message::Reloading),
+        b"RELOADING" => (value == b"1").then_some(Message::Reloading(None)),
         b"STOPPING" => (value == b"1").then_some(Message::Stopping),
-        b"STATUS" => Some(match std::str::from_utf8(value) {
-            Ok(text) => Message::Status(one_line(text)),
-            Err(_) => malformed(line, "not UTF-8"),
+        b"RESTART_RESET" => (value == b"1").then_some(Message::ResetRestarts),
+        b"BARRIER" => (value == b"1").then_some(Message::Barrier),
+        b"STATUS" => Some(text(line, value, Message::Status)),
+        b"BUSERROR" | b"VARLINKERROR" => Some(text(line, value, Message::Error)),
+        b"WATCHDOG" => match value {
+            b"1" => Some(Message::Alive),
+            b"trigger" => Some(Message::Trigger),
+            _ => None,
+        },
+        b"WATCHDOG_USEC" => Some(match number(value) {
+            Some(usec) => Message::WatchdogInterval(usec),
+            None => malformed(line, "not a number of microseconds"),
         }),
+        b"MONOTONIC_USEC" => number(value).is_none().then(|| malformed(line, "not a number of microseconds")),
+        b"FDSTORE" | b"FDSTOREREMOVE" => {
+            Some(malformed(line, "service.file_descriptor_store_max is not supported yet"))
+        }
+        b"NOTIFYACCESS" => Some(malformed(line, "service.notify_access says who may send")),
         b"MAINPID" => Some(match number(value) {
             Some(pid @ 1..=0x7fff_ffff) => Message::MainPid(pid as i32),
             _ => malformed(line, "not a process id"),
@@ -140,6 +192,13 @@ fn assignment(line: &[u8]) -> Option<Message> {
             None => malformed(line, "not a number of microseconds"),
         }),
         _ => None,
+    }
+}
+
+fn text(line: &[u8], value: &[u8], message: fn(String) -> Message) -> Message {
+    match std::str::from_utf8(value) {
+        Ok(text) => message(one_line(text)),
+        Err(_) => malformed(line, "not UTF-8"),
     }
 }
 
@@ -179,7 +238,7 @@ mod tests {
         assert_eq!(
             parse(b"RELOADING=1\nREADY=1\nMAINPID=7\nSTATUS=Ready to accept\nX_FOO=1\nSTOPPING=1\n"),
             [
-                Message::Reloading,
+                Message::Reloading(None),
                 Message::Ready,
                 Message::MainPid(7),
                 Message::Status("Ready to accept".into()),
@@ -240,15 +299,57 @@ mod tests {
         assert!(matches!(first.messages[..], [Message::Malformed { .. }]));
         let second = socket.receive().unwrap().unwrap();
         let sender = Sender { pid: std::process::id() as i32, uid: rustix::process::geteuid().as_raw() };
-        assert_eq!(second, Notification { sender: Some(sender), messages: vec![Message::Ready] });
-        assert_eq!(socket.receive().unwrap(), None);
+        assert_eq!((second.sender, second.messages), (Some(sender), vec![Message::Ready]));
+        assert!(socket.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn the_time_of_a_reload_belongs_to_it_wherever_it_stands() {
+        assert_eq!(parse(b"RELOADING=1\nMONOTONIC_USEC=12"), [Message::Reloading(Some(12))]);
+        assert_eq!(parse(b"MONOTONIC_USEC=12\nRELOADING=1"), [Message::Reloading(Some(12))]);
+        assert_eq!(parse(b"MONOTONIC_USEC=12\nREADY=1"), [Message::Ready]);
+        let bad = parse(b"RELOADING=1\nMONOTONIC_USEC=-1");
+        assert!(matches!(bad[..], [Message::Reloading(None), Message::Malformed { .. }]), "{bad:?}");
+    }
+
+    #[test]
+    fn the_words_of_the_watchdog_are_told_apart() {
+        assert_eq!(parse(b"WATCHDOG=1\nWATCHDOG=trigger"), [Message::Alive, Message::Trigger]);
+        assert_eq!(parse(b"WATCHDOG=0\nWATCHDOG=\nWATCHDOG=TRIGGER\nWATCHDOG=11"), []);
+        assert_eq!(parse(b"WATCHDOG_USEC=20000000"), [Message::WatchdogInterval(20_000_000)]);
+        assert!(matches!(parse(b"WATCHDOG_USEC=99999999999999999999")[..], [Message::Malformed { .. }]));
+    }
+
+    #[test]
+    fn what_is_refused_by_name_says_so() {
+        for text in ["FDSTORE=1\nFDNAME=x", "FDSTOREREMOVE=1", "NOTIFYACCESS=all"] {
+            assert!(matches!(parse(text.as_bytes())[..], [Message::Malformed { .. }]), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_barrier_is_one_descriptor_and_nothing_else() {
+        assert_eq!(with_descriptors(vec![Message::Barrier], 1), [Message::Barrier]);
+        assert_eq!(with_descriptors(vec![Message::Ready], 0), [Message::Ready]);
+        for (messages, count) in [
+            (vec![Message::Barrier], 0),
+            (vec![Message::Barrier], 2),
+            (vec![Message::Ready, Message::Barrier], 1),
+            (vec![Message::Ready], 253),
+            (Vec::new(), 1),
+        ] {
+            let held = with_descriptors(messages.clone(), count);
+            assert!(!held.contains(&Message::Barrier), "{messages:?} with {count}");
+            assert!(matches!(held.last(), Some(Message::Malformed { .. })), "{messages:?} with {count}");
+            assert_eq!(held.contains(&Message::Ready), messages.contains(&Message::Ready), "the rest still counts");
+        }
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_parsed_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             for message in parse(&bytes) {
-                if let Message::Status(text) = message {
+                if let Message::Status(text) | Message::Error(text) = message {
                     prop_assert!(!text.chars().any(char::is_control));
                 }
             }

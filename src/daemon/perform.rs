@@ -53,6 +53,7 @@ impl Engine {
             Action::WatchReadiness { id } => {
                 if let Some(service) = self.services.get_mut(&id) {
                     service.watching_readiness = true;
+                    service.ready_command_succeeded = false;
                     self.check_readiness(id);
                 }
             }
@@ -61,9 +62,13 @@ impl Engine {
                     service.watching_readiness = false;
                 }
                 self.cancel(Timer::Readiness(id));
+                self.abandon_check(id);
             }
             Action::Listen { id } => self.listen(id),
+            Action::Check { id, number } => self.check_health(id, number),
+            Action::AbandonCheck { id } => self.abandon_check(id),
             Action::Remove { id, removal } => self.remove(id, removal),
+            Action::Examine { id } => self.examine(id),
             Action::StartUnit { id, name, links } => self.start_on_behalf(id, &name, links),
             Action::Reply { request, outcome } => self.notices.push(Notice::Reply(request, outcome)),
             Action::Record { id, note } => self.record(id, note),
@@ -115,6 +120,10 @@ impl Engine {
             if process.service_pid.is_some() {
                 main_signal(process, libc::SIGKILL);
             }
+        }
+        // It joined the container from outside, and ends with it; this only is quicker.
+        if let Some(check) = &service.check {
+            end_command(check);
         }
         if contained {
             self.after(KILL_AGAIN, Timer::Kill(id));
@@ -187,7 +196,7 @@ impl Engine {
                     false
                 }
             },
-            None => service.main.is_some() || service.control.is_some(),
+            None => service.main.is_some() || service.control.is_some() || service.check.is_some(),
         };
         if !populated {
             if service.group_used_up && !self.replace_group(id) {
@@ -319,7 +328,7 @@ impl Engine {
                 service.watching_readiness = false;
             }
             self.events.push_back(Event::BecameReady { id });
-        } else {
+        } else if self.service(id).is_some_and(|s| s.check.is_none()) && !self.is_set(Timer::Readiness(id)) {
             self.after(READINESS_INTERVAL, Timer::Readiness(id));
         }
     }
@@ -343,6 +352,15 @@ impl Engine {
             self.unwatch(&pidfd.fd, pidfd.token);
         }
     }
+}
+
+/// Ends a command that was launched beside the service, with what it started in its own process group.
+pub(super) fn end_command(process: &super::service::Process) {
+    // Since Linux 6.9; without it, or when there is no group any more, only the command itself is ended.
+    if process.signal_group(libc::SIGKILL).is_err() {
+        let _ = process.signal(libc::SIGKILL);
+    }
+    send(process.pidfd.fd.as_fd(), libc::SIGKILL);
 }
 
 fn send<F: AsFd>(pidfd: F, signal: i32) {

@@ -117,5 +117,7 @@ fn purpose(role: Role) -> Purpose {
         Role::Reload(n) => Purpose::Reload(n.into()),
         Role::Stop(n) => Purpose::Stop(n.into()),
         Role::StopPost(n) => Purpose::StopPost(n.into()),
+        Role::Ready => Purpose::Ready,
+        Role::Health => Purpose::Health,
     }
 }

@@ -107,7 +107,9 @@ impl Engine {
         }
         let main = process.main_pid();
         let Some(service) = self.services.get_mut(&id) else { return };
-        service.last_uid = sender.map(|sender| sender.uid);
+        if place != Place::Check {
+            service.last_uid = sender.map(|sender| sender.uid);
+        }
         if place == Place::Main {
             service.last_main_pid = Some(main);
         }
@@ -136,14 +138,18 @@ impl Engine {
     fn launch_failed(&mut self, id: ServiceId, role: Role, failure: LaunchFailure) {
         self.events.push_back(match role {
             Role::Main => Event::LaunchFailed { id, failure },
+            Role::Ready | Role::Health => return self.check_ended(id, role, Err(failure.message)),
             _ => Event::CommandEnded { id, role, outcome: CommandOutcome::NotLaunched(failure) },
         });
     }
 
     /// A resident init tells the end of one of its children.
     pub(super) fn child_ended(&mut self, id: ServiceId, place: Place, record: ExitRecord) {
-        // A service may end before its last report was read.
+        // A service may end before its last report was read, and say MAINPID= just before.
         self.report_ready(id, place);
+        if place == Place::Main {
+            self.drain_notifications(id);
+        }
         let Some(process) = self.process_at(id, place) else { return };
         if record.pid != process.inner_pid || process.exit.is_some() {
             return;
@@ -155,7 +161,7 @@ impl Engine {
     pub(super) fn ended(&mut self, id: ServiceId, place: Place, exit: Exit) {
         // What it said before it died comes before its end: READY=1, and its last lines.
         if place == Place::Main {
-            self.notify_ready(id);
+            self.drain_notifications(id);
         }
         self.log_ready(id);
         let Some(service) = self.services.get_mut(&id) else { return };
@@ -174,6 +180,7 @@ impl Engine {
         let process = match place {
             Place::Main => service.main.as_mut(),
             Place::Control => service.control.as_mut(),
+            Place::Check => service.check.as_mut(),
         };
         let Some(process) = process else { return };
         let told = process.failure_told || process.failure.is_some();
@@ -200,6 +207,7 @@ impl Engine {
         tracing::debug!(unit = name, "{role:?} ended: {exit:?}");
         self.events.push_back(match role {
             Role::Main => Event::MainExited { id, exit, oom },
+            Role::Ready | Role::Health => return self.check_ended(id, role, Ok(exit)),
             _ => Event::CommandEnded { id, role, outcome: CommandOutcome::Exited(exit) },
         });
         self.dirty.insert(id);
@@ -225,6 +233,9 @@ impl Engine {
         let Some(service) = self.services.get_mut(&id) else { return };
         if let Some(process) = service.process(place).take() {
             self.drop_process(process);
+        }
+        if place == Place::Check {
+            self.check_gone(id);
         }
         self.check_empty(id);
         self.dirty.insert(id);
@@ -302,6 +313,7 @@ impl Engine {
         let Some(service) = self.services.get_mut(&id) else { return false };
         service.last_main_pid = Some(pid);
         let Some(main) = service.main.as_mut() else { return false };
+        main.exit = None;
         main.set_service(pid);
         main.inner_pid = inner_pid;
         if let Some(old) = std::mem::replace(&mut main.service_pidfd, watched) {

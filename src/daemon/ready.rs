@@ -1,4 +1,4 @@
-//! Readiness that can be seen from outside: listening sockets, and the pid file of a forking service.
+//! Readiness that can be seen from outside: listening sockets, a path, and the pid file of a forking service.
 //!
 //! Nothing is connected to. The kernel's tables of the service's network namespace (`/proc/PID/net`) say which sockets
 //! listen, the descriptors in `/proc/PID/fd` say whether one of the service's own processes holds them: a socket of
@@ -257,6 +257,15 @@ pub struct ServiceProcess {
     pub pid: i32,
     /// Number in the service's pid namespace.
     pub inner: i32,
+}
+
+/// Is there something at `path`, as a process sees it whose root is that of `init`? Links are followed inside that root.
+pub fn exists(init: i32, path: &Path) -> bool {
+    let root_flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let root = rustix::fs::openat(CWD, PathBuf::from(format!("/proc/{init}/root")), root_flags, Mode::empty());
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    root.is_ok_and(|root| rustix::fs::openat2(&root, path, flags, Mode::empty(), resolve).is_ok())
 }
 
 /// Reads a pid file as the service sees it. `init` is the host pid of a process whose root is the service's (its PID

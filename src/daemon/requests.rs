@@ -87,6 +87,9 @@ impl Engine {
                 Handled::Now(Ok(Answer::Changes(changes, unchanged)))
             }
             Call::Events { units, present } => {
+                if units.is_empty() && !present {
+                    return Ok(Handled::Stream(Vec::new(), BTreeSet::new()));
+                }
                 let (events, names) = self.present_events(&units)?;
                 Handled::Stream(if present { events } else { Vec::new() }, names)
             }
@@ -289,6 +292,7 @@ impl Engine {
         let name = unit.to_owned();
         match outcome {
             Outcome::Done => Ok(Answer::Done),
+            Outcome::Skipped(cause) => Ok(Answer::Skipped(cause_words(&cause, None))),
             Outcome::Cancelled => Err(CallError::JobCancelled { unit: name }),
             Outcome::NotRunning => Err(CallError::NotRunning { unit: name }),
             Outcome::NotSupported => Err(CallError::NotSupported {

@@ -25,6 +25,8 @@ struct Waiting {
     unit: String,
     open: usize,
     failure: Option<CallError>,
+    /// The start was skipped, and why.
+    skipped: Option<String>,
 }
 
 struct Server {
@@ -249,7 +251,8 @@ impl Server {
 
     fn wait(&mut self, connection: ConnectionId, unit: String, requests: Vec<RequestId>) {
         self.next_wait += 1;
-        self.waiting.insert(self.next_wait, Waiting { connection, unit, open: requests.len(), failure: None });
+        self.waiting
+            .insert(self.next_wait, Waiting { connection, unit, open: requests.len(), failure: None, skipped: None });
         for request in requests {
             self.requests.insert(request, self.next_wait);
         }
@@ -265,13 +268,18 @@ impl Server {
         let Some(key) = self.requests.remove(&request) else { return };
         let Some(waiting) = self.waiting.get_mut(&key) else { return };
         waiting.open -= 1;
-        if let Err(error) = self.engine.answer_of(&waiting.unit, outcome) {
-            waiting.failure.get_or_insert(error);
+        match self.engine.answer_of(&waiting.unit, outcome) {
+            Ok(Answer::Skipped(why)) => waiting.skipped = Some(why),
+            Ok(_) => {}
+            Err(error) => {
+                waiting.failure.get_or_insert(error);
+            }
         }
         if waiting.open == 0
             && let Some(waiting) = self.waiting.remove(&key)
         {
-            self.listener.reply(waiting.connection, &waiting.failure.map_or(Ok(Answer::Done), Err));
+            let done = waiting.skipped.map_or(Answer::Done, Answer::Skipped);
+            self.listener.reply(waiting.connection, &waiting.failure.map_or(Ok(done), Err));
             self.answer_calls();
         }
     }

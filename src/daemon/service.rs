@@ -56,6 +56,12 @@ pub(super) struct Service {
     pub oom_kills_before: u64,
     pub main: Option<Process>,
     pub control: Option<Process>,
+    /// `ready.command` or `health.command`.
+    pub check: Option<Process>,
+    /// Number of the question for its health that `check` is to answer.
+    pub check_number: Option<u32>,
+    /// `ready.command` has succeeded in this run.
+    pub ready_command_succeeded: bool,
     pub invocation: String,
     /// What its state file says.
     pub written: Written,
@@ -68,6 +74,10 @@ pub(super) struct Service {
     pub sockets: Option<Sockets>,
     /// `[[timers]]`, from the start to the stop.
     pub timers: Option<UnitTimers>,
+    /// What it said that only people look at.
+    pub said: Said,
+    /// Keeps a service that talks nonsense from filling the log.
+    pub complaints: super::complaints::Complaints,
     /// STATUS= and the like are in the supervisor; this is what only the daemon knows.
     pub last_main_pid: Option<i32>,
     /// User of the last process that was executed for it, as this daemon sees it.
@@ -82,6 +92,19 @@ pub(super) struct Service {
     pub lines: Vec<String>,
     /// The file could not be used at the last attempt.
     pub load_error: Option<String>,
+}
+
+/// What a service said of itself in its present (or last) run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// ERRNO=
+    pub errno: Option<i32>,
+    /// BUSERROR= or VARLINKERROR=
+    pub error: Option<String>,
+    /// Why `ready.command` did not succeed the last time.
+    pub not_ready: Option<String>,
+    /// READY=1 came from a process that `notify_access` does not believe.
+    pub ready_was_refused: bool,
 }
 
 /// Output that the daemon reads; restarts share one pipe.
@@ -151,6 +174,20 @@ impl Process {
         }
     }
 
+    /// Sends a signal to the process group that the service's own process leads, where it leads one.
+    ///
+    /// # Errors
+    /// As [`Process::signal`], and EINVAL before Linux 6.9.
+    pub fn signal_group(&self, signal: i32) -> crate::sys::Result<()> {
+        let pid = self.service_pid.filter(|_| self.exit.is_none());
+        let pid = pid.ok_or(SysError { call: "pidfd_open", errno: libc::ESRCH })?;
+        let pidfd = process::pidfd_open(pid)?;
+        if self.service_identity.is_none() || ProcessIdentity::of(pid) != self.service_identity {
+            return Err(SysError { call: "pidfd_open", errno: libc::ESRCH });
+        }
+        process::pidfd_signal_group(pidfd.as_fd(), signal)
+    }
+
     /// Who the service's own process is, as soon as its number is known.
     pub fn set_service(&mut self, pid: i32) {
         self.service_pid = Some(pid);
@@ -195,6 +232,9 @@ impl Service {
             oom_kills_before: 0,
             main: None,
             control: None,
+            check: None,
+            check_number: None,
+            ready_command_succeeded: false,
             invocation: String::new(),
             written: Written::default(),
             degraded: Vec::new(),
@@ -203,6 +243,8 @@ impl Service {
             log: None,
             sockets: None,
             timers: None,
+            said: Said::default(),
+            complaints: Default::default(),
             last_main_pid: None,
             last_uid: None,
             watching_readiness: false,
@@ -225,6 +267,7 @@ impl Service {
         match place {
             super::engine::Place::Main => &mut self.main,
             super::engine::Place::Control => &mut self.control,
+            super::engine::Place::Check => &mut self.check,
         }
     }
 }

@@ -29,7 +29,7 @@ pub struct Sender {
 }
 
 /// One datagram.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Datagram {
     /// Payload, cut to the buffer's size.
     pub bytes: Vec<u8>,
@@ -38,8 +38,8 @@ pub struct Datagram {
     /// Host pid of the sender, `None` when it is in a pid namespace that the daemon cannot see. The process may be
     /// gone already.
     pub sender: Option<Sender>,
-    /// Descriptors that came along; they are closed.
-    pub descriptors: usize,
+    /// Descriptors that came along, close-on-exec. Dropped with the datagram unless somebody takes them.
+    pub descriptors: Vec<OwnedFd>,
 }
 
 impl ServiceSocket {
@@ -110,9 +110,9 @@ impl AsFd for ServiceSocket {
     }
 }
 
-/// The sender, and how many descriptors were received (and closed here).
-fn control_facts(message: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> io::Result<(Option<Sender>, usize)> {
-    let (mut sender, mut descriptors) = (None, 0);
+/// The sender, and the descriptors.
+fn control_facts(message: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> io::Result<(Option<Sender>, Vec<OwnedFd>)> {
+    let (mut sender, mut descriptors) = (None, Vec::new());
     for item in message.cmsgs()? {
         match item {
             ControlMessageOwned::ScmCredentials(credentials) => {
@@ -120,11 +120,7 @@ fn control_facts(message: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> io::Result<
                 sender = Some(found).filter(|sender| sender.pid > 0);
             }
             ControlMessageOwned::ScmRights(received) => {
-                descriptors += received.len();
-                for fd in received {
-                    // An error of close(2) on Linux still closes.
-                    let _ = nix::unistd::close(fd);
-                }
+                descriptors.extend(received.into_iter().filter_map(|number| crate::sys::fd::received(number).ok()));
             }
             _ => {}
         }
@@ -166,7 +162,7 @@ mod tests {
     fn a_datagram_carries_the_senders_pid() {
         let directory = tempfile::tempdir().unwrap();
         let socket = ServiceSocket::bind(&directory.path().join("io/web"), "notify").unwrap();
-        assert_eq!(socket.receive(100).unwrap(), None);
+        assert!(socket.receive(100).unwrap().is_none());
         let client = UnixDatagram::unbound().unwrap();
         client.send_to(b"READY=1", socket.path()).unwrap();
         let datagram = socket.receive(100).unwrap().unwrap();
@@ -189,7 +185,7 @@ mod tests {
         let rights = [ControlMessage::ScmRights(&many)];
         sendmsg(client.as_raw_fd(), &payload, &rights, MsgFlags::empty(), Some(&address)).unwrap();
         drop(write);
-        assert_eq!(socket.receive(100).unwrap().unwrap().descriptors, 253);
+        assert_eq!(socket.receive(100).unwrap().unwrap().descriptors.len(), 253);
         // End of file: nobody holds the write end any more.
         assert_eq!(nix::unistd::read(&read, &mut [0; 1]), Ok(0));
     }

@@ -2,12 +2,13 @@
 
 use super::engine::Engine;
 use super::service::{Process, Service};
-use crate::control::{GroupCounters, LogPlace, ProcessLine, UnitStatus};
+use crate::control::{GroupCounters, LogPlace, ProcessLine, StopProgress, UnitStatus};
 use crate::plan::Output;
 use crate::supervise::{
-    ActiveState, Cause, CommandOutcome, Exit, Moment, Note, Role, ServiceId, ServiceResult, Status,
+    ActiveState, Cause, CommandOutcome, Exit, HealthState, Moment, Note, Role, ServiceId, ServiceResult, Status,
+    StopStep,
 };
-use crate::unit::ReadyKind;
+use crate::unit::{ReadyKind, Unit};
 use std::time::{Duration, SystemTime};
 
 /// How many processes of a group are listed.
@@ -68,7 +69,7 @@ fn sub_word(status: &Status) -> String {
     }
 }
 
-fn how(exit: Exit) -> String {
+pub(super) fn how(exit: Exit) -> String {
     match exit {
         Exit::Exited(status) => format!("exited with status {status}"),
         Exit::Killed(signal) => format!("was killed by {}", signal_name(signal)),
@@ -85,6 +86,8 @@ fn role_words(role: Role) -> String {
         Role::Reload(n) => format!("exec_reload[{n}]"),
         Role::Stop(n) => format!("exec_stop[{n}]"),
         Role::StopPost(n) => format!("exec_stop_post[{n}]"),
+        Role::Ready => "ready.command".to_owned(),
+        Role::Health => "health.command".to_owned(),
     }
 }
 
@@ -102,6 +105,19 @@ pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
         }
         Cause::StartTimeout => timeout_words(service),
         Cause::StopTimeout => "did not stop within service.timeout_stop and was killed".to_owned(),
+        Cause::RuntimeMax => "was up for service.runtime_max".to_owned(),
+        Cause::ReloadTimeout => {
+            "no RELOADING=1 with MONOTONIC_USEC= and READY=1 came within service.timeout_start of the reload signal; it \
+             runs on\n  hint: a program that does not answer a reload wants `type = \"notify\"`"
+                .to_owned()
+        }
+        Cause::Watchdog { interval } => format!(
+            "no WATCHDOG=1 came for {} (service.watchdog): it hangs, or never sends any",
+            crate::unit::TimeSpan(Some(*interval))
+        ),
+        Cause::WatchdogTriggered => "it asked for its own end with WATCHDOG=trigger".to_owned(),
+        Cause::Unhealthy { failures: 1, why } => format!("unhealthy: {why}"),
+        Cause::Unhealthy { failures, why } => format!("unhealthy, {failures} checks in a row: {why}"),
         Cause::Protocol => {
             "the main process ended before the service was ready\n  hint: `type = \"notify\"` waits for READY=1, \
              `forking` for the pid file: does the program do that in the foreground mode it was started in?"
@@ -124,6 +140,8 @@ pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
         Cause::Bound { unit } => {
             format!("the unit {unit}, to which this one is bound, ended; it is started with it again")
         }
+        Cause::Condition { what } => format!("skipped, as the condition {what} is not met"),
+        Cause::Assert { what } => format!("the assert {what} is not met"),
         Cause::Conflict { unit } => {
             format!("it cannot be up together with the unit {unit} (unit.conflicts), which is up or needed")
         }
@@ -132,12 +150,23 @@ pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
 
 fn timeout_words(service: Option<&Service>) -> String {
     let ready = service.and_then(|s| s.running.as_ref()).map(|unit| unit.ready_kind());
+    let refused = service.is_some_and(|s| s.said.ready_was_refused);
+    let not_ready = service.and_then(|s| s.said.not_ready.as_deref());
     let what = match ready {
+        Some(ReadyKind::Notify) if refused => {
+            "no READY=1 came from the main process within service.timeout_start, but one of its children sent it\n  hint: \
+             set `service.notify_access = \"all\"` to believe every process of the unit"
+        }
+        Some(ReadyKind::Checked | ReadyKind::PidFile) if not_ready.is_some() => {
+            return format!("was not ready within ready.timeout: {}", not_ready.unwrap_or_default());
+        }
         Some(ReadyKind::Notify) => {
             "no READY=1 came within service.timeout_start\n  hint: a program that does not know sd_notify wants `type = \
              \"exec\"`, with `[ready] listen` if it opens sockets"
         }
-        Some(ReadyKind::Listening) => "the sockets of `[ready] listen` were not open within service.timeout_start",
+        Some(ReadyKind::Checked) => {
+            "what `[ready]` asks for was not there within ready.timeout (service.timeout_start unless given)"
+        }
         Some(ReadyKind::PidFile) => "no process of the unit was in `service.pid_file` within service.timeout_start",
         _ => "did not start within service.timeout_start",
     };
@@ -176,8 +205,18 @@ pub(super) fn log_note(service: &Service, note: &Note) {
         Note::Reloaded(Some(cause)) => {
             tracing::warn!(unit, invocation_id, "{unit}: reload failed: {}", cause_words(cause, Some(service)));
         }
+        Note::Unhealthy(cause) => {
+            tracing::warn!(unit, invocation_id, "{unit}: {}", cause_words(cause, Some(service)));
+        }
         Note::Killing => tracing::warn!(unit, invocation_id, "{unit}: time is up, killing what is left"),
-        Note::Listening | Note::Triggered | Note::Started | Note::Stopped | Note::Reloaded(None) | Note::Adopted => {
+        Note::Listening
+        | Note::Triggered
+        | Note::Started
+        | Note::Stopped
+        | Note::Skipped(_)
+        | Note::Reloaded(None)
+        | Note::Adopted
+        | Note::Healthy => {
             tracing::info!(unit, invocation_id, "{unit}: {}", note_words(note));
         }
         Note::Starting { .. } | Note::Stopping | Note::RestartScheduled { .. } | Note::Reloading | Note::StatusText => {
@@ -196,6 +235,7 @@ pub(super) fn note_words(note: &Note) -> String {
         Note::Triggered => "started by its sockets".to_owned(),
         Note::Stopping => "stopping".to_owned(),
         Note::Stopped => "stopped".to_owned(),
+        Note::Skipped(what) => format!("skipped, as the condition {what} is not met"),
         Note::RestartScheduled { at, restarts } => {
             let seconds = at.0.saturating_sub(super::engine::now().0) as f64 / 1e6;
             format!("will be restarted in {seconds:.1} s (restart {restarts})")
@@ -205,6 +245,8 @@ pub(super) fn note_words(note: &Note) -> String {
         Note::Killing => "killing".to_owned(),
         Note::StatusText => "status changed".to_owned(),
         Note::Adopted => "taken over".to_owned(),
+        Note::Healthy => "healthy".to_owned(),
+        Note::Unhealthy(_) => "unhealthy".to_owned(),
         Note::Ended(_) => "ended".to_owned(),
         Note::Failed(_) => "failed".to_owned(),
     }
@@ -239,6 +281,18 @@ impl Engine {
             cause: status.cause.as_ref().map(|cause| cause_words(cause, Some(service))),
             since: (status.since.0 > 0).then(|| wall_time(status.since)),
             status_text: status.status_text.clone(),
+            status_errno: service.said.errno,
+            status_error: service.said.error.clone(),
+            watchdog_usec: status.watchdog.filter(|interval| !interval.is_zero()).map(micros),
+            runtime_ends_at: status.runtime_ends_at.map(wall_time),
+            health: status.health.as_ref().map(|health| health_word(health.state).to_owned()),
+            health_failures: status.health.as_ref().map(|health| health.failures),
+            health_cause: status.health.and_then(|health| health.why),
+            stop: status.stop_step.map(|step| StopProgress {
+                step: stop_words(step),
+                ends_at: status.step_ends_at.map(wall_time),
+                remaining_usec: status.step_ends_at.map(|at| micros(at.since(super::engine::now()))),
+            }),
             main_pid: main.map(Process::main_pid),
             main_pid_inner: main.map(|p| p.inner_pid),
             restarts: status.restarts,
@@ -266,7 +320,7 @@ impl Engine {
             description: shown.and_then(|u| u.unit.description.clone()),
             file: shown.map(|u| u.file.clone()),
             drop_ins: shown.map(|u| u.drop_ins().map(str::to_owned).collect()).unwrap_or_default(),
-            ready: unit.map(|u| ready_word(u.ready_kind()).to_owned()),
+            ready: unit.map(|u| ready_word(u).to_owned()),
             profile: unit.map(|u| format!("{:?}", u.security.profile).to_lowercase()),
             frozen: service.frozen && service.group.as_ref().is_some_and(crate::cgroup::Group::is_frozen),
             changed_live: service.changes(),
@@ -341,13 +395,43 @@ impl Engine {
     }
 }
 
-fn ready_word(kind: ReadyKind) -> &'static str {
-    match kind {
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn health_word(state: HealthState) -> &'static str {
+    match state {
+        HealthState::Starting => "starting",
+        HealthState::Healthy => "healthy",
+        HealthState::Unhealthy => "unhealthy",
+    }
+}
+
+/// What a stop waits for.
+fn stop_words(step: StopStep) -> String {
+    match step {
+        StopStep::Queued => "waits until the units that are ordered after it have stopped".to_owned(),
+        StopStep::Command(role) => format!("{} runs", role_words(role)),
+        StopStep::ByItself => "it said STOPPING=1 and ends by itself".to_owned(),
+        StopStep::Signal(signal) => {
+            format!("{} was sent", signal_name(u8::try_from(signal).unwrap_or_default()))
+        }
+        StopStep::Kill => "killed, waits for the kernel to end what is left".to_owned(),
+    }
+}
+
+fn ready_word(unit: &Unit) -> &'static str {
+    match unit.ready_kind() {
         ReadyKind::Executed => "exec",
         ReadyKind::Notify => "notify",
         ReadyKind::Exited => "exit",
         ReadyKind::PidFile => "pid-file",
-        ReadyKind::Listening => "listen",
+        ReadyKind::Checked => match (unit.ready.listen.is_empty(), &unit.ready.path, unit.ready.command.is_empty()) {
+            (false, None, true) => "listen",
+            (true, Some(_), true) => "path",
+            (true, None, false) => "command",
+            _ => "checks",
+        },
     }
 }
 

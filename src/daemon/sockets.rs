@@ -1,12 +1,10 @@
-//! What services say: readiness datagrams, syslog datagrams, output; and the looking for listening sockets.
+//! What services say: syslog datagrams and output; and whether it was they who said it (readiness: `notified`).
 
 use super::engine::Engine;
 use super::log_file::{LogNotice, PipeTurn};
-use super::notify::Message;
 use super::service::Service;
 use super::service_socket::Sender;
-use crate::supervise::{Event, ServiceId};
-use crate::unit::ReadyKind;
+use crate::supervise::ServiceId;
 use std::time::SystemTime;
 
 /// Datagrams of one service taken in one turn, so that a talkative one does not starve the others.
@@ -19,32 +17,10 @@ const KEPT_LINES: usize = 10;
 const OPEN_LOGS: usize = 64;
 
 impl Engine {
-    pub(super) fn notify_ready(&mut self, id: ServiceId) {
-        for _ in 0..DATAGRAMS {
-            let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) else { return };
-            match socket.fd.receive() {
-                Ok(Some(notification)) => {
-                    if !self.is_from(id, notification.sender) {
-                        self.refuse_stranger(id, "notify", notification.sender);
-                        continue;
-                    }
-                    for message in notification.messages {
-                        self.notified(id, message);
-                    }
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::warn!("notify socket: {error}");
-                    return;
-                }
-            }
-        }
-    }
-
     /// Does a process of the unit say this? The host's path of the socket is open to everybody, as a service without
     /// mounts of its own finds it there. A sender that is gone already (systemd-notify(1) often is) is believed if it
     /// was root or the user that the unit runs as.
-    fn is_from(&self, id: ServiceId, sender: Option<Sender>) -> bool {
+    pub(super) fn is_from(&self, id: ServiceId, sender: Option<Sender>) -> bool {
         let (Some(service), Some(sender)) = (self.service(id), sender) else { return false };
         let Some(group) = &service.group else { return true };
         if let Ok(text) = std::fs::read_to_string(format!("/proc/{}/cgroup", sender.pid)) {
@@ -54,42 +30,9 @@ impl Engine {
         sender.uid == 0 || service.last_uid == Some(sender.uid)
     }
 
-    fn refuse_stranger(&self, id: ServiceId, socket: &str, sender: Option<Sender>) {
-        let unit = self.service(id).map_or("", |service| service.name.as_str());
+    fn refuse_stranger(&mut self, id: ServiceId, sender: Option<Sender>) {
         let who = sender.map_or_else(|| "somebody".to_owned(), |s| format!("pid {} of uid {}", s.pid, s.uid));
-        tracing::warn!(unit, "{unit}: {who}, which does not belong to it, wrote to its {socket} socket: not believed");
-    }
-
-    /// The socket says which unit is meant.
-    fn notified(&mut self, id: ServiceId, message: Message) {
-        match message {
-            Message::Ready => self.events.push_back(Event::BecameReady { id }),
-            Message::Reloading => self.events.push_back(Event::Reloading { id }),
-            Message::Stopping => self.events.push_back(Event::Stopping { id }),
-            Message::Status(text) => self.events.push_back(Event::StatusText { id, text }),
-            Message::MainPid(inner) => self.main_pid_named(id, inner),
-            Message::Errno(_) | Message::ExtendTimeout(_) => {}
-            Message::Malformed { what, why } => {
-                let unit = self.service(id).map_or("", |service| service.name.as_str());
-                tracing::warn!(unit, "{unit}: notify message {what:?} is not acted on: {why}");
-            }
-        }
-    }
-
-    /// `MAINPID=` counts in the service's pid namespace; only a process of the unit's group is believed.
-    fn main_pid_named(&mut self, id: ServiceId, inner: i32) {
-        let Some(service) = self.service(id) else { return };
-        if service.main.as_ref().is_none_or(|main| main.inner_pid == inner) {
-            return;
-        }
-        let pids = service.group.as_ref().and_then(|group| group.pids().ok()).unwrap_or_default();
-        let init = service.main.as_ref().map_or(0, |main| main.pid);
-        match super::ready::inner_to_host(init, inner, &pids) {
-            Some(process) => {
-                self.follow_main(id, process.pid, process.inner);
-            }
-            None => tracing::warn!(unit = service.name, "MAINPID={inner} names no process of the unit: not believed"),
-        }
+        self.complain(id, &format!("{who}, which does not belong to it, wrote to its syslog socket: not believed"));
     }
 
     pub(super) fn syslog_ready(&mut self, id: ServiceId) {
@@ -99,7 +42,7 @@ impl Engine {
             match socket.fd.receive() {
                 Ok(Some((sender, line))) => {
                     if !self.is_from(id, sender) {
-                        self.refuse_stranger(id, "syslog", sender);
+                        self.refuse_stranger(id, sender);
                         continue;
                     }
                     let Some(service) = self.services.get_mut(&id) else { return };
@@ -170,29 +113,6 @@ impl Engine {
         say_notice(&service.name, notice);
         service.lines = log.file.last_lines(KEPT_LINES);
         self.unwatch(&log.pipe.fd, log.pipe.token);
-    }
-
-    /// Are all of `[ready] listen` open, or does the pid file name a process of the unit?
-    pub(super) fn is_ready(&mut self, id: ServiceId) -> bool {
-        let Some(service) = self.service(id) else { return false };
-        let (Some(unit), Some(main)) = (service.running.clone(), service.main.as_ref()) else { return false };
-        let pids = match &service.group {
-            Some(group) => group.pids().unwrap_or_default(),
-            None => vec![main.main_pid()],
-        };
-        match unit.ready_kind() {
-            ReadyKind::PidFile => {
-                let Some(file) = &unit.service.pid_file else { return false };
-                match super::ready::read_pid_file(main.pid, file, &pids) {
-                    Ok(process) => self.follow_main(id, process.pid, process.inner),
-                    Err(_) => false, // It may still be written; the timeout tells what was waited for.
-                }
-            }
-            ReadyKind::Listening => {
-                super::ready::missing(&unit.ready.listen, &pids).is_ok_and(|missing| missing.is_empty())
-            }
-            ReadyKind::Executed | ReadyKind::Notify | ReadyKind::Exited => false,
-        }
     }
 }
 

@@ -96,6 +96,9 @@ pub struct SavedState {
     /// Nothing of it runs: what arrives at its sockets starts it.
     #[serde(default)]
     pub listening: bool,
+    /// Interval of the watchdog, microseconds; 0: none. Missing: as the unit says.
+    #[serde(default)]
+    pub watchdog_usec: Option<u64>,
     /// The group's OOM kills when this run began.
     #[serde(default)]
     pub oom_kills_before: u64,

@@ -108,6 +108,7 @@ fn word(note: &Note) -> &'static str {
         Note::Triggered => "triggered",
         Note::Stopping => "stopping",
         Note::Stopped => "stopped",
+        Note::Skipped(_) => "skipped",
         Note::Ended(_) => "ended",
         Note::RestartScheduled { .. } => "restart-scheduled",
         Note::Failed(_) => "failed",
@@ -116,6 +117,8 @@ fn word(note: &Note) -> &'static str {
         Note::Reloaded(Some(_)) => "reload-failed",
         Note::Killing => "killing",
         Note::StatusText => "status",
+        Note::Healthy => "healthy",
+        Note::Unhealthy(_) => "unhealthy",
         Note::Adopted => "adopted",
     }
 }
@@ -132,6 +135,7 @@ pub(super) fn entry(status: UnitStatus, event: &str) -> UnitEvent {
         result: Some(status.result),
         cause: status.cause,
         status_text: status.status_text,
+        health: status.health,
         main_pid: status.main_pid,
         exit_code: status.exit_code,
         exit_signal: status.exit_signal,
@@ -147,7 +151,9 @@ impl Engine {
     pub(super) fn event_of(&self, id: ServiceId, note: &Note) -> Option<UnitEvent> {
         let mut event = entry(self.state_of(id)?, word(note));
         let cause = match note {
-            Note::Ended(cause) | Note::Failed(cause) | Note::Reloaded(Some(cause)) => Some(cause),
+            Note::Ended(cause) | Note::Failed(cause) | Note::Reloaded(Some(cause)) | Note::Unhealthy(cause) => {
+                Some(cause)
+            }
             _ => None,
         };
         if let Some(cause) = cause {
@@ -159,7 +165,7 @@ impl Engine {
         Some(event)
     }
 
-    /// How units stand, as the first entries of a stream; of all that are loaded when none is named. The second value
+    /// How units stand, as the first entries of a stream; of all when none is named. The second value
     /// holds the units' own names, as one may have been asked for by another.
     ///
     /// # Errors
@@ -176,6 +182,10 @@ impl Engine {
             }
         }
         if units.is_empty() {
+            for name in crate::load::list(&self.options.unit_path) {
+                // What is wrong with a file is told by `list` and `check`.
+                let _ = self.load_unit(&name);
+            }
             let mut all: Vec<(&String, &ServiceId)> = self.names.iter().collect();
             all.sort();
             ids = all.into_iter().map(|(_, id)| *id).collect();

@@ -99,8 +99,10 @@ fn prepare(
     argv: &[String],
     environment: &[(String, String)],
 ) -> Result<Prepared, Failure> {
-    stage.environment.extend(listen_variables(stage));
-    let environment = merge(environment, &stage.environment, stage.journal_stream());
+    let pid = process::own_pid().to_string();
+    let numbers = stage.pid_variables.iter().map(|name| (name.clone(), pid.clone()));
+    let start: Vec<_> = stage.environment.iter().cloned().chain(numbers).chain(listen_variables(stage)).collect();
+    let environment = merge(environment, &start, stage.journal_stream());
     let program = argv.first().ok_or(Failure::new(0, "there is no program to execute"))?;
     let candidates = candidates(program, &environment)?;
     refuse_hopeless(&candidates)?;

@@ -135,6 +135,8 @@ struct Stage {
     index: usize,
     /// Environment that this start adds to the plan's.
     environment: Vec<(String, String)>,
+    /// Variables that hold our own pid when we execute.
+    pid_variables: Vec<String>,
     /// See [`PerStart::die_with_launcher`].
     die_with_launcher: bool,
     /// Descriptors from the daemon.
@@ -161,6 +163,7 @@ impl Stage {
         let stage = Stage {
             index: 0,
             environment: start.environment,
+            pid_variables: start.pid_variables,
             die_with_launcher: start.die_with_launcher,
             inherited,
             host,

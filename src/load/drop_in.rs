@@ -19,7 +19,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The directory of drop-ins for all units, without `.d`; no unit can have this name.
-pub(super) const ALL_UNITS: &str = "service";
+const ALL_UNITS: &str = "service";
 
 /// A drop-in as it was found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,10 @@
 //! Finds and reads unit files: search path, masks, boot set, and the refusals of files that must not be trusted.
 //!
 //! Shared by the daemon (strict: root-owned files only) and the client (`check`, `show`, `enable` need no daemon).
-//! A unit is the first `NAME.toml` of the search path; a bad one hides those behind it, as an administrator who broke
-//! a file does not want another one started in its place. What a unit says is [`crate::unit`]'s business; only names,
-//! files and links are looked at here. Nothing is remembered between calls.
+//! A unit is the first `NAME.toml` of the search path, or for an instance of a template the first `TEMPLATE@.toml`, and
+//! its drop-ins. A bad file hides those behind it, as an administrator who broke one does not want another one started in
+//! its place. What a unit says is [`crate::unit`]'s business; only names, files and links are looked at here. Nothing is
+//! remembered between calls.
 #![forbid(unsafe_code)]
 
 mod boot;
@@ -127,10 +128,6 @@ pub fn find(paths: &[PathBuf], name: &str, trust: Trust) -> Result<Lookup, Box<P
         let mut problem = Problem::of_file(Code::BadUnitName, name, bad.message);
         problem.help = bad.help;
         return Err(Box::new(problem));
-    }
-    if name == drop_in::ALL_UNITS {
-        let message = format!("`{name}` cannot be the name of a unit: {name}.d has the drop-ins of all units");
-        return Err(Box::new(Problem::of_file(Code::BadUnitName, name, message)));
     }
     // An instance has a file of its own, or else that of its template.
     for file in candidates(paths, name) {

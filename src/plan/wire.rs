@@ -17,6 +17,8 @@ pub struct PerStart {
     /// Added to the environment of `Step::Execute`, replacing entries of the same name: INVOCATION_ID, MAINPID,
     /// SERVICE_RESULT, the content of `environment_files`.
     pub environment: Vec<(String, String)>,
+    /// Variables that hold the pid of the process that executes, as it counts itself: WATCHDOG_PID.
+    pub pid_variables: Vec<String>,
     /// Numbers of the inherited descriptors.
     pub descriptors: Descriptors,
     /// What is launched ends with the launching process, whatever that dies of: for `rsvc run`, after which nobody

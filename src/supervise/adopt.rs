@@ -8,8 +8,10 @@
 use super::restart::Restarts;
 use super::run::{Await, Flow, Live, Main, Phase, Run, Says, Stop};
 use super::service::{Last, Service, State, Turn};
-use super::{Action, Moment, Note, Rest};
+use super::watch::Watchdog;
+use super::{Moment, Note, Rest};
 use crate::unit::{ReadyKind, ServiceType};
+use std::time::Duration;
 
 /// What was found.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +20,7 @@ pub(super) struct Adopted {
     pub since: Moment,
     pub restarts: u32,
     pub stopping: bool,
+    pub watchdog: Option<Duration>,
 }
 
 impl Service {
@@ -42,7 +45,11 @@ impl Service {
         self.record(turn, Note::Adopted);
         self.live(turn, |live| match (found.stopping, ready) {
             (true, _) => live.drain(),
-            (false, true) => Flow::Goes,
+            (false, true) => {
+                live.run.watchdog = Watchdog::carried_over(found.watchdog);
+                live.watch(found.since);
+                Flow::Goes
+            }
             (false, false) => live.resume_start(),
         });
         self.shown = (self.active_state().0, found.since);
@@ -77,7 +84,7 @@ impl Live<'_, '_> {
         self.run.deadline = self.policy.timeout_start.map(|limit| self.turn.now.after(limit));
         let waiting_for = match self.policy.ready {
             ReadyKind::Executed => return self.ready(),
-            ReadyKind::Notify | ReadyKind::Listening => Await::Readiness,
+            ReadyKind::Notify | ReadyKind::Checked => Await::Readiness,
             ReadyKind::Exited => Await::Exit,
             ReadyKind::PidFile => {
                 // Launcher or daemon: the pid file will tell.
@@ -86,7 +93,7 @@ impl Live<'_, '_> {
             }
         };
         match self.policy.ready {
-            ReadyKind::Listening | ReadyKind::PidFile => self.act(Action::WatchReadiness { id: self.id }),
+            ReadyKind::Checked | ReadyKind::PidFile => self.watch_readiness(),
             ReadyKind::Executed | ReadyKind::Notify | ReadyKind::Exited => {}
         }
         self.run.phase = Phase::Starting(waiting_for);

@@ -12,7 +12,7 @@ pub struct ServiceId(pub u32);
 pub struct RequestId(pub u64);
 
 /// A point in time: microseconds of CLOCK_BOOTTIME. Comparable across daemons of one boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Moment(pub u64);
 
 impl Moment {
@@ -42,6 +42,10 @@ pub enum Role {
     Stop(u16),
     /// `service.exec_stop_post[n]`: own container, after everything else is gone.
     StopPost(u16),
+    /// `ready.command`: joins. Launched by who carries out `WatchReadiness`, as often as it takes.
+    Ready,
+    /// `health.command`: joins. Launched by who carries out `Check`.
+    Health,
 }
 
 /// How a process ended (waitid(2)).
@@ -198,6 +202,8 @@ pub enum Event {
     Reloading {
         /// Which.
         id: ServiceId,
+        /// When it began, as MONOTONIC_USEC= says.
+        begun: Option<Moment>,
     },
     /// STOPPING=1.
     Stopping {
@@ -210,6 +216,22 @@ pub enum Event {
         id: ServiceId,
         /// One line.
         text: String,
+    },
+    /// Something else on its notify socket.
+    Said {
+        /// Which.
+        id: ServiceId,
+        /// What.
+        word: Word,
+    },
+    /// What `Check` asked for came out.
+    Checked {
+        /// Which.
+        id: ServiceId,
+        /// That of the order.
+        number: u32,
+        /// Why it is not well; `None`: it is.
+        failure: Option<String>,
     },
 
     // ── time and adoption ──
@@ -227,6 +249,8 @@ pub enum Event {
         restarts: u32,
         /// A stop had been asked for and is to be continued.
         stopping: bool,
+        /// Interval of the watchdog as the service had set it, zero for none; `None`: as the policy says.
+        watchdog: Option<Duration>,
     },
     /// A daemon that has just started knows from its predecessor that this service waits for its next automatic start,
     /// or has failed.
@@ -236,8 +260,39 @@ pub enum Event {
         /// In what state.
         rest: Rest,
     },
+    /// The conditions of a unit were looked at.
+    Examined {
+        /// Which.
+        id: ServiceId,
+        /// The first that is not met.
+        unmet: Option<Unmet>,
+    },
     /// A daemon that has just started has told of everything that it found.
     Surveyed,
+}
+
+/// What a service says that only the machine cares about (sd_notify(3)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// EXTEND_TIMEOUT_USEC=: the present step may take so long from now on, if it has less.
+    ExtendTimeout(Duration),
+    /// WATCHDOG=1
+    Alive,
+    /// WATCHDOG=trigger: as if it had been late.
+    Trigger,
+    /// WATCHDOG_USEC=; zero turns the watchdog off.
+    WatchdogInterval(Duration),
+    /// RESTART_RESET=1: delays begin anew.
+    ResetRestarts,
+}
+
+/// A condition that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unmet {
+    /// Which, for people: `path_exists = "/x"`.
+    pub what: String,
+    /// It is an assert: the start fails.
+    pub assert: bool,
 }
 
 /// A service that has no processes, as a former daemon left it.
@@ -321,19 +376,34 @@ pub enum Action {
         id: ServiceId,
     },
     /// Open those of `[[sockets]]` that are not open, and look for the first thing that arrives in any; arm `[[timers]]`.
-    /// One of
-    /// `SocketsOpened`, `SocketsFailed` follows. (A launch of the main process opens them too.)
+    /// One of `SocketsOpened`, `SocketsFailed` follows. (A launch of the main process opens them too.)
     Listen {
         /// Which.
         id: ServiceId,
     },
-    /// Remove runtime directories as the unit says; `AtStop` closes the sockets and disarms
-    /// the timers as well.
+    /// Look whether the service is well, as `[health]` says; `Checked` follows.
+    Check {
+        /// Which.
+        id: ServiceId,
+        /// To be named in the answer; never that of an earlier check of the same run.
+        number: u32,
+    },
+    /// The answer is not waited for any more; what looks is ended.
+    AbandonCheck {
+        /// Which.
+        id: ServiceId,
+    },
+    /// Remove runtime directories as the unit says; `AtStop` closes the sockets and disarms the timers as well.
     Remove {
         /// Which.
         id: ServiceId,
         /// How much.
         removal: Removal,
+    },
+    /// Look whether conditions and asserts of the unit are met and tell `Examined`.
+    Examine {
+        /// Which.
+        id: ServiceId,
     },
     /// Read the unit of this name and tell `Triggered`. One that cannot be used is reported, and that is all.
     StartUnit {
@@ -369,6 +439,8 @@ pub enum Outcome {
     Failed(Cause),
     /// A stop or another request overtook it.
     Cancelled,
+    /// It was not started, as a condition of the unit is not met; no failure.
+    Skipped(Cause),
     /// Not running (reload, kill).
     NotRunning,
     /// The unit has neither `exec_reload` nor `reload_signal`.
@@ -417,6 +489,24 @@ pub enum Cause {
     StartTimeout,
     /// `timeout_stop` passed; it was killed.
     StopTimeout,
+    /// Up for `runtime_max`.
+    RuntimeMax,
+    /// No RELOADING=1 and READY=1 within `timeout_start` of the reload signal.
+    ReloadTimeout,
+    /// No WATCHDOG=1 for so long.
+    Watchdog {
+        /// The interval in force.
+        interval: Duration,
+    },
+    /// WATCHDOG=trigger.
+    WatchdogTriggered,
+    /// `[health]` says so.
+    Unhealthy {
+        /// Failed checks in a row.
+        failures: u32,
+        /// What the last one found.
+        why: String,
+    },
     /// Exited before it was ready (notify), or a forking service left no pid file.
     Protocol,
     /// `restart.limit_burst` reached.
@@ -447,6 +537,16 @@ pub enum Cause {
     Bound {
         /// Its name.
         unit: String,
+    },
+    /// A condition is not met: the start was skipped.
+    Condition {
+        /// Which.
+        what: String,
+    },
+    /// An assert is not met: the start failed.
+    Assert {
+        /// Which.
+        what: String,
     },
     /// It cannot be up together with a unit that is up or needed.
     Conflict {
@@ -482,6 +582,8 @@ pub enum Note {
         /// Which restart this will be, from 1.
         restarts: u32,
     },
+    /// The start was skipped; the condition that is not met.
+    Skipped(String),
     /// Gave up or may not be restarted.
     Failed(Cause),
     /// Reload began.
@@ -490,8 +592,12 @@ pub enum Note {
     Reloaded(Option<Cause>),
     /// `timeout_stop` or `timeout_start` passed; killing.
     Killing,
-    /// STATUS= changed.
+    /// STATUS= changed, or something else that it says about itself.
     StatusText,
+    /// `[health]`: it is well again.
+    Healthy,
+    /// `[health]`: it is not well.
+    Unhealthy(Cause),
     /// Taken over by a new daemon.
     Adopted,
 }

@@ -14,6 +14,9 @@ use crate::unit::{ServiceType, StatusSet};
 /// architectures that rsvc knows (signal(7)).
 const CLEAN_SIGNALS: [u8; 4] = [1, 2, 13, 15];
 
+/// SIGABRT: what a service gets that has stopped to say that it lives.
+pub(super) const SIGABRT: i32 = 6;
+
 /// SIGKILL.
 pub(super) const SIGKILL: i32 = 9;
 

@@ -14,7 +14,7 @@
 //! [`TRIGGERS`] starts within [`TRIGGER_INTERVAL`] fail the unit, and its clients are refused instead of kept waiting.
 
 use super::run::Fact;
-use super::service::{Last, Pulse, Service, State, Turn};
+use super::service::{Examination, Last, Pulse, Service, State, Turn};
 use super::waiters::answer;
 use super::{Action, Cause, LaunchFailure, Note, Outcome, Removal, RequestId, ServiceResult, SubState};
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Service {
             self.listen(turn);
             return false;
         }
-        self.state = State::Waiting { automatic: false };
+        self.state = State::Waiting { automatic: false, examination: Examination::NotYet };
         true
     }
 
@@ -81,9 +81,11 @@ impl Service {
             | Fact::CommandEnded { .. }
             | Fact::CgroupEmptied
             | Fact::BecameReady
-            | Fact::Reloading
+            | Fact::Reloading { .. }
             | Fact::Stopping
             | Fact::StatusText(_)
+            | Fact::Said(_)
+            | Fact::Checked { .. }
             | Fact::DeadlinePassed => {}
         }
     }
@@ -97,7 +99,7 @@ impl Service {
         }
         self.record(turn, Note::Triggered);
         self.triggered = true;
-        self.state = State::Waiting { automatic: false };
+        self.state = State::Waiting { automatic: false, examination: Examination::NotYet };
         turn.pulse(self.id, Pulse::WantsStart);
     }
 

@@ -22,7 +22,8 @@
 //! ```
 //!
 //! * `Down`: nothing exists but the definition. `Failed`: the same, after a failure that is kept for people to see.
-//! * `Waiting`: about to start; units that it is ordered after have not finished starting.
+//! * `Waiting`: about to start; units that it is ordered after have not finished starting, units that it conflicts with
+//!   are not down, or the daemon is asked whether its conditions are met.
 //! * `Backoff`: waits before the next automatic attempt. Shown as `activating/auto-restart`.
 //! * `Listening`: started, for a unit that is started on demand: its sockets are open, and the first thing that arrives
 //!   takes it to `Waiting` and on. After a run that ended well it comes back here. Shown as `active/listening`.
@@ -31,9 +32,9 @@
 //! # The phases of a run
 //!
 //! ```text
-//!  StartPre n ──▶ Launching ──▶ Starting ──▶ StartPost n ──▶ Running ◀──▶ Reload n
+//!  StartPre n ──▶ Launching ──▶ Starting ──▶ StartPost n ──▶ Running ◀──▶ Reload n, ReloadSignal
 //!      │              │            │             │              │            │
-//!      │              │            │             │              ├── stop ────┘
+//!      │              │            │             │              ├── stop ────┘    runtime_max, unhealthy
 //!      │ failed,      │ failed,    │ failed,     │ failed,      ▼
 //!      │ stopped      │ stopped    │ stopped,    │ stopped,  StopCommands n
 //!      │              │            │ died        │ died         │ done, failed, or nothing left to join
@@ -56,13 +57,16 @@
 //! | Ready by | Started when |
 //! |---|---|
 //! | exec | the program is executed and `exec_start_post` is done |
-//! | notify, listen | READY=1, or all sockets listen, and `exec_start_post` is done; a good end before that is `protocol` |
+//! | notify, checks | READY=1, or all of `[ready]` holds, and `exec_start_post` is done; a good end before that is `protocol` |
 //! | exit (oneshot) | the main process has ended well and `exec_start_post` is done; then the service goes down |
 //! | pid file (forking) | the first process has ended well, the pid file names one of the group, and so on |
 //!
 //! Time: `timeout_start` is one budget from the first `exec_start_pre` to the last `exec_start_post`, and each reload has
 //! one as long. `timeout_stop` is one budget for `exec_stop`, signal and wait; at its end the group is killed.
-//! `exec_stop_post` has another.
+//! `exec_stop_post` has another. EXTEND_TIMEOUT_USEC= prolongs the present one, or `runtime_max`.
+//!
+//! While it is up a service is watched: it must send WATCHDOG=1 in time, may not run longer than `runtime_max`, and is
+//! asked for its health at intervals (see `watch` and `health`). STOPPING=1 ends the watch and begins a stop's budget.
 //!
 //! `exec_stop` is run only where it can be: when the start had succeeded and the main process lives, as the commands join
 //! its container. `exec_stop_post` always runs. The first failure of a run gives it its result and its cause.
@@ -86,6 +90,7 @@
 //! * For each `Listen` one `SocketsOpened` or one `SocketsFailed`, and after `SocketsOpened` one `Activated` once something
 //!   arrives. A launch of the main process, a later `Listen` and `Remove { AtStop }` end the looking.
 //! * What was read from a service before it died (READY=1) is delivered before its end.
+//! * For each `Examine` one `Examined`.
 //! * `Adopted` and `Remembered` come before everything else, and `Surveyed` follows the last of them.
 //! * Actions are carried out in their order, and `DeadlinePassed` is delivered once [`Supervisor::next_deadline`] has
 //!   come, which may be the present moment.
@@ -93,9 +98,11 @@
 
 mod adopt;
 mod bonds;
+mod condition;
 mod event;
 mod exit;
 mod graph;
+mod health;
 mod jobs;
 mod listen;
 mod policy;
@@ -109,14 +116,15 @@ mod stop;
 mod tests;
 pub mod timers;
 mod waiters;
+mod watch;
 mod wishes;
 
 pub use event::{
     Action, Cause, CommandOutcome, Event, Exit, LaunchFailure, Moment, Note, Outcome, Removal, RequestId, Rest, Role,
-    ServiceId, ServiceResult, Target,
+    ServiceId, ServiceResult, Target, Unmet, Word,
 };
-pub use policy::{Command, Policy};
-pub use status::{ActiveState, Status, SubState};
+pub use policy::{Command, HealthPolicy, Policy};
+pub use status::{ActiveState, Health, HealthState, Status, StopStep, SubState};
 
 use adopt::Adopted;
 use graph::{Graph, reach};
@@ -272,21 +280,28 @@ impl Supervisor {
             }
             Event::CgroupEmptied { id } => self.learn(now, work, id, Fact::CgroupEmptied),
             Event::BecameReady { id } => self.learn(now, work, id, Fact::BecameReady),
-            Event::Reloading { id } => self.learn(now, work, id, Fact::Reloading),
+            Event::Reloading { id, begun } => self.learn(now, work, id, Fact::Reloading { begun }),
             Event::Stopping { id } => self.learn(now, work, id, Fact::Stopping),
             Event::StatusText { id, text } => self.learn(now, work, id, Fact::StatusText(text)),
             Event::SocketsOpened { id } => self.learn(now, work, id, Fact::SocketsOpened),
             Event::SocketsFailed { id, failure } => self.learn(now, work, id, Fact::SocketsFailed(failure)),
             Event::Activated { id } => self.learn(now, work, id, Fact::Triggered),
+            Event::Said { id, word } => self.learn(now, work, id, Fact::Said(word)),
+            Event::Checked { id, number, failure } => self.learn(now, work, id, Fact::Checked { number, failure }),
             Event::DeadlinePassed => self.deadline_passed(now, work),
-            Event::Adopted { id, ready, since, restarts, stopping } => {
+            Event::Adopted { id, ready, since, restarts, stopping, watchdog } => {
                 self.surveying = true;
-                let found = Adopted { ready, since, restarts, stopping };
+                let found = Adopted { ready, since, restarts, stopping, watchdog };
                 self.with(now, work, id, |service, turn| service.adopt(turn, found));
             }
             Event::Remembered { id, rest } => {
                 self.surveying = true;
                 self.with(now, work, id, |service, _| service.remember(rest));
+            }
+            Event::Examined { id, unmet } => {
+                if self.with(now, work, id, |service, turn| service.examined(turn, unmet)) == Some(true) {
+                    self.begin_if_free(now, work, id);
+                }
             }
             Event::Surveyed => self.surveyed(now, work),
         }

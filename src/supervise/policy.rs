@@ -1,6 +1,6 @@
 //! The part of a unit that the state machine looks at.
 
-use crate::unit::{Activation, KillMode, ReadyKind, RestartSettings, ServiceType, StatusSet, Unit};
+use crate::unit::{Activation, HealthAction, KillMode, ReadyKind, RestartSettings, ServiceType, StatusSet, Unit};
 use std::time::Duration;
 
 /// One command around the main process, as far as the machine cares.
@@ -8,6 +8,21 @@ use std::time::Duration;
 pub struct Command {
     /// `ignore_failure = true`.
     pub ignore_failure: bool,
+}
+
+/// `[health]`, as far as the machine cares: what is looked at is the daemon's business.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthPolicy {
+    /// From the end of one check to the begin of the next.
+    pub interval: Duration,
+    /// How long a check may take.
+    pub timeout: Duration,
+    /// Failed checks in a row that count, at least 1.
+    pub retries: u32,
+    /// So long after the start failures do not count, unless it has been well before.
+    pub start_period: Duration,
+    /// What to do then.
+    pub action: HealthAction,
 }
 
 /// How one service is to be treated. A change takes effect at the next start.
@@ -37,6 +52,14 @@ pub struct Policy {
     pub timeout_start: Option<Duration>,
     /// One budget for the whole stop; `None` is infinity.
     pub timeout_stop: Option<Duration>,
+    /// `ready.timeout`; `None`: `timeout_start` alone counts.
+    pub ready_timeout: Option<Duration>,
+    /// `service.runtime_max`; `None` is infinity.
+    pub runtime_max: Option<Duration>,
+    /// `service.watchdog`; `None`: it need not say that it lives.
+    pub watchdog: Option<Duration>,
+    /// `[health]`; `None`: it is not asked.
+    pub health: Option<HealthPolicy>,
     /// Statuses and signals that count as success besides the usual.
     pub success: StatusSet,
     /// What makes it ready.
@@ -67,6 +90,8 @@ pub struct Policy {
     pub upholds: Vec<String>,
     /// `unit.conflicts`.
     pub conflicts: Vec<String>,
+    /// It has conditions or asserts.
+    pub conditional: bool,
     /// `unit.on_failure`.
     pub on_failure: Vec<String>,
     /// `unit.on_success`.
@@ -126,6 +151,16 @@ impl From<&Unit> for Policy {
             kill_mode: service.kill_mode,
             timeout_start: service.timeout_start,
             timeout_stop: service.timeout_stop,
+            ready_timeout: unit.ready.timeout,
+            runtime_max: service.runtime_max,
+            watchdog: service.watchdog,
+            health: unit.health.as_ref().map(|health| HealthPolicy {
+                interval: health.interval,
+                timeout: health.timeout,
+                retries: health.retries,
+                start_period: health.start_period,
+                action: health.action,
+            }),
             success: service.success_exit_status.clone(),
             ready: unit.ready_kind(),
             sockets: !unit.sockets.is_empty(),
@@ -141,6 +176,7 @@ impl From<&Unit> for Policy {
             part_of: unit.unit.part_of.clone(),
             upholds: unit.unit.upholds.clone(),
             conflicts: unit.unit.conflicts.clone(),
+            conditional: !(unit.unit.condition.is_empty() && unit.unit.assert.is_empty()),
             on_failure: unit.unit.on_failure.clone(),
             on_success: unit.unit.on_success.clone(),
         }

@@ -4,10 +4,14 @@
 //! they see one policy and one control group, and say [`Flow::Over`] when main process, command and group are gone and
 //! `exec_stop_post` is done.
 
+use super::exit::SIGABRT;
+use super::health::Checks;
 use super::service::Turn;
 use super::waiters::Waiters;
+use super::watch::Watchdog;
 use super::{
     Action, Cause, CommandOutcome, Exit, LaunchFailure, Moment, Note, Outcome, Policy, Role, ServiceId, ServiceResult,
+    StopStep, Word,
 };
 
 /// Where a run is. The diagram is in the module's documentation.
@@ -25,6 +29,8 @@ pub(super) enum Phase {
     Running { says: Says },
     /// `exec_reload[index]`; `expired` once `timeout_start` has passed and the command was killed.
     Reload { index: u16, expired: bool },
+    /// `reload_signal` was sent `since`; `confirmed` by a RELOADING=1 that is not older, so that READY=1 ends it.
+    ReloadSignal { since: Moment, confirmed: bool },
     /// `exec_stop`; `next` is the first that has not been launched.
     StopCommands { next: u16 },
     /// Waits for main process and group to go away after the stop signal.
@@ -47,7 +53,7 @@ pub(super) enum Step {
 /// What a program that runs is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Await {
-    /// READY=1, or its sockets.
+    /// READY=1, or what `[ready]` looks for.
     Readiness,
     /// The end of a oneshot.
     Exit,
@@ -93,6 +99,17 @@ pub(super) enum Stop {
     Granted,
 }
 
+/// What follows the run, when nobody asks for its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// What the restart policy says.
+    Policy,
+    /// Another run.
+    Restart,
+    /// Nothing.
+    Rest,
+}
+
 /// Does the run go on?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -112,12 +129,14 @@ pub(super) enum Fact {
     CommandEnded { role: Role, outcome: CommandOutcome },
     CgroupEmptied,
     BecameReady,
-    Reloading,
+    Reloading { begun: Option<Moment> },
     Stopping,
     StatusText(String),
     SocketsOpened,
     SocketsFailed(LaunchFailure),
     Triggered,
+    Said(Word),
+    Checked { number: u32, failure: Option<String> },
     DeadlinePassed,
 }
 
@@ -127,6 +146,14 @@ pub(super) struct Run {
     pub phase: Phase,
     /// When the present phase has lasted long enough.
     pub deadline: Option<Moment>,
+    pub watchdog: Watchdog,
+    /// When `runtime_max` is over.
+    pub runtime_end: Option<Moment>,
+    /// Questions for its health.
+    pub checks: Option<Checks>,
+    /// The stop signal is SIGABRT.
+    pub abort: bool,
+    pub after: After,
     /// Something was launched into the group and it has not been reported empty since.
     pub populated: bool,
     pub main: Main,
@@ -154,6 +181,11 @@ impl Run {
         Run {
             phase: Phase::Launching { ready: false },
             deadline: None,
+            watchdog: Watchdog::default(),
+            runtime_end: None,
+            checks: None,
+            abort: false,
+            after: After::Policy,
             populated: false,
             main: Main::Absent,
             control: None,
@@ -176,8 +208,56 @@ impl Run {
             | Phase::Starting(_)
             | Phase::StartPost { .. }
             | Phase::Running { .. }
-            | Phase::Reload { .. } => self.stop == Stop::No,
+            | Phase::Reload { .. }
+            | Phase::ReloadSignal { .. } => self.stop == Stop::No,
             Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill | Phase::StopPost { .. } => false,
+        }
+    }
+
+    /// Up, and not on its way down by its own word: the time in which it is watched.
+    pub fn is_up(&self) -> bool {
+        match self.phase {
+            Phase::Running { says: Says::Serving | Says::Reloading }
+            | Phase::Reload { .. }
+            | Phase::ReloadSignal { .. } => true,
+            Phase::Running { says: Says::Stopping }
+            | Phase::StartPre { .. }
+            | Phase::Launching { .. }
+            | Phase::Starting(_)
+            | Phase::StartPost { .. }
+            | Phase::StopCommands { .. }
+            | Phase::StopSignal
+            | Phase::StopKill
+            | Phase::StopPost { .. } => false,
+        }
+    }
+
+    /// The earliest moment at which something is due.
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let watched = self.is_up().then(|| {
+            let check = self.checks.as_ref().map(|checks| checks.due);
+            [self.watchdog.due, self.runtime_end, check].into_iter().flatten().min()
+        });
+        [self.deadline, watched.flatten()].into_iter().flatten().min()
+    }
+
+    /// What a run on its way down is at; `None` for one that is not.
+    pub fn stop_step(&self, policy: &Policy) -> Option<StopStep> {
+        match self.phase {
+            Phase::StopCommands { .. } | Phase::StopPost { step: Step::Running, .. } => {
+                Some(self.control.map_or(StopStep::Signal(policy.stop_signal), StopStep::Command))
+            }
+            Phase::StopSignal if self.abort => Some(StopStep::Signal(SIGABRT)),
+            Phase::StopSignal => Some(StopStep::Signal(policy.stop_signal)),
+            Phase::StopKill | Phase::StopPost { step: Step::Clearing, .. } => Some(StopStep::Kill),
+            Phase::Running { says: Says::Stopping } if self.stop == Stop::No => Some(StopStep::ByItself),
+            Phase::StartPre { .. }
+            | Phase::Launching { .. }
+            | Phase::Starting(_)
+            | Phase::StartPost { .. }
+            | Phase::Running { .. }
+            | Phase::Reload { .. }
+            | Phase::ReloadSignal { .. } => (self.stop == Stop::Queued).then_some(StopStep::Queued),
         }
     }
 
@@ -214,8 +294,10 @@ impl Live<'_, '_> {
             Fact::CommandEnded { role, outcome } => self.command_ended(role, outcome),
             Fact::CgroupEmptied => self.cgroup_emptied(),
             Fact::BecameReady => self.became_ready(),
-            Fact::Reloading => self.says(Says::Reloading),
+            Fact::Reloading { begun } => self.reloading(begun),
             Fact::Stopping => self.says(Says::Stopping),
+            Fact::Said(word) => self.said(word),
+            Fact::Checked { number, failure } => self.checked(number, failure),
             Fact::DeadlinePassed => self.deadline_passed(),
             // The service keeps the text itself, as it outlives the run.
             Fact::StatusText(_) => Flow::Goes,
@@ -239,6 +321,8 @@ impl Live<'_, '_> {
             Role::StartPre(_) | Role::StartPost(_) | Role::Reload(_) | Role::Stop(_) | Role::StopPost(_) => {
                 self.run.control = Some(role);
             }
+            // The machine orders a look at readiness or health, never this command itself.
+            Role::Ready | Role::Health => {}
         }
         let (result, main_exit) = (self.run.result, self.run.main_exit);
         self.act(Action::Launch { id: self.id, role, result, main_exit });

@@ -1,11 +1,11 @@
 //! One service: what it is when no run exists, what people wait for, and what follows the end of a run.
 
 use super::restart::{Jitter, Next, Restarts, decide};
-use super::run::{Fact, Flow, Live, Phase, Run, Says, Step, Stop};
+use super::run::{After, Fact, Flow, Live, Phase, Run, Says, Step, Stop};
 use super::waiters::{Waiters, answer};
 use super::{
     Action, ActiveState, Cause, Exit, Moment, Note, Outcome, Policy, Removal, RequestId, ServiceId, ServiceResult,
-    Status, SubState,
+    Status, SubState, Word,
 };
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,13 +19,24 @@ pub(super) enum State {
     /// when that one is.
     Failed { wanted: bool },
     /// To be started once the units that it is ordered after have finished starting.
-    Waiting { automatic: bool },
+    Waiting { automatic: bool, examination: Examination },
     /// Waits before the next automatic start: the policy restarts it, or (`upheld`) a unit that is up wants it up.
     Backoff { until: Moment, upheld: bool },
     /// Its sockets are open, once that has been said; the first thing that arrives starts it.
     Listening { open: bool },
     /// Something of it exists.
     Up(Box<Run>),
+}
+
+/// Have the conditions of a unit that waits been looked at?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Examination {
+    /// Its turn has not come.
+    NotYet,
+    /// The daemon has been asked.
+    UnderWay,
+    /// They are met.
+    Passed,
 }
 
 /// What other units may have been waiting for.
@@ -123,7 +134,7 @@ impl Service {
         match &self.state {
             State::Down | State::Failed { .. } | State::Waiting { .. } | State::Listening { .. } => None,
             State::Backoff { until, .. } => Some(*until),
-            State::Up(run) => run.deadline,
+            State::Up(run) => run.next_deadline(),
         }
     }
 
@@ -189,6 +200,10 @@ impl Service {
         if let Fact::StatusText(text) = &fact {
             self.learn_status_text(turn, text);
         }
+        if matches!((&fact, &self.state), (Fact::Said(Word::ResetRestarts), State::Up(_))) {
+            self.restarts.count = 0;
+            self.record(turn, Note::StatusText);
+        }
         match &self.state {
             State::Up(_) => self.live(turn, |live| live.learn(fact)),
             State::Listening { .. } => self.learn_listening(turn, fact),
@@ -202,9 +217,11 @@ impl Service {
                 | Fact::CommandEnded { .. }
                 | Fact::CgroupEmptied
                 | Fact::BecameReady
-                | Fact::Reloading
+                | Fact::Reloading { .. }
                 | Fact::Stopping
                 | Fact::StatusText(_)
+                | Fact::Said(_)
+                | Fact::Checked { .. }
                 // Of sockets that were looked at before the run.
                 | Fact::SocketsOpened
                 | Fact::SocketsFailed(_)
@@ -218,13 +235,15 @@ impl Service {
                 | Fact::CommandEnded { .. }
                 | Fact::CgroupEmptied
                 | Fact::BecameReady
-                | Fact::Reloading
+                | Fact::Reloading { .. }
                 | Fact::Stopping
                 | Fact::StatusText(_)
                 // Of sockets that are not waited for any more.
                 | Fact::SocketsOpened
                 | Fact::SocketsFailed(_)
                 | Fact::Triggered
+                | Fact::Said(_)
+                | Fact::Checked { .. }
                 // Nothing is waited for but other units.
                 | Fact::DeadlinePassed => {}
             },
@@ -242,7 +261,10 @@ impl Service {
     pub fn live(&mut self, turn: &mut Turn, work: impl FnOnce(&mut Live) -> Flow) {
         let State::Up(run) = &mut self.state else { return };
         let was_heading_up = run.is_heading_up();
-        let flow = work(&mut Live { id: self.id, policy: &self.policy, run, waiters: &mut self.waiters, turn });
+        let before = turn.actions.len();
+        let mut live = Live { id: self.id, policy: &self.policy, run, waiters: &mut self.waiters, turn };
+        let flow = work(&mut live);
+        live.watch_only_while_up(before);
         if was_heading_up && (flow == Flow::Over || !run.is_heading_up()) {
             turn.pulse(self.id, Pulse::Ending);
         }
@@ -285,14 +307,14 @@ impl Service {
             self.restarts.forget();
             // Who asks for a restart wants to see it run.
             self.triggered = true;
-            self.state = State::Waiting { automatic: false };
+            self.state = State::Waiting { automatic: false, examination: Examination::NotYet };
             turn.pulse(self.id, Pulse::WantsStart);
         } else {
             if run.started.is_none() {
                 turn.pulse(self.id, Pulse::NotStarted);
             }
             match (run.stop, &self.last.cause) {
-                (Stop::No, _) => self.restart_or_rest(turn),
+                (Stop::No, _) => self.restart_or_rest(turn, run.after),
                 (Stop::Queued | Stop::Granted, Some(Cause::Bound { .. })) => self.rest(turn, false),
                 (Stop::Queued | Stop::Granted, _) => self.rest(turn, true),
             }
@@ -306,11 +328,19 @@ impl Service {
         answer(&mut self.waiters.stops, turn, Outcome::Done);
     }
 
-    /// Nobody asked for this end: the policy decides.
-    fn restart_or_rest(&mut self, turn: &mut Turn) {
+    /// Nobody asked for this end: the policy decides, or the action of `[health]`.
+    fn restart_or_rest(&mut self, turn: &mut Turn, after: After) {
         let settings = &self.policy.restart;
-        if !decide(settings, self.policy.kind, self.last.result, self.last.main_exit) {
-            return self.rest_or_listen(turn);
+        let restarts = match after {
+            After::Policy => decide(settings, self.policy.kind, self.last.result, self.last.main_exit),
+            After::Restart => true,
+            After::Rest => false,
+        };
+        if !restarts {
+            return match after {
+                After::Rest => self.rest(turn, false),
+                After::Policy | After::Restart => self.rest_or_listen(turn),
+            };
         }
         match self.restarts.schedule(settings, turn.now, Duration::ZERO, turn.jitter) {
             Next::GiveUp => {
@@ -351,7 +381,7 @@ impl Service {
     /// Rests as the last run left it.
     pub fn settle_down(&mut self, turn: &mut Turn) {
         match (self.last.result, &self.last.cause) {
-            (ServiceResult::Success, _) | (_, None) => {
+            (ServiceResult::Success, _) | (_, None | Some(Cause::Condition { .. })) => {
                 self.state = State::Down;
                 self.record(turn, Note::Stopped);
             }
@@ -369,13 +399,17 @@ impl Service {
         let is_waiting = matches!(self.state, State::Backoff { .. });
         if is_waiting {
             self.triggered = true;
-            self.state = State::Waiting { automatic: true };
+            self.state = State::Waiting { automatic: true, examination: Examination::NotYet };
         }
         is_waiting
     }
 
-    /// Begins a run; the caller has seen to order. Nothing happens unless the service waits for that.
+    /// Begins a run; the caller has seen to order. Nothing happens unless the service waits for that, and has passed its
+    /// examination if there is one.
     pub fn begin(&mut self, turn: &mut Turn) {
+        if self.is_yet_to_be_examined(turn) {
+            return;
+        }
         match self.state {
             State::Waiting { .. } => {}
             State::Down | State::Failed { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => {
@@ -400,7 +434,7 @@ impl Service {
         match self.state {
             State::Down | State::Failed { .. } | State::Backoff { .. } => {
                 self.restarts.forget();
-                self.state = State::Waiting { automatic: false };
+                self.state = State::Waiting { automatic: false, examination: Examination::NotYet };
             }
             State::Waiting { .. } | State::Listening { .. } => {}
             State::Up(ref mut run) => run.then_start |= !run.is_heading_up(),
@@ -414,9 +448,12 @@ impl Service {
         match self.state {
             State::Backoff { .. } | State::Listening { .. } | State::Up(_) => {}
             State::Down | State::Failed { .. } | State::Waiting { .. } => {
+                if self.policy.on_demand && self.policy.timers && self.triggered {
+                    return self.refuse_this_time(turn, cause);
+                }
                 self.triggered = false;
-                if self.policy.sockets {
-                    // Nobody would ever look at what arrives there.
+                // What waited between two runs has sockets and directories, and nobody would look at them any more.
+                if self.policy.sockets || matches!(self.state, State::Waiting { automatic: true, .. }) {
                     self.remove(turn, Removal::AtStop);
                 }
                 let wanted = is_want_of_another(&cause);
@@ -427,6 +464,16 @@ impl Service {
                 turn.pulse(self.id, Pulse::Rested { asked: false });
             }
         }
+    }
+
+    /// A start by the clock that cannot be: its next time comes all the same.
+    fn refuse_this_time(&mut self, turn: &mut Turn, cause: Cause) {
+        self.triggered = false;
+        self.last = Last { result: ServiceResult::Resources, cause: Some(cause.clone()), main_exit: None };
+        self.record(turn, Note::Failed(cause));
+        self.listen_again(turn);
+        turn.pulse(self.id, Pulse::NotStarted);
+        turn.pulse(self.id, Pulse::Rested { asked: false });
     }
 
     // ── what people see ──
@@ -464,6 +511,11 @@ impl Service {
             main_exit: run.and_then(|run| run.main_exit).or(self.last.main_exit),
             cause: run.and_then(|run| run.cause.clone()).or_else(|| self.last.cause.clone()),
             status_text: self.status_text.clone(),
+            watchdog: run.filter(|run| run.is_up()).map(|run| run.watchdog.interval.unwrap_or_default()),
+            runtime_ends_at: run.filter(|run| run.is_up()).and_then(|run| run.runtime_end),
+            health: run.filter(|run| run.is_up()).and_then(|run| run.checks.as_ref()).map(|checks| checks.health()),
+            stop_step: run.and_then(|run| run.stop_step(&self.policy)),
+            step_ends_at: run.filter(|run| run.phase != Phase::StopKill).and_then(|run| run.deadline),
             stop_requested: run.is_some_and(|run| run.stop != Stop::No && !run.then_start),
             restart_requested: run.is_some_and(|run| run.stop != Stop::No && run.then_start),
             wanted: matches!(self.state, State::Failed { wanted: true }),
@@ -487,7 +539,10 @@ impl Service {
                 Phase::Running { says: Says::Reloading } => (ActiveState::Reloading, SubState::Reload),
                 Phase::Running { says: Says::Stopping } => (ActiveState::Deactivating, SubState::Stop),
                 Phase::Reload { .. } => (ActiveState::Reloading, SubState::Reload),
+                Phase::ReloadSignal { confirmed: false, .. } => (ActiveState::Reloading, SubState::ReloadSignal),
+                Phase::ReloadSignal { confirmed: true, .. } => (ActiveState::Reloading, SubState::ReloadNotify),
                 Phase::StopCommands { .. } => (ActiveState::Deactivating, SubState::Stop),
+                Phase::StopSignal if run.abort => (ActiveState::Deactivating, SubState::StopWatchdog),
                 Phase::StopSignal => (ActiveState::Deactivating, SubState::StopSigterm),
                 Phase::StopKill => (ActiveState::Deactivating, SubState::StopSigkill),
                 Phase::StopPost { step: Step::Running, .. } => (ActiveState::Deactivating, SubState::StopPost),

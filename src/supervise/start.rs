@@ -6,7 +6,9 @@
 use super::exit::{Circumstance, SIGKILL, failure_of_command, is_clean_launcher, result_of_main};
 use super::run::{Await, Flow, Live, Main, Phase, Says, Step};
 use super::service::Pulse;
-use super::{Action, Cause, Command, CommandOutcome, Exit, LaunchFailure, Note, Outcome, Role, ServiceResult, Target};
+use super::{
+    Action, Cause, Command, CommandOutcome, Exit, LaunchFailure, Moment, Note, Outcome, Role, ServiceResult, Target,
+};
 use crate::unit::{ReadyKind, ServiceType};
 
 impl Live<'_, '_> {
@@ -34,7 +36,13 @@ impl Live<'_, '_> {
         match role {
             Role::Main => self.main_executed(),
             // Of a command only the end counts.
-            Role::StartPre(_) | Role::StartPost(_) | Role::Reload(_) | Role::Stop(_) | Role::StopPost(_) => Flow::Goes,
+            Role::StartPre(_)
+            | Role::StartPost(_)
+            | Role::Reload(_)
+            | Role::Stop(_)
+            | Role::StopPost(_)
+            | Role::Ready
+            | Role::Health => Flow::Goes,
         }
     }
 
@@ -55,6 +63,7 @@ impl Live<'_, '_> {
             | Phase::StartPost { .. }
             | Phase::Running { .. }
             | Phase::Reload { .. }
+            | Phase::ReloadSignal { .. }
             | Phase::StopPost { .. } => Flow::Goes,
         };
         match (flow, ended) {
@@ -67,12 +76,12 @@ impl Live<'_, '_> {
         let waiting_for = match self.policy.ready {
             ReadyKind::Executed => return self.ready(),
             ReadyKind::Notify if ready => return self.ready(),
-            ReadyKind::Notify | ReadyKind::Listening => Await::Readiness,
+            ReadyKind::Notify | ReadyKind::Checked => Await::Readiness,
             ReadyKind::Exited => Await::Exit,
             ReadyKind::PidFile => Await::Launcher,
         };
-        if self.policy.ready == ReadyKind::Listening {
-            self.act(Action::WatchReadiness { id: self.id });
+        if self.policy.ready == ReadyKind::Checked {
+            self.watch_readiness();
         }
         self.run.phase = Phase::Starting(waiting_for);
         Flow::Goes
@@ -99,6 +108,7 @@ impl Live<'_, '_> {
             | Phase::StartPost { .. }
             | Phase::Running { .. }
             | Phase::Reload { .. }
+            | Phase::ReloadSignal { .. }
             | Phase::StopPost { .. } => Flow::Goes,
         }
     }
@@ -126,6 +136,7 @@ impl Live<'_, '_> {
             | Phase::StartPost { .. }
             | Phase::Running { .. }
             | Phase::Reload { .. }
+            | Phase::ReloadSignal { .. }
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill => {}
@@ -138,7 +149,7 @@ impl Live<'_, '_> {
     /// In what circumstances the main process has just ended.
     fn circumstance(&self) -> Circumstance {
         match self.run.phase {
-            Phase::StopCommands { .. } | Phase::StopSignal => Circumstance::SentByStop(self.policy.stop_signal),
+            Phase::StopCommands { .. } | Phase::StopSignal => Circumstance::SentByStop(self.stop_signal()),
             Phase::StopKill => Circumstance::SentByStop(SIGKILL),
             Phase::StartPre { .. }
             | Phase::Launching { .. }
@@ -146,6 +157,7 @@ impl Live<'_, '_> {
             | Phase::StartPost { .. }
             | Phase::Running { .. }
             | Phase::Reload { .. }
+            | Phase::ReloadSignal { .. }
             | Phase::StopPost { .. } => Circumstance::Alone,
         }
     }
@@ -166,7 +178,8 @@ impl Live<'_, '_> {
             | Phase::Launching { .. }
             | Phase::StartPost { .. }
             | Phase::Running { .. }
-            | Phase::Reload { .. } => {
+            | Phase::Reload { .. }
+            | Phase::ReloadSignal { .. } => {
                 self.fail(result, cause);
                 self.drain()
             }
@@ -197,8 +210,15 @@ impl Live<'_, '_> {
         }
         self.run.main = Main::Absent;
         self.run.phase = Phase::Starting(Await::PidFile);
-        self.act(Action::WatchReadiness { id: self.id });
+        self.watch_readiness();
         Flow::Goes
+    }
+
+    /// Has somebody look for what makes it ready; `ready.timeout` begins here and shortens `timeout_start`.
+    pub fn watch_readiness(&mut self) {
+        let limit = self.policy.ready_timeout.map(|limit| self.turn.now.after(limit));
+        self.run.deadline = [self.run.deadline, limit].into_iter().flatten().min();
+        self.act(Action::WatchReadiness { id: self.id });
     }
 
     pub fn became_ready(&mut self) -> Flow {
@@ -217,12 +237,15 @@ impl Live<'_, '_> {
                 self.record(Note::Reloaded(None));
                 Flow::Goes
             }
-            // READY=1 that the type does not ask for, that comes twice, or that was on its way when the stop began.
+            Phase::ReloadSignal { confirmed: true, .. } => self.reload_over(None),
+            // READY=1 that the type does not ask for, that comes twice, that was on its way when the stop began, or that
+            // an earlier reload left behind.
             Phase::Starting(Await::Exit | Await::Launcher)
             | Phase::StartPre { .. }
             | Phase::StartPost { .. }
             | Phase::Running { says: Says::Serving | Says::Stopping }
             | Phase::Reload { .. }
+            | Phase::ReloadSignal { confirmed: false, .. }
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
@@ -230,20 +253,37 @@ impl Live<'_, '_> {
         }
     }
 
+    /// RELOADING=1. It answers a reload signal only if it is not older than that: two reloads in a row must not take
+    /// the first one's READY=1 for the second's.
+    pub fn reloading(&mut self, begun: Option<Moment>) -> Flow {
+        if let Phase::ReloadSignal { since, confirmed: false } = self.run.phase
+            && begun.is_some_and(|begun| begun >= since)
+        {
+            self.run.phase = Phase::ReloadSignal { since, confirmed: true };
+            return Flow::Goes;
+        }
+        self.says(Says::Reloading)
+    }
+
     pub fn says(&mut self, says: Says) -> Flow {
         match self.run.phase {
-            Phase::Running { says: before } if before != says => {
+            Phase::Running { says: before } if before != says && before != Says::Stopping => {
                 self.run.phase = Phase::Running { says };
+                if says == Says::Stopping {
+                    self.run.ended.get_or_insert(self.turn.now);
+                    self.arm_stop();
+                }
                 self.record(if says == Says::Reloading { Note::Reloading } else { Note::Stopping });
             }
-            // Said twice; said by a program that is not ready yet or is being stopped anyway; or during a reload that
-            // rsvc asked for and therefore shows already.
+            // Said twice, or after STOPPING=1, which is final; said by a program that is not ready yet or is being
+            // stopped anyway; or during a reload that rsvc asked for and therefore shows already.
             Phase::Running { .. }
             | Phase::StartPre { .. }
             | Phase::Launching { .. }
             | Phase::Starting(_)
             | Phase::StartPost { .. }
             | Phase::Reload { .. }
+            | Phase::ReloadSignal { .. }
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
@@ -273,6 +313,7 @@ impl Live<'_, '_> {
         self.run.started = Some(self.turn.now);
         self.run.deadline = None;
         self.run.phase = Phase::Running { says: Says::Serving };
+        self.watch(self.turn.now);
         self.record(Note::Started);
         self.waiters.answer_starts(self.turn, Outcome::Done);
         self.turn.pulse(self.id, Pulse::Started);
@@ -320,7 +361,9 @@ impl Live<'_, '_> {
             (Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill, _)
             | (Phase::StopPost { step: Step::Clearing, .. }, _) => self.go_down(),
             // Cannot be: no command is out in these phases.
-            (Phase::Launching { .. } | Phase::Starting(_) | Phase::Running { .. }, _) => Flow::Goes,
+            (Phase::Launching { .. } | Phase::Starting(_) | Phase::Running { .. } | Phase::ReloadSignal { .. }, _) => {
+                Flow::Goes
+            }
         }
     }
 
@@ -328,7 +371,7 @@ impl Live<'_, '_> {
     /// whose failure matters.
     fn command(&self, role: Role) -> Command {
         let (list, index) = match role {
-            Role::Main => return Command { ignore_failure: false },
+            Role::Main | Role::Ready | Role::Health => return Command { ignore_failure: false },
             Role::StartPre(index) => (&self.policy.start_pre, index),
             Role::StartPost(index) => (&self.policy.start_post, index),
             Role::Reload(index) => (&self.policy.reload, index),
@@ -365,6 +408,7 @@ impl Live<'_, '_> {
             | Phase::StartPost { .. }
             | Phase::Running { .. }
             | Phase::Reload { .. }
+            | Phase::ReloadSignal { .. }
             | Phase::StopPost { step: Step::Running, .. } => Flow::Goes,
             Phase::StopCommands { .. }
             | Phase::StopSignal
@@ -375,8 +419,8 @@ impl Live<'_, '_> {
 
     pub fn deadline_passed(&mut self) -> Flow {
         if self.run.deadline.is_none_or(|deadline| deadline > self.turn.now) {
-            // The deadline of another service.
-            return Flow::Goes;
+            // What watches over it, or the deadline of another service.
+            return if self.run.is_up() { self.watch_deadline_passed() } else { Flow::Goes };
         }
         self.run.deadline = None;
         match self.run.phase {
@@ -395,8 +439,17 @@ impl Live<'_, '_> {
                 self.act(Action::Signal { id: self.id, target: Target::Control, signal: SIGKILL });
                 Flow::Goes
             }
-            // Nothing limits the time of running.
-            Phase::Running { .. } => Flow::Goes,
+            Phase::ReloadSignal { .. } => {
+                // The reload came to nothing; the service goes on as it is.
+                self.reload_over(Some(Cause::ReloadTimeout))
+            }
+            Phase::Running { says: Says::Stopping } => {
+                self.fail(ServiceResult::Timeout, Cause::StopTimeout);
+                self.record(Note::Killing);
+                self.kill()
+            }
+            // Its limits are in `watch`.
+            Phase::Running { says: Says::Serving | Says::Reloading } => Flow::Goes,
             Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill | Phase::StopPost { .. } => {
                 self.stop_deadline_passed()
             }

@@ -1,7 +1,8 @@
 //! What people see of a service's state, in systemd's words.
 
-use super::{Cause, Exit, Moment, ServiceResult};
+use super::{Cause, Exit, Moment, Role, ServiceResult};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// systemd's active state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +34,9 @@ pub enum SubState {
     Exited,
     Reload,
     ReloadSignal,
+    ReloadNotify,
     Stop,
+    StopWatchdog,
     StopSigterm,
     StopSigkill,
     StopPost,
@@ -41,6 +44,44 @@ pub enum SubState {
     FinalSigkill,
     AutoRestart,
     Failed,
+}
+
+/// What a stop is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopStep {
+    /// Units that are ordered after this one stop first.
+    Queued,
+    /// This command runs.
+    Command(Role),
+    /// It has said STOPPING=1 and is left to itself.
+    ByItself,
+    /// This signal has been sent.
+    Signal(i32),
+    /// The group has been killed and is not empty yet.
+    Kill,
+}
+
+/// Is it well? The words of `health` in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HealthState {
+    /// Not known yet.
+    Starting,
+    /// The last checks did not fail `retries` times in a row.
+    Healthy,
+    /// They did.
+    Unhealthy,
+}
+
+/// What `[health]` found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// The verdict.
+    pub state: HealthState,
+    /// Failed checks in a row.
+    pub failures: u32,
+    /// What the last one found, if it failed.
+    pub why: Option<String>,
 }
 
 /// Snapshot of one service; plain data.
@@ -64,6 +105,16 @@ pub struct Status {
     pub cause: Option<Cause>,
     /// STATUS= text.
     pub status_text: Option<String>,
+    /// Interval of the watchdog, while it is up; zero when there is none.
+    pub watchdog: Option<Duration>,
+    /// When `runtime_max` will be over.
+    pub runtime_ends_at: Option<Moment>,
+    /// Its health, while it is up and asked.
+    pub health: Option<Health>,
+    /// What its stop is at, while it goes down.
+    pub stop_step: Option<StopStep>,
+    /// When the time of the present step is over: of a start, a reload, a stop.
+    pub step_ends_at: Option<Moment>,
     /// A stop has been asked for (kept over a restart of the daemon).
     pub stop_requested: bool,
     /// A stop is under way that another start follows (kept as well).

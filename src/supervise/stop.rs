@@ -5,10 +5,10 @@
 //! its commands together. A kill that does not empty the group (a process in uninterruptible sleep) is repeated for as
 //! long as it takes: nothing may be launched beside what is still there.
 
-use super::exit::SIGKILL;
+use super::exit::{SIGABRT, SIGKILL};
 use super::run::{Await, Flow, Live, Main, Phase, Says, Step};
 use super::{Action, Cause, Note, Outcome, Role, ServiceResult, Target};
-use crate::unit::KillMode;
+use crate::unit::{KillMode, ServiceType};
 use std::time::Duration;
 
 /// Pause between two attempts to kill a group that does not become empty.
@@ -29,19 +29,24 @@ impl Live<'_, '_> {
                 self.record(Note::Stopping);
                 self.drain()
             }
-            Phase::Running { .. } | Phase::Reload { .. } => {
+            Phase::Running { .. } | Phase::Reload { .. } | Phase::ReloadSignal { .. } => {
                 self.record(Note::Stopping);
                 self.waiters.answer_reloads(self.turn, Outcome::Cancelled);
-                if self.run.control.is_some() {
-                    self.act(Action::Signal { id: self.id, target: Target::Control, signal: SIGKILL });
-                }
-                self.arm_stop();
-                self.run.phase = Phase::StopCommands { next: 0 };
-                self.continue_stop_commands(0)
+                self.leave()
             }
             // Already on the way down.
             Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill | Phase::StopPost { .. } => Flow::Goes,
         }
+    }
+
+    /// Leaves the state of being up in good order: `exec_stop`, signal, wait, kill.
+    pub fn leave(&mut self) -> Flow {
+        if self.run.control.is_some() {
+            self.act(Action::Signal { id: self.id, target: Target::Control, signal: SIGKILL });
+        }
+        self.arm_stop();
+        self.run.phase = Phase::StopCommands { next: 0 };
+        self.continue_stop_commands(0)
     }
 
     /// Gets rid of what is left of the run in order: signal, wait, kill.
@@ -52,7 +57,7 @@ impl Live<'_, '_> {
         self.signal()
     }
 
-    fn arm_stop(&mut self) {
+    pub fn arm_stop(&mut self) {
         self.run.deadline = self.policy.timeout_stop.map(|limit| self.turn.now.after(limit));
     }
 
@@ -60,7 +65,7 @@ impl Live<'_, '_> {
         use crate::unit::ReadyKind;
         let is_watched = match self.run.phase {
             Phase::Starting(Await::PidFile) => true,
-            Phase::Starting(Await::Readiness) => self.policy.ready == ReadyKind::Listening,
+            Phase::Starting(Await::Readiness) => self.policy.ready == ReadyKind::Checked,
             _ => false,
         };
         if is_watched {
@@ -82,7 +87,8 @@ impl Live<'_, '_> {
             | Phase::Starting(_)
             | Phase::StartPost { .. }
             | Phase::Running { .. }
-            | Phase::Reload { .. } => Flow::Goes,
+            | Phase::Reload { .. }
+            | Phase::ReloadSignal { .. } => Flow::Goes,
         }
     }
 
@@ -107,7 +113,7 @@ impl Live<'_, '_> {
         if self.run.is_empty() {
             return self.stop_post();
         }
-        let signal = self.policy.stop_signal;
+        let signal = self.stop_signal();
         match self.policy.kill_mode {
             KillMode::ControlGroup if self.run.populated => {
                 self.act(Action::Signal { id: self.id, target: Target::All, signal });
@@ -124,6 +130,11 @@ impl Live<'_, '_> {
             }
         }
         self.wait_after_signal()
+    }
+
+    /// What asks the service to end.
+    pub fn stop_signal(&self) -> i32 {
+        if self.run.abort { SIGABRT } else { self.policy.stop_signal }
     }
 
     fn wait_after_signal(&mut self) -> Flow {
@@ -216,19 +227,22 @@ impl Live<'_, '_> {
             | Phase::Starting(_)
             | Phase::StartPost { .. }
             | Phase::Running { .. }
-            | Phase::Reload { .. } => Flow::Goes,
+            | Phase::Reload { .. }
+            | Phase::ReloadSignal { .. } => Flow::Goes,
         }
     }
 
     /// Begins a reload of a running service, or says why not.
     pub fn reload(&mut self) -> Option<Outcome> {
         match self.run.phase {
-            Phase::Running { .. } => {}
-            Phase::StartPre { .. }
+            Phase::Running { says: Says::Serving | Says::Reloading } => {}
+            Phase::Running { says: Says::Stopping }
+            | Phase::StartPre { .. }
             | Phase::Launching { .. }
             | Phase::Starting(_)
             | Phase::StartPost { .. }
             | Phase::Reload { .. }
+            | Phase::ReloadSignal { .. }
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
@@ -248,6 +262,11 @@ impl Live<'_, '_> {
         let Some(signal) = self.policy.reload_signal else { return Some(Outcome::NotSupported) };
         self.record(Note::Reloading);
         self.act(Action::Signal { id: self.id, target: Target::Main, signal });
+        if self.policy.kind == ServiceType::NotifyReload {
+            self.run.deadline = self.policy.timeout_start.map(|limit| self.turn.now.after(limit));
+            self.run.phase = Phase::ReloadSignal { since: self.turn.now, confirmed: false };
+            return None;
+        }
         self.record(Note::Reloaded(None));
         Some(Outcome::Done)
     }
@@ -259,6 +278,11 @@ impl Live<'_, '_> {
             self.launch(Role::Reload(index + 1));
             return Flow::Goes;
         }
+        self.reload_over(failure)
+    }
+
+    /// The reload is done, or came to nothing; the service runs on in both.
+    pub fn reload_over(&mut self, failure: Option<Cause>) -> Flow {
         self.run.phase = Phase::Running { says: Says::Serving };
         self.run.deadline = None;
         self.record(Note::Reloaded(failure.clone()));

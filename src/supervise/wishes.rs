@@ -1,7 +1,7 @@
 //! What people ask of one service, in every state. What it means for other units is seen to in `jobs`.
 
 use super::run::{Flow, Phase, Stop};
-use super::service::{Last, Pulse, Service, State, Turn};
+use super::service::{Examination, Last, Pulse, Service, State, Turn};
 use super::waiters::answer;
 use super::{Note, Outcome, Removal, RequestId};
 
@@ -23,11 +23,11 @@ impl Service {
                 self.waiters.next_starts.extend(request);
                 false
             }
-            State::Waiting { automatic } => {
+            State::Waiting { automatic, .. } => {
                 // An automatic start has pulled nothing in; a wish does.
                 let pulls_in = *automatic;
                 self.waiters.starts.extend(request);
-                self.state = State::Waiting { automatic: false };
+                self.state = State::Waiting { automatic: false, examination: Examination::NotYet };
                 self.restarts.forget();
                 pulls_in
             }
@@ -115,7 +115,7 @@ impl Service {
             request.into_iter().for_each(|request| turn.reply(request, Outcome::NotRunning));
             return;
         };
-        if matches!(run.phase, Phase::Reload { .. }) {
+        if matches!(run.phase, Phase::Reload { .. } | Phase::ReloadSignal { .. }) {
             self.waiters.next_reloads.extend(request);
             return;
         }

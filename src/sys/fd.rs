@@ -23,6 +23,20 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Takes ownership of a descriptor that the kernel has just made for us in recvmsg(2) with MSG_CMSG_CLOEXEC. Nobody
+/// else has been told its number.
+///
+/// # Errors
+/// EBADF for a number that is no descriptor, as the kernel gives none.
+pub fn received(number: RawFd) -> Result<OwnedFd> {
+    if number < 0 {
+        return Err(SysError::new("recvmsg", libc::EBADF));
+    }
+    // SAFETY: the kernel installed the descriptor for this message alone; the caller takes each number of a control
+    // message once, right after recvmsg, so nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 /// A second descriptor for the same open file, close-on-exec, number at least `lowest`.
 ///
 /// # Errors

@@ -30,6 +30,25 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
     cvt("pidfd_send_signal", answer).map(drop)
 }
 
+/// pidfd_send_signal(2) to the process group whose leader the process is.
+///
+/// # Errors
+/// EINVAL before Linux 6.9, ESRCH when the group is empty, EPERM.
+pub fn pidfd_signal_group(pidfd: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 1 << 2;
+    // SAFETY: the call takes a descriptor, a number, an optional siginfo (here null) and a flag.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            std::ptr::null::<libc::siginfo_t>(),
+            PIDFD_SIGNAL_PROCESS_GROUP,
+        )
+    };
+    cvt("pidfd_send_signal", answer).map(drop)
+}
+
 /// pidfd_getfd(2): a copy of another process's descriptor number `target`.
 ///
 /// # Errors

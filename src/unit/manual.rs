@@ -8,7 +8,7 @@ mod chapters;
 use super::keys::{self, Key, Kind, LimitUnit, Table};
 use super::problem::Code;
 use super::variables;
-use chapters::{DROP_INS, HEAD, LITERALS, PROFILES, TAIL, TEMPLATES, VALUES, VARIABLES};
+use chapters::{DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, TAIL, TEMPLATES, VALUES, VARIABLES};
 use std::fmt::Write;
 
 /// What a key takes, in words.
@@ -43,6 +43,7 @@ pub fn type_words(kind: Kind) -> String {
         Kind::SocketAddress => "address".to_owned(),
         Kind::Calendar => "times".to_owned(),
         Kind::DirectoryNames => "array of relative names".to_owned(),
+        Kind::Conditions => "table of strings or arrays".to_owned(),
         Kind::Devices | Kind::Mappings | Kind::IoMax => "array of tables".to_owned(),
         Kind::Namespace => "\"private\", \"host\" or \"path:FILE\"".to_owned(),
         Kind::UserNamespace => "\"host\", \"identity\", \"mapped\" or \"path:FILE\"".to_owned(),
@@ -216,6 +217,7 @@ pub fn manual() -> String {
     }
     page.push_str(PROFILES);
     page.push_str(VALUES);
+    page.push_str(NOTIFICATION);
     page.push_str(".SH DIAGNOSTICS\n");
     page.push_str(
         "Problems of a unit are shown all at once, with a stable code.\nCodes that begin with W are warnings.\n",
@@ -297,7 +299,7 @@ mod tests {
         assert!(explain("protect_system").unwrap().starts_with("filesystem.protect_system"));
         assert!(explain("ProtectSystem").unwrap().starts_with("filesystem.protect_system"));
         assert!(explain("listen").unwrap().contains("health.listen"));
-        assert!(explain("health.listen").unwrap().contains("not supported yet"));
+        assert!(explain("credentials.load").unwrap().contains("not supported yet"));
         assert!(explain("filesystem.protect_system").unwrap().contains("strict   \"strict\""));
         assert_eq!(explain("no.such"), None);
         assert_eq!(explain(""), None);

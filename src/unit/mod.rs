@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod assignment;
+mod condition;
 mod decode;
 pub mod keys;
 mod layer;
@@ -26,6 +27,7 @@ pub mod value;
 mod variables;
 
 pub use assignment::{Assignment, document};
+pub use condition::{Comparison, Condition, ConditionTest, unmet};
 pub use manual::{explain, manual, type_words};
 pub use problem::{Code, Problem, Severity, render_problems};
 pub use schema::json_schema;
@@ -202,11 +204,11 @@ impl Unit {
     /// What makes this service ready.
     pub fn ready_kind(&self) -> ReadyKind {
         match self.service.kind {
-            ServiceType::Notify => ReadyKind::Notify,
+            ServiceType::Notify | ServiceType::NotifyReload => ReadyKind::Notify,
             ServiceType::Oneshot => ReadyKind::Exited,
             ServiceType::Forking => ReadyKind::PidFile,
-            ServiceType::Exec if self.ready.listen.is_empty() => ReadyKind::Executed,
-            ServiceType::Exec => ReadyKind::Listening,
+            ServiceType::Exec if self.ready.is_asked() => ReadyKind::Checked,
+            ServiceType::Exec => ReadyKind::Executed,
         }
     }
 }

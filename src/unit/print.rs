@@ -1,8 +1,10 @@
 //! Values as TOML text, for `rsvc show`: what is printed decodes to the same value.
 
-use super::decode::{UserWord, Value};
+use super::decode::{UserWord, Value, condition};
 use super::value;
-use super::{DeviceAllow, ExecCommand, Isolation, NetworkMode, PathEntry, RestrictNamespaces, Upper};
+use super::{
+    Condition, ConditionTest, DeviceAllow, ExecCommand, Isolation, NetworkMode, PathEntry, RestrictNamespaces, Upper,
+};
 use crate::plan::{BlockDevice, DeviceType};
 use std::path::Path;
 
@@ -66,6 +68,7 @@ pub(super) fn toml(value: &Value) -> String {
         Value::NamespaceKinds(RestrictNamespaces::Except(kinds)) if kinds.is_empty() => "true".to_owned(),
         Value::NamespaceKinds(RestrictNamespaces::Except(kinds)) => array(kinds.iter().map(|k| quote(k))),
         Value::CpuShare(share) => value::print_cpu_share(*share),
+        Value::Conditions(all) => conditions(all),
         Value::IoMax(all) => array(all.iter().map(io_max)),
         Value::HugePages(all) => table(
             all.iter().map(|(size, bytes)| format!("{} = {}", quote(size), quote(&value::print_byte_size(*bytes)))),
@@ -101,6 +104,18 @@ fn array(items: impl Iterator<Item = String>) -> String {
 fn table(items: impl Iterator<Item = String>) -> String {
     let items: Vec<String> = items.collect();
     if items.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", items.join(", ")) }
+}
+
+fn conditions(all: &[Condition]) -> String {
+    let entries = condition::NAMES.iter().filter_map(|name| {
+        let of: Vec<&Condition> = all.iter().filter(|condition| condition.test.key() == *name).collect();
+        match of.first() {
+            None => None,
+            Some(first) if first.test == ConditionTest::FirstBoot => Some(format!("{name} = {}", !first.negated)),
+            Some(_) => Some(format!("{name} = {}", array(of.iter().map(|condition| quote(&condition.text()))))),
+        }
+    });
+    table(entries)
 }
 
 fn path(path: &Path) -> String {

@@ -125,6 +125,13 @@ fn kind_schema(kind: Kind) -> Value {
         Kind::Upper => word_or_path(&["ephemeral", "persistent"]),
         Kind::NamespaceKinds => json!({ "anyOf": [{ "type": "boolean" }, strings()] }),
         Kind::CpuShare => json!({ "anyOf": [string(), fields(&["quota", "period"], &[])] }),
+        Kind::Conditions => {
+            let properties: Map<String, Value> = super::decode::condition::NAMES
+                .iter()
+                .map(|name| ((*name).to_owned(), json!({ "anyOf": [string(), strings(), { "type": "boolean" }] })))
+                .collect();
+            json!({ "type": "object", "properties": properties, "additionalProperties": false })
+        }
         Kind::Devices => array_of(fields(&["path", "type", "major", "minor", "access"], &[])),
         Kind::Mappings => {
             let names = ["container_id", "host_id", "size"];

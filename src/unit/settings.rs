@@ -10,8 +10,10 @@ pub use isolation::*;
 pub use sockets::*;
 pub use timers::*;
 
+use super::Condition;
 use crate::plan::{CpuMax, IoMax, LimitResource};
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +32,8 @@ pub struct Settings {
     pub ready: Ready,
     /// `[restart]`
     pub restart: RestartSettings,
+    /// `[health]`; `None`: it is not asked.
+    pub health: Option<HealthSettings>,
     /// `[rootfs]`
     pub rootfs: Rootfs,
     /// `[filesystem]`
@@ -81,6 +85,8 @@ pub struct UnitTable {
     pub default_order: bool,
     pub on_failure: Vec<String>,
     pub on_success: Vec<String>,
+    pub condition: Vec<Condition>,
+    pub assert: Vec<Condition>,
 }
 
 impl UnitTable {
@@ -121,8 +127,29 @@ impl UnitTable {
 pub enum ServiceType {
     Exec,
     Notify,
+    NotifyReload,
     Oneshot,
     Forking,
+}
+
+impl ServiceType {
+    /// Does it say itself when it is ready?
+    pub fn notifies(self) -> bool {
+        matches!(self, ServiceType::Notify | ServiceType::NotifyReload)
+    }
+}
+
+/// `service.notify_access`: whose datagrams are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotifyAccess {
+    /// Nobody's: there is no socket.
+    None,
+    /// The main process's.
+    Main,
+    /// Those of the main process and of the commands around it.
+    Exec,
+    /// Those of every process of the unit's group.
+    All,
 }
 
 /// What makes a service ready.
@@ -136,8 +163,8 @@ pub enum ReadyKind {
     Exited,
     /// The first process exited 0 and the pid file names a process of the group (forking).
     PidFile,
-    /// All of `ready.listen` have a listening socket of the group.
-    Listening,
+    /// All that `[ready]` looks for is there.
+    Checked,
 }
 
 /// A signal by number.
@@ -220,6 +247,11 @@ pub struct Service {
     pub timeout_start: Option<Duration>,
     /// `None` is infinity.
     pub timeout_stop: Option<Duration>,
+    /// `None` is infinity.
+    pub runtime_max: Option<Duration>,
+    /// `None`: no watchdog.
+    pub watchdog: Option<Duration>,
+    pub notify_access: NotifyAccess,
     /// -20 to 19.
     pub nice: i32,
     /// -1000 to 1000.
@@ -237,11 +269,59 @@ pub enum ListenAddress {
     Unix(PathBuf),
 }
 
+/// As it is written in a unit.
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ListenAddress::Tcp(address) => write!(f, "tcp:{address}"),
+            ListenAddress::Udp(address) => write!(f, "udp:{address}"),
+            ListenAddress::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// `[ready]`
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)]
 pub struct Ready {
     pub listen: Vec<ListenAddress>,
+    /// As the service sees it.
+    pub path: Option<PathBuf>,
+    /// Empty: none.
+    pub command: Vec<String>,
+    /// `None`: only `service.timeout_start` limits it.
+    pub timeout: Option<Duration>,
+}
+
+impl Ready {
+    /// Is there anything to look for?
+    pub fn is_asked(&self) -> bool {
+        !self.listen.is_empty() || self.path.is_some() || !self.command.is_empty()
+    }
+}
+
+/// `health.action`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum HealthAction {
+    Restart,
+    Log,
+    Stop,
+}
+
+/// `[health]`
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct HealthSettings {
+    /// Empty: none.
+    pub command: Vec<String>,
+    pub listen: Vec<ListenAddress>,
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// At least 1.
+    pub retries: u32,
+    pub start_period: Duration,
+    pub action: HealthAction,
 }
 
 /// `restart.policy`

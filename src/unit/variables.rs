@@ -298,6 +298,15 @@ mod tests {
         assert!(expanded("host=${host}", &variables(), true, false).is_ok(), "an argument is no script");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic_and_two_dollars_undo_each_other(text in "[a-zä${}=; _]{0,30}") {
+            let _ = (strict(&text), command(&text));
+            let quoted = text.replace("${", "$${");
+            proptest::prop_assert_eq!(strict(&quoted), Ok(text));
+        }
+    }
+
     #[test]
     fn values_are_not_expanded_again() {
         let tricky = Variables::new("web", "${unit}");

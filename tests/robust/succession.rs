@@ -131,7 +131,7 @@ fn waiting_restarts_and_failures_are_remembered_by_the_next_daemon() {
 fn readiness_and_oneshots_survive_the_daemon() {
     root_only!();
     let mut instance = Instance::start();
-    instance.unit("ready", &script("notify", "systemd-notify --ready; exec sleep 1000", ""));
+    instance.unit("ready", &script("notify", "systemd-notify --ready; exec sleep 1000", "notify_access = \"all\"\n"));
     let text = "while ! [ -e $STATE_DIRECTORY/go ]; do sleep 0.02; done; exit 0";
     instance.unit("once", &script("oneshot", text, "[directories]\nstate = [\"once\"]"));
     instance.rsvc(&["start", "ready"]).expect(0);

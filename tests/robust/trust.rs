@@ -14,7 +14,7 @@ fn only_a_units_own_processes_are_believed_about_its_readiness() {
     root_only!();
     let instance = Instance::start();
     let text = "while ! [ -e $STATE_DIRECTORY/go ]; do sleep 0.02; done; systemd-notify --ready; exec sleep 1000";
-    instance.unit("web", &script("notify", text, "[directories]\nstate = [\"web\"]"));
+    instance.unit("web", &script("notify", text, "notify_access = \"all\"\n[directories]\nstate = [\"web\"]"));
     instance.rsvc(&["start", "--no-wait", "web"]).expect(0);
     let socket = instance.file("run/io/web/notify");
     eventually("its socket", || socket.exists().then_some(()));

@@ -185,6 +185,7 @@ impl Draft {
         let init = fd::sealed_memfd(c"rsvc-init", RESIDENT_INIT, true).unwrap();
         let container = self.container.take();
         let start = PerStart {
+            pid_variables: Vec::new(),
             environment: self.start_environment.clone(),
             descriptors: Descriptors {
                 stdin: None,

@@ -6,7 +6,7 @@ mod table;
 mod timers;
 mod tree;
 
-pub use page::status_page;
+pub use page::{status_page, stop_words};
 pub use summary::{needs_attention, summary};
 pub use table::unit_table;
 pub use timers::timer_table;

@@ -3,10 +3,14 @@
 use super::state_words;
 use super::tree::process_tree;
 use crate::cli::terminal::{Color, Look, harmless};
-use crate::cli::time;
+use crate::cli::time::{self, coarse};
 use crate::cli::words::{cpu_time, size};
-use crate::control::{GroupCounters, Pressure, UnitStatus};
-use std::time::SystemTime;
+use crate::control::{GroupCounters, Pressure, ProcessLine, StopProgress, UnitStatus};
+use crate::unit::TimeSpan;
+use std::time::{Duration, SystemTime};
+
+/// Processes named as those that hold up a stop.
+const STOP_NAMES: usize = 5;
 
 /// Columns before the colon.
 const LABEL: usize = 11;
@@ -28,7 +32,11 @@ pub fn status_page(unit: &UnitStatus, log: &[String], now: SystemTime, look: Loo
         page.line("", &look.paint(Color::Yellow, &hint));
     }
     page.line("Active", &active(unit, now, look));
+    if let Some(cause) = unit.cause.as_deref().filter(|_| unit.state == "inactive" && unit.result == "exec-condition") {
+        page.lines("Condition", cause);
+    }
     page.readiness(unit);
+    page.watched(unit, now);
     page.listen(unit);
     page.timers(unit, now);
     page.main_process(unit);
@@ -98,11 +106,17 @@ impl Page {
                 ("activating", "exec") => "when executed",
                 ("activating", "notify") => "waiting for READY=1",
                 ("activating", "listen") => "waiting for the sockets of [ready] listen",
+                ("activating", "path") => "waiting for the path of [ready]",
+                ("activating", "command") => "waiting for the command of [ready]",
+                ("activating", "checks") => "waiting for what [ready] asks for",
                 ("activating", "pid-file") => "waiting for the pid file",
                 ("activating", "exit") => "when it has exited",
                 (_, "exec") => "executed",
                 (_, "notify") => "by notification",
                 (_, "listen") => "listening",
+                (_, "path") => "by its path",
+                (_, "command") => "by its command",
+                (_, "checks") => "by the checks of [ready]",
                 (_, "pid-file") => "by pid file",
                 (_, "exit") => "exited",
                 (_, other) => other,
@@ -111,6 +125,35 @@ impl Page {
         }
         if let Some(text) = unit.status_text.as_deref().filter(|text| !text.is_empty()) {
             self.line("Status", &format!("\"{}\"", harmless(text)));
+        }
+        let errno = unit.status_errno.map(|errno| std::io::Error::from_raw_os_error(errno).to_string());
+        let error: Vec<String> = errno.into_iter().chain(unit.status_error.clone()).collect();
+        if !error.is_empty() {
+            self.line("Error", &harmless(&error.join(", ")));
+        }
+    }
+
+    /// What watches over it: health, watchdog, the end of its time; and what holds a stop up.
+    fn watched(&mut self, unit: &UnitStatus, now: SystemTime) {
+        if let Some(health) = &unit.health {
+            let failures = unit.health_failures.filter(|n| *n > 0).map(|n| format!(", {n} failed in a row"));
+            let cause = unit.health_cause.as_deref().map(|why| format!(": {}", harmless(why)));
+            let words = format!("{}{}{}", harmless(health), failures.unwrap_or_default(), cause.unwrap_or_default());
+            let color = match health.as_str() {
+                "healthy" => Color::Green,
+                "unhealthy" => Color::Red,
+                _ => Color::Yellow,
+            };
+            self.line("Health", &self.look.paint(color, &words));
+        }
+        if let Some(usec) = unit.watchdog_usec {
+            self.line("Watchdog", &format!("every {}", TimeSpan(Some(Duration::from_micros(usec)))));
+        }
+        if let Some(end) = unit.runtime_ends_at.as_deref().and_then(time::parse) {
+            self.line("Until", &time::relative(end, now));
+        }
+        if let Some(stop) = &unit.stop {
+            self.line("Stopping", &self.look.paint(Color::Yellow, &stop_words(stop, &unit.processes)));
         }
     }
 
@@ -251,6 +294,21 @@ impl Page {
             self.line("", &self.look.cut(&line, room));
         }
     }
+}
+
+/// What a stop is at, how long that may still take, and whom it waits for.
+pub fn stop_words(stop: &StopProgress, processes: &[ProcessLine]) -> String {
+    let left = stop.remaining_usec.map(|usec| format!(", killed in {}", coarse(Duration::from_micros(usec))));
+    let names: Vec<String> = processes
+        .iter()
+        .filter(|process| process.command != "[rsvc-init]")
+        .take(STOP_NAMES)
+        .map(|process| format!("{} {}", process.pid, first_word(&process.command)))
+        .collect();
+    let more = processes.len().saturating_sub(STOP_NAMES);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let whom = if names.is_empty() { String::new() } else { format!("; still there: {}{more}", names.join(", ")) };
+    format!("{}{}{whom}", harmless(&stop.step), left.unwrap_or_default())
 }
 
 fn first_word(command: &str) -> String {

@@ -2,8 +2,9 @@
 
 use super::bench::launch_failure;
 use super::world::{Host, Main, Manners, World, id};
-use crate::supervise::{ActiveState, CommandOutcome, Event, Exit, Role, Target};
+use crate::supervise::{ActiveState, CommandOutcome, Event, Exit, Role, SubState, Target, Word};
 use crate::unit::ReadyKind;
+use std::time::Duration;
 
 impl World {
     /// One report of this service, any of those owed.
@@ -20,6 +21,9 @@ impl World {
         let choice = self.choices.below(owed);
         if choice < host.inbox.len() {
             let event = host.inbox.remove(choice);
+            if matches!(event, Event::Checked { .. }) {
+                host.checking = None;
+            }
             self.step(event);
         } else {
             host.emptied = false;
@@ -62,14 +66,29 @@ impl World {
             }
             0..=2 if host.main == Main::SettingUp => self.executes(index),
             0 if host.main != Main::None => self.main_ends(index, exit),
-            3 if host.main == Main::Program => self.step(Event::Reloading { id: id(index) }),
-            4 if host.main == Main::Program => {
-                self.step(Event::StatusText { id: id(index), text: "busy".into() });
+            3 if host.main == Main::Program => {
+                self.step(Event::Reloading { id: id(index), begun: Some(self.bench.now) })
             }
+            4 if host.main == Main::Program => self.says(index),
             _ => {
                 self.becomes_ready(index);
             }
         }
+    }
+
+    fn says(&mut self, index: usize) {
+        let id = id(index);
+        let word = match self.choices.below(8) {
+            0 => return self.step(Event::StatusText { id, text: "busy".into() }),
+            1 => return self.step(Event::Stopping { id }),
+            2 => Word::ExtendTimeout(Duration::from_secs(3)),
+            3 => Word::Trigger,
+            4 => Word::WatchdogInterval(Duration::from_secs(5)),
+            5 => Word::WatchdogInterval(Duration::ZERO),
+            6 => Word::ResetRestarts,
+            _ => Word::Alive,
+        };
+        self.step(Event::Said { id, word });
     }
 
     pub fn go_on_well(&mut self, index: usize) -> bool {
@@ -84,6 +103,9 @@ impl World {
         } else if host.main == Main::Program && self.policies[index].ready == ReadyKind::Exited {
             self.main_ends(index, Exit::Exited(0));
         } else {
+            if self.bench.status(id(index)).substate == SubState::ReloadSignal {
+                self.step(Event::Reloading { id: id(index), begun: Some(self.bench.now) });
+            }
             let state = self.bench.status(id(index)).state;
             let asks = matches!(state, ActiveState::Activating | ActiveState::Reloading);
             return asks && self.becomes_ready(index);
@@ -134,7 +156,7 @@ impl World {
         let host = &mut self.hosts[index];
         let can = match ready {
             ReadyKind::Notify => host.main == Main::Program,
-            ReadyKind::Listening => host.main == Main::Program && host.watched,
+            ReadyKind::Checked => host.main == Main::Program && host.watched,
             ReadyKind::PidFile => host.watched && host.leftovers && host.main == Main::None,
             ReadyKind::Executed | ReadyKind::Exited => {
                 host.main == Main::Program && self.bench.status(id(index)).state == ActiveState::Reloading
@@ -151,6 +173,24 @@ impl World {
         host.watched = false;
         self.step(Event::BecameReady { id: id(index) });
         true
+    }
+
+    /// A question for its health: one at a time, of a service that is there.
+    pub fn check(&mut self, index: usize, number: u32) {
+        let host = &mut self.hosts[index];
+        assert_eq!(host.checking, None, "one question at a time");
+        assert!(host.main != Main::None || !host.inbox.is_empty(), "asked of nobody: {host:?}");
+        host.checking = Some(number);
+        if self.choices.one_in(3) {
+            return; // The answer takes longer than is waited for.
+        }
+        let failure = self.choices.one_in(2).then(|| "ill".to_owned());
+        self.hosts[index].inbox.push(Event::Checked { id: id(index), number, failure });
+    }
+
+    pub fn abandon_check(&mut self, index: usize) {
+        assert!(self.hosts[index].checking.take().is_some(), "what is not asked is not abandoned");
+        self.hosts[index].inbox.retain(|event| !matches!(event, Event::Checked { .. }));
     }
 
     pub fn kill_group(&mut self, index: usize) {
@@ -212,6 +252,7 @@ impl World {
                 assert_eq!(host.control, None, "one command at a time");
                 host.control = Some(role);
             }
+            Role::Ready | Role::Health => panic!("{role:?} is not for the machine to launch"),
         }
     }
 

@@ -3,6 +3,7 @@
 mod backoff;
 mod bench;
 mod bonds;
+mod conditions;
 mod kernel;
 mod listen;
 mod order;
@@ -14,4 +15,5 @@ mod requests;
 mod scale;
 
 mod stops;
+mod watch;
 mod world;

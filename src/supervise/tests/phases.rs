@@ -9,7 +9,7 @@ fn notify() -> Policy {
 }
 
 fn listening() -> Policy {
-    Policy { ready: ReadyKind::Listening, ..policy("web") }
+    Policy { ready: ReadyKind::Checked, ..policy("web") }
 }
 
 fn oneshot() -> Policy {
@@ -361,7 +361,7 @@ fn what_a_service_says_of_itself_is_shown() {
     assert_eq!(bench.step(Event::StatusText { id: WEB, text: "3 clients".into() }), ["note StatusText"]);
     assert!(bench.step(Event::StatusText { id: WEB, text: "3 clients".into() }).is_empty(), "nothing new");
     assert_eq!(bench.status(WEB).status_text.as_deref(), Some("3 clients"));
-    bench.step(Event::Reloading { id: WEB });
+    bench.step(Event::Reloading { id: WEB, begun: None });
     assert_eq!(bench.state(WEB), "reloading/reload");
     assert_eq!(bench.ready(WEB), ["note Reloaded(None)"]);
     assert_eq!(bench.state(WEB), "active/running");

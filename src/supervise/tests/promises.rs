@@ -2,25 +2,47 @@
 
 use super::super::bonds::MOST_LINKS;
 use super::world::{Order, World, at, id};
-use crate::supervise::{Action, ActiveState, Event, Moment, Note, Policy, Removal, SubState};
+use crate::supervise::{Action, ActiveState, Event, Moment, Note, Policy, Removal, ServiceId, SubState, Unmet};
 use crate::unit::ServiceType;
 
 impl World {
     pub fn step(&mut self, event: Event) {
-        self.asked_for.push_back(event);
+        self.steps([event]);
+    }
+
+    /// Events that the daemon has at the same time; what follows from them comes after the last.
+    pub fn steps(&mut self, events: impl IntoIterator<Item = Event>) {
+        self.asked_for.extend(events);
         let mut steps = 0;
         while let Some(event) = self.asked_for.pop_front() {
             let was_waiting: Vec<bool> = match self.order {
                 Order::Checked => (0..self.hosts.len()).map(|index| self.is_waiting(index)).collect(),
                 Order::Unchecked => Vec::new(),
             };
+            self.history.push(format!("{:?} {event:?}", self.bench.now));
+            self.served = match event {
+                Event::DeadlinePassed => (0..self.hosts.len()).map(|index| self.serves(index)).collect(),
+                _ => vec![false; self.hosts.len()],
+            };
             let actions = self.bench.supervisor.step(self.bench.now, event);
             for action in actions {
+                self.history.push(format!("    {action:?}"));
                 self.perform(action, &was_waiting);
             }
             steps += 1;
             assert!(steps < 50_000, "starts on behalf of others go on and on");
         }
+    }
+
+    /// What happened to two services, for people who read a failure.
+    fn history_of(&self, one: ServiceId, other: ServiceId) -> String {
+        let names = [format!("{one:?}"), format!("{other:?}")];
+        let lines = self.history.iter().filter(|line| names.iter().any(|name| line.contains(name)));
+        lines.fold(String::new(), |text, line| text + "\n" + line)
+    }
+
+    fn serves(&self, index: usize) -> bool {
+        matches!(self.bench.status(id(index)).state, ActiveState::Active | ActiveState::Reloading)
     }
 
     fn is_waiting(&self, index: usize) -> bool {
@@ -39,7 +61,11 @@ impl World {
         match action {
             Action::Launch { id, role, .. } => {
                 for rival in self.rivals(at(id)) {
-                    assert!(self.hosts[rival].is_empty(), "{id:?} is launched beside {rival}, its rival");
+                    assert!(
+                        self.hosts[rival].is_empty(),
+                        "{id:?} is launched beside {rival}, its rival{}",
+                        self.history_of(id, super::world::id(rival))
+                    );
                 }
                 self.launch(at(id), role);
             }
@@ -49,10 +75,20 @@ impl World {
             Action::UnwatchReadiness { id } => {
                 assert!(std::mem::take(&mut self.hosts[at(id)].watched), "what is not watched is not unwatched");
             }
+            Action::Check { id, number } => self.check(at(id), number),
+            Action::AbandonCheck { id } => self.abandon_check(at(id)),
             Action::Listen { id } => self.listen(at(id)),
             Action::Remove { id, removal } => {
                 assert!(self.hosts[at(id)].is_empty(), "removed under a live service");
                 self.hosts[at(id)].listening &= removal == Removal::AfterRun;
+            }
+            Action::Examine { id } => {
+                let unmet = match self.choices.below(6) {
+                    4 => Some(Unmet { what: "x".into(), assert: false }),
+                    5 => Some(Unmet { what: "x".into(), assert: true }),
+                    _ => None,
+                };
+                self.asked_for.push_back(Event::Examined { id, unmet });
             }
             Action::StartUnit { name, links, .. } => self.start_unit(&name, links),
             Action::Reply { request, .. } => {
@@ -93,13 +129,15 @@ impl World {
                 self.is_over(index);
                 self.check_limit(index, at);
             }
-            Note::Stopped | Note::Failed(_) => self.is_over(index),
+            Note::Stopped | Note::Failed(_) | Note::Skipped(_) => self.is_over(index),
             Note::Triggered
             | Note::Ended(_)
             | Note::Reloading
             | Note::Reloaded(_)
             | Note::Killing
             | Note::StatusText
+            | Note::Healthy
+            | Note::Unhealthy(_)
             | Note::Adopted => {}
         }
     }
@@ -110,7 +148,8 @@ impl World {
         let find = |name: &String| self.policies.iter().position(|other| other.name == *name);
         for other in policy.needed().filter_map(find).filter(|other| *other != index) {
             let (status, name) = (self.bench.status(id(other)), &self.policies[other].name);
-            let serves = matches!(status.state, ActiveState::Active | ActiveState::Reloading);
+            // The time of several may be over at one moment: what served when it came may end in the same step.
+            let serves = self.serves(other) || self.served[other];
             let is_before = self.is_ordered(other, index);
             if policy.requisite.contains(name) || (is_before && policy.binds_to.contains(name)) {
                 assert!(serves, "{index} starts while {other}, which has to be up, is {status:?}");

@@ -2,8 +2,8 @@
 
 use super::bench::{SECOND, commands, policy, restart_settings, statuses};
 use super::world::{Choices, Order, World};
-use crate::supervise::Policy;
-use crate::unit::{KillMode, ReadyKind, RestartPolicy, RestartSettings, ServiceType};
+use crate::supervise::{HealthPolicy, Policy};
+use crate::unit::{HealthAction, KillMode, ReadyKind, RestartPolicy, RestartSettings, ServiceType};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -12,8 +12,9 @@ use std::time::Duration;
 fn any_policy() -> impl Strategy<Value = Policy> {
     let kind = prop_oneof![
         Just((ServiceType::Exec, ReadyKind::Executed)),
-        Just((ServiceType::Exec, ReadyKind::Listening)),
+        Just((ServiceType::Exec, ReadyKind::Checked)),
         Just((ServiceType::Notify, ReadyKind::Notify)),
+        Just((ServiceType::NotifyReload, ReadyKind::Notify)),
         Just((ServiceType::Oneshot, ReadyKind::Exited)),
         Just((ServiceType::Forking, ReadyKind::PidFile)),
     ];
@@ -21,7 +22,8 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     let lists = (0..3usize, 0..2usize, 0..3usize, 0..2usize, 0..3usize);
     let signal = prop_oneof![Just(None), Just(Some(1))];
     let start = prop_oneof![Just(None), Just(Some(5 * SECOND))];
-    (kind, kill_mode, lists, signal, start, any_restart(), 0..5u8).prop_map(
+    let watch = (any_time(), any_time(), any_health(), 0..4u8, 0..5u8);
+    (kind, kill_mode, lists, signal, start, any_restart(), watch).prop_map(
         |(
             (kind, ready),
             kill_mode,
@@ -29,9 +31,14 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             reload_signal,
             timeout_start,
             restart,
-            activation,
+            watch,
         )| {
+            let (watchdog, runtime_max, health, conditional, activation) = watch;
             Policy {
+                conditional: conditional == 0,
+                watchdog,
+                runtime_max,
+                health,
                 kind,
                 ready,
                 kill_mode,
@@ -51,6 +58,22 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             }
         },
     )
+}
+
+fn any_time() -> impl Strategy<Value = Option<Duration>> {
+    prop_oneof![Just(None), Just(None), Just(Some(3 * SECOND)), Just(Some(30 * SECOND))]
+}
+
+fn any_health() -> impl Strategy<Value = Option<HealthPolicy>> {
+    let action = prop_oneof![Just(HealthAction::Log), Just(HealthAction::Restart), Just(HealthAction::Stop)];
+    let health = (action, 1..3u32).prop_map(|(action, retries)| HealthPolicy {
+        interval: 2 * SECOND,
+        timeout: SECOND,
+        retries,
+        start_period: 4 * SECOND,
+        action,
+    });
+    prop_oneof![Just(None).boxed(), health.prop_map(Some).boxed()]
 }
 
 fn any_restart() -> impl Strategy<Value = RestartSettings> {
@@ -122,8 +145,11 @@ fn relate(mut policies: Vec<Policy>, edges: &[(usize, usize, u8)], acyclic: bool
 }
 
 /// A oneshot that is restarted after success never comes to rest (unit files may not ask for that), nor does one that is
-/// upheld, or a unit that is upheld and cannot be up.
+/// upheld, a unit that is upheld and cannot be up, or a service whose time is limited again and again.
 fn without_endless_jobs(mut units: Vec<Policy>) -> Vec<Policy> {
+    for unit in &mut units {
+        (unit.watchdog, unit.runtime_max, unit.health) = (None, None, None);
+    }
     for unit in units.iter_mut().filter(|unit| unit.kind == ServiceType::Oneshot) {
         if matches!(unit.restart.policy, RestartPolicy::Always | RestartPolicy::OnSuccess) {
             unit.restart.policy = RestartPolicy::OnFailure;

@@ -53,6 +53,8 @@ pub struct Host {
     pub control: Option<Role>,
     pub leftovers: bool,
     pub watched: bool,
+    /// A question for its health that has not been answered.
+    pub checking: Option<u32>,
     /// `CgroupEmptied` is owed.
     pub emptied: bool,
     /// Answers to `Listen` that are owed, in order.
@@ -102,6 +104,10 @@ pub struct World {
     pub asked_for: VecDeque<Event>,
     pub waiting: BTreeSet<RequestId>,
     pub abandoned: BTreeSet<RequestId>,
+    /// Who served when the time came whose consequences are looked at.
+    pub served: Vec<bool>,
+    /// Events and actions, for people who read a failure.
+    pub history: Vec<String>,
     next_request: u64,
 }
 
@@ -118,6 +124,8 @@ impl World {
             asked_for: VecDeque::new(),
             waiting: BTreeSet::new(),
             abandoned: BTreeSet::new(),
+            served: Vec::new(),
+            history: Vec::new(),
             next_request: 0,
         }
     }
@@ -151,10 +159,10 @@ impl World {
     /// Stops everything, with no more help than that a kill works, and checks that all comes to rest.
     pub fn settle(&mut self) {
         self.manners = Manners::Stubborn;
-        for index in 0..self.hosts.len() {
-            let request = self.new_request();
-            self.step(Event::StopRequested { id: id(index), request: Some(request) });
-        }
+        let all = 0..self.hosts.len();
+        let stop = |index| Event::StopRequested { id: id(index), request: Some(self.new_request()) };
+        let stops: Vec<Event> = all.map(stop).collect();
+        self.steps(stops);
         for _ in 0..2000 {
             self.deliver_all();
             if self.bench.supervisor.next_deadline().is_none() {
@@ -262,7 +270,10 @@ impl World {
     }
 
     fn adopt(&mut self, index: usize) {
-        if self.rivals(index).into_iter().any(|rival| !self.hosts[rival].is_empty()) {
+        // The former daemon let no rivals be up together, and one of them may still be on its way down.
+        let is_there =
+            |rival: usize| !matches!(self.bench.status(id(rival)).state, ActiveState::Inactive | ActiveState::Failed);
+        if self.rivals(index).into_iter().any(is_there) {
             return;
         }
         let forking = self.policies[index].ready == ReadyKind::PidFile;
@@ -273,7 +284,7 @@ impl World {
         host.leftovers = self.choices.one_in(2);
         host.starting = !ready;
         let since = self.bench.now;
-        self.step(Event::Adopted { id: id(index), ready, since, restarts: 3, stopping });
+        self.step(Event::Adopted { id: id(index), ready, since, restarts: 3, stopping, watchdog: None });
     }
 }
 

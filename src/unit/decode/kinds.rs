@@ -2,7 +2,7 @@
 
 use super::shape::{each, list, parsed};
 use super::value::Value;
-use super::{Sink, command, number, tables, word};
+use super::{Sink, command, condition, number, tables, word};
 use crate::plan::CapabilitySet;
 use crate::unit::keys::Kind;
 use crate::unit::value;
@@ -74,6 +74,7 @@ pub(super) fn decode(
         Kind::Mappings => tables::mappings(sink, key, value, items).map(Value::Mappings),
         Kind::CpuShare => tables::cpu_share(sink, key, value).map(Value::CpuShare),
         Kind::CpuList => parsed(sink, key, value, "a text such as \"0-3,8\"", value::cpu_list).map(Value::Text),
+        Kind::Conditions => condition::conditions(sink, key, value).map(Value::Conditions),
         Kind::IoMax => tables::io_max(sink, key, value, items).map(Value::IoMax),
         Kind::HugePages => tables::huge_pages(sink, key, value).map(Value::HugePages),
         Kind::Limit(unit) => number::limit(sink, key, value, unit).map(|(soft, hard)| Value::Limit(soft, hard)),

@@ -5,6 +5,7 @@
 //! [`super::validate`]'s.
 
 mod command;
+pub(in crate::unit) mod condition;
 mod edit;
 mod kinds;
 mod number;

@@ -3,7 +3,7 @@
 use crate::plan::{CapabilitySet, CpuMax, IoMax};
 use crate::unit::value::Calendar;
 use crate::unit::{
-    Account, AddressFamily, DeviceAllow, ExecCommand, Isolation, ListenAddress, NetworkMode, PathEntry,
+    Account, AddressFamily, Condition, DeviceAllow, ExecCommand, Isolation, ListenAddress, NetworkMode, PathEntry,
     RestrictNamespaces, SignalName, SocketAddress, StatusSet, Upper,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +53,7 @@ pub(in crate::unit) enum Value {
     NamespaceKinds(RestrictNamespaces),
     CpuShare(CpuMax),
     IoMax(Vec<IoMax>),
+    Conditions(Vec<Condition>),
     HugePages(Vec<(String, u64)>),
     /// Soft, hard.
     Limit(u64, u64),

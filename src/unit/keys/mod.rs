@@ -118,6 +118,8 @@ pub enum Kind {
     CpuList,
     /// I/O limits of devices.
     IoMax,
+    /// Tests of the host: a table of texts or lists of texts; `!` negates one.
+    Conditions,
     /// Limits of huge pages by size.
     HugePages,
     /// A resource limit: `"soft:hard"` or one value for both.

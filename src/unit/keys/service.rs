@@ -101,12 +101,33 @@ pub(super) const UNIT: Table = Table::new(
         )
         .default("[]")
         .systemd(&["OnSuccess"]),
-        Key::new("condition", Kind::Later("table"), "Skip the start, without failure, unless all of this holds.")
-            .systemd(&["ConditionPathExists", "ConditionPathIsDirectory", "ConditionFileNotEmpty", "ConditionUser"])
-            .later(),
-        Key::new("assert", Kind::Later("table"), "Fail the start unless all of this holds.")
-            .systemd(&["AssertPathExists", "AssertPathIsDirectory", "AssertFileNotEmpty", "AssertUser"])
-            .later(),
+        Key::new(
+            "condition",
+            Kind::Conditions,
+            "Skip the start, without failure, unless all of this holds when the unit's turn comes: `path_exists`, \
+             `path_is_directory`, `file_not_empty`, `environment` (NAME or NAME=VALUE of the daemon), `host` (name with \
+             `*` and `?`, or machine id), `user` (of the daemon), `virtualization` (`vm`, `container` or a kind of one), \
+             `kernel_version` (`>=6.1`), `capability` (that the daemon can give), `controller` (of control groups), each a \
+             text or a list, and `first_boot`. A leading `!` negates. Every entry has to hold; of several hosts, users or \
+             virtualizations without `!` one is enough. Paths are the host's.",
+        )
+        .default("{}")
+        .systemd(&[
+            "ConditionPathExists",
+            "ConditionPathIsDirectory",
+            "ConditionFileNotEmpty",
+            "ConditionEnvironment",
+            "ConditionHost",
+            "ConditionUser",
+            "ConditionVirtualization",
+            "ConditionKernelVersion",
+            "ConditionCapability",
+            "ConditionControlGroupController",
+            "ConditionFirstBoot",
+        ]),
+        Key::new("assert", Kind::Conditions, "The same tests as in `condition`, but one that does not hold fails the start.")
+            .default("{}")
+            .systemd(&["AssertPathExists", "AssertPathIsDirectory", "AssertFileNotEmpty", "AssertUser"]),
     ],
 );
 
@@ -116,10 +137,12 @@ pub(super) const SERVICE: Table = Table::new(
     &[
         Key::new(
             "type",
-            Kind::Word { words: &["exec", "notify", "oneshot", "forking", "simple"], later: &["notify-reload"] },
+            Kind::Word { words: &["exec", "notify", "notify-reload", "oneshot", "forking", "simple"], later: &[] },
             "When the start counts as done: `exec` as soon as the program runs, `notify` when it sends READY=1, \
              `oneshot` when it has exited with success, `forking` when the first process has exited and `pid_file` names \
-             the daemon. `simple` means `exec`.",
+             the daemon. `notify-reload` is `notify` for a program that answers `reload_signal` (SIGHUP unless given) \
+             with RELOADING=1, MONOTONIC_USEC= and READY=1, so that a reload is known to be done. `simple` means \
+             `exec`.",
         )
         .default("\"exec\"")
         .systemd(&["Type"]),
@@ -267,21 +290,38 @@ pub(super) const SERVICE: Table = Table::new(
         Key::new("timeout_stop", Kind::Timeout, "How long the whole stop may take before everything is killed.")
             .default("\"90s\"")
             .systemd(&["TimeoutStopSec"]),
-        Key::new("runtime_max", Kind::Timeout, "End the service after this time.")
-            .default("\"infinity\"")
-            .systemd(&["RuntimeMaxSec"])
-            .later(),
-        Key::new("watchdog", Kind::Delay, "Restart the service when it has not sent WATCHDOG=1 for so long; 0 is off.")
-            .default("\"0\"")
-            .systemd(&["WatchdogSec"])
-            .later(),
+        Key::new(
+            "runtime_max",
+            Kind::Timeout,
+            "End the service, `exec_stop` included, when it has been up for so long; the result is `timeout`, and \
+             `restart.policy` decides what follows. The service may ask for more with EXTEND_TIMEOUT_USEC=.",
+        )
+        .default("\"infinity\"")
+        .systemd(&["RuntimeMaxSec"]),
+        Key::new(
+            "watchdog",
+            Kind::Delay,
+            "How often the service must send WATCHDOG=1 once it is up; 0 is off. It finds the time in WATCHDOG_USEC and \
+             should send twice as often. When it is late it gets SIGABRT (whom `kill_mode` says), then has `timeout_stop` \
+             to end; the result is `watchdog`. `exec_stop` is not run.",
+        )
+        .default("\"0\"")
+        .systemd(&["WatchdogSec"]),
         Key::new(
             "notify_access",
             Kind::Word { words: &["main", "exec", "all", "none"], later: &[] },
-            "Which processes may send to the notify socket.",
+            "Which processes may send to the notify socket: the main one, that and the commands around it (`exec`), or \
+             every process of the unit, such as systemd-notify(1) run by a script. `none` means that there is no socket.",
         )
-        .default("\"main\"")
-        .systemd(&["NotifyAccess"])
+        .note("`main` with `type` notify or notify-reload and with `watchdog`, else `none`")
+        .systemd(&["NotifyAccess"]),
+        Key::new(
+            "file_descriptor_store_max",
+            Kind::Int { min: 0, max: 10_000 },
+            "How many descriptors the service may leave with FDSTORE=1 and find again after a restart.",
+        )
+        .default("0")
+        .systemd(&["FileDescriptorStoreMax"])
         .later(),
         Key::new("nice", Kind::Int { min: -20, max: 19 }, "Scheduling priority, -20 (most) to 19 (least).")
             .default("0")
@@ -305,19 +345,30 @@ pub(super) const SERVICE: Table = Table::new(
 
 pub(super) const READY: Table = Table::new(
     "ready",
-    "What makes a service of type `exec` ready, when it cannot say so itself.",
+    "What makes a service of type `exec` or `forking` ready, when it cannot say so itself. All that is given must hold.",
     &[
         Key::new(
             "listen",
             Kind::Addresses,
             "Ready when a process of the unit listens on all of these: `tcp:ADDRESS:PORT`, `udp:ADDRESS:PORT`, \
              `unix:/PATH` as the service sees it. IPv6 addresses stand in square brackets; 0.0.0.0 and [::] are also \
-             met by any single address.",
+             met by any single address. Nothing is connected to.",
         )
         .default("[]"),
-        Key::new("path", Kind::Path, "Ready when this path exists.").later(),
-        Key::new("command", Kind::Argv, "Ready when this command succeeds.").later(),
-        Key::new("timeout", Kind::Timeout, "How long to wait.").note("timeout_start").later(),
+        Key::new("path", Kind::Path, "Ready when this path exists, as the service sees it."),
+        Key::new(
+            "command",
+            Kind::Argv,
+            "Ready when this command ends with status 0. It runs in the container once the rest of this table holds, \
+             again and again until it succeeds.",
+        ),
+        Key::new(
+            "timeout",
+            Kind::Timeout,
+            "How long to wait for this table once the program runs; the start fails then. `timeout_start` goes on \
+             counting beside it.",
+        )
+        .note("only `service.timeout_start` counts"),
     ],
 );
 
@@ -368,23 +419,39 @@ pub(super) const RESTART: Table = Table::new(
 
 pub(super) const HEALTH: Table = Table::new(
     "health",
-    "Asks the running service at intervals whether it is well.",
+    "Asks the running service at intervals whether it is well: `command`, `listen` or both. `status` shows the answer. \
+     The first question is asked as soon as the service is ready.",
     &[
-        Key::new("command", Kind::Argv, "Healthy when this command succeeds.").later(),
-        Key::new("listen", Kind::Addresses, "Healthy while all of these accept connections.").later(),
-        Key::new("interval", Kind::Delay, "Time between two checks.").default("\"30s\"").later(),
-        Key::new("timeout", Kind::Delay, "How long one check may take.").default("\"5s\"").later(),
-        Key::new("retries", Kind::Int { min: 1, max: 1000 }, "Failed checks in a row that count.").default("3").later(),
-        Key::new("start_period", Kind::Delay, "Failures do not count for so long after the start.")
-            .default("\"10s\"")
-            .later(),
+        Key::new(
+            "command",
+            Kind::Argv,
+            "Well when this command ends with status 0. It runs in the container; its output goes to the unit's log.",
+        ),
+        Key::new(
+            "listen",
+            Kind::Addresses,
+            "Well while a process of the unit listens on all of these; addresses as in `ready.listen`. Nothing is \
+             connected to: a program that still listens but does not answer is found by a `command` only.",
+        )
+        .default("[]"),
+        Key::new("interval", Kind::Delay, "From one answer to the next question.").default("\"30s\""),
+        Key::new("timeout", Kind::Delay, "How long one answer may take; the command is killed then.")
+            .default("\"5s\""),
+        Key::new("retries", Kind::Int { min: 1, max: 1000 }, "Failures in a row that make the service unhealthy.")
+            .default("3"),
+        Key::new(
+            "start_period",
+            Kind::Delay,
+            "Failures do not count for so long after the start, unless the service has been well before.",
+        )
+        .default("\"10s\""),
         Key::new(
             "action",
             Kind::Word { words: &["restart", "log", "stop"], later: &[] },
-            "What to do with an unhealthy service.",
+            "What happens to an unhealthy service: `restart` stops it in good order and starts it again after the delay \
+             of [restart], whatever `restart.policy` says; `stop` stops it and shows it as failed; `log` only says so. \
+             The result of such a run is `watchdog`.",
         )
-        .default("\"restart\"")
-        .later(),
+        .default("\"restart\""),
     ],
-)
-.later();
+);

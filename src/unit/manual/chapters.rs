@@ -194,6 +194,51 @@ A name of the host's data base, or a number up to 4294967294 without leading zer
 A name of errno(3), or a number from 1 to 4095.
 "#;
 
+pub(super) const NOTIFICATION: &str = r#".SH NOTIFICATION
+A unit with \fBservice.notify_access\fR other than none has a datagram socket of its own, named by NOTIFY_SOCKET, which
+can be reached from inside its sandbox.
+It takes the messages of
+.BR sd_notify (3),
+several assignments in one datagram, at most 4096 bytes.
+.TP
+.B READY=1
+The service is ready, or has reloaded.
+.TP
+.B RELOADING=1
+A reload has begun.
+With \fBtype = "notify\-reload"\fR the same datagram must say when, as \fBMONOTONIC_USEC=\fR; an answer that is older than
+the request, or says nothing of it, does not count.
+.TP
+.B STOPPING=1
+The service ends by itself.
+It has \fBtimeout_stop\fR for that and is killed then; watchdog, \fBruntime_max\fR and health do not count any more.
+.TP
+.BR STATUS= ", " ERRNO= ", " BUSERROR= ", " VARLINKERROR=
+Shown by status: one line without control characters, at most 1024 bytes.
+.TP
+.B MAINPID=
+Another main process, as it counts in the service's pid namespace.
+Only a process of the unit's control group is believed, and not the container's PID 1; for \fBforking\fR the pid file
+decides; without a resident init it is not supported.
+.TP
+.BR WATCHDOG=1 ", " WATCHDOG=trigger ", " WATCHDOG_USEC=
+The service lives; wants to be treated as if it did not; changes the interval for this run, where 0 turns the watchdog off.
+.TP
+.B EXTEND_TIMEOUT_USEC=
+The present step (start, reload, stop, or \fBruntime_max\fR) may take at least so long from now on.
+.TP
+.B RESTART_RESET=1
+The restart counter and the delay begin anew; \fBlimit_burst\fR is not touched.
+.TP
+.B BARRIER=1
+Alone in its datagram, with one descriptor, which is closed when all that was sent before has been heard.
+.PP
+Unknown assignments are passed over.
+FDSTORE=1, FDSTOREREMOVE=1 and NOTIFYACCESS= are refused with a line in the daemon's log, as are malformed datagrams;
+descriptors that come along are always closed.
+After ten such lines within half a minute the rest is only counted.
+"#;
+
 pub(super) const TAIL: &str = r#".SH SEE ALSO
 .BR rsvc (1),
 .BR rsvcd (8),

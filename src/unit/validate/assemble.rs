@@ -55,8 +55,14 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
         file: file.to_owned(),
         unit: unit(v),
         service: service(v),
-        ready: Ready { listen: read!(v, "ready", "listen", Addresses) },
+        ready: Ready {
+            listen: read!(v, "ready", "listen", Addresses),
+            path: read!(v, "ready", "path", Path?),
+            command: read!(v, "ready", "command", Argv?).unwrap_or_default(),
+            timeout: read!(v, "ready", "timeout", Time?).flatten(),
+        },
         restart: restart(v),
+        health: health(v),
         rootfs: rootfs(v),
         filesystem: filesystem(v),
         mounts,
@@ -104,6 +110,8 @@ fn unit(v: &Values) -> UnitTable {
         default_order: read!(v, "unit", "default_order", Bool),
         on_failure: read!(v, "unit", "on_failure", Texts),
         on_success: read!(v, "unit", "on_success", Texts),
+        condition: read!(v, "unit", "condition", Conditions),
+        assert: read!(v, "unit", "assert", Conditions),
     }
 }
 
@@ -112,12 +120,16 @@ fn service(v: &Values) -> Service {
         ("exec", ServiceType::Exec),
         ("simple", ServiceType::Exec),
         ("notify", ServiceType::Notify),
+        ("notify-reload", ServiceType::NotifyReload),
         ("oneshot", ServiceType::Oneshot),
         ("forking", ServiceType::Forking),
     ];
     let files = read!(v, "service", "environment_files", Paths);
+    let kind = pick(read!(v, "service", "type", Word), &kinds);
+    let watchdog = Some(finite(read!(v, "service", "watchdog", Time))).filter(|interval| !interval.is_zero());
+    let reload_signal = read!(v, "service", "reload_signal", Signal?);
     Service {
-        kind: pick(read!(v, "service", "type", Word), &kinds),
+        kind,
         activation: pick(
             read!(v, "service", "activation", Word),
             &[("start", Activation::Start), ("on-demand", Activation::OnDemand)],
@@ -137,7 +149,8 @@ fn service(v: &Values) -> Service {
         environment_files: files.into_iter().map(|f| (f.path, f.optional)).collect(),
         pid_file: read!(v, "service", "pid_file", Path?),
         success_exit_status: read!(v, "service", "success_exit_status", Statuses),
-        reload_signal: read!(v, "service", "reload_signal", Signal?),
+        // systemd's default for this type, and what programs of it expect.
+        reload_signal: reload_signal.or((kind == ServiceType::NotifyReload).then_some(SignalName(SIGHUP))),
         stop_signal: read!(v, "service", "stop_signal", Signal),
         kill_mode: pick(
             read!(v, "service", "kill_mode", Word),
@@ -145,8 +158,29 @@ fn service(v: &Values) -> Service {
         ),
         timeout_start: read!(v, "service", "timeout_start", Time),
         timeout_stop: read!(v, "service", "timeout_stop", Time),
+        runtime_max: read!(v, "service", "runtime_max", Time),
+        watchdog,
+        notify_access: notify_access(v, kind, watchdog),
         nice: signed(read!(v, "service", "nice", Int)),
         oom_score_adjust: signed(read!(v, "service", "oom_score_adjust", Int)),
+    }
+}
+
+/// SIGHUP; the same number on all architectures (signal(7)).
+const SIGHUP: i32 = 1;
+
+/// Whoever needs to be heard is heard without a word about it.
+fn notify_access(v: &Values, kind: ServiceType, watchdog: Option<Duration>) -> NotifyAccess {
+    let words = [
+        ("none", NotifyAccess::None),
+        ("main", NotifyAccess::Main),
+        ("exec", NotifyAccess::Exec),
+        ("all", NotifyAccess::All),
+    ];
+    match read!(v, "service", "notify_access", Word?) {
+        Some(word) => pick(word, &words),
+        None if kind.notifies() || watchdog.is_some() => NotifyAccess::Main,
+        None => NotifyAccess::None,
     }
 }
 
@@ -171,6 +205,21 @@ fn restart(v: &Values) -> RestartSettings {
         prevent_exit_status: read!(v, "restart", "prevent_exit_status", Statuses),
         force_exit_status: read!(v, "restart", "force_exit_status", Statuses),
     }
+}
+
+/// `None` unless there is something to ask.
+fn health(v: &Values) -> Option<HealthSettings> {
+    let actions = [("restart", HealthAction::Restart), ("log", HealthAction::Log), ("stop", HealthAction::Stop)];
+    let health = HealthSettings {
+        command: read!(v, "health", "command", Argv?).unwrap_or_default(),
+        listen: read!(v, "health", "listen", Addresses),
+        interval: finite(read!(v, "health", "interval", Time)),
+        timeout: finite(read!(v, "health", "timeout", Time)),
+        retries: small(read!(v, "health", "retries", Int)),
+        start_period: finite(read!(v, "health", "start_period", Time)),
+        action: pick(read!(v, "health", "action", Word), &actions),
+    };
+    (!health.command.is_empty() || !health.listen.is_empty()).then_some(health)
 }
 
 fn rootfs(v: &Values) -> Rootfs {

@@ -2,7 +2,7 @@
 
 use super::super::decode::{Entry, Sink, Source, Value};
 use super::super::problem::Code;
-use super::super::{RestartPolicy, RootfsKind, ServiceType, SyscallMode};
+use super::super::{NotifyAccess, RestartPolicy, RootfsKind, ServiceType, SyscallMode};
 use super::Checked;
 use std::ops::Range;
 
@@ -32,7 +32,7 @@ impl Checked<'_> {
 }
 
 /// Reports `key` of the file, if it was written.
-fn no_effect(sink: &mut Sink<'_>, c: &Checked<'_>, table: &'static str, key: &'static str, why: &str) {
+pub(super) fn no_effect(sink: &mut Sink<'_>, c: &Checked<'_>, table: &'static str, key: &'static str, why: &str) {
     if let Some(place) = c.values.place(table, key) {
         let dotted = format!("{table}.{key}");
         sink.add(Code::NoEffect, place.key.clone(), &dotted, format!("`{dotted}` has no effect: {why}"), None);
@@ -70,20 +70,38 @@ fn kind(sink: &mut Sink<'_>, c: &Checked<'_>) {
         }
         _ => {}
     }
-    if service.kind != ServiceType::Exec && !c.settings.ready.listen.is_empty() {
-        let message = "`ready.listen` is not supported yet with this `service.type`";
-        let help = "only `exec` waits for sockets; the other types say themselves when they are ready".to_owned();
-        sink.add(Code::NotSupported, c.value_place("ready", "listen"), "ready.listen", message, Some(help));
-    }
+    notifications(sink, c);
+    super::watched::all(sink, c);
     if service.kind == ServiceType::Oneshot {
+        no_effect(sink, c, "service", "watchdog", "a oneshot service is never up; `timeout_start` is its time");
+        no_effect(sink, c, "service", "runtime_max", "a oneshot service is never up; `timeout_start` is its time");
         for key in ["exec_reload", "reload_signal"] {
             no_effect(sink, c, "service", key, "a oneshot service is over when it has started");
         }
     }
-    if !service.exec_reload.is_empty() && service.reload_signal.is_some() {
+    if !service.exec_reload.is_empty() && c.is_written("service", "reload_signal") {
         let message = "both `exec_reload` and `reload_signal` are given";
         let help = Some("keep one: the signal is the shorter way".to_owned());
         sink.add(Code::Conflict, c.value_place("service", "reload_signal"), "service.reload_signal", message, help);
+    }
+}
+
+/// What needs the notify socket, and a reload that is answered on it.
+fn notifications(sink: &mut Sink<'_>, c: &Checked<'_>) {
+    let service = &c.settings.service;
+    if service.notify_access == NotifyAccess::None && !c.is_broken("service", "notify_access") {
+        let needs = [("type", service.kind.notifies()), ("watchdog", service.watchdog.is_some())];
+        if let Some((key, _)) = needs.into_iter().find(|(_, needs)| *needs) {
+            let message = format!("`notify_access = \"none\"`, but `{key}` needs the notify socket");
+            let help = Some("leave notify_access out, or say who may send: \"main\", \"exec\", \"all\"".to_owned());
+            let place = c.value_place("service", "notify_access");
+            sink.add(Code::Conflict, place, "service.notify_access", message, help);
+        }
+    }
+    if service.kind == ServiceType::NotifyReload && !service.exec_reload.is_empty() {
+        let message = "`exec_reload` is not supported yet with `type = \"notify-reload\"`";
+        let help = Some("such a program reloads on `reload_signal`; with commands use type = \"notify\"".to_owned());
+        sink.add(Code::NotSupported, c.value_place("service", "exec_reload"), "service.exec_reload", message, help);
     }
 }
 

@@ -7,6 +7,7 @@ mod mounts;
 mod paths;
 mod sockets;
 mod timers;
+mod watched;
 
 use super::decode::{self, Entry, History, Sink, Source, Value, Values};
 use super::keys;

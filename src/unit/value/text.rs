@@ -164,6 +164,9 @@ pub fn unit_name(text: &str) -> Result<(), Bad> {
     if text.is_empty() || text.len() > 200 {
         return Err(bad("is not the name of a unit: it has 1 to 200 characters"));
     }
+    if text == "service" {
+        return Err(bad("cannot be the name of a unit: service.d has the drop-ins of all units"));
+    }
     let first = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let other = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '+');
     let good = |part: &str| part.starts_with(first) && part.chars().all(other);
