@@ -10,6 +10,8 @@
 //!
 //! A unit with timers listens again after a failure, too: its next time comes whatever became of this one.
 //!
+//! Each start on demand counts its automatic restarts anew.
+//!
 //! A program that ends well and leaves the connection in the queue would be started again at once, for ever: more than
 //! [`TRIGGERS`] starts within [`TRIGGER_INTERVAL`] fail the unit, and its clients are refused instead of kept waiting.
 

@@ -207,10 +207,14 @@ impl Run {
             | Phase::Launching { .. }
             | Phase::Starting(_)
             | Phase::StartPost { .. }
-            | Phase::Running { .. }
+            | Phase::Running { says: Says::Serving | Says::Reloading }
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. } => self.stop == Stop::No,
-            Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill | Phase::StopPost { .. } => false,
+            Phase::Running { says: Says::Stopping }
+            | Phase::StopCommands { .. }
+            | Phase::StopSignal
+            | Phase::StopKill
+            | Phase::StopPost { .. } => false,
         }
     }
 

@@ -85,3 +85,29 @@ fn a_restart_by_policy_looks_again_too() {
     assert_eq!(deeds(examined(&mut bench, WEB, Some(false))), ["remove at stop"]);
     assert_eq!(bench.state(WEB), "inactive/dead");
 }
+
+#[test]
+fn of_a_unit_on_demand_each_run_is_examined_and_the_next_time_comes_whatever_was_said() {
+    let clockwork = Policy { conditional: true, on_demand: true, timers: true, ..policy("web") };
+    let mut bench = Bench::new([clockwork]);
+    assert_eq!(bench.start_as(WEB, 1), ["listen"], "listening has no conditions");
+    bench.step(Event::SocketsOpened { id: WEB });
+    for assert in [false, true] {
+        assert_eq!(deeds(bench.step(Event::Activated { id: WEB })), ["examine"]);
+        assert_eq!(deeds(examined(&mut bench, WEB, Some(assert))), ["remove after run", "listen"]);
+        bench.step(Event::SocketsOpened { id: WEB });
+        assert_eq!(bench.state(WEB), "active/waiting");
+    }
+    bench.step(Event::Activated { id: WEB });
+    assert_eq!(deeds(examined(&mut bench, WEB, None)), ["launch Main"]);
+}
+
+#[test]
+fn sockets_of_a_unit_whose_assert_is_not_met_are_closed() {
+    let mut bench = Bench::new([Policy { conditional: true, on_demand: true, sockets: true, ..policy("web") }]);
+    bench.start_as(WEB, 1);
+    bench.step(Event::SocketsOpened { id: WEB });
+    bench.step(Event::Activated { id: WEB });
+    assert_eq!(deeds(examined(&mut bench, WEB, Some(true))), ["remove at stop"]);
+    assert_eq!(bench.state(WEB), "failed/failed");
+}

@@ -20,6 +20,10 @@ impl World {
                 Order::Unchecked => Vec::new(),
             };
             self.history.push(format!("{:?} {event:?}", self.bench.now));
+            self.says_stopping = match event {
+                Event::Stopping { id } => Some(at(id)),
+                _ => None,
+            };
             self.served = match event {
                 Event::DeadlinePassed => (0..self.hosts.len()).map(|index| self.serves(index)).collect(),
                 _ => vec![false; self.hosts.len()],
@@ -35,7 +39,7 @@ impl World {
     }
 
     /// What happened to two services, for people who read a failure.
-    fn history_of(&self, one: ServiceId, other: ServiceId) -> String {
+    pub fn history_of(&self, one: ServiceId, other: ServiceId) -> String {
         let names = [format!("{one:?}"), format!("{other:?}")];
         let lines = self.history.iter().filter(|line| names.iter().any(|name| line.contains(name)));
         lines.fold(String::new(), |text, line| text + "\n" + line)
@@ -77,7 +81,12 @@ impl World {
             }
             Action::Check { id, number } => self.check(at(id), number),
             Action::AbandonCheck { id } => self.abandon_check(at(id)),
-            Action::Listen { id } => self.listen(at(id)),
+            Action::Listen { id } => {
+                // The run that was there is over, and each start on demand counts anew.
+                self.is_over(at(id));
+                self.hosts[at(id)].restarts.clear();
+                self.listen(at(id));
+            }
             Action::Remove { id, removal } => {
                 assert!(self.hosts[at(id)].is_empty(), "removed under a live service");
                 self.hosts[at(id)].listening &= removal == Removal::AfterRun;
@@ -117,10 +126,16 @@ impl World {
                 self.hosts[index].starting = true;
             }
             Note::Started | Note::Listening => self.hosts[index].starting = false,
+            // Order is for stops that people want; a service may end when it likes.
+            Note::Stopping if self.says_stopping == Some(index) => {}
             Note::Stopping => {
                 if self.order == Order::Checked {
                     for after in self.successors(index) {
-                        assert!(!self.hosts[after].stopping, "{index} stops while {after} after it is stopping");
+                        assert!(
+                            !self.hosts[after].stopping,
+                            "{index} stops while {after} after it is stopping{}",
+                            self.history_of(super::world::id(index), super::world::id(after))
+                        );
                     }
                 }
                 self.hosts[index].stopping = true;

@@ -6,6 +6,7 @@ use crate::supervise::{HealthPolicy, Policy};
 use crate::unit::{HealthAction, KillMode, ReadyKind, RestartPolicy, RestartSettings, ServiceType};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use std::time::Duration;
 
 /// What makes units differ, but for their relations.
@@ -96,7 +97,8 @@ fn any_restart() -> impl Strategy<Value = RestartSettings> {
     })
 }
 
-/// Units 1 to n with random relations; `acyclic` lets `after` point to earlier units only.
+/// Units 1 to n with random relations; `acyclic` lets `after` point to earlier units only. None is started on demand:
+/// what relations mean for a unit that listens is in tables only (`listen`, `bonds`, `conditions`).
 fn any_units(acyclic: bool) -> impl Strategy<Value = Vec<Policy>> {
     vec(any_policy(), 2..=50).prop_flat_map(move |policies| {
         let count = policies.len();
@@ -109,6 +111,7 @@ fn relate(mut policies: Vec<Policy>, edges: &[(usize, usize, u8)], acyclic: bool
     let name = |index: usize| format!("unit-{index}");
     for (index, policy) in policies.iter_mut().enumerate() {
         policy.name = name(index);
+        (policy.sockets, policy.timers, policy.on_demand) = (false, false, false);
     }
     for &(one, other, kind) in edges {
         let (first, second) = if acyclic { (one.min(other), one.max(other)) } else { (one, other) };
@@ -163,8 +166,17 @@ fn any_choices() -> impl Strategy<Value = Choices> {
     vec(any::<u16>(), 0..1200).prop_map(Choices::new)
 }
 
+/// The same worlds in each run, unless PROPTEST_RNG_SEED names others: what fails, fails for everybody.
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() };
+    if config.rng_seed == RngSeed::Random {
+        config.rng_seed = RngSeed::Fixed(1);
+    }
+    config
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn one_service_keeps_every_promise_and_a_stop_settles(policy in any_policy(), choices in any_choices()) {

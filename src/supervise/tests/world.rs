@@ -3,6 +3,7 @@
 //!
 //! Every action is held against the promises of the supervisor as it comes out.
 
+use super::super::bonds::MOST_LINKS;
 use super::bench::Bench;
 use crate::supervise::{ActiveState, Cause, Event, Moment, Policy, RequestId, Rest, Role, ServiceId, ServiceResult};
 use crate::unit::ReadyKind;
@@ -106,6 +107,8 @@ pub struct World {
     pub abandoned: BTreeSet<RequestId>,
     /// Who served when the time came whose consequences are looked at.
     pub served: Vec<bool>,
+    /// Who says at this moment that it ends by itself.
+    pub says_stopping: Option<usize>,
     /// Events and actions, for people who read a failure.
     pub history: Vec<String>,
     next_request: u64,
@@ -125,6 +128,7 @@ impl World {
             waiting: BTreeSet::new(),
             abandoned: BTreeSet::new(),
             served: Vec::new(),
+            says_stopping: None,
             history: Vec::new(),
             next_request: 0,
         }
@@ -159,18 +163,10 @@ impl World {
     /// Stops everything, with no more help than that a kill works, and checks that all comes to rest.
     pub fn settle(&mut self) {
         self.manners = Manners::Stubborn;
-        let all = 0..self.hosts.len();
-        let stop = |index| Event::StopRequested { id: id(index), request: Some(self.new_request()) };
-        let stops: Vec<Event> = all.map(stop).collect();
-        self.steps(stops);
-        for _ in 0..2000 {
-            self.deliver_all();
-            if self.bench.supervisor.next_deadline().is_none() {
-                break;
-            }
-            self.expire();
+        // What ends because others are stopped may start others on its behalf; such starts come to an end.
+        for _ in 0..=MOST_LINKS {
+            self.stop_all();
         }
-        self.deliver_all();
         assert_eq!(self.bench.supervisor.next_deadline(), None, "every deadline is cleared or fires");
         for index in 0..self.hosts.len() {
             let status = self.bench.status(id(index));
@@ -183,6 +179,21 @@ impl World {
             assert!(!self.hosts[index].listening, "nobody listens for what is down: {:?}", self.hosts[index]);
         }
         assert!(self.waiting.is_empty(), "every request is answered, but not {:?}", self.waiting);
+    }
+
+    fn stop_all(&mut self) {
+        let all = 0..self.hosts.len();
+        let stop = |index| Event::StopRequested { id: id(index), request: Some(self.new_request()) };
+        let stops: Vec<Event> = all.map(stop).collect();
+        self.steps(stops);
+        for _ in 0..2000 {
+            self.deliver_all();
+            if self.bench.supervisor.next_deadline().is_none() {
+                break;
+            }
+            self.expire();
+        }
+        self.deliver_all();
     }
 
     /// From here on all goes well: programs start, get ready and stay. Checks that nobody waits for ever.
@@ -204,7 +215,22 @@ impl World {
         for index in 0..self.hosts.len() {
             let status = self.bench.status(id(index));
             let at_rest = matches!(status.state, ActiveState::Inactive | ActiveState::Failed | ActiveState::Active);
-            assert!(at_rest || status.state == ActiveState::Reloading, "{index} gets on, but is {status:?}");
+            let waits_for: Vec<_> = self
+                .bench
+                .supervisor
+                .waiting_for
+                .iter()
+                .filter(|(_, who)| who.contains(&id(index)))
+                .map(|(on, _)| *on)
+                .collect();
+            let on = waits_for.first().copied().unwrap_or(id(index));
+            assert!(
+                at_rest || status.state == ActiveState::Reloading,
+                "{index} gets on, but is {status:?} and waits for {waits_for:?}: {:?}, host {:?} {}",
+                self.bench.status(on),
+                self.hosts[at(on)],
+                self.history_of(id(index), on)
+            );
         }
         assert!(self.waiting.is_empty(), "every request is answered, but not {:?}", self.waiting);
     }

@@ -109,7 +109,8 @@ pub(super) const UNIT: Table = Table::new(
              `*` and `?`, or machine id), `user` (of the daemon), `virtualization` (`vm`, `container` or a kind of one), \
              `kernel_version` (`>=6.1`), `capability` (that the daemon can give), `controller` (of control groups), each a \
              text or a list, and `first_boot`. A leading `!` negates. Every entry has to hold; of several hosts, users or \
-             virtualizations without `!` one is enough. Paths are the host's.",
+             virtualizations without `!` one is enough. Paths are the host's. Of a unit that is started on demand each run \
+             is examined, not the listening.",
         )
         .default("{}")
         .systemd(&[
