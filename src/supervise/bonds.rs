@@ -16,7 +16,7 @@ use super::graph::{Pull, pull, reach};
 use super::jobs::Work;
 use super::restart::Next;
 use super::run::{Run, Stop};
-use super::service::{Pulse, Service, State, Turn};
+use super::service::{Examination, Pulse, Service, State, Turn};
 use super::{Action, Cause, Moment, Note, ServiceId, ServiceResult, Supervisor};
 use crate::unit::ServiceType;
 use std::collections::{BTreeMap, BTreeSet};
@@ -78,6 +78,13 @@ impl Service {
             | State::Waiting { .. }
             | State::Backoff { .. }
             | State::Listening { .. } => false,
+        }
+    }
+
+    /// What it failed for want of is there. Nobody asked for this start, so its counters go on.
+    fn enqueue_wanted(&mut self) {
+        if self.is_wanted() {
+            self.state = State::Waiting { automatic: false, examination: Examination::NotYet };
         }
     }
 
@@ -319,7 +326,7 @@ impl Supervisor {
         for id in &together {
             self.with(now, work, *id, |service, _| {
                 service.links = service.links.max(links);
-                service.enqueue();
+                service.enqueue_wanted();
             });
         }
         for id in &together {

@@ -140,8 +140,12 @@ impl World {
                 }
                 self.hosts[index].stopping = true;
             }
-            Note::RestartScheduled { at, .. } => {
+            Note::RestartScheduled { at, restarts } => {
                 self.is_over(index);
+                if restarts == 1 {
+                    // Somebody's wish for another unit brought this one along, and its start was refused.
+                    self.hosts[index].restarts.clear();
+                }
                 self.check_limit(index, at);
             }
             Note::Stopped | Note::Failed(_) | Note::Skipped(_) => self.is_over(index),
@@ -193,11 +197,16 @@ impl World {
 
     pub fn check_limit(&mut self, index: usize, at: Moment) {
         let settings = &self.policies[index].restart;
-        let restarts = &mut self.hosts[index].restarts;
-        restarts.push(at);
+        self.hosts[index].restarts.push(at);
         if settings.limit_burst > 0 {
-            let recent = restarts.iter().filter(|old| at.since(**old) < settings.limit_interval).count();
-            assert!(recent <= settings.limit_burst as usize, "{recent} restarts of {index} within the interval");
+            let recent =
+                self.hosts[index].restarts.iter().filter(|old| at.since(**old) < settings.limit_interval).count();
+            let own = super::world::id(index);
+            assert!(
+                recent <= settings.limit_burst as usize,
+                "{recent} restarts of {index} within the interval{}",
+                self.history_of(own, own)
+            );
         }
     }
 
