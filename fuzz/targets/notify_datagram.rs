@@ -12,12 +12,20 @@ fuzz_target!(|datagram: &[u8]| {
             Message::MainPid(pid) => assert!(pid >= 1),
             Message::Errno(errno) => assert!((0..=4095).contains(&errno)),
             // Shown on a terminal and written to a log, where a line is a line.
-            Message::Status(text) => assert!(!text.chars().any(char::is_control), "{text:?}"),
+            Message::Status(text) | Message::Error(text) => assert!(!text.chars().any(char::is_control), "{text:?}"),
             Message::Malformed { what, why } => {
                 assert!(!what.chars().any(char::is_control) && what.len() <= 4 * 64, "{what:?}");
                 assert!(!why.is_empty());
             }
-            Message::Ready | Message::Reloading | Message::Stopping | Message::ExtendTimeout(_) => {}
+            Message::Ready
+            | Message::Reloading(_)
+            | Message::Stopping
+            | Message::ExtendTimeout(_)
+            | Message::Alive
+            | Message::Trigger
+            | Message::WatchdogInterval(_)
+            | Message::ResetRestarts
+            | Message::Barrier => {}
         }
     }
 });
