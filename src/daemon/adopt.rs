@@ -231,11 +231,12 @@ impl Engine {
             exit: None,
             log_number: saved.log_pipe,
             adopted: true,
+            looks_for_record: 0,
             identity: Cell::new([saved.init, saved.main].into_iter().flatten().find(|known| known.pid == pid)),
         });
         if saved.main.is_some() && saved.init.is_some() && !had_main {
             // PID 1 looks after what the main process left; its record says how that one ended.
-            self.adopted_main_ended(id, true);
+            self.adopted_main_gone(id);
         }
     }
 

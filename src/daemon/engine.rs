@@ -386,7 +386,7 @@ impl Engine {
                 Timer::RemoveDirectories(id) => self.remove_directories(id),
                 Timer::RemoveGroup(id) => self.remove_group(id),
                 Timer::Elapse(id) => self.timer_due(id),
-                Timer::Record(id) => self.adopted_main_ended(id, true),
+                Timer::Record(id) => self.adopted_main_ended(id),
                 Timer::Trim => trim(),
             }
         }
@@ -419,7 +419,7 @@ impl Engine {
             Source::Report(id, place) => self.report_ready(id, place),
             Source::Process(id, place) => self.process_ended(id, place),
             Source::Exits => self.exits_ready(),
-            Source::Main(id) => self.adopted_main_ended(id, false),
+            Source::Main(id) => self.adopted_main_ended(id),
             Source::Log(id) => self.log_ready(id),
             Source::Notify(id) => self.notify_ready(id),
             Source::Syslog(id) => self.syslog_ready(id),

@@ -316,6 +316,7 @@ impl Engine {
             exit: None,
             log_number: None,
             adopted: false,
+            looks_for_record: 0,
             identity: Default::default(),
         })
     }
