@@ -63,9 +63,8 @@ impl Daemon {
         argv.extend(arguments.iter().map(|word| (*word).to_owned()));
         let restart =
             if service.contains("oneshot") { "policy = \"no\"" } else { "policy = \"always\"\ndelay = \"0\"" };
-        let text = format!(
-            "[service]\nexec = {argv:?}\n{service}[restart]\n{restart}\n[logging]\ntarget = \"file\"\n{further}"
-        );
+        let logging = if further.contains("[logging]") { "" } else { "[logging]\ntarget = \"file\"\n" };
+        let text = format!("[service]\nexec = {argv:?}\n{service}[restart]\n{restart}\n{logging}{further}");
         fs::write(self.file("units").join(format!("{name}.toml")), text).expect("unit");
     }
 

@@ -193,6 +193,8 @@ pub(super) struct Engine {
     next_request: u64,
     /// How long the machine has slept since its boot.
     slept: Duration,
+    /// How many the daemon may have open.
+    pub descriptors: u64,
 }
 
 /// Microseconds of CLOCK_BOOTTIME: the one place where the daemon reads a clock for its decisions.
@@ -277,6 +279,7 @@ impl Engine {
             next_id: 0,
             next_request: 0,
             slept: Duration::from_micros(now().0.saturating_sub(monotonic())),
+            descriptors: super::capacity::limit(),
         })
     }
 
