@@ -293,7 +293,12 @@ impl Engine {
         let report =
             Watched { token: self.watch(&report, Source::Report(id, place)).map_err(fds("epoll"))?, fd: report };
         let token = self.watch(&pidfd, Source::Process(id, place)).map_err(fds("epoll"))?;
-        let inner_pid = if plan.init { 2 } else { pid };
+        // In a joined pid namespace its number is known when it executes.
+        let inner_pid = match (plan.init, plan.joins_pid_namespace()) {
+            (true, true) => 0,
+            (true, false) => 2,
+            (false, _) => pid,
+        };
         if plan.init {
             self.exits.expect(pid, id, place);
         }
@@ -309,6 +314,7 @@ impl Engine {
             service_identity: None,
             service_pidfd: None,
             inner_pid,
+            init_outside: plan.init && plan.joins_pid_namespace(),
             executing: false,
             executed: false,
             failure: None,

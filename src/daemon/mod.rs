@@ -49,6 +49,7 @@ mod server;
 mod service;
 pub mod service_socket;
 pub mod settings;
+mod shares;
 mod signals;
 mod snapshot;
 mod sockets;

@@ -134,6 +134,8 @@ pub(super) struct Process {
     pub service_pidfd: Option<Watched<OwnedFd>>,
     /// Pid of the service in its pid namespace.
     pub inner_pid: i32,
+    /// The pid namespace is a joined one: the resident init stands outside, and its records count as the host does.
+    pub init_outside: bool,
     /// `Report::Executing` was received.
     pub executing: bool,
     /// exec succeeded.
@@ -205,6 +207,11 @@ impl Process {
     /// What identifies the service's own process to the next daemon.
     pub fn main_identity(&self) -> Option<ProcessIdentity> {
         if self.service_pid.is_some() { self.service_identity } else { self.init_identity() }
+    }
+
+    /// The service's own process as the records of its init name it.
+    pub fn recorded_pid(&self) -> i32 {
+        if self.init_outside { self.service_pid.unwrap_or(0) } else { self.inner_pid }
     }
 
     /// Host pid of the service's own process.

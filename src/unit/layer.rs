@@ -6,6 +6,7 @@ use super::decode::{Entry, Sink, Source, UserWord, Value, Values, built_in};
 use super::keys;
 use super::merge;
 use super::profile;
+use super::shares;
 use super::{Account, Isolation, Profile};
 use std::sync::LazyLock;
 
@@ -82,6 +83,7 @@ pub(super) fn fill(sink: &mut Sink<'_>, values: &mut Values, forced: Option<Prof
     merge::apply(sink, values);
     user_namespace(values);
     mount_namespace(values);
+    shares::bind(sink, values);
 }
 
 fn key_of(table: &str, key: &str) -> (&'static keys::Table, &'static keys::Key) {

@@ -21,6 +21,7 @@ pub mod problem;
 mod profile;
 mod schema;
 mod settings;
+mod shares;
 mod texts;
 mod validate;
 pub mod value;

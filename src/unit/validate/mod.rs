@@ -5,6 +5,7 @@ mod checks;
 mod identity;
 mod mounts;
 mod paths;
+mod shares;
 mod sockets;
 mod timers;
 mod watched;
@@ -122,6 +123,7 @@ impl Unit {
         timers::all(&mut sink, &checked);
         identity::all(&mut sink, &checked);
         paths::all(&mut sink, &checked);
+        shares::all(&mut sink, &checked);
         let written = written(&values, &sink);
         let mut problems = sink.problems;
         problem::sort(&mut problems);
