@@ -285,3 +285,20 @@ fn commands_of_a_member_run_where_it_does_but_for_the_last_ones() {
     let last = told("stop_post");
     assert!(last.len() == 4 && last.iter().all(|namespace| !inside.contains(namespace)), "{last:?}");
 }
+
+#[test]
+fn the_example_of_a_pod_runs_as_it_says() {
+    root_only!();
+    let instance = Instance::start();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for name in ["shop", "shop-watch"] {
+        let text = fs::read_to_string(examples.join(format!("{name}.toml"))).expect("an example");
+        instance.unit(name, &text);
+    }
+    let text = fs::read_to_string(examples.join("shop.slice.toml")).expect("an example");
+    instance.unit_as_is("shop.slice", &text);
+    instance.rsvc(&["start", "shop-watch"]).expect(0);
+    instance.wait_for_log("shop-watch", "the shop says: customer number ");
+    let status = instance.status("shop");
+    assert_eq!((&status["state"], &status["slice"]["name"]), (&"active".into(), &"shop".into()));
+}

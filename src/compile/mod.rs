@@ -27,9 +27,11 @@ mod needs;
 mod rootfs;
 mod rules;
 mod shares;
+mod slice;
 
 pub use facts::{Cgroups, DeviceNumbers, DirectoryRoots, GroupFact, HostFacts, UserFact};
 pub use needs::{Needs, needs};
+pub use slice::slice_settings;
 
 use crate::plan::{CgroupSettings, Container, LaunchPlan, NamespaceKind, Namespaces, Origin, Output, Step};
 use crate::unit::{Isolation, LogTarget, NetworkMode, ServiceType, Unit};

@@ -51,7 +51,7 @@ impl Engine {
         }
         let plan = self.plan_for(id, role)?;
         prepare(&plan)?;
-        self.make_group(id, &plan)?;
+        self.make_group(id, &plan, begins)?;
         self.make_sockets(id, &plan)?;
         self.disarm_timers(id);
         self.open_unit_sockets(id)?;

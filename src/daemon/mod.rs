@@ -51,6 +51,7 @@ pub mod service_socket;
 pub mod settings;
 mod shares;
 mod signals;
+mod slices;
 mod snapshot;
 mod sockets;
 pub mod state;

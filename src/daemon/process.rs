@@ -175,6 +175,10 @@ impl Engine {
         {
             service.last_counters = group.totals();
         }
+        if oom && place == Place::Main {
+            self.note_slice_limit(id);
+        }
+        let Some(service) = self.services.get_mut(&id) else { return };
         let name = service.name.clone();
         let Some(process) = service.process(place).as_mut() else { return };
         let role = process.role;

@@ -42,6 +42,8 @@ pub(super) struct Service {
     pub group: Option<Group>,
     /// Settings that the group has; a restart with the same does not write them again.
     pub applied: Option<CgroupSettings>,
+    /// What it has from its slice.
+    pub from_slice: super::slices::FromSlice,
     /// Limits changed while it runs.
     pub live: Live,
     /// The group's freezer is on.
@@ -231,6 +233,7 @@ impl Service {
             digest: None,
             group: None,
             applied: None,
+            from_slice: Default::default(),
             live: Live::default(),
             frozen: false,
             group_used_up: false,

@@ -86,6 +86,16 @@ pub(super) fn fill(sink: &mut Sink<'_>, values: &mut Values, forced: Option<Prof
     shares::bind(sink, values);
 }
 
+/// What a slice does not limit it does not limit: the defaults of a unit are for one unit.
+pub(super) fn fill_slice(values: &mut Values) {
+    for (name, toml) in [("tasks_max", "\"infinity\""), ("memory_oom_group", "false")] {
+        let (table, key) = key_of("resources", name);
+        if values.get(table.name, key.name).is_none() {
+            values.insert(table.name, key.name, built_in(table, key, toml, Source::Default));
+        }
+    }
+}
+
 fn key_of(table: &str, key: &str) -> (&'static keys::Table, &'static keys::Key) {
     let table = keys::table(table).expect("profiles name tables of the key table");
     (table, table.key(key).expect("profiles name keys of the key table"))
