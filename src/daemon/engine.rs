@@ -6,6 +6,7 @@ use super::log_file::{LogDirectory, Scratch};
 use super::log_layer::SharedJournal;
 use super::plans::PlanCache;
 use super::service::Service;
+use super::shares::HeldBack;
 use super::timers::WallClock;
 use crate::cgroup::Tree;
 use crate::compile::{Cgroups, HostFacts};
@@ -169,6 +170,8 @@ pub(super) struct Engine {
     timer_at: HashMap<Timer, Moment>,
     pub retired: HashMap<Token, OwnedFd>,
     pub exits: Exits,
+    /// Ends of members of a pod that are told after that of their owner.
+    pub held_back: Vec<HeldBack>,
     pub plans: PlanCache,
     pub groups: Inotify,
     pub watches: HashMap<WatchDescriptor, ServiceId>,
@@ -263,6 +266,7 @@ impl Engine {
             timer_at: HashMap::new(),
             retired: HashMap::new(),
             exits,
+            held_back: Vec::new(),
             plans: PlanCache::default(),
             groups,
             watches: HashMap::new(),

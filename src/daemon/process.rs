@@ -106,6 +106,9 @@ impl Engine {
         if let Some(pid) = sender.map(|sender| sender.pid).filter(|pid| *pid != process.pid) {
             // The sender waits for nothing but its exec; if it is gone already the record tells its end.
             process.set_service(pid);
+            if process.init_outside {
+                process.inner_pid = super::ready::inner_pid(pid).unwrap_or(0);
+            }
         }
         let main = process.main_pid();
         let Some(service) = self.services.get_mut(&id) else { return };
@@ -153,7 +156,7 @@ impl Engine {
             self.drain_notifications(id);
         }
         let Some(process) = self.process_at(id, place) else { return };
-        if record.pid != process.inner_pid || process.exit.is_some() {
+        if record.pid != process.recorded_pid() || process.exit.is_some() {
             return;
         }
         self.ended(id, place, exit_of(record.code, record.status));
@@ -174,6 +177,10 @@ impl Engine {
         {
             service.last_counters = group.totals();
         }
+        if oom && place == Place::Main {
+            self.note_slice_limit(id);
+        }
+        let Some(service) = self.services.get_mut(&id) else { return };
         let name = service.name.clone();
         let Some(process) = service.process(place).as_mut() else { return };
         let role = process.role;
@@ -208,7 +215,11 @@ impl Engine {
         }
         tracing::debug!(unit = name, "{role:?} ended: {exit:?}");
         self.events.push_back(match role {
-            Role::Main => Event::MainExited { id, exit, oom },
+            Role::Main => {
+                self.main_exited(id, exit, oom);
+                self.dirty.insert(id);
+                return;
+            }
             Role::Ready | Role::Health => return self.check_ended(id, role, Ok(exit)),
             _ => Event::CommandEnded { id, role, outcome: CommandOutcome::Exited(exit) },
         });
@@ -249,7 +260,9 @@ impl Engine {
         let path = self.options.runtime_dir.join("services").join(&service.name).join("exit");
         let mut bytes = Vec::new();
         std::fs::File::open(path).ok()?.take(RECORD_FILE_SIZE).read_to_end(&mut bytes).ok()?;
-        let wanted = service.main.as_ref().map_or(2, |process| process.inner_pid);
+        // The first record is that of the first child: the main process, unless it was replaced since.
+        let first = bytes.get(..ExitRecord::SIZE).and_then(ExitRecord::from_bytes).map_or(2, |record| record.pid);
+        let wanted = service.main.as_ref().map_or(first, Process::recorded_pid);
         let records = bytes.chunks_exact(32).filter_map(ExitRecord::from_bytes);
         let record = records.filter(|record| record.pid == wanted).max_by_key(|record| record.sequence)?;
         Some(exit_of(record.code, record.status))
