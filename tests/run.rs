@@ -1,6 +1,8 @@
 //! `rsvc run`, by root and by an ordinary user: exit codes, what is seen on the terminal, and that nothing is left.
 
 mod instance;
+#[path = "run/terminal.rs"]
+mod terminal;
 
 use instance::process::Process;
 use instance::{PATIENCE, RSVC, Said, eventually, install, is_root, skipped};
@@ -471,7 +473,7 @@ fn keys_of_the_command_line_are_those_of_a_file() {
             (&["-k", "service.umask=lots", "--", "true"], "umask"),
             (&["--mem", "lots", "--", "true"], "lots"),
             (&["--profile", "lax", "--", "true"], "lax"),
-            (&["-t", "--", "true"], "not in this version"),
+            (&["-t", "--", "true"], "needs a terminal"),
             (&["-k", "umask", "--", "true"], "table.key=value"),
         ] {
             let said = run_command(&place, who, words, "").expect(2);

@@ -460,8 +460,8 @@ pub struct Run {
     /// For a command: same as `--set service.user=USER`
     #[arg(long, value_name = "USER", conflicts_with = "file")]
     pub user: Option<String>,
-    /// Give the command a terminal of its own (not in this version)
-    #[arg(short = 't', long, conflicts_with = "file")]
+    /// Give the program a terminal of its own, behind this one
+    #[arg(short = 't', long)]
     pub pty: bool,
     /// Say only what goes wrong; always so for a command
     #[arg(short, long)]

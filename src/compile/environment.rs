@@ -8,6 +8,7 @@ use super::context::{Context, Shape};
 use super::dev::notify_socket;
 use super::directories::Kind;
 use super::identity::Identity;
+use super::needs::TERMINAL_VARIABLES;
 use crate::unit::NotifyAccess;
 
 /// For roots with and without merged /usr.
@@ -37,6 +38,13 @@ pub(super) fn environment(context: &mut Context, shape: &Shape, identity: &Ident
     if let Some(interval) = unit.service.watchdog.filter(|_| context.purpose == Purpose::Main) {
         // WATCHDOG_PID beside it is known at exec only, as the number counts in the container.
         variables.set("WATCHDOG_USEC", &interval.as_micros().to_string());
+    }
+    if super::has_terminal(context) {
+        for name in TERMINAL_VARIABLES {
+            if let Some(value) = context.facts.environment.get(name) {
+                variables.set(name, value);
+            }
+        }
     }
     for kind in Kind::ALL {
         let root = if shape.mounts { kind.inside() } else { kind.host(context) };
