@@ -39,6 +39,7 @@ mod manager;
 mod notified;
 pub mod notify;
 mod perform;
+mod persist;
 mod plan_file;
 mod plans;
 mod process;

@@ -9,10 +9,12 @@
 
 mod boot;
 mod drop_in;
+mod own_drop_in;
 mod read;
 
 pub use boot::{BootSetError, Change, disable, enable, enabled_units, is_enabled};
 pub use drop_in::DropIn;
+pub use own_drop_in::OwnDropIn;
 
 use crate::unit::problem::{Style, render_texts};
 use crate::unit::{Code, ParseOptions, Problem, Unit, UnitText, text_of, value};
