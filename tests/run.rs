@@ -481,3 +481,19 @@ fn keys_of_the_command_line_are_those_of_a_file() {
         }
     }
 }
+
+#[test]
+fn named_variables_of_the_caller_are_passed_on_and_no_others() {
+    let place = Place::new();
+    let file = place.unit("variables.env", "C=file\n");
+    for who in everybody(&place) {
+        let mut command = place.command(who);
+        command.envs([("A", "caller's"), ("B", "caller's"), ("C", "caller's"), ("D", "caller's")]);
+        command.args(["run", "-k", "service.pass_environment=[\"A\", \"B\", \"C\", \"ABSENT\"]"]);
+        command.args(["-k", "service.environment={ B = \"unit\" }"]);
+        command.args(["-k", &format!("service.environment_files=[\"{}\"]", file.display())]);
+        command.args(["--", "sh", "-c", "echo $A, $B, $C, ${D-none}, ${ABSENT-none}"]);
+        let said = Said::from(command.output().expect("it ends")).expect(0);
+        assert_eq!(said.out, "caller's, unit, file, none, none\n", "{who:?}");
+    }
+}

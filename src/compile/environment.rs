@@ -1,6 +1,6 @@
-//! The service's environment: nothing of the daemon's, so that a start from a shell equals a start at boot.
+//! The service's environment: nothing of the daemon's but what the unit names, so that a start from a shell equals a start at boot.
 //!
-//! Later wins: generated, then `service.environment`, then (at the start) `environment_files` and what differs from
+//! Later wins: generated, then `service.pass_environment`, then `service.environment`, then (at the start) `environment_files` and what differs from
 //! start to start. `JOURNAL_STREAM` is set by the step that connects the journal.
 
 use super::Purpose;
@@ -25,6 +25,11 @@ pub(super) fn environment(context: &mut Context, shape: &Shape, identity: &Ident
         variables.set("LOGNAME", &account.name);
         variables.set("HOME", &account.home);
         variables.set("SHELL", &account.shell);
+    }
+    for name in &unit.service.pass_environment {
+        if let Some(value) = context.facts.environment.get(name) {
+            variables.set(name, value);
+        }
     }
     // Only who is believed is told where to speak.
     let speaks = match unit.service.notify_access {

@@ -37,6 +37,7 @@ pub fn needs(unit: &Unit) -> Needs {
         }
     }
     needs.paths.extend(super::directories::all(unit).into_iter().map(|directory| directory.inside()));
+    needs.variables.extend(unit.service.pass_environment.iter().cloned());
     needs.variables.extend(TERMINAL_VARIABLES.map(str::to_owned));
     needs
 }

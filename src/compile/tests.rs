@@ -451,3 +451,16 @@ fn a_terminal_is_opened_by_the_service_before_its_filter_and_for_nothing_else() 
     assert_eq!(before.output, Output::Pipe);
     assert!(environment(&before).iter().all(|(name, _)| name != "TERM"));
 }
+
+#[test]
+fn passed_variables_stand_between_the_defaults_and_what_the_unit_sets() {
+    let unit = with("pass_environment = [\"LANG\", \"A\", \"B\", \"ABSENT\"]\nenvironment = { B = \"unit\" }\n");
+    assert!(needs(&unit).variables.contains("ABSENT"));
+    let of_caller = [("LANG", "de_DE.UTF-8"), ("A", "caller"), ("B", "caller"), ("OTHER", "caller")];
+    let environment = of_caller.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let plan = plan(&unit, &HostFacts { environment, ..host(&unit) });
+    let Some(Step::Execute { environment, .. }) = plan.steps.last().map(|planned| &planned.step) else { panic!() };
+    let value = |name: &str| environment.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    let found = ["LANG", "A", "B", "ABSENT", "OTHER"].map(value);
+    assert_eq!(found, [Some("de_DE.UTF-8"), Some("caller"), Some("unit"), None, None]);
+}
