@@ -55,6 +55,8 @@ pub enum Outcome {
         profile: Option<String>,
         /// `--quiet`
         quiet: bool,
+        /// `--pty`
+        pty: bool,
     },
     /// `rsvc run -- COMMAND`
     RunCommand {
@@ -62,6 +64,8 @@ pub enum Outcome {
         instance: Instance,
         /// The text of its unit.
         text: String,
+        /// `--pty`
+        pty: bool,
     },
     /// `rsvc daemon`
     Daemon {

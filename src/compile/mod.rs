@@ -226,6 +226,10 @@ fn check_facts(context: &mut Context) {
 
 /// Where standard output and error go.
 fn output(context: &mut Context) -> Output {
+    // Asked for later than what the unit says, and in vain elsewhere: who asked sits there and looks.
+    if has_terminal(context) {
+        return Output::Terminal;
+    }
     let (journald, foreground) = (context.facts.journald, context.facts.foreground);
     match context.unit.logging.target {
         LogTarget::Auto if foreground => Output::Inherit,
@@ -240,6 +244,11 @@ fn output(context: &mut Context) -> Output {
         LogTarget::Null => Output::Null,
         LogTarget::Inherit => Output::Inherit,
     }
+}
+
+/// Does what is launched get the terminal of `rsvc run --pty`?
+fn has_terminal(context: &Context) -> bool {
+    context.facts.terminal && context.purpose == Purpose::Main
 }
 
 /// The steps that both kinds of container begin with.
@@ -369,6 +378,10 @@ fn become_the_service(context: &mut Context, shape: &Shape, identity: &Identity)
     }
     context.always(identity.verification(context.unit.security.no_new_privileges));
     context.always(Step::ResetSignals);
+    // As the service's user, whose terminal it is to be; the filter may forbid what it takes.
+    if has_terminal(context) {
+        context.always(Step::OpenTerminal);
+    }
     context.always(Step::ArrangeDescriptors);
     // Last: every step above may need what the filter forbids.
     confine::filter_steps(context);

@@ -114,6 +114,8 @@ pub(super) enum Notice {
     Reply(RequestId, Outcome),
     /// Something happened to a service.
     Note(Note),
+    /// The main process that is being launched has a terminal: the master's side, and the service's.
+    Terminal(OwnedFd, OwnedFd),
     /// The same for those who listen; only while somebody does.
     Event(Box<UnitEvent>),
 }
@@ -185,6 +187,8 @@ pub(super) struct Engine {
     pub null: OwnedFd,
     /// `rsvc run -- COMMAND`: what main processes read.
     pub stdin: Option<OwnedFd>,
+    /// `rsvc run --pty`.
+    pub terminal: Option<super::terminal::Wish>,
     pub log_directory: Option<Rc<LogDirectory>>,
     pub scratch: Scratch,
     pub wall_clock: WallClock,
@@ -275,6 +279,7 @@ impl Engine {
             init_image,
             null,
             stdin: None,
+            terminal: None,
             log_directory: None,
             scratch: Scratch::default(),
             wall_clock: WallClock::default(),
@@ -453,6 +458,9 @@ impl Engine {
             tracing::warn!(unit = unit.name, "{}: {problem}", unit.name);
         }
         let mut facts = gathered.facts;
+        facts.terminal = self.terminal.is_some();
+        facts.environment =
+            needs.variables.into_iter().filter_map(|n| std::env::var(&n).ok().map(|v| (n, v))).collect();
         facts.existing = needs.paths.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect();
         facts
     }

@@ -60,6 +60,7 @@ impl Engine {
             environment: self.start_environment(id, role, result, main_exit)?,
             die_with_launcher: self.options.foreground,
             pid_variables: self.pid_variables(id, role),
+            terminal: self.terminal.as_ref().map(|terminal| terminal.settings).unwrap_or_default(),
             ..Default::default()
         };
         self.after(QUIET, Timer::Trim);

@@ -393,7 +393,9 @@ impl Engine {
                 identifier: None,
             },
             Output::Null => LogPlace { target: "null".to_owned(), path: None, identifier: None },
-            Output::Inherit => LogPlace { target: "inherit".to_owned(), path: None, identifier: None },
+            Output::Inherit | Output::Terminal => {
+                LogPlace { target: "inherit".to_owned(), path: None, identifier: None }
+            }
         })
     }
 

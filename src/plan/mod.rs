@@ -116,6 +116,8 @@ pub enum Output {
     Null,
     /// The daemon's own standard output and error (`rsvc run`). The descriptors are inherited.
     Inherit,
+    /// A terminal of the container (`rsvc run --pty`; `Step::OpenTerminal` is in the list), also standard input.
+    Terminal,
 }
 
 /// How the id maps of a new user namespace are written.

@@ -54,6 +54,7 @@ impl LaunchPlan {
             Output::Pipe => "a pipe to the log file",
             Output::Null => "/dev/null",
             Output::Inherit => "inherited",
+            Output::Terminal => "a terminal of its own",
         };
         section(f, "output", &[output.to_owned()])
     }

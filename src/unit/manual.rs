@@ -38,6 +38,7 @@ pub fn type_words(kind: Kind) -> String {
         Kind::Accounts => "array of names or numbers".to_owned(),
         Kind::Path => "absolute path".to_owned(),
         Kind::Paths | Kind::PlainPaths => "array of absolute paths".to_owned(),
+        Kind::VariableNames => "array of names of variables".to_owned(),
         Kind::Units => "array of unit names".to_owned(),
         Kind::Variables => "table of strings".to_owned(),
         Kind::Statuses => "array of integers and signals".to_owned(),

@@ -72,6 +72,8 @@ pub enum Kind {
     PlainPaths,
     /// Names of units.
     Units,
+    /// Array of names of environment variables.
+    VariableNames,
     /// The name of a unit or slice.
     UnitName,
     /// Environment variables.
