@@ -352,6 +352,7 @@ mod tests {
             target: target.into(),
             path: path.map(str::to_owned),
             identifier: identifier.map(str::to_owned),
+            suppressed: 0,
         };
         let instance = Instance { given_state_dir: Some("/s".into()), ..Instance::default() };
         assert_eq!(

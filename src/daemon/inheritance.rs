@@ -87,7 +87,7 @@ impl Engine {
             numbers.container = Some(inherit.copy(&main.pidfd.fd).map_err(fds("container"))?);
         }
         match plan.output {
-            plan::Output::Pipe => {
+            plan::Output::Pipe | plan::Output::Relay => {
                 if let Some(log) = &service.log {
                     let writer = log.pipe.fd.writer().map_err(fds("log pipe"))?;
                     let number = inherit.add(writer);

@@ -3,6 +3,7 @@
 mod assemble;
 mod checks;
 mod identity;
+mod logging;
 mod mounts;
 mod paths;
 mod sockets;
@@ -120,6 +121,7 @@ impl Unit {
         checks::all(&mut sink, &checked);
         sockets::all(&mut sink, &checked);
         timers::all(&mut sink, &checked);
+        logging::all(&mut sink, &checked);
         identity::all(&mut sink, &checked);
         paths::all(&mut sink, &checked);
         let written = written(&values, &sink);
