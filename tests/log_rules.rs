@@ -228,7 +228,7 @@ fn nothing_is_lost_on_the_way_to_a_journal_that_stops_for_a_while() {
     let Some(world) = Journalled::start() else { return };
     let Journalled { instance, journald } = &world;
     // More than pipe, queue and socket hold: the service has to wait.
-    let script = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done; echo the end";
+    let script = "i=0; while [ $i -lt 4000 ]; do i=$((i+1)); echo $i is a line that is rather long, so that not many of them fit into a pipe or socket; done";
     instance.unit_as_is("much", &once(script, "[logging.fields]\nTEAM = \"till\""));
     instance.unit_as_is("other", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n[logging]\ntarget = \"file\"\n");
     journald.signal(nix::sys::signal::Signal::SIGSTOP);
@@ -238,11 +238,11 @@ fn nothing_is_lost_on_the_way_to_a_journal_that_stops_for_a_while() {
     instance.rsvc(&["stop", "other"]).expect(0);
     journald.signal(nix::sys::signal::Signal::SIGCONT);
     assert!(start.wait().expect("rsvc").success());
-    let entries = journald.wait_for(&["RSVC_UNIT=much", "TEAM=till"], 20_001);
-    for (n, entry) in entries.iter().enumerate().take(20_000) {
-        assert_eq!(entry["MESSAGE"], format!("line {}", n + 1));
+    let entries = journald.wait_for(&["RSVC_UNIT=much", "TEAM=till"], 4000);
+    for (n, entry) in entries.iter().enumerate() {
+        let text = entry["MESSAGE"].as_str().expect("text");
+        assert!(text.starts_with(&format!("{} is a line", n + 1)), "{n}: {text}");
     }
-    assert_eq!(entries[20_000]["MESSAGE"], "the end");
 }
 
 #[test]

@@ -121,10 +121,17 @@ impl Engine {
 
     /// Reads what is in the pipe now, at most as much as the largest pipe holds.
     pub(super) fn drain_log(&mut self, id: ServiceId) {
+        let paused = self.service(id).and_then(|service| service.log.as_ref()).is_some_and(|log| log.paused);
+        if !paused {
+            self.read_all(id);
+        }
+    }
+
+    fn read_all(&mut self, id: ServiceId) {
         const TURNS: usize = 32;
         for _ in 0..TURNS {
             let Some(service) = self.services.get_mut(&id) else { return };
-            let Some(log) = service.log.as_mut().filter(|log| !log.paused) else { return };
+            let Some(log) = service.log.as_mut() else { return };
             match log.turn(self.journal.client(), Now::get(), &mut self.scratch) {
                 Ok((PipeTurn::Read { .. }, notice)) => say_notice(&service.name, notice),
                 Ok((PipeTurn::Idle | PipeTurn::Ended, _)) | Err(_) => break,
@@ -135,7 +142,8 @@ impl Engine {
 
     /// Closes the log of a service that is down: a thousand units that ran once must not hold three descriptors each.
     pub(super) fn close_log(&mut self, id: ServiceId) {
-        self.drain_log(id);
+        // Whatever the journal takes at present: nobody reads the pipe afterwards.
+        self.read_all(id);
         let Some(service) = self.services.get_mut(&id) else { return };
         let Some(mut log) = service.log.take() else { return };
         let notice = log.finish(self.journal.client(), Now::get());

@@ -151,7 +151,10 @@ pub const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "noti
 
 pub(super) const LOGGING: Table = Table::new(
     "logging",
-    "Where standard output and error go.",
+    "Where standard output and error go, and what of it. A journal is connected to the service directly, unless level_max, \
+     a rate limit or fields are given: then rsvc reads all that the unit says, by /dev/log too, and passes on what may pass, \
+     under the identifier of the unit. What a program sends by itself to sockets of the journal passes by these keys; they \
+     are hidden from it where /run/systemd is. journald limits what rsvc passes on as one sender.",
     &[
         Key::new(
             "target",
