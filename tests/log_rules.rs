@@ -59,7 +59,8 @@ fn a_flood_is_cut_at_the_burst_and_the_log_and_status_say_how_much_is_missing() 
         return skipped("needs root");
     }
     let instance = Instance::start();
-    let script = "i=0; while [ $i -lt 500 ]; do i=$((i+1)); echo line $i; done; echo \"<3>an error\"; echo \"<0>false alarm\"";
+    let script =
+        "i=0; while [ $i -lt 500 ]; do i=$((i+1)); echo line $i; done; echo \"<3>an error\"; echo \"<0>false alarm\"";
     // The window is longer than the test.
     let limits = "target = \"file\"\nrate_limit_burst = 20\nrate_limit_interval = \"1h\"";
     instance.unit_as_is("flood", &once(script, limits));
@@ -140,10 +141,12 @@ fn what_is_missing_is_known_after_the_daemon_was_killed() {
     instance.wait_for_log("web", "again");
     // Ended in order, a daemon tells what it has counted.
     for _ in 0..3 {
-        let before = instance.log("web").matches("again").count() as u64 + instance.status("web")["log"]["suppressed"].as_u64().expect("count");
+        let before = instance.log("web").matches("again").count() as u64
+            + instance.status("web")["log"]["suppressed"].as_u64().expect("count");
         instance.main_process("web").signal(Signal::USR1);
         eventually("it is read", || {
-            let now = instance.log("web").matches("again").count() as u64 + instance.status("web")["log"]["suppressed"].as_u64()?;
+            let now = instance.log("web").matches("again").count() as u64
+                + instance.status("web")["log"]["suppressed"].as_u64()?;
             (now > before).then_some(())
         });
     }
@@ -162,7 +165,8 @@ fn fields_levels_and_limits_reach_the_journal() {
     let Journalled { instance, journald } = &world;
     let rules = "identifier = \"shop\"\nlevel_max = \"notice\"\nrate_limit_burst = 2\nrate_limit_interval = \"1h\"\n\
                  [logging.fields]\nTEAM = \"till\"\nNOTE = \"two\\nPRIORITY=0\"\nWHO = \"${unit}\"";
-    let script = r#"printf "plain is info\n<5>one\n<5>two\n<5>three\n<3>bad\000\033[2J\n\n<4>MESSAGE=forged\n<3>open"; exit 1"#;
+    let script =
+        r#"printf "plain is info\n<5>one\n<5>two\n<5>three\n<3>bad\000\033[2J\n\n<4>MESSAGE=forged\n<3>open"; exit 1"#;
     instance.unit_as_is("web", &once(script, rules));
     let said = instance.rsvc(&["start", "web"]).expect(1);
     assert!(said.err.contains("status 1"), "{said:?}");
@@ -208,7 +212,8 @@ fn syslog_goes_through_the_same_rules_with_a_journal_and_without() {
     if !Path::new("/usr/bin/logger").exists() {
         return skipped("no logger(1) here");
     }
-    let script = "logger -p user.err -t probe kept; logger -p user.info -t probe dropped; logger -p user.err -t probe kept too";
+    let script =
+        "logger -p user.err -t probe kept; logger -p user.info -t probe dropped; logger -p user.err -t probe kept too";
     let Some(world) = Journalled::start() else { return };
     world.instance.unit_as_is("talk", &once(script, "level_max = \"err\"\n[logging.fields]\nTEAM = \"till\""));
     world.instance.rsvc(&["start", "talk"]).expect(0);
@@ -265,7 +270,8 @@ fn a_restart_with_other_rules_is_by_those() {
         return skipped("needs root");
     }
     let instance = Instance::start();
-    instance.unit_as_is("web", &on_signal("echo \"<7>first\"; echo up", ":", "target = \"file\"\nlevel_max = \"info\""));
+    instance
+        .unit_as_is("web", &on_signal("echo \"<7>first\"; echo up", ":", "target = \"file\"\nlevel_max = \"info\""));
     instance.rsvc(&["start", "web"]).expect(0);
     instance.wait_for_log("web", "up");
     instance.unit_as_is("web", &on_signal("echo \"<7>second\"; echo up", ":", "target = \"file\""));
@@ -286,7 +292,8 @@ fn fields_without_a_journal_are_refused_unless_they_are_optional() {
     instance.unit_as_is("web", &once("echo said", "fields = { TEAM = \"till\" }"));
     let said = instance.rsvc(&["start", "web"]).expect(1);
     assert!(said.err.contains("logging.fields") && said.err.contains("security.optional"), "{said:?}");
-    let optional = format!("[security]\noptional = [\"logging.fields\"]\n{}", once("echo said", "fields = { TEAM = \"till\" }"));
+    let optional =
+        format!("[security]\noptional = [\"logging.fields\"]\n{}", once("echo said", "fields = { TEAM = \"till\" }"));
     instance.unit_as_is("web", &optional);
     instance.rsvc(&["start", "web"]).expect(0);
     instance.wait_for_log("web", "said");

@@ -255,7 +255,9 @@ fn follow(
                 (Ok(true), None) => {}
                 (Ok(false), None) => {
                     let unit = harmless(unit);
-                    session.say(&format!("rsvc: {unit}: log files were removed before they were shown: lines are missing"));
+                    session.say(&format!(
+                        "rsvc: {unit}: log files were removed before they were shown: lines are missing"
+                    ));
                 }
             }
         }

@@ -241,7 +241,9 @@ fn output(context: &mut Context) -> Output {
     };
     let logging = &context.unit.logging;
     if output == Output::Inherit && logging.is_selective() {
-        for key in ["level_max", "rate_limit_burst", "rate_limit_interval", "fields"].map(|key| format!("logging.{key}")) {
+        for key in
+            ["level_max", "rate_limit_burst", "rate_limit_interval", "fields"].map(|key| format!("logging.{key}"))
+        {
             if context.unit.is_written(&key) {
                 context.degrade(&key, "the output is the terminal's and not a log: all of it is shown");
             }

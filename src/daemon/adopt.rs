@@ -283,9 +283,7 @@ impl Engine {
             }
         }
         let directory = self.options.runtime_dir.join("io").join(&unit.name);
-        if unit.logging.syslog_socket
-            && (!self.host.journald() || unit.logging.is_read(self.options.foreground))
-        {
+        if unit.logging.syslog_socket && (!self.host.journald() || unit.logging.is_read(self.options.foreground)) {
             match super::syslog::SyslogSocket::bind(&directory) {
                 Ok(socket) => {
                     if let Ok(token) = self.watch(&socket, Source::Syslog(id))
@@ -312,13 +310,7 @@ impl Engine {
     }
 
     /// Opening a pipe through /proc gives another descriptor of the same pipe, whichever end the link names.
-    fn adopt_log(
-        &mut self,
-        id: ServiceId,
-        unit: &crate::unit::Unit,
-        path: &str,
-        saved: &SavedState,
-    ) -> io::Result<()> {
+    fn adopt_log(&mut self, id: ServiceId, unit: &crate::unit::Unit, path: &str, saved: &SavedState) -> io::Result<()> {
         let mut output = self.log_output(id, unit, path, saved.log_relayed)?;
         output.resume(saved.log_suppressed, saved.log_untold, self.journal.client(), Now::get());
         if let Some(service) = self.services.get_mut(&id) {

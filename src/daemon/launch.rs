@@ -176,7 +176,9 @@ impl Engine {
         let directory = self.options.runtime_dir.join("io").join(&name);
         let wants_log = read && service.log.is_none();
         let wants_notify = service.notify.is_none() && unit.service.notify_access != NotifyAccess::None;
-        let wants_syslog = service.syslog.is_none() && unit.logging.syslog_socket && (!journald || unit.logging.is_read(self.options.foreground));
+        let wants_syslog = service.syslog.is_none()
+            && unit.logging.syslog_socket
+            && (!journald || unit.logging.is_read(self.options.foreground));
         let made = |what: &'static str| io_failure("STDOUT", 209, what);
         make_directory(&directory, 0o755).map_err(made("directory of sockets"))?;
         if wants_log {

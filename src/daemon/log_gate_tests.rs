@@ -5,8 +5,7 @@ use proptest::prelude::*;
 use std::time::Duration;
 
 fn gate(level_max: u8, rate: Option<(u64, u64)>) -> Gate {
-    let rate =
-        rate.map(|(burst, seconds)| Rate::new(RateLimit { burst, interval: Duration::from_secs(seconds) }));
+    let rate = rate.map(|(burst, seconds)| Rate::new(RateLimit { burst, interval: Duration::from_secs(seconds) }));
     Gate { level_max, rate, line: Line::Undecided { held: Vec::new() } }
 }
 

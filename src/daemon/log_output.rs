@@ -140,7 +140,8 @@ impl Output {
         match (end, gate) {
             (End::File(file), None) => pipe.fd.turn(file, now.wall, scratch),
             (End::File(file), Some(gate)) => pipe.fd.turn_with(scratch, now.wall, |source, bytes, output| {
-                let mut sink = FileSink { file, output, source, passed: Vec::new(), notice: None, limit, suppressed, now };
+                let mut sink =
+                    FileSink { file, output, source, passed: Vec::new(), notice: None, limit, suppressed, now };
                 match bytes {
                     [] => gate.finish(now.boot, &mut |passed| sink.take(passed)),
                     bytes => gate.feed(bytes, now.boot, &mut |passed| sink.take(passed)),

@@ -411,5 +411,4 @@ fn logging(v: &Values, name: &str) -> Logging {
 fn level(word: &str) -> u8 {
     let number = keys::LEVELS.iter().position(|level| *level == word);
     number.and_then(|number| u8::try_from(number).ok()).expect("the decoder lets only words of the key table pass")
-
 }
