@@ -8,10 +8,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Words that a later version will know.
-pub const RESERVED: [&str; 20] = [
+pub const RESERVED: [&str; 18] = [
     "clean",
     "convert",
-    "deps",
     "doctor",
     "edit",
     "exec",
@@ -26,7 +25,6 @@ pub const RESERVED: [&str; 20] = [
     "security",
     "shell",
     "top",
-    "tree",
     "unmask",
     "why",
 ];
@@ -283,6 +281,20 @@ pub enum Command {
         /// Only these keys, or keys of these tables
         #[arg(short, long = "property", value_name = "KEY", value_delimiter = ',')]
         property: Vec<String>,
+    },
+
+    /// Show what units need as a tree, with their states where a daemon answers
+    #[command(visible_alias = "deps")]
+    Tree {
+        /// Names or patterns; none means the units that no other one names
+        #[arg(value_name = "UNIT")]
+        units: Vec<String>,
+        /// Who needs the units, instead of what they need
+        #[arg(short, long)]
+        reverse: bool,
+        /// Also what is only an order: `after` and `before`
+        #[arg(long)]
+        order: bool,
     },
 
     /// Compare what a unit runs with to its files, or two units or files; exit 1 if they differ

@@ -231,10 +231,12 @@ fn output(context: &mut Context) -> Output {
         return Output::Terminal;
     }
     let (journald, foreground) = (context.facts.journald, context.facts.foreground);
-    match context.unit.logging.target {
+    // Who is to choose among messages has to read them.
+    let journal = if context.unit.logging.is_selective() { Output::Relay } else { Output::Journal };
+    let output = match context.unit.logging.target {
         LogTarget::Auto if foreground => Output::Inherit,
-        LogTarget::Auto if journald => Output::Journal,
-        LogTarget::Journald if journald => Output::Journal,
+        LogTarget::Auto if journald => journal,
+        LogTarget::Journald if journald => journal,
         LogTarget::Journald => {
             let why = "no systemd-journald listens on this host";
             context.lacking("logging.target", "STDOUT", why, Some("set logging.target = \"auto\""));
@@ -243,7 +245,21 @@ fn output(context: &mut Context) -> Output {
         LogTarget::Auto | LogTarget::File => Output::Pipe,
         LogTarget::Null => Output::Null,
         LogTarget::Inherit => Output::Inherit,
+    };
+    let logging = &context.unit.logging;
+    if output == Output::Inherit && logging.is_selective() {
+        for key in
+            ["level_max", "rate_limit_burst", "rate_limit_interval", "fields"].map(|key| format!("logging.{key}"))
+        {
+            if context.unit.is_written(&key) {
+                context.degrade(&key, "the output is the terminal's and not a log: all of it is shown");
+            }
+        }
+    } else if output == Output::Pipe && !logging.fields.is_empty() {
+        let why = "no systemd-journald listens on this host, and log files have no fields";
+        context.lacking("logging.fields", "STDOUT", why, None);
     }
+    output
 }
 
 /// Does what is launched get the terminal of `rsvc run --pty`?

@@ -72,6 +72,8 @@ pub(super) enum Source {
     Notify(ServiceId),
     /// `/dev/log` of the service.
     Syslog(ServiceId),
+    /// The journal has room for output of services.
+    Journal,
     /// Something arrived at a socket of a unit that listens.
     Socket(ServiceId),
     /// The keeper of a unit's sockets ended.
@@ -131,6 +133,10 @@ pub(super) enum Timer {
     Kill(ServiceId),
     /// Send what waits for the journal.
     Journal,
+    /// Try again to reach the journal with output of services.
+    Relay,
+    /// The window is over in which messages of the service were suppressed.
+    Suppressed(ServiceId),
     /// Look whether a group without `cgroup.events` is empty.
     Empty(ServiceId),
     /// Try to remove the group again.
@@ -191,6 +197,8 @@ pub(super) struct Engine {
     pub terminal: Option<super::terminal::Wish>,
     pub log_directory: Option<Rc<LogDirectory>>,
     pub scratch: Scratch,
+    /// Where output goes that the daemon sends to the journal.
+    pub journal: super::log_relay::Journal,
     pub wall_clock: WallClock,
     /// Services whose log file is open, the oldest opening first.
     pub open_logs: VecDeque<ServiceId>,
@@ -282,6 +290,7 @@ impl Engine {
             terminal: None,
             log_directory: None,
             scratch: Scratch::default(),
+            journal: Default::default(),
             wall_clock: WallClock::default(),
             open_logs: VecDeque::new(),
             since,
@@ -393,6 +402,8 @@ impl Engine {
             match timer {
                 Timer::Readiness(id) => self.check_readiness(id),
                 Timer::Journal => {} // The owner of the loop flushes after each turn.
+                Timer::Relay => self.journal_ready(),
+                Timer::Suppressed(id) => self.tell_suppressed(id),
                 Timer::Kill(id) => self.kill_remaining(id),
                 Timer::Empty(id) => self.check_empty(id),
                 Timer::RemoveDirectories(id) => self.remove_directories(id),
@@ -435,6 +446,7 @@ impl Engine {
             Source::Log(id) => self.log_ready(id),
             Source::Notify(id) => self.notify_ready(id),
             Source::Syslog(id) => self.syslog_ready(id),
+            Source::Journal => self.journal_ready(),
             Source::Socket(id) => self.trigger(id),
             Source::Keeper(id) => self.keeper_ended(id),
             Source::WallClock => self.wall_clock_ready(),

@@ -88,7 +88,7 @@ impl Engine {
         }
         numbers.shared = self.shared_namespaces(id, plan)?.into_iter().map(|fd| inherit.add(fd)).collect();
         match plan.output {
-            plan::Output::Pipe => {
+            plan::Output::Pipe | plan::Output::Relay => {
                 if let Some(log) = &service.log {
                     let writer = log.pipe.fd.writer().map_err(fds("log pipe"))?;
                     let number = inherit.add(writer);

@@ -303,6 +303,7 @@ impl Server {
     }
 
     fn close(&mut self) {
+        self.engine.conclude_logs();
         // Left in place otherwise: clients then wait for the next daemon.
         if self.ending.is_some() {
             let _ = self.listener.remove_name();

@@ -40,7 +40,7 @@ pub fn type_words(kind: Kind) -> String {
         Kind::Paths | Kind::PlainPaths => "array of absolute paths".to_owned(),
         Kind::VariableNames => "array of names of variables".to_owned(),
         Kind::Units => "array of unit names".to_owned(),
-        Kind::Variables => "table of strings".to_owned(),
+        Kind::Variables | Kind::JournalFields => "table of strings".to_owned(),
         Kind::Statuses => "array of integers and signals".to_owned(),
         Kind::Addresses => "array of addresses".to_owned(),
         Kind::SocketAddress => "address".to_owned(),

@@ -51,7 +51,8 @@ pub(super) fn decode(
         Kind::UnitName => {
             parsed(sink, key, value, "a name", |t| value::unit_name(t).map(|()| t.to_owned())).map(Value::Text)
         }
-        Kind::Variables => tables::variables(sink, key, value).map(Value::Variables),
+        Kind::Variables => tables::texts(sink, key, value, value::environment_name).map(Value::Variables),
+        Kind::JournalFields => tables::texts(sink, key, value, value::journal_field).map(Value::Variables),
         Kind::Statuses => number::statuses(sink, key, value).map(Value::Statuses),
         Kind::Addresses => list(sink, key, value, items, |_, t| value::listen_address(t)).map(Value::Addresses),
         Kind::SocketAddress => parsed(sink, key, value, "an address", value::socket_address).map(Value::SocketAddress),

@@ -12,6 +12,8 @@ mod service;
 mod sockets;
 mod timers;
 
+pub use limits::LEVELS;
+
 /// What a key takes. The decoder has one arm for each, so has the JSON schema.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -78,6 +80,8 @@ pub enum Kind {
     UnitName,
     /// Environment variables.
     Variables,
+    /// Fields of the journal.
+    JournalFields,
     /// Exit statuses and signals.
     Statuses,
     /// Listen addresses.
