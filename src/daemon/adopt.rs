@@ -60,6 +60,7 @@ impl Engine {
                 self.remember(&name);
             }
         }
+        self.dismiss_doubled_keepers();
         self.events.push_back(Event::Surveyed);
         self.settle();
     }

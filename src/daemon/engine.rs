@@ -75,6 +75,8 @@ pub(super) enum Source {
     Socket(ServiceId),
     /// The keeper of a unit's sockets ended.
     Keeper(ServiceId),
+    /// A stored descriptor hung up.
+    Stored(ServiceId),
     /// The earliest time of the calendar has come, or the clock was set.
     WallClock,
     /// PID 1 of a run that is over.
@@ -292,7 +294,12 @@ impl Engine {
 
     /// Registers a descriptor for reading.
     pub fn watch<F: AsFd>(&mut self, fd: F, source: Source) -> io::Result<Token> {
-        let token = self.poller.add(fd, Interest::Read).map_err(to_io)?;
+        self.watch_for(fd, Interest::Read, source)
+    }
+
+    /// Registers a descriptor.
+    pub fn watch_for<F: AsFd>(&mut self, fd: F, interest: Interest, source: Source) -> io::Result<Token> {
+        let token = self.poller.add(fd, interest).map_err(to_io)?;
         self.sources.insert(token, source);
         Ok(token)
     }
@@ -425,6 +432,7 @@ impl Engine {
             Source::Syslog(id) => self.syslog_ready(id),
             Source::Socket(id) => self.trigger(id),
             Source::Keeper(id) => self.keeper_ended(id),
+            Source::Stored(id) => self.stored_hung_up(id, event.token),
             Source::WallClock => self.wall_clock_ready(),
             Source::Retired => self.reap_retired(event.token),
         }

@@ -108,6 +108,7 @@ impl Engine {
         service.degraded.clear();
         service.said = super::service::Said::default();
         self.discard_notifications(id);
+        self.fit_store(id);
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         service.lines.clear();
         if let Some(log) = &mut service.log {

@@ -44,6 +44,16 @@ struct Server {
     finished: bool,
 }
 
+/// As many descriptors as the hard limit allows: what units listen on and have stored adds up, and the daemon has no use
+/// for select(2), for whose sake the soft limit is low. Services get limits of their own.
+fn allow_descriptors() {
+    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
+        tracing::warn!("the limit of open files stays low: {error}");
+    }
+}
+
 /// Runs the daemon until SIGTERM.
 ///
 /// # Errors
@@ -53,6 +63,7 @@ pub fn serve(mut options: Options) -> io::Result<()> {
     let level = options.log_level.as_deref().unwrap_or(&settings.log_level);
     let journal = log_layer::set_up_daemon(level, Path::new(JOURNAL_SOCKET)).map_err(io::Error::other)?;
     make_directories(&options)?;
+    allow_descriptors();
     let _lock = super::lock::take(&options.runtime_dir)?;
     let recorded = super::adopt::recorded_root(&options);
     let root = RootOptions { root: options.cgroup_root.clone(), name: options.cgroup_name.clone(), recorded };

@@ -1,6 +1,6 @@
 //! What the daemon holds of one service: its units, its group, its processes, its sockets.
 
-use super::activation::Sockets;
+use super::activation::{Keeper, Sockets, Store};
 use super::live::Live;
 use super::log_file::{LogFile, OutputPipe};
 use super::notify::NotifySocket;
@@ -72,6 +72,10 @@ pub(super) struct Service {
     pub log: Option<Output>,
     /// `[[sockets]]`, while they are open.
     pub sockets: Option<Sockets>,
+    /// What it stored for its next run.
+    pub store: Store,
+    /// Holds sockets and stored descriptors for the next daemon.
+    pub keeper: Option<Watched<Keeper>>,
     /// `[[timers]]`, from the start to the stop.
     pub timers: Option<UnitTimers>,
     /// What it said that only people look at.
@@ -242,6 +246,8 @@ impl Service {
             syslog: None,
             log: None,
             sockets: None,
+            store: Store::default(),
+            keeper: None,
             timers: None,
             said: Said::default(),
             complaints: Default::default(),
