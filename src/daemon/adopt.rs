@@ -77,7 +77,7 @@ impl Engine {
         match self.load_unit(name) {
             Ok(id) => {
                 self.adopt_sockets(id);
-                self.adopt_timers(id);
+                self.adopt_timers(id, false);
                 let Some(rest) = rest else { return self.listen_on(id, invocation_id) };
                 if let Some(service) = self.services.get_mut(&id) {
                     service.invocation = invocation_id;
@@ -131,7 +131,7 @@ impl Engine {
         }
         self.watch_group(id);
         self.adopt_sockets(id);
-        self.adopt_timers(id);
+        self.adopt_timers(id, populated);
         match saved {
             Ok(SavedState { listening: true, invocation_id, .. }) if !populated => self.listen_on(id, invocation_id),
             Ok(SavedState { rest: Some(rest), invocation_id, .. }) if !populated => {
