@@ -44,26 +44,16 @@ struct Server {
     finished: bool,
 }
 
-/// As many descriptors as the hard limit allows: what units listen on and have stored adds up, and the daemon has no use
-/// for select(2), for whose sake the soft limit is low. Services get limits of their own.
-fn allow_descriptors() {
-    let mut limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, limit) {
-        tracing::warn!("the limit of open files stays low: {error}");
-    }
-}
-
 /// Runs the daemon until SIGTERM.
 ///
 /// # Errors
-/// Only what keeps it from beginning: no runtime directory, no control socket, another daemon at work.
+/// Only what keeps it from beginning: no runtime directory, no control socket, another daemon at work, too few
+/// descriptors for what runs.
 pub fn serve(mut options: Options) -> io::Result<()> {
     let settings = settings(&mut options)?;
     let level = options.log_level.as_deref().unwrap_or(&settings.log_level);
     let journal = log_layer::set_up_daemon(level, Path::new(JOURNAL_SOCKET)).map_err(io::Error::other)?;
     make_directories(&options)?;
-    allow_descriptors();
     let _lock = super::lock::take(&options.runtime_dir)?;
     let recorded = super::adopt::recorded_root(&options);
     let root = RootOptions { root: options.cgroup_root.clone(), name: options.cgroup_name.clone(), recorded };
@@ -74,15 +64,16 @@ pub fn serve(mut options: Options) -> io::Result<()> {
             None
         }
     };
+    super::capacity::claim();
     let socket = options.socket.clone();
     let mut engine = Engine::new(options, tree)?;
     engine.limit_logs(settings.log_max_total)?;
     let listener = Listener::bind(&socket, rules(&mut engine, &settings))?;
     engine.record_root();
-    engine.adopt_all();
     let signals = super::signals::Signals::new()?;
     let signals_token = engine.poller.add(&signals, Interest::Read).map_err(super::engine::to_io)?;
     let listener_token = engine.poller.add(&listener, Interest::Read).map_err(super::engine::to_io)?;
+    engine.adopt_all()?;
     let mut server = Server {
         engine,
         listener,

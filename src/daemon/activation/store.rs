@@ -122,7 +122,11 @@ impl Engine {
                 Refusal::Full => format!("{max} are there, as many as service.file_descriptor_store_max allows"),
                 Refusal::Names => format!("the names of all together are longer than {NAMES_LIMIT} bytes"),
                 Refusal::Daemon => {
-                    format!("all units together have stored one in {SHARE} of the descriptors that the daemon may have")
+                    format!(
+                        "the daemon may open {} files, of which all units together may store one in {SHARE}, and needs \
+                         the rest (hint: LimitNOFILE= of its systemd unit, or `ulimit -Hn`)",
+                        self.descriptors
+                    )
                 }
             };
             self.complain(id, &format!("FDSTORE=1: {count} descriptors of the name {name:?} are closed: {why}"));
@@ -144,9 +148,9 @@ impl Engine {
         if service.store.bytes_of_names() + name.len() >= NAMES_LIMIT {
             return Some(Refusal::Names);
         }
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
         let all: usize = self.services.values().map(|service| service.store.len()).sum();
-        (all as u64 >= limit / SHARE).then_some(Refusal::Daemon)
+        let too_many = all as u64 >= self.descriptors / SHARE || self.check_room_for_launch().is_err();
+        too_many.then_some(Refusal::Daemon)
     }
 
     fn keep_new(&mut self, id: ServiceId, fd: OwnedFd, name: &str, poll: bool) {
