@@ -35,7 +35,10 @@ sub give {{
   $control .= "\0" x (-length($control) % 8);
   my $header = pack("QQPQPQlx4", 0, 0, $part, 1, $control, length $control, 0);
   $header = pack("QQPQQQlx4", 0, 0, $part, 1, 0, 0, 0) unless @fds;
-  syscall({sendmsg}, fileno($s), $header, 0x4000) >= 0 or die "sendmsg: $!";
+  # ETOOMANYREFS: as many descriptors are on their way, of all processes of the user, as one may have open.
+  until (syscall({sendmsg}, fileno($s), $header, 0x4000) >= 0) {{
+    $!{{ETOOMANYREFS}} or die "sendmsg: $!"; select(undef, undef, undef, 0.02);
+  }}
 }}
 sub barrier {{ pipe(my $r, my $w) or die; give("BARRIER=1", fileno $w); close $w; sysread($r, my $x, 1) }}
 sub wait_for {{ select(undef, undef, undef, 0.02) until -e "$ENV{{STATE_DIRECTORY}}/$_[0]" }}
@@ -169,6 +172,59 @@ fn a_killed_keeper_is_replaced_and_one_that_no_file_names_is_ended() {
     }
     assert_eq!(instance.status("web")["state"], "active", "the service has lost nothing but what it stored");
     assert_eq!(stored(&instance, "web"), 0);
+}
+
+#[test]
+fn what_was_sent_and_said_while_no_daemon_ran_is_heard_by_the_next() {
+    root_and_perl!();
+    let mut instance = Instance::start();
+    // More descriptors than a service has without them: nothing that PID 1 keeps may lose its number for them.
+    let rest = r#"
+if ($count == 0) {
+  my @pipes = map { pipe(my $r, my $w) or die; [$r, $w] } (1 .. 10);
+  give("FDSTORE=1", map { (fileno $_->[0], fileno $_->[1]) } @pipes); barrier(); print "stored\n"; sleep 1000;
+}
+wait_for("go");
+open(my $f, "<", "/etc/passwd") or die; give("FDSTORE=1\nFDNAME=late\nSTATUS=alone", fileno $f);
+open(my $s, ">", "$ENV{STATE_DIRECTORY}/sent") or die; print "sent\n"; sleep 1000"#;
+    unit(&instance, "web", 30, rest, "");
+    instance.rsvc(&["start", "web"]).expect(0);
+    instance.wait_for_log("web", "stored");
+    instance.rsvc(&["restart", "web"]).expect(0);
+    instance.wait_for_log("web", "found 20 ");
+    instance.kill_daemon();
+    signal_by_file(&instance, "web", "go");
+    // Nobody reads the log now; the program says in a file that it has sent.
+    eventually("it has sent", || instance.file("state/directories/state/web/sent").exists().then_some(()));
+    instance.start_daemon();
+    instance.wait_for_log("web", "sent");
+    wait_for_stored(&instance, "web", 21);
+    assert_eq!(instance.status("web")["status_text"], "alone");
+}
+
+#[test]
+fn a_daemon_that_runs_out_of_descriptors_says_so_and_loses_none() {
+    root_and_perl!();
+    let mut instance = Instance::prepared();
+    let rest = r#"
+pipe(my $r, my $w) or die;
+for (1 .. 5) { give("FDSTORE=1\nFDPOLL=0", (fileno $r) x 253) } barrier(); print "sent\n";
+pipe(my $a, my $b) or die; give("FDSTORE=1\nFDPOLL=0\nFDNAME=b", map { pipe(my $x, my $y) or die; push @all, $x, $y; fileno $x } (1 .. 40));
+barrier(); print "more\n"; sleep 1000"#;
+    unit(&instance, "web", 5000, rest, "");
+    instance.wrap_daemon(&["prlimit", "--nofile=120:120"]);
+    instance.start_daemon();
+    let before = descriptors(&instance);
+    instance.rsvc(&["start", "web"]).expect(0);
+    instance.wait_for_log("web", "more");
+    let log = instance.daemon_log();
+    assert!(log.contains("the daemon has no room for all descriptors that came along"), "{log}");
+    assert!(log.contains("of which all units together may store one in 4"), "{log}");
+    let count = stored(&instance, "web");
+    assert!((1..=30).contains(&count), "{count} are stored");
+    instance.rsvc(&["stop", "web"]).expect(0);
+    // One message that was not closed would be 33 or more; the first launch leaves a few of its own.
+    eventually("nothing is left open", || (descriptors(&instance) < before + 20).then_some(()));
 }
 
 #[test]

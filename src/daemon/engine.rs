@@ -138,6 +138,8 @@ pub(super) enum Timer {
     Elapse(ServiceId),
     /// An adopted main process is gone; its record should be there.
     Record(ServiceId),
+    /// A keeper that ended at once is followed by another.
+    Keeper(ServiceId),
     /// Nothing has been launched for a while.
     Trim,
 }
@@ -397,6 +399,7 @@ impl Engine {
                 Timer::RemoveGroup(id) => self.remove_group(id),
                 Timer::Elapse(id) => self.timer_due(id),
                 Timer::Record(id) => self.adopted_main_ended(id),
+                Timer::Keeper(id) => self.keep_again(id),
                 Timer::Trim => trim(),
             }
         }

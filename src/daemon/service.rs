@@ -149,6 +149,8 @@ pub(super) struct Process {
     pub exit: Option<Exit>,
     /// Number under which its PID 1 keeps the read end of the log pipe.
     pub log_number: Option<i32>,
+    /// The same of the notify socket.
+    pub notify_number: Option<i32>,
     /// It was running before this daemon was.
     pub adopted: bool,
     /// How often its record was looked for in vain, since it was seen dead.

@@ -105,6 +105,9 @@ pub struct SavedState {
     /// Number under which PID 1 holds the pipe of the service's output, for a file log.
     #[serde(default)]
     pub log_pipe: Option<i32>,
+    /// The same of the notify socket, with what has arrived while no daemon ran.
+    #[serde(default)]
+    pub notify_socket: Option<i32>,
     /// Limits changed while it runs: TOML by key.
     #[serde(default)]
     pub live: BTreeMap<String, String>,

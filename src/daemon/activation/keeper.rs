@@ -7,7 +7,9 @@
 //! next daemon ends, as no file names it. Keepers stand in a group of their own below the instance's, so that nobody who
 //! ends the daemon's group ends them too.
 
+use crate::daemon::engine::now;
 use crate::daemon::state::{self, ProcessIdentity};
+use crate::supervise::Moment;
 use crate::sys::process::{self, Spawn, spawn};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -28,6 +30,8 @@ pub struct Keeper {
     pub identity: ProcessIdentity,
     /// By which it is ended, and its end seen.
     pub pidfd: OwnedFd,
+    /// When this daemon started it, or took it over.
+    pub since: Moment,
 }
 
 /// What a keeper holds, in order from descriptor 3 on: the sockets, then what was stored.
@@ -132,7 +136,7 @@ impl Keeper {
             Ok(identity)
         });
         match written {
-            Ok(identity) => Ok(Keeper { identity, pidfd }),
+            Ok(identity) => Ok(Keeper { identity, pidfd, since: now() }),
             Err(error) => {
                 let _ = process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
                 Err(error)
@@ -175,7 +179,7 @@ impl Keeper {
         for kept in saved.stored {
             held.stored.push((copy()?, kept));
         }
-        Ok(Some(Found { keeper: Keeper { identity: saved.keeper, pidfd }, held }))
+        Ok(Some(Found { keeper: Keeper { identity: saved.keeper, pidfd, since: now() }, held }))
     }
 
     /// Ends it. Its sockets stay open with whoever else has them.

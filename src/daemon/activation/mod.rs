@@ -16,7 +16,7 @@ mod open;
 mod path;
 mod store;
 
-use super::engine::{Engine, Source};
+use super::engine::{Engine, Source, Timer, now};
 use super::launch::{failure, set_by};
 use super::service::{Service, Watched};
 use crate::supervise::{Event, LaunchFailure, ServiceId};
@@ -29,7 +29,11 @@ use open::{OpenSocket, Owner};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
 pub(super) use store::Store;
+
+/// Between two keepers of a unit, when the first of them ends by itself.
+const KEEPER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The sockets of one unit.
 #[derive(Debug, Default)]
@@ -195,12 +199,25 @@ impl Engine {
         self.retire(Watched { fd: keeper.fd.pidfd, token: keeper.token });
     }
 
-    /// Somebody has ended a keeper.
+    /// Somebody has ended a keeper, or it could not begin. One that has just begun is not followed by another at once:
+    /// a host that lets none live would keep the daemon busy with nothing else.
     pub(super) fn keeper_ended(&mut self, id: ServiceId) {
-        let Some(service) = self.services.get_mut(&id) else { return };
-        let name = service.name.clone();
-        let Some(keeper) = service.keeper.take() else { return };
+        let Some(keeper) = self.services.get_mut(&id).and_then(|service| service.keeper.take()) else { return };
+        let lived = now().since(keeper.fd.since);
         self.dismiss(keeper);
+        if lived < KEEPER_INTERVAL {
+            self.after(KEEPER_INTERVAL, Timer::Keeper(id));
+        } else {
+            self.keep_again(id);
+        }
+    }
+
+    pub(super) fn keep_again(&mut self, id: ServiceId) {
+        let Some(service) = self.service(id).filter(|service| service.keeper.is_none()) else { return };
+        if held(service).is_empty() {
+            return;
+        }
+        let name = service.name.clone();
         match self.keep(id) {
             Ok(()) => {
                 tracing::warn!(unit = name, "{name}: the keeper of its descriptors was ended; there is a new one")

@@ -58,6 +58,22 @@ enum Refusal {
     Daemon,
 }
 
+impl Refusal {
+    /// `max` is the unit's limit, `descriptors` that of the daemon.
+    fn words(self, max: usize, descriptors: u64) -> String {
+        match self {
+            Refusal::Known { .. } => "it is stored already under another name, which it keeps".to_owned(),
+            Refusal::Socket => "it is one of the sockets of the unit, which are kept anyway".to_owned(),
+            Refusal::Full => format!("{max} are there, as many as service.file_descriptor_store_max allows"),
+            Refusal::Names => format!("the names of all together are longer than {NAMES_LIMIT} bytes"),
+            Refusal::Daemon => format!(
+                "the daemon may open {descriptors} files, of which all units together may store one in {SHARE}, and \
+                 needs the rest (hint: LimitNOFILE= of its systemd unit, or `ulimit -Hn`)"
+            ),
+        }
+    }
+}
+
 impl Store {
     /// How many there are.
     pub fn len(&self) -> usize {
@@ -116,19 +132,7 @@ impl Engine {
             }
         }
         for (why, count) in refused {
-            let why = match why {
-                Refusal::Known { .. } => "it is stored already under another name, which it keeps".to_owned(),
-                Refusal::Socket => "it is one of the sockets of the unit, which are kept anyway".to_owned(),
-                Refusal::Full => format!("{max} are there, as many as service.file_descriptor_store_max allows"),
-                Refusal::Names => format!("the names of all together are longer than {NAMES_LIMIT} bytes"),
-                Refusal::Daemon => {
-                    format!(
-                        "the daemon may open {} files, of which all units together may store one in {SHARE}, and needs \
-                         the rest (hint: LimitNOFILE= of its systemd unit, or `ulimit -Hn`)",
-                        self.descriptors
-                    )
-                }
-            };
+            let why = why.words(max, self.descriptors);
             self.complain(id, &format!("FDSTORE=1: {count} descriptors of the name {name:?} are closed: {why}"));
         }
     }

@@ -236,7 +236,7 @@ next run behind the sockets, in the order in which they came. FDNAME= gives them
 characters without `:`, else it is `stored`; with another they are closed. One that hangs up is dropped, unless FDPOLL=0
 stands beside it. Of several descriptors of one open file the first is kept, and so are those that were passed on: they
 need not be sent again.
-They survive a killed daemon from the moment at which a BARRIER=1 that follows is answered.
+They survive a killed daemon at the latest from the moment at which a BARRIER=1 that follows is answered.
 What is too much, or stored already under another name, is closed with a line in the daemon's log. All units together may
 store one in four of the descriptors that the daemon may have (its hard limit of open files).
 The environment names the maximum in FDSTORE.
