@@ -69,8 +69,8 @@ pub fn growth(directory: &Path, payload: &Path, counts: &[usize], rounds: usize)
     let mut table = String::new();
     let _ = writeln!(
         table,
-        "  {:>6}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}",
-        "units", "start each", "start one", "list", "Describe", "status", "PSS KiB", "adopt ms"
+        "  {:>6}{:>12}{:>12}{:>12}{:>12}{:>12}{:>12}",
+        "units", "start each", "start one", "list", "status", "PSS KiB", "adopt ms"
     );
     let mut have = 0;
     for &count in counts {
@@ -88,12 +88,11 @@ pub fn growth(directory: &Path, payload: &Path, counts: &[usize], rounds: usize)
             daemon.call("Stop", &format!("one{count}"));
         });
         let list = middle(rounds, || run(&daemon, &["list"]));
-        let describe = middle(rounds, || daemon.call("Describe", ""));
         let status = middle(rounds, || run(&daemon, &["status", "idle7"]));
         let (pss, adopt) = (daemon.pss(), daemon.replace());
         let _ = writeln!(
             table,
-            "  {count:>6}{each:>9.0} us{one:>9.0} us{list:>9.0} us{describe:>9.0} us{status:>9.0} us{pss:>12}{adopt:>12.0}"
+            "  {count:>6}{each:>9.0} us{one:>9.0} us{list:>9.0} us{status:>9.0} us{pss:>12}{adopt:>12.0}"
         );
     }
     println!(
