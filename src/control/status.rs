@@ -152,6 +152,9 @@ pub struct LogPlace {
     pub path: Option<String>,
     /// For `journald`: SYSLOG_IDENTIFIER.
     pub identifier: Option<String>,
+    /// Messages that `logging.rate_limit_burst` kept out of the log since the unit was started.
+    #[serde(default)]
+    pub suppressed: u64,
 }
 
 /// Accounting of a group; `None` where the controller is missing or nothing runs.

@@ -5,6 +5,7 @@
 //! the boot id.
 
 use super::engine::{Engine, Options, Source};
+use super::log_output::Now;
 use super::service::{Process, Watched};
 use super::state::{self, ProcessIdentity, SavedState, Written};
 use crate::cgroup::Group;
@@ -286,12 +287,12 @@ impl Engine {
         let Some(unit) = self.service(id).and_then(|service| service.running.clone()) else { return };
         if let Some(number) = saved.log_pipe {
             let path = format!("/proc/{init}/fd/{number}");
-            if let Err(error) = self.adopt_log(id, &unit, &path) {
+            if let Err(error) = self.adopt_log(id, &unit, &path, saved) {
                 tracing::warn!(unit = unit.name, "{}: its output is not read any more: {error}", unit.name);
             }
         }
         let directory = self.options.runtime_dir.join("io").join(&unit.name);
-        if unit.logging.syslog_socket && !self.host.journald() {
+        if unit.logging.syslog_socket && (!self.host.journald() || unit.logging.is_read(self.options.foreground)) {
             match super::syslog::SyslogSocket::bind(&directory) {
                 Ok(socket) => {
                     if let Ok(token) = self.watch(&socket, Source::Syslog(id))
@@ -318,8 +319,9 @@ impl Engine {
     }
 
     /// Opening a pipe through /proc gives another descriptor of the same pipe, whichever end the link names.
-    fn adopt_log(&mut self, id: ServiceId, unit: &crate::unit::Unit, path: &str) -> io::Result<()> {
-        let output = self.log_output(id, unit, path)?;
+    fn adopt_log(&mut self, id: ServiceId, unit: &crate::unit::Unit, path: &str, saved: &SavedState) -> io::Result<()> {
+        let mut output = self.log_output(id, unit, path, saved.log_relayed)?;
+        output.resume(saved.log_suppressed, saved.log_untold, self.journal.client(), Now::get());
         if let Some(service) = self.services.get_mut(&id) {
             service.log = Some(output);
         }
@@ -368,6 +370,9 @@ impl Engine {
             watchdog_usec: status.watchdog.map(|interval| u64::try_from(interval.as_micros()).unwrap_or(u64::MAX)),
             oom_kills_before: service.oom_kills_before,
             log_pipe: main.and_then(|p| p.log_number),
+            log_relayed: service.log.as_ref().is_some_and(|log| log.is_relayed()),
+            log_suppressed: service.log.as_ref().map_or(0, |log| log.suppressed() - log.untold()),
+            log_untold: service.log.as_ref().is_some_and(|log| log.untold() > 0),
             live: service.live.values.clone(),
             ..SavedState::new()
         };

@@ -72,6 +72,8 @@ pub(super) enum Source {
     Notify(ServiceId),
     /// `/dev/log` of the service.
     Syslog(ServiceId),
+    /// The journal has room for output of services.
+    Journal,
     /// Something arrived at a socket of a unit that listens.
     Socket(ServiceId),
     /// The keeper of a unit's sockets ended.
@@ -114,6 +116,8 @@ pub(super) enum Notice {
     Reply(RequestId, Outcome),
     /// Something happened to a service.
     Note(Note),
+    /// The main process that is being launched has a terminal: the master's side, and the service's.
+    Terminal(OwnedFd, OwnedFd),
     /// The same for those who listen; only while somebody does.
     Event(Box<UnitEvent>),
 }
@@ -129,6 +133,10 @@ pub(super) enum Timer {
     Kill(ServiceId),
     /// Send what waits for the journal.
     Journal,
+    /// Try again to reach the journal with output of services.
+    Relay,
+    /// The window is over in which messages of the service were suppressed.
+    Suppressed(ServiceId),
     /// Look whether a group without `cgroup.events` is empty.
     Empty(ServiceId),
     /// Try to remove the group again.
@@ -185,8 +193,12 @@ pub(super) struct Engine {
     pub null: OwnedFd,
     /// `rsvc run -- COMMAND`: what main processes read.
     pub stdin: Option<OwnedFd>,
+    /// `rsvc run --pty`.
+    pub terminal: Option<super::terminal::Wish>,
     pub log_directory: Option<Rc<LogDirectory>>,
     pub scratch: Scratch,
+    /// Where output goes that the daemon sends to the journal.
+    pub journal: super::log_relay::Journal,
     pub wall_clock: WallClock,
     /// Services whose log file is open, the oldest opening first.
     pub open_logs: VecDeque<ServiceId>,
@@ -275,8 +287,10 @@ impl Engine {
             init_image,
             null,
             stdin: None,
+            terminal: None,
             log_directory: None,
             scratch: Scratch::default(),
+            journal: Default::default(),
             wall_clock: WallClock::default(),
             open_logs: VecDeque::new(),
             since,
@@ -388,6 +402,8 @@ impl Engine {
             match timer {
                 Timer::Readiness(id) => self.check_readiness(id),
                 Timer::Journal => {} // The owner of the loop flushes after each turn.
+                Timer::Relay => self.journal_ready(),
+                Timer::Suppressed(id) => self.tell_suppressed(id),
                 Timer::Kill(id) => self.kill_remaining(id),
                 Timer::Empty(id) => self.check_empty(id),
                 Timer::RemoveDirectories(id) => self.remove_directories(id),
@@ -430,6 +446,7 @@ impl Engine {
             Source::Log(id) => self.log_ready(id),
             Source::Notify(id) => self.notify_ready(id),
             Source::Syslog(id) => self.syslog_ready(id),
+            Source::Journal => self.journal_ready(),
             Source::Socket(id) => self.trigger(id),
             Source::Keeper(id) => self.keeper_ended(id),
             Source::WallClock => self.wall_clock_ready(),
@@ -453,6 +470,9 @@ impl Engine {
             tracing::warn!(unit = unit.name, "{}: {problem}", unit.name);
         }
         let mut facts = gathered.facts;
+        facts.terminal = self.terminal.is_some();
+        facts.environment =
+            needs.variables.into_iter().filter_map(|n| std::env::var(&n).ok().map(|v| (n, v))).collect();
         facts.existing = needs.paths.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect();
         facts
     }

@@ -2,7 +2,7 @@
 
 use super::activation::Sockets;
 use super::live::Live;
-use super::log_file::{LogFile, OutputPipe};
+use super::log_output::Output;
 use super::notify::NotifySocket;
 use super::plans::Digest;
 use super::state::{ProcessIdentity, Written};
@@ -92,6 +92,8 @@ pub(super) struct Service {
     pub last_counters: GroupCounters,
     /// Last lines of the output, kept when the log of a service that is down was closed.
     pub lines: Vec<String>,
+    /// Messages that the rate limit kept out of a log that was closed.
+    pub suppressed: u64,
     /// The file could not be used at the last attempt.
     pub load_error: Option<String>,
 }
@@ -107,12 +109,6 @@ pub(super) struct Said {
     pub not_ready: Option<String>,
     /// READY=1 came from a process that `notify_access` does not believe.
     pub ready_was_refused: bool,
-}
-
-/// Output that the daemon reads; restarts share one pipe.
-pub(super) struct Output {
-    pub pipe: Watched<OutputPipe>,
-    pub file: LogFile,
 }
 
 /// A launched process: the main one with its PID 1, or a command.
@@ -269,6 +265,7 @@ impl Service {
             removing: Vec::new(),
             last_counters: GroupCounters::default(),
             lines: Vec::new(),
+            suppressed: 0,
             load_error: None,
         }
     }
@@ -276,7 +273,7 @@ impl Service {
     /// The last lines of its output, where the daemon reads that.
     pub fn last_lines(&self, count: usize) -> Vec<String> {
         match &self.log {
-            Some(log) => log.file.last_lines(count),
+            Some(log) => log.last_lines(count),
             None => self.lines.clone(),
         }
     }

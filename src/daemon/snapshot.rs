@@ -381,19 +381,22 @@ impl Engine {
     fn log_place(&self, service: &Service) -> Option<LogPlace> {
         let unit = service.running.as_ref().or(service.unit.as_ref())?;
         let output = service.digest.as_ref()?.output.clone();
+        let suppressed = service.log.as_ref().map_or(service.suppressed, |log| log.suppressed());
         Some(match output {
-            Output::Journal => LogPlace {
+            Output::Journal | Output::Relay => LogPlace {
                 target: "journald".to_owned(),
                 path: None,
                 identifier: Some(unit.logging.identifier.clone()),
+                suppressed,
             },
             Output::Pipe => LogPlace {
                 target: "file".to_owned(),
                 path: Some(self.options.log_dir.join(format!("{}.log", service.name)).display().to_string()),
                 identifier: None,
+                suppressed,
             },
-            Output::Null => LogPlace { target: "null".to_owned(), path: None, identifier: None },
-            Output::Inherit => LogPlace { target: "inherit".to_owned(), path: None, identifier: None },
+            Output::Null => LogPlace { target: "null".to_owned(), ..LogPlace::default() },
+            Output::Inherit | Output::Terminal => LogPlace { target: "inherit".to_owned(), ..LogPlace::default() },
         })
     }
 

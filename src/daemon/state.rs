@@ -105,6 +105,15 @@ pub struct SavedState {
     /// Number under which PID 1 holds the pipe of the service's output, for a file log.
     #[serde(default)]
     pub log_pipe: Option<i32>,
+    /// That pipe leads to the journal and not to a file.
+    #[serde(default)]
+    pub log_relayed: bool,
+    /// Messages that the rate limit kept out of its log.
+    #[serde(default)]
+    pub log_suppressed: u64,
+    /// There are more of them, which the log does not tell of yet.
+    #[serde(default)]
+    pub log_untold: bool,
     /// Limits changed while it runs: TOML by key.
     #[serde(default)]
     pub live: BTreeMap<String, String>,

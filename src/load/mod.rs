@@ -9,11 +9,13 @@
 
 mod boot;
 mod drop_in;
+mod own_drop_in;
 mod read;
 mod slice;
 
 pub use boot::{BootSetError, Change, disable, enable, enabled_units, is_enabled};
 pub use drop_in::DropIn;
+pub use own_drop_in::OwnDropIn;
 pub use slice::{SLICE_SUFFIX, find_slice, is_slice, missing_slice};
 
 use crate::unit::problem::{Style, render_texts};

@@ -21,6 +21,7 @@ pub mod process;
 mod raw;
 pub mod socket;
 mod spawn;
+pub mod terminal;
 
 use std::fmt;
 

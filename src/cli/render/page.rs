@@ -43,7 +43,7 @@ pub fn status_page(unit: &UnitStatus, log: &[String], now: SystemTime, look: Loo
     page.counters(&unit.counters);
     page.restarts(unit, now);
     page.sandbox(unit);
-    page.limits_hit(&unit.counters);
+    page.limits_hit(&unit.counters, unit.log.as_ref().map(|log| log.suppressed));
     if let Some(slice) = &unit.slice {
         page.slice(slice);
     }
@@ -271,7 +271,7 @@ impl Page {
         self.line("Slice", &format!("{}{limits}", harmless(&slice.name)));
     }
 
-    fn limits_hit(&mut self, c: &GroupCounters) {
+    fn limits_hit(&mut self, c: &GroupCounters, suppressed: Option<u64>) {
         let hit = |count: Option<u64>, what: &str| count.filter(|n| *n > 0).map(|n| format!("{what} {n}"));
         let hits: Vec<String> = [
             hit(c.oom_kills, "OOM kills"),
@@ -279,6 +279,7 @@ impl Page {
             hit(c.memory_events_max, "memory limit"),
             hit(c.memory_events_high, "memory_high"),
             hit(c.tasks_refused, "refused forks"),
+            hit(suppressed, "suppressed messages"),
         ]
         .into_iter()
         .flatten()
