@@ -190,3 +190,22 @@ fn the_host_profile_makes_no_container() {
     let unit = unit("host");
     check("host", &unit, &HostFacts::assumed_for(&unit), Purpose::Main);
 }
+
+#[test]
+fn what_rsvc_opens_for_a_unit_and_when_it_starts_it_is_in_the_plan() {
+    for name in ["listening", "nightly"] {
+        let unit = unit(name);
+        check(name, &unit, &HostFacts::assumed_for(&unit), Purpose::Main);
+    }
+}
+
+#[test]
+fn an_owner_of_a_socket_that_does_not_exist_is_refused_before_anything_is_opened() {
+    let unit = unit("listening");
+    let mut facts = HostFacts::assumed_for(&unit);
+    facts.groups.remove("www-data");
+    let errors = compile(&unit, &facts, Purpose::Main).expect_err("nobody owns it");
+    let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), 1, "{text:?}");
+    assert!(text[0].contains("group `www-data` does not exist") && text[0].contains("listening.toml:12"), "{text:?}");
+}
