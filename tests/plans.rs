@@ -209,3 +209,12 @@ fn an_owner_of_a_socket_that_does_not_exist_is_refused_before_anything_is_opened
     assert_eq!(errors.len(), 1, "{text:?}");
     assert!(text[0].contains("group `www-data` does not exist") && text[0].contains("listening.toml:12"), "{text:?}");
 }
+
+#[test]
+fn a_member_of_a_pod_joins_its_owner_and_its_last_commands_do_not() {
+    let unit = unit("pod-member");
+    let facts = HostFacts::assumed_for(&unit);
+    check("pod-member", &unit, &facts, Purpose::Main);
+    check("pod-member.reload", &unit, &facts, Purpose::Reload(0));
+    check("pod-member.stop-post", &unit, &facts, Purpose::StopPost(0));
+}
