@@ -192,6 +192,25 @@ fn the_host_profile_makes_no_container() {
 }
 
 #[test]
+fn what_rsvc_opens_for_a_unit_and_when_it_starts_it_is_in_the_plan() {
+    for name in ["listening", "nightly"] {
+        let unit = unit(name);
+        check(name, &unit, &HostFacts::assumed_for(&unit), Purpose::Main);
+    }
+}
+
+#[test]
+fn an_owner_of_a_socket_that_does_not_exist_is_refused_before_anything_is_opened() {
+    let unit = unit("listening");
+    let mut facts = HostFacts::assumed_for(&unit);
+    facts.groups.remove("www-data");
+    let errors = compile(&unit, &facts, Purpose::Main).expect_err("nobody owns it");
+    let text: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(errors.len(), 1, "{text:?}");
+    assert!(text[0].contains("group `www-data` does not exist") && text[0].contains("listening.toml:12"), "{text:?}");
+}
+
+#[test]
 fn a_member_of_a_pod_joins_its_owner_and_its_last_commands_do_not() {
     let unit = unit("pod-member");
     let facts = HostFacts::assumed_for(&unit);

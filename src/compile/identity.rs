@@ -134,6 +134,11 @@ pub(super) fn container_root(context: &Context, shape: &Shape) -> (u32, u32) {
 /// group 0.
 fn account(context: &mut Context) -> Option<UserFact> {
     let account = context.unit.service.user.as_ref()?;
+    user(context, "service.user", account)
+}
+
+/// The user that `asked` names.
+pub(super) fn user(context: &mut Context, asked: &str, account: &Account) -> Option<UserFact> {
     let key = account_key(account);
     if let Some(fact) = context.facts.users.get(&key) {
         return Some(fact.clone());
@@ -149,7 +154,7 @@ fn account(context: &mut Context) -> Option<UserFact> {
         }),
         Account::Name(name) => {
             let hint = format!("check the spelling (`getent passwd {name}`), or make it: useradd --system {name}");
-            context.refuse("service.user", "USER", format!("user `{name}` does not exist on this host"), Some(&hint));
+            context.refuse(asked, "USER", format!("user `{name}` does not exist on this host"), Some(&hint));
             None
         }
     }
@@ -160,7 +165,7 @@ fn group(context: &mut Context) -> Option<u32> {
     group_number(context, "service.group", account)
 }
 
-fn group_number(context: &mut Context, key: &str, account: &Account) -> Option<u32> {
+pub(super) fn group_number(context: &mut Context, key: &str, account: &Account) -> Option<u32> {
     if let Some(fact) = context.facts.groups.get(&account_key(account)) {
         return Some(fact.gid);
     }

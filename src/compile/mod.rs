@@ -9,6 +9,7 @@
 //! limits    resource limits → steps; control group settings
 //! confine   system-call filters
 //! environment
+//! outside   sockets and timers
 //! ```
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ mod kernel;
 mod limits;
 mod mounts;
 mod needs;
+mod outside;
 mod rootfs;
 mod rules;
 mod shares;
@@ -177,6 +179,7 @@ pub fn compile(unit: &Unit, facts: &HostFacts, purpose: Purpose) -> Result<Launc
     let environment = environment::environment(&mut context, &shape, &identity);
     context.push(purpose.key(), Step::Execute { argv, environment });
 
+    let (sockets, timers) = (outside::sockets(&mut context), outside::timers(&context));
     let joins = purpose.joins(unit);
     let prepare = if joins { Vec::new() } else { directories::prepare(&mut context, &shape, &identity) };
     if context.slots_exhausted() || context.steps.len() > usize::from(u16::MAX) {
@@ -189,6 +192,8 @@ pub fn compile(unit: &Unit, facts: &HostFacts, purpose: Purpose) -> Result<Launc
         unit: unit.name.clone(),
         role: purpose.to_string(),
         container: if joins { Container::Joined } else { Container::Own },
+        sockets,
+        timers,
         prepare,
         // The group of a running container has its limits already.
         cgroup: if joins { CgroupSettings::default() } else { cgroup },

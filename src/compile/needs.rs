@@ -30,6 +30,10 @@ pub fn needs(unit: &Unit) -> Needs {
     needs.users.extend(unit.service.user.as_ref().map(account_key));
     needs.groups.extend(unit.service.group.as_ref().map(account_key));
     needs.groups.extend(unit.service.supplementary_groups.iter().map(account_key));
+    for socket in unit.sockets.iter().filter(|socket| socket.listen.path().is_some()) {
+        needs.users.extend(socket.user.as_ref().map(account_key));
+        needs.groups.extend(socket.group.as_ref().map(account_key));
+    }
     needs.devices.extend(STANDARD_NODES.iter().map(|node| Path::new("/dev").join(node.name)));
     for allow in &unit.devices.allow {
         if let DeviceAllow::Path { path, .. } = allow {

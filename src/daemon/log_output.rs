@@ -362,7 +362,7 @@ impl Relay {
         let gate = gate.get_or_insert_with(Gate::open);
         let waiting = std::mem::take(&mut self.waiting);
         let mut rest = waiting.as_slice();
-        while !rest.is_empty() && !(journal.is_waiting() && journal.is_connected()) {
+        while !(rest.is_empty() || journal.is_waiting() && journal.is_connected()) {
             let end = rest.iter().position(|b| *b == b'\n').map_or(rest.len(), |at| at + 1);
             let (line, more) = rest.split_at(end);
             rest = more;

@@ -6,6 +6,7 @@
 //! container) and by `init` (the [`Step`]s, inside).
 //!
 //! ```text
+//! sockets, timers                          daemon, at the start of the unit
 //! prepare: directories on the host        daemon, before the clone
 //! cgroup:  limits                          daemon, before the clone
 //! clone:   namespaces made by clone3       daemon
@@ -16,6 +17,7 @@
 mod capability;
 mod cgroup;
 pub mod hint;
+mod outside;
 mod phrase;
 mod print;
 mod step;
@@ -23,6 +25,7 @@ pub mod wire;
 
 pub use capability::capability_name;
 pub use cgroup::{BlockDevice, CgroupSettings, CpuMax, DeviceRule, DeviceType, IoMax};
+pub use outside::{PlannedSocket, PlannedTimer, SocketFile};
 pub use phrase::step_code;
 pub use step::{
     CapabilitySet, Create, FilterProgram, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, Slot,
@@ -154,6 +157,10 @@ pub struct LaunchPlan {
     pub container: Container,
     /// Who asked for what; see [`PlannedStep::origin`].
     pub origins: Vec<Origin>,
+    /// Sockets that are opened at the start of the unit, in the order in which they are passed.
+    pub sockets: Vec<PlannedSocket>,
+    /// What starts the unit by the clock.
+    pub timers: Vec<PlannedTimer>,
     /// Host directories.
     pub prepare: Vec<HostStep>,
     /// Limits of the unit's group.

@@ -35,6 +35,8 @@ impl fmt::Display for LaunchPlan {
 impl LaunchPlan {
     /// What the daemon does before and during the clone.
     fn write_outside(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        section(f, "sockets that rsvc opens", &self.sockets.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        section(f, "timers", &self.timers.iter().map(ToString::to_string).collect::<Vec<_>>())?;
         section(f, "prepare", &self.prepare.iter().map(super::HostStep::phrase).collect::<Vec<_>>())?;
         section(f, "cgroup", &self.cgroup.lines())?;
         section(f, "namespaces", &[self.clone.to_string()])?;

@@ -294,6 +294,8 @@ mod tests {
             role: "main".into(),
             container: Container::Own,
             origins: vec![Origin { key: "service.exec".into(), place: None }],
+            sockets: Vec::new(),
+            timers: Vec::new(),
             prepare: Vec::new(),
             cgroup: CgroupSettings { pids_max: Some(4096), ..Default::default() },
             clone: Namespaces { mount: true, ..Default::default() },

@@ -153,6 +153,8 @@ impl Draft {
             role: "main".into(),
             container: if self.container.is_some() { Container::Joined } else { Container::Own },
             origins: vec![],
+            sockets: Vec::new(),
+            timers: Vec::new(),
             prepare: vec![],
             cgroup: CgroupSettings { memory_oom_group: self.oom_group.then_some(true), ..CgroupSettings::default() },
             clone: self.namespaces,

@@ -126,6 +126,8 @@ fn plan() -> LaunchPlan {
             Origin { key: "mounts[0]".into(), place: Some(place) },
             Origin { key: "security.no_new_privileges".into(), place: None },
         ],
+        sockets: Vec::new(),
+        timers: Vec::new(),
         prepare: Vec::new(),
         cgroup: CgroupSettings::default(),
         clone: Namespaces::default(),
