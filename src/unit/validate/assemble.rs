@@ -398,7 +398,7 @@ fn logging(v: &Values, name: &str) -> Logging {
         syslog_socket: read!(v, "logging", "syslog_socket", Bool),
         file_max_size: read!(v, "logging.file", "max_size", Size),
         file_max_files: small(read!(v, "logging.file", "max_files", Int)),
-        level_max: level(&read!(v, "logging", "level_max", Word)),
+        level_max: level(read!(v, "logging", "level_max", Word)),
         rate_limit: RateLimit::of(
             read!(v, "logging", "rate_limit_burst", Int?).map(i64::unsigned_abs),
             read!(v, "logging", "rate_limit_interval", Time?).map(finite),
