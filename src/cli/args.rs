@@ -356,7 +356,7 @@ pub enum Command {
         whole: bool,
     },
 
-    /// Change limits of a unit that runs, until it is stopped
+    /// Change limits of a unit that runs, until it is stopped; or keys of any unit, for good
     Set {
         /// Name
         #[arg(value_name = "UNIT")]
@@ -364,7 +364,7 @@ pub enum Command {
         /// Such as `resources.memory_max=1G`; nothing behind the `=` takes a change back
         #[arg(value_name = "KEY=VALUE", required = true)]
         values: Vec<String>,
-        /// Also for later starts (not in this version)
+        /// Any key, and also for later starts: in a drop-in of the unit
         #[arg(long)]
         persist: bool,
     },
@@ -472,8 +472,8 @@ pub struct Run {
     /// For a command: same as `--set service.user=USER`
     #[arg(long, value_name = "USER", conflicts_with = "file")]
     pub user: Option<String>,
-    /// Give the command a terminal of its own (not in this version)
-    #[arg(short = 't', long, conflicts_with = "file")]
+    /// Give the program a terminal of its own, behind this one
+    #[arg(short = 't', long)]
     pub pty: bool,
     /// Say only what goes wrong; always so for a command
     #[arg(short, long)]

@@ -56,6 +56,8 @@ pub enum Outcome {
         profile: Option<String>,
         /// `--quiet`
         quiet: bool,
+        /// `--pty`
+        pty: bool,
     },
     /// `rsvc run -- COMMAND`
     RunCommand {
@@ -63,6 +65,8 @@ pub enum Outcome {
         instance: Instance,
         /// The text of its unit.
         text: String,
+        /// `--pty`
+        pty: bool,
     },
     /// `rsvc daemon`
     Daemon {

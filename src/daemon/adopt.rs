@@ -217,6 +217,7 @@ impl Engine {
             main.and_then(|(_, fd)| self.watch(&fd, Source::Main(id)).ok().map(|token| Watched { fd, token }));
         self.reopen_sockets(id, saved, pid);
         let Some(service) = self.services.get_mut(&id) else { return };
+        let init_outside = saved.init.is_some() && super::shares::is_outside(pid);
         service.last_main_pid = service_pid.or(Some(pid));
         service.last_uid = real_uid(service_pid.unwrap_or(pid));
         service.main = Some(Process {
@@ -231,6 +232,7 @@ impl Engine {
             service_identity: service_pid.and(saved.main),
             service_pidfd,
             inner_pid: saved.inner_pid,
+            init_outside,
             executing: true,
             executed: true,
             failure: None,

@@ -6,6 +6,7 @@ use super::log_file::LogDirectory;
 use super::log_pipe::Scratch;
 use super::plans::PlanCache;
 use super::service::Service;
+use super::shares::HeldBack;
 use super::timers::WallClock;
 use crate::cgroup::Tree;
 use crate::compile::{Cgroups, HostFacts};
@@ -114,6 +115,8 @@ pub(super) enum Notice {
     Reply(RequestId, Outcome),
     /// Something happened to a service.
     Note(Note),
+    /// The main process that is being launched has a terminal: the master's side, and the service's.
+    Terminal(OwnedFd, OwnedFd),
     /// The same for those who listen; only while somebody does.
     Event(Box<UnitEvent>),
 }
@@ -171,6 +174,8 @@ pub(super) struct Engine {
     timer_at: HashMap<Timer, Moment>,
     pub retired: HashMap<Token, OwnedFd>,
     pub exits: Exits,
+    /// Ends of members of a pod that are told after that of their owner.
+    pub held_back: Vec<HeldBack>,
     pub plans: PlanCache,
     pub groups: Inotify,
     pub watches: HashMap<WatchDescriptor, ServiceId>,
@@ -184,10 +189,12 @@ pub(super) struct Engine {
     pub null: OwnedFd,
     /// `rsvc run -- COMMAND`: what main processes read.
     pub stdin: Option<OwnedFd>,
+    /// `rsvc run --pty`.
+    pub terminal: Option<super::terminal::Wish>,
     pub log_directory: Option<Rc<LogDirectory>>,
     pub scratch: Scratch,
     /// Where output goes that the daemon sends to the journal.
-    pub journal: super::relay::Journal,
+    pub journal: super::log_relay::Journal,
     pub wall_clock: WallClock,
     /// Services whose log file is open, the oldest opening first.
     pub open_logs: VecDeque<ServiceId>,
@@ -267,6 +274,7 @@ impl Engine {
             timer_at: HashMap::new(),
             retired: HashMap::new(),
             exits,
+            held_back: Vec::new(),
             plans: PlanCache::default(),
             groups,
             watches: HashMap::new(),
@@ -275,6 +283,7 @@ impl Engine {
             init_image,
             null,
             stdin: None,
+            terminal: None,
             log_directory: None,
             scratch: Scratch::default(),
             journal: Default::default(),
@@ -457,6 +466,9 @@ impl Engine {
             tracing::warn!(unit = unit.name, "{}: {problem}", unit.name);
         }
         let mut facts = gathered.facts;
+        facts.terminal = self.terminal.is_some();
+        facts.environment =
+            needs.variables.into_iter().filter_map(|n| std::env::var(&n).ok().map(|v| (n, v))).collect();
         facts.existing = needs.paths.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect();
         facts
     }

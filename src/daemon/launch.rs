@@ -54,7 +54,7 @@ impl Engine {
         }
         let plan = self.plan_for(id, role)?;
         prepare(&plan)?;
-        self.make_group(id, &plan)?;
+        self.make_group(id, &plan, begins)?;
         self.make_sockets(id, &plan)?;
         self.disarm_timers(id);
         self.open_unit_sockets(id)?;
@@ -62,6 +62,7 @@ impl Engine {
             environment: self.start_environment(id, role, result, main_exit)?,
             die_with_launcher: self.options.foreground,
             pid_variables: self.pid_variables(id, role),
+            terminal: self.terminal.as_ref().map(|terminal| terminal.settings).unwrap_or_default(),
             ..Default::default()
         };
         self.after(QUIET, Timer::Trim);
@@ -316,7 +317,12 @@ impl Engine {
         let report =
             Watched { token: self.watch(&report, Source::Report(id, place)).map_err(fds("epoll"))?, fd: report };
         let token = self.watch(&pidfd, Source::Process(id, place)).map_err(fds("epoll"))?;
-        let inner_pid = if plan.init { 2 } else { pid };
+        // In a joined pid namespace its number is known when it executes.
+        let inner_pid = match (plan.init, plan.joins_pid_namespace()) {
+            (true, true) => 0,
+            (true, false) => 2,
+            (false, _) => pid,
+        };
         if plan.init {
             self.exits.expect(pid, id, place);
         }
@@ -332,6 +338,7 @@ impl Engine {
             service_identity: None,
             service_pidfd: None,
             inner_pid,
+            init_outside: plan.init && plan.joins_pid_namespace(),
             executing: false,
             executed: false,
             failure: None,

@@ -42,6 +42,8 @@ pub(super) struct Service {
     pub group: Option<Group>,
     /// Settings that the group has; a restart with the same does not write them again.
     pub applied: Option<CgroupSettings>,
+    /// What it has from its slice.
+    pub from_slice: super::slices::FromSlice,
     /// Limits changed while it runs.
     pub live: Live,
     /// The group's freezer is on.
@@ -130,6 +132,8 @@ pub(super) struct Process {
     pub service_pidfd: Option<Watched<OwnedFd>>,
     /// Pid of the service in its pid namespace.
     pub inner_pid: i32,
+    /// The pid namespace is a joined one: the resident init stands outside, and its records count as the host does.
+    pub init_outside: bool,
     /// `Report::Executing` was received.
     pub executing: bool,
     /// exec succeeded.
@@ -211,6 +215,11 @@ impl Process {
         if self.service_pid.is_some() { self.service_identity } else { self.init_identity() }
     }
 
+    /// The service's own process as the records of its init name it.
+    pub fn recorded_pid(&self) -> i32 {
+        if self.init_outside { self.service_pid.unwrap_or(0) } else { self.inner_pid }
+    }
+
     /// Host pid of the service's own process.
     pub fn main_pid(&self) -> i32 {
         self.service_pid.unwrap_or(self.pid)
@@ -228,6 +237,7 @@ impl Service {
             digest: None,
             group: None,
             applied: None,
+            from_slice: Default::default(),
             live: Live::default(),
             frozen: false,
             group_used_up: false,

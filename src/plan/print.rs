@@ -55,6 +55,7 @@ impl LaunchPlan {
             Output::Relay => "a pipe to the daemon, which sends to the journal what may pass",
             Output::Null => "/dev/null",
             Output::Inherit => "inherited",
+            Output::Terminal => "a terminal of its own",
         };
         section(f, "output", &[output.to_owned()])
     }

@@ -87,6 +87,7 @@ fn kind_schema(kind: Kind) -> Value {
         // A path may begin with a variable.
         Kind::Path => json!({ "type": "string", "pattern": "^(/|\\$\\{)" }),
         Kind::Texts
+        | Kind::VariableNames
         | Kind::Units
         | Kind::Addresses
         | Kind::DirectoryNames

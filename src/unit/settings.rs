@@ -238,6 +238,8 @@ pub struct Service {
     pub umask: u32,
     pub working_directory: PathBuf,
     pub environment: Vec<(String, String)>,
+    /// Names of variables of the daemon, or of the caller of `rsvc run`.
+    pub pass_environment: Vec<String>,
     /// Path, and whether a leading `-` makes it optional.
     pub environment_files: Vec<(PathBuf, bool)>,
     pub pid_file: Option<PathBuf>,

@@ -40,6 +40,11 @@ pub(super) fn decode(
         Kind::Path => parsed(sink, key, value, "an absolute path", value::absolute_path).map(Value::Path),
         Kind::Paths => list(sink, key, value, items, |_, t| word::path_entry(t)).map(Value::Paths),
         Kind::PlainPaths => list(sink, key, value, items, |_, t| value::absolute_path(t)).map(Value::PlainPaths),
+        Kind::VariableNames => list(sink, key, value, items, |_, t| {
+            value::environment_name(t)?;
+            Ok(t.to_owned())
+        })
+        .map(Value::Texts),
         Kind::Units => {
             list(sink, key, value, items, |_, t| value::unit_name(t).map(|()| t.to_owned())).map(Value::Texts)
         }
@@ -94,6 +99,7 @@ pub(in crate::unit) fn is_list(kind: Kind) -> bool {
             | Kind::Accounts
             | Kind::Paths
             | Kind::PlainPaths
+            | Kind::VariableNames
             | Kind::Units
             | Kind::Statuses
             | Kind::Addresses

@@ -96,7 +96,7 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
 
 fn unit(v: &Values) -> UnitTable {
     UnitTable {
-        description: read!(v, "unit", "description", Text?),
+        description: read!(v, "unit", "description", Text?).or_else(|| read!(v, "slice", "description", Text?)),
         documentation: read!(v, "unit", "documentation", Texts),
         after: read!(v, "unit", "after", Texts),
         before: read!(v, "unit", "before", Texts),
@@ -146,6 +146,7 @@ fn service(v: &Values) -> Service {
         umask: read!(v, "service", "umask", Mode),
         working_directory: read!(v, "service", "working_directory", Path),
         environment: read!(v, "service", "environment", Variables),
+        pass_environment: read!(v, "service", "pass_environment", Texts),
         environment_files: files.into_iter().map(|f| (f.path, f.optional)).collect(),
         pid_file: read!(v, "service", "pid_file", Path?),
         success_exit_status: read!(v, "service", "success_exit_status", Statuses),
