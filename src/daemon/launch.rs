@@ -3,8 +3,9 @@
 
 use super::engine::{Engine, Place, Source, Timer, to_io};
 use super::inheritance::{FIRST, Inheritance, Kept};
-use super::log_file::{self, LogDirectory, LogFile, LogLimits, OutputPipe};
+use super::log_file::{self, LogDirectory, LogFile, LogLimits};
 use super::log_output::{End, Output, Relay};
+use super::log_pipe::OutputPipe;
 use super::service::{Process, Watched};
 use crate::compile;
 use crate::plan::wire::{self, PerStart};

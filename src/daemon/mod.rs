@@ -37,6 +37,7 @@ pub mod log_file;
 mod log_gate;
 pub mod log_layer;
 mod log_output;
+pub mod log_pipe;
 mod log_relay;
 mod log_tail;
 mod manager;
