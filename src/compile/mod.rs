@@ -31,7 +31,7 @@ pub use facts::{Cgroups, DeviceNumbers, DirectoryRoots, GroupFact, HostFacts, Us
 pub use needs::{Needs, needs};
 
 use crate::plan::{CgroupSettings, Container, LaunchPlan, NamespaceKind, Namespaces, Origin, Output, Step};
-use crate::unit::{Isolation, LogTarget, NetworkMode, ServiceType, Unit};
+use crate::unit::{Hook, Isolation, LogTarget, NetworkMode, ServiceType, Unit};
 use context::{Context, PidMode, Shape, UserMode};
 use identity::Identity;
 use std::fmt;
@@ -55,6 +55,8 @@ pub enum Purpose {
     Ready,
     /// `health.command`, joined container.
     Health,
+    /// One of `[hooks]`, own container.
+    Hook(Hook),
 }
 
 impl Purpose {
@@ -64,7 +66,7 @@ impl Purpose {
         match self {
             Purpose::StartPost(_) => unit.service.kind != ServiceType::Oneshot,
             Purpose::Reload(_) | Purpose::Stop(_) | Purpose::Ready | Purpose::Health => true,
-            Purpose::Main | Purpose::StartPre(_) | Purpose::StopPost(_) => false,
+            Purpose::Main | Purpose::StartPre(_) | Purpose::StopPost(_) | Purpose::Hook(_) => false,
         }
     }
 
@@ -79,6 +81,7 @@ impl Purpose {
             Purpose::StopPost(_) => "service.exec_stop_post",
             Purpose::Ready => "ready.command",
             Purpose::Health => "health.command",
+            Purpose::Hook(hook) => hook.dotted(),
         }
     }
 
@@ -93,6 +96,7 @@ impl Purpose {
             Purpose::StopPost(index) => (&unit.service.exec_stop_post, index),
             Purpose::Ready => return Some(&unit.ready.command),
             Purpose::Health => return unit.health.as_ref().map(|health| health.command.as_slice()),
+            Purpose::Hook(hook) => return Some(unit.hooks.command(hook)),
         };
         list.get(index).map(|command| command.argv.as_slice())
     }
@@ -103,7 +107,7 @@ impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Purpose::Main => f.write_str("main"),
-            Purpose::Ready | Purpose::Health => f.write_str(self.key()),
+            Purpose::Ready | Purpose::Health | Purpose::Hook(_) => f.write_str(self.key()),
             Purpose::StartPre(index)
             | Purpose::StartPost(index)
             | Purpose::Reload(index)

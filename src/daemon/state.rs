@@ -93,6 +93,9 @@ pub struct SavedState {
     /// There are no processes: it waits for its next automatic start, or has failed.
     #[serde(default)]
     pub rest: Option<Rest>,
+    /// The run is over but for commands after its end: how it ended.
+    #[serde(default)]
+    pub end: Option<Rest>,
     /// Nothing of it runs: what arrives at its sockets starts it.
     #[serde(default)]
     pub listening: bool,

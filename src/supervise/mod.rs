@@ -45,7 +45,7 @@
 //!      StopKill: the group has been killed
 //!                  │ main process, command and group are all gone: the only way on
 //!                  ▼
-//!              StopPost n ──▶ over
+//!              StopPost n ──▶ Hook on_exit, on_restart or on_give_up ──▶ over
 //! ```
 //!
 //! Three facts make up "gone", and they arrive in any order: the end of the main process, the end of the command beside
@@ -91,7 +91,7 @@
 //!   arrives. A launch of the main process, a later `Listen` and `Remove { AtStop }` end the looking.
 //! * What was read from a service before it died (READY=1) is delivered before its end.
 //! * For each `Examine` one `Examined`.
-//! * `Adopted` and `Remembered` come before everything else, and `Surveyed` follows the last of them.
+//! * `Adopted`, `AdoptedAtEnd` and `Remembered` come before everything else, and `Surveyed` follows the last of them.
 //! * Actions are carried out in their order, and `DeadlinePassed` is delivered once [`Supervisor::next_deadline`] has
 //!   come, which may be the present moment.
 #![forbid(unsafe_code)]
@@ -103,6 +103,7 @@ mod event;
 mod exit;
 mod graph;
 mod health;
+mod hooks;
 mod jobs;
 mod listen;
 mod policy;
@@ -123,6 +124,7 @@ pub use event::{
     Action, Cause, CommandOutcome, Event, Exit, LaunchFailure, Moment, Note, Outcome, Removal, RequestId, Rest, Role,
     ServiceId, ServiceResult, Target, Unmet, Word,
 };
+pub use hooks::Told;
 pub use policy::{Command, HealthPolicy, Policy};
 pub use status::{ActiveState, Health, HealthState, Status, StopStep, SubState};
 
@@ -293,6 +295,10 @@ impl Supervisor {
                 self.surveying = true;
                 let found = Adopted { ready, since, restarts, stopping, watchdog };
                 self.with(now, work, id, |service, turn| service.adopt(turn, found));
+            }
+            Event::AdoptedAtEnd { id, stopping, end } => {
+                self.surveying = true;
+                self.with(now, work, id, |service, turn| service.adopt_at_end(turn, stopping, end));
             }
             Event::Remembered { id, rest } => {
                 self.surveying = true;

@@ -2,10 +2,11 @@
 //!
 //! The way up is in `start.rs`, the way down in `stop.rs`. Neither knows of restarts, requests to start, or other units:
 //! they see one policy and one control group, and say [`Flow::Over`] when main process, command and group are gone and
-//! `exec_stop_post` is done.
+//! `exec_stop_post` is done, and again after each hook (see `hooks`).
 
 use super::exit::SIGABRT;
 use super::health::Checks;
+use super::hooks::Epilogue;
 use super::service::Turn;
 use super::waiters::Waiters;
 use super::watch::Watchdog;
@@ -13,6 +14,7 @@ use super::{
     Action, Cause, CommandOutcome, Exit, LaunchFailure, Moment, Note, Outcome, Policy, Role, ServiceId, ServiceResult,
     StopStep, Word,
 };
+use crate::unit::Hook;
 
 /// Where a run is. The diagram is in the module's documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub(super) enum Phase {
     StopKill,
     /// `exec_stop_post[index]`.
     StopPost { index: u16, step: Step },
+    /// One of `[hooks]`.
+    Hook { hook: Hook, step: Step },
 }
 
 /// Where a command with a container of its own is.
@@ -174,6 +178,8 @@ pub(super) struct Run {
     pub cause: Option<Cause>,
     /// How the main process ended.
     pub main_exit: Option<Exit>,
+    /// What comes after its end.
+    pub epilogue: Epilogue,
 }
 
 impl Run {
@@ -197,6 +203,7 @@ impl Run {
             result: ServiceResult::Success,
             cause: None,
             main_exit: None,
+            epilogue: Epilogue::default(),
         }
     }
 
@@ -214,7 +221,8 @@ impl Run {
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
-            | Phase::StopPost { .. } => false,
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => false,
         }
     }
 
@@ -232,7 +240,8 @@ impl Run {
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
-            | Phase::StopPost { .. } => false,
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => false,
         }
     }
 
@@ -248,12 +257,16 @@ impl Run {
     /// What a run on its way down is at; `None` for one that is not.
     pub fn stop_step(&self, policy: &Policy) -> Option<StopStep> {
         match self.phase {
-            Phase::StopCommands { .. } | Phase::StopPost { step: Step::Running, .. } => {
+            Phase::StopCommands { .. }
+            | Phase::StopPost { step: Step::Running, .. }
+            | Phase::Hook { step: Step::Running, .. } => {
                 Some(self.control.map_or(StopStep::Signal(policy.stop_signal), StopStep::Command))
             }
             Phase::StopSignal if self.abort => Some(StopStep::Signal(SIGABRT)),
             Phase::StopSignal => Some(StopStep::Signal(policy.stop_signal)),
-            Phase::StopKill | Phase::StopPost { step: Step::Clearing, .. } => Some(StopStep::Kill),
+            Phase::StopKill
+            | Phase::StopPost { step: Step::Clearing, .. }
+            | Phase::Hook { step: Step::Clearing, .. } => Some(StopStep::Kill),
             Phase::Running { says: Says::Stopping } if self.stop == Stop::No => Some(StopStep::ByItself),
             Phase::StartPre { .. }
             | Phase::Launching { .. }
@@ -321,14 +334,20 @@ impl Live<'_, '_> {
     pub fn launch(&mut self, role: Role) {
         self.run.populated = true;
         match role {
-            Role::Main => self.run.main = Main::Launching { ended: None },
-            Role::StartPre(_) | Role::StartPost(_) | Role::Reload(_) | Role::Stop(_) | Role::StopPost(_) => {
-                self.run.control = Some(role);
+            Role::Main => {
+                self.run.main = Main::Launching { ended: None };
+                self.run.epilogue.launched = true;
             }
+            Role::StartPre(_)
+            | Role::StartPost(_)
+            | Role::Reload(_)
+            | Role::Stop(_)
+            | Role::StopPost(_)
+            | Role::Hook(_) => self.run.control = Some(role),
             // The machine orders a look at readiness or health, never this command itself.
             Role::Ready | Role::Health => {}
         }
-        let (result, main_exit) = (self.run.result, self.run.main_exit);
+        let (result, main_exit) = (self.run.result_for(role), self.run.main_exit);
         self.act(Action::Launch { id: self.id, role, result, main_exit });
     }
 

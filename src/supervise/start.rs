@@ -41,6 +41,7 @@ impl Live<'_, '_> {
             | Role::Reload(_)
             | Role::Stop(_)
             | Role::StopPost(_)
+            | Role::Hook(_)
             | Role::Ready
             | Role::Health => Flow::Goes,
         }
@@ -64,7 +65,8 @@ impl Live<'_, '_> {
             | Phase::Running { .. }
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
-            | Phase::StopPost { .. } => Flow::Goes,
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => Flow::Goes,
         };
         match (flow, ended) {
             (Flow::Goes, Some((exit, oom))) => self.main_exited(exit, oom),
@@ -109,7 +111,8 @@ impl Live<'_, '_> {
             | Phase::Running { .. }
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
-            | Phase::StopPost { .. } => Flow::Goes,
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => Flow::Goes,
         }
     }
 
@@ -129,7 +132,8 @@ impl Live<'_, '_> {
             Phase::StartPre { .. }
             | Phase::Launching { .. }
             | Phase::Starting(Await::PidFile)
-            | Phase::StopPost { .. } => {
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => {
                 return Flow::Goes;
             }
             Phase::Starting(Await::Readiness | Await::Exit)
@@ -158,7 +162,8 @@ impl Live<'_, '_> {
             | Phase::Running { .. }
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
-            | Phase::StopPost { .. } => Circumstance::Alone,
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => Circumstance::Alone,
         }
     }
 
@@ -183,7 +188,11 @@ impl Live<'_, '_> {
                 self.fail(result, cause);
                 self.drain()
             }
-            Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill | Phase::StopPost { .. } => {
+            Phase::StopCommands { .. }
+            | Phase::StopSignal
+            | Phase::StopKill
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => {
                 if result != ServiceResult::Success {
                     self.run.blame(result, cause);
                 }
@@ -249,7 +258,8 @@ impl Live<'_, '_> {
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
-            | Phase::StopPost { .. } => Flow::Goes,
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => Flow::Goes,
         }
     }
 
@@ -287,7 +297,8 @@ impl Live<'_, '_> {
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
-            | Phase::StopPost { .. } => {}
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => {}
         }
         Flow::Goes
     }
@@ -357,9 +368,12 @@ impl Live<'_, '_> {
                 }
                 self.stop_post_ended(index, failure.is_some())
             }
+            (Phase::Hook { hook, step: Step::Running }, _) => self.hook_ended(hook, outcome),
             // A command that the stop cut short; its outcome is our own doing.
             (Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill, _)
-            | (Phase::StopPost { step: Step::Clearing, .. }, _) => self.go_down(),
+            | (Phase::StopPost { step: Step::Clearing, .. } | Phase::Hook { step: Step::Clearing, .. }, _) => {
+                self.go_down()
+            }
             // Cannot be: no command is out in these phases.
             (Phase::Launching { .. } | Phase::Starting(_) | Phase::Running { .. } | Phase::ReloadSignal { .. }, _) => {
                 Flow::Goes
@@ -371,7 +385,7 @@ impl Live<'_, '_> {
     /// whose failure matters.
     fn command(&self, role: Role) -> Command {
         let (list, index) = match role {
-            Role::Main | Role::Ready | Role::Health => return Command { ignore_failure: false },
+            Role::Main | Role::Ready | Role::Health | Role::Hook(_) => return Command { ignore_failure: false },
             Role::StartPre(index) => (&self.policy.start_pre, index),
             Role::StartPost(index) => (&self.policy.start_post, index),
             Role::Reload(index) => (&self.policy.reload, index),
@@ -409,11 +423,13 @@ impl Live<'_, '_> {
             | Phase::Running { .. }
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
-            | Phase::StopPost { step: Step::Running, .. } => Flow::Goes,
+            | Phase::StopPost { step: Step::Running, .. }
+            | Phase::Hook { step: Step::Running, .. } => Flow::Goes,
             Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
-            | Phase::StopPost { step: Step::Clearing, .. } => self.go_down(),
+            | Phase::StopPost { step: Step::Clearing, .. }
+            | Phase::Hook { step: Step::Clearing, .. } => self.go_down(),
         }
     }
 
@@ -453,6 +469,7 @@ impl Live<'_, '_> {
             Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill | Phase::StopPost { .. } => {
                 self.stop_deadline_passed()
             }
+            Phase::Hook { hook, step } => self.hook_deadline_passed(hook, step),
         }
     }
 }

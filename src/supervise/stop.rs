@@ -34,8 +34,15 @@ impl Live<'_, '_> {
                 self.waiters.answer_reloads(self.turn, Outcome::Cancelled);
                 self.leave()
             }
-            // Already on the way down.
-            Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill | Phase::StopPost { .. } => Flow::Goes,
+            // Already on the way down; noted all the same, so that no restart follows, nor one by the next daemon.
+            Phase::StopCommands { .. }
+            | Phase::StopSignal
+            | Phase::StopKill
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => {
+                self.record(Note::Stopping);
+                Flow::Goes
+            }
         }
     }
 
@@ -80,7 +87,8 @@ impl Live<'_, '_> {
             Phase::StopSignal => self.wait_after_signal(),
             Phase::StopKill if self.run.is_empty() => self.stop_post(),
             Phase::StopPost { index, step: Step::Clearing } if self.run.is_empty() => self.next_stop_post(index + 1),
-            Phase::StopKill | Phase::StopPost { .. } => Flow::Goes,
+            Phase::Hook { step: Step::Clearing, .. } if self.run.is_empty() => Flow::Over,
+            Phase::StopKill | Phase::StopPost { .. } | Phase::Hook { .. } => Flow::Goes,
             // Not on the way down.
             Phase::StartPre { .. }
             | Phase::Launching { .. }
@@ -160,7 +168,7 @@ impl Live<'_, '_> {
         Flow::Goes
     }
 
-    fn kill_group(&mut self) {
+    pub fn kill_group(&mut self) {
         self.run.deadline = Some(self.turn.now.after(KILL_AGAIN_AFTER));
         if self.run.populated {
             self.act(Action::KillCgroup { id: self.id });
@@ -221,6 +229,8 @@ impl Live<'_, '_> {
                 self.kill_group();
                 Flow::Goes
             }
+            // Its own are in `hooks`.
+            Phase::Hook { .. } => Flow::Goes,
             // Their deadlines are for the way up.
             Phase::StartPre { .. }
             | Phase::Launching { .. }
@@ -246,7 +256,8 @@ impl Live<'_, '_> {
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
-            | Phase::StopPost { .. } => return Some(Outcome::NotRunning),
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => return Some(Outcome::NotRunning),
         }
         if self.run.main != Main::Alive || !self.run.populated {
             // Its end has been half reported.

@@ -93,7 +93,7 @@ impl Live<'_, '_> {
             | Phase::StopCommands { .. }
             | Phase::StopSignal => &mut self.run.deadline,
             // Killed: there is nobody to give time to.
-            Phase::StopKill | Phase::StopPost { .. } => return,
+            Phase::StopKill | Phase::StopPost { .. } | Phase::Hook { .. } => return,
         };
         *limit = limit.map(|at| at.max(until));
     }

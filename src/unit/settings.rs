@@ -2,10 +2,12 @@
 //!
 //! One struct per table of the schema, one field per key. Names follow the schema, so the key table describes each.
 
+mod hooks;
 mod isolation;
 mod sockets;
 mod timers;
 
+pub use hooks::*;
 pub use isolation::*;
 pub use sockets::*;
 pub use timers::*;
@@ -34,6 +36,8 @@ pub struct Settings {
     pub restart: RestartSettings,
     /// `[health]`; `None`: it is not asked.
     pub health: Option<HealthSettings>,
+    /// `[hooks]`
+    pub hooks: HookSettings,
     /// `[rootfs]`
     pub rootfs: Rootfs,
     /// `[filesystem]`

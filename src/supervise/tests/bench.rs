@@ -31,6 +31,8 @@ pub fn policy(name: &str) -> Policy {
         runtime_max: None,
         watchdog: None,
         health: None,
+        hooks: Vec::new(),
+        hook_timeout: 30 * SECOND,
         success: StatusSet::default(),
         ready: ReadyKind::Executed,
         sockets: false,

@@ -243,7 +243,7 @@ impl World {
                 assert!(host.inbox.is_empty(), "reports of an earlier launch are owed: {:?}", host.inbox);
                 host.main = Main::SettingUp;
             }
-            Role::StartPre(_) | Role::StopPost(_) => {
+            Role::StartPre(_) | Role::StopPost(_) | Role::Hook(_) => {
                 assert!(host.is_empty() && !host.emptied, "{role:?} beside what is there: {host:?}");
                 assert!(host.inbox.is_empty(), "reports of an earlier launch are owed: {:?}", host.inbox);
                 host.control = Some(role);

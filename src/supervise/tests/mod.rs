@@ -4,6 +4,7 @@ mod backoff;
 mod bench;
 mod bonds;
 mod conditions;
+mod hooks;
 mod kernel;
 mod listen;
 mod order;

@@ -263,15 +263,19 @@ fn variables(sink: &mut Sink<'_>, c: &Checked<'_>) {
     ];
     let all = std::iter::once(("exec", &service.exec))
         .chain(commands.into_iter().flat_map(|(key, list)| list.iter().map(move |command| (key, &command.argv))));
-    for (key, argv) in all {
+    let hooks = &c.settings.hooks;
+    let hooks = [("on_exit", &hooks.on_exit), ("on_restart", &hooks.on_restart), ("on_give_up", &hooks.on_give_up)];
+    let all = all.map(|(key, argv)| ("service", key, argv)).chain(hooks.map(|(key, argv)| ("hooks", key, argv)));
+    for (table, key, argv) in all {
         if let Some((n, name)) = (0..argv.len()).find_map(|n| Some((n, expandable(argv, n)?))) {
             let message = format!("`{name}` is passed on as it stands: nothing expands the environment");
             let help = match name.as_str() {
                 "$MAINPID" | "${MAINPID}" if key == "exec_reload" => "write reload_signal = \"SIGHUP\" instead",
                 _ => "write [\"/bin/sh\", \"-c\", \"exec program $NAME\"] if a shell is meant",
             };
-            let place = if key == "exec" { c.item_place("service", key, n) } else { c.value_place("service", key) };
-            sink.add(Code::NotExpanded, place, &format!("service.{key}"), message, Some(help.to_owned()));
+            let is_list = key != "exec" && table == "service";
+            let place = if is_list { c.value_place(table, key) } else { c.item_place(table, key, n) };
+            sink.add(Code::NotExpanded, place, &format!("{table}.{key}"), message, Some(help.to_owned()));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod checks;
+mod hooks;
 mod identity;
 mod mounts;
 mod paths;
@@ -120,6 +121,7 @@ impl Unit {
         checks::all(&mut sink, &checked);
         sockets::all(&mut sink, &checked);
         timers::all(&mut sink, &checked);
+        hooks::all(&mut sink, &checked);
         identity::all(&mut sink, &checked);
         paths::all(&mut sink, &checked);
         let written = written(&values, &sink);
