@@ -47,7 +47,7 @@ pub enum Purpose {
     StartPost(usize),
     /// `exec_reload[n]`, joined container.
     Reload(usize),
-    /// `exec_stop[n]`, joined container.
+    /// `exec_stop[n]`, joined container; its own where nothing runs any more (`remain_after_exit`).
     Stop(usize),
     /// `exec_stop_post[n]`, own container.
     StopPost(usize),
@@ -65,7 +65,8 @@ impl Purpose {
     pub fn joins(self, unit: &Unit) -> bool {
         match self {
             Purpose::StartPost(_) => unit.service.kind != ServiceType::Oneshot,
-            Purpose::Reload(_) | Purpose::Stop(_) | Purpose::Ready | Purpose::Health => true,
+            Purpose::Stop(_) => !unit.service.remain_after_exit,
+            Purpose::Reload(_) | Purpose::Ready | Purpose::Health => true,
             Purpose::Main | Purpose::StartPre(_) | Purpose::StopPost(_) | Purpose::Hook(_) => false,
         }
     }

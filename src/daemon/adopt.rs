@@ -67,7 +67,7 @@ impl Engine {
     /// A unit without a group, which may be waiting for its next automatic start, or have failed.
     fn remember(&mut self, name: &str) {
         let saved = state::read(&self.options.runtime_dir, name).ok();
-        let Some(saved) = saved.filter(|saved| saved.rest.is_some() || saved.listening || saved.end.is_some()) else {
+        let Some(saved) = saved.filter(is_known) else {
             return self.dismiss_stray_keeper(name);
         };
         match self.load_unit(name) {
@@ -76,7 +76,11 @@ impl Engine {
                 self.adopt_timers(id);
                 let SavedState { rest, invocation_id, listening, .. } = saved.clone();
                 let Some(rest) = rest else {
-                    return if listening { self.listen_on(id, invocation_id) } else { self.adopt_at_end(id, saved) };
+                    return match () {
+                        () if listening => self.listen_on(id, invocation_id),
+                        () if saved.exited => self.adopt_exited(id, saved),
+                        () => self.adopt_at_end(id, saved),
+                    };
                 };
                 if let Some(service) = self.services.get_mut(&id) {
                     service.invocation = invocation_id;
@@ -108,6 +112,29 @@ impl Engine {
         if saved.restart_requested {
             self.events.push_back(Event::StartRequested { id, request: None });
         }
+    }
+
+    /// A unit that stays up after its program has ended goes on doing so.
+    fn adopt_exited(&mut self, id: ServiceId, saved: SavedState) {
+        if let Some(service) = self.services.get_mut(&id) {
+            service.running = service.unit.clone();
+            service.running_fingerprint = service.fingerprint;
+            service.invocation = saved.invocation_id.clone();
+            service.oom_kills_before = saved.oom_kills_before;
+            service.written = Written::by_others(&saved);
+            service.emptied = false;
+        }
+        self.events.push_back(Event::AdoptedExited {
+            id,
+            since: Moment(saved.since),
+            restarts: saved.restarts,
+            stopping: saved.stop_requested || saved.restart_requested,
+            main_exit: saved.main_exit,
+        });
+        if saved.restart_requested {
+            self.events.push_back(Event::StartRequested { id, request: None });
+        }
+        self.check_empty(id);
     }
 
     /// A unit that listened goes on doing so.
@@ -164,6 +191,7 @@ impl Engine {
                 }
             }
             Ok(saved) if saved.end.is_some() => self.adopt_at_end(id, saved),
+            Ok(saved) if saved.exited => self.adopt_exited(id, saved),
             Ok(saved) => self.adopt_saved(id, &saved, populated),
             Err(error) => self.adopt_unknown(id, populated, &error.to_string()),
         }
@@ -354,7 +382,8 @@ impl Engine {
         let at_end = matches!(
             status.substate,
             SubState::StopPost | SubState::FinalSigkill | SubState::OnExit | SubState::OnRestart | SubState::OnGiveUp
-        );
+        ) || (status.remains && status.state == ActiveState::Deactivating);
+        let exited = status.remains && !at_end;
         let rest = Rest {
             restarts: status.restarts,
             until: status.next_restart_at,
@@ -379,6 +408,8 @@ impl Engine {
             restart_requested: status.restart_requested,
             rest: at_rest.then(|| rest.clone()),
             end: at_end.then_some(rest),
+            exited,
+            main_exit: status.main_exit.filter(|_| exited),
             // One that waits for its turn is triggered again by what is still in its sockets.
             listening: matches!(status.substate, SubState::Listening | SubState::Waiting)
                 && (service.sockets.is_some() || service.timers.is_some()),
@@ -424,6 +455,11 @@ impl Engine {
         self.services.values().any(|service| of(&service.main) || of(&service.control) || of(&service.check))
             || self.retired.values().any(|fd| matches!(process::pid_of_pidfd(fd.as_fd()), Ok(Some(p)) if p == pid))
     }
+}
+
+/// Does the state say more than that something ran?
+fn is_known(saved: &SavedState) -> bool {
+    saved.rest.is_some() || saved.listening || saved.end.is_some() || saved.exited
 }
 
 fn real_uid(pid: i32) -> Option<u32> {

@@ -265,6 +265,19 @@ pub enum Event {
         /// How the run ended.
         end: Rest,
     },
+    /// The same of one that stays up after its program has ended. `CgroupEmptied` follows if nobody is there.
+    AdoptedExited {
+        /// Which.
+        id: ServiceId,
+        /// When it came up.
+        since: Moment,
+        /// Restart counter carried over.
+        restarts: u32,
+        /// A stop had been asked for and is to be carried out.
+        stopping: bool,
+        /// How the program ended.
+        main_exit: Option<Exit>,
+    },
     /// A daemon that has just started knows from its predecessor that this service waits for its next automatic start,
     /// or has failed.
     Remembered {

@@ -58,7 +58,7 @@
 //! |---|---|
 //! | exec | the program is executed and `exec_start_post` is done |
 //! | notify, checks | READY=1, or all of `[ready]` holds, and `exec_start_post` is done; a good end before that is `protocol` |
-//! | exit (oneshot) | the main process has ended well and `exec_start_post` is done; then the service goes down |
+//! | exit (oneshot) | the main process has ended well and `exec_start_post` is done; then the service goes down, or with `remain_after_exit` to a phase of its own without processes (see `remain`) |
 //! | pid file (forking) | the first process has ended well, the pid file names one of the group, and so on |
 //!
 //! Time: `timeout_start` is one budget from the first `exec_start_pre` to the last `exec_start_post`, and each reload has
@@ -91,7 +91,7 @@
 //!   arrives. A launch of the main process, a later `Listen` and `Remove { AtStop }` end the looking.
 //! * What was read from a service before it died (READY=1) is delivered before its end.
 //! * For each `Examine` one `Examined`.
-//! * `Adopted`, `AdoptedAtEnd` and `Remembered` come before everything else, and `Surveyed` follows the last of them.
+//! * `Adopted`, `AdoptedAtEnd`, `AdoptedExited` and `Remembered` come before everything else, and `Surveyed` follows the last of them.
 //! * Actions are carried out in their order, and `DeadlinePassed` is delivered once [`Supervisor::next_deadline`] has
 //!   come, which may be the present moment.
 #![forbid(unsafe_code)]
@@ -107,6 +107,7 @@ mod hooks;
 mod jobs;
 mod listen;
 mod policy;
+mod remain;
 mod restart;
 mod run;
 mod service;
@@ -131,6 +132,7 @@ pub use status::{ActiveState, Health, HealthState, Status, StopStep, SubState};
 use adopt::Adopted;
 use graph::{Graph, reach};
 use jobs::{Work, no_such_service};
+use remain::Remained;
 use restart::Jitter;
 use run::Fact;
 use service::{Pulse, Service, State};
@@ -295,6 +297,11 @@ impl Supervisor {
                 self.surveying = true;
                 let found = Adopted { ready, since, restarts, stopping, watchdog };
                 self.with(now, work, id, |service, turn| service.adopt(turn, found));
+            }
+            Event::AdoptedExited { id, since, restarts, stopping, main_exit } => {
+                self.surveying = true;
+                let found = Remained { since, restarts, stopping, main_exit };
+                self.with(now, work, id, |service, turn| service.adopt_exited(turn, found));
             }
             Event::AdoptedAtEnd { id, stopping, end } => {
                 self.surveying = true;

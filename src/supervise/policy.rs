@@ -60,6 +60,8 @@ pub struct Policy {
     pub watchdog: Option<Duration>,
     /// `[health]`; `None`: it is not asked.
     pub health: Option<HealthPolicy>,
+    /// `service.remain_after_exit`
+    pub remains: bool,
     /// Those of `[hooks]` that have a command.
     pub hooks: Vec<Hook>,
     /// How long each may take.
@@ -165,6 +167,7 @@ impl From<&Unit> for Policy {
                 start_period: health.start_period,
                 action: health.action,
             }),
+            remains: service.remain_after_exit,
             hooks: unit.hooks.present().collect(),
             hook_timeout: unit.hooks.timeout,
             success: service.success_exit_status.clone(),

@@ -33,6 +33,10 @@ pub(super) enum Phase {
     Reload { index: u16, expired: bool },
     /// `reload_signal` was sent `since`; `confirmed` by a RELOADING=1 that is not older, so that READY=1 ends it.
     ReloadSignal { since: Moment, confirmed: bool },
+    /// The work of a oneshot is done and it stays up (see `remain`).
+    Exited,
+    /// `exec_stop` of one that stayed up so; `next` is the first that has not been launched.
+    StopAlone { next: u16, step: Step },
     /// `exec_stop`; `next` is the first that has not been launched.
     StopCommands { next: u16 },
     /// Waits for main process and group to go away after the stop signal.
@@ -215,9 +219,11 @@ impl Run {
             | Phase::Starting(_)
             | Phase::StartPost { .. }
             | Phase::Running { says: Says::Serving | Says::Reloading }
+            | Phase::Exited
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. } => self.stop == Stop::No,
             Phase::Running { says: Says::Stopping }
+            | Phase::StopAlone { .. }
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
@@ -237,6 +243,8 @@ impl Run {
             | Phase::Launching { .. }
             | Phase::Starting(_)
             | Phase::StartPost { .. }
+            | Phase::Exited
+            | Phase::StopAlone { .. }
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
@@ -258,6 +266,7 @@ impl Run {
     pub fn stop_step(&self, policy: &Policy) -> Option<StopStep> {
         match self.phase {
             Phase::StopCommands { .. }
+            | Phase::StopAlone { step: Step::Running, .. }
             | Phase::StopPost { step: Step::Running, .. }
             | Phase::Hook { step: Step::Running, .. } => {
                 Some(self.control.map_or(StopStep::Signal(policy.stop_signal), StopStep::Command))
@@ -265,6 +274,7 @@ impl Run {
             Phase::StopSignal if self.abort => Some(StopStep::Signal(SIGABRT)),
             Phase::StopSignal => Some(StopStep::Signal(policy.stop_signal)),
             Phase::StopKill
+            | Phase::StopAlone { step: Step::Clearing, .. }
             | Phase::StopPost { step: Step::Clearing, .. }
             | Phase::Hook { step: Step::Clearing, .. } => Some(StopStep::Kill),
             Phase::Running { says: Says::Stopping } if self.stop == Stop::No => Some(StopStep::ByItself),
@@ -273,6 +283,7 @@ impl Run {
             | Phase::Starting(_)
             | Phase::StartPost { .. }
             | Phase::Running { .. }
+            | Phase::Exited
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. } => (self.stop == Stop::Queued).then_some(StopStep::Queued),
         }

@@ -509,6 +509,7 @@ impl Service {
             main_exit: run.and_then(|run| run.main_exit).or(self.last.main_exit),
             cause: run.and_then(|run| run.cause.clone()).or_else(|| self.last.cause.clone()),
             hook_failure: run.and_then(|run| run.epilogue.failure.clone()).or_else(|| self.last.hook_failure.clone()),
+            remains: run.is_some_and(|run| matches!(run.phase, Phase::Exited | Phase::StopAlone { .. })),
             hook: run.and_then(|run| run.told(self.restarts.count)),
             status_text: self.status_text.clone(),
             watchdog: run.filter(|run| run.is_up()).map(|run| run.watchdog.interval.unwrap_or_default()),
@@ -541,7 +542,11 @@ impl Service {
                 Phase::Reload { .. } => (ActiveState::Reloading, SubState::Reload),
                 Phase::ReloadSignal { confirmed: false, .. } => (ActiveState::Reloading, SubState::ReloadSignal),
                 Phase::ReloadSignal { confirmed: true, .. } => (ActiveState::Reloading, SubState::ReloadNotify),
-                Phase::StopCommands { .. } => (ActiveState::Deactivating, SubState::Stop),
+                Phase::Exited => (ActiveState::Active, SubState::Exited),
+                Phase::StopCommands { .. } | Phase::StopAlone { step: Step::Running, .. } => {
+                    (ActiveState::Deactivating, SubState::Stop)
+                }
+                Phase::StopAlone { step: Step::Clearing, .. } => (ActiveState::Deactivating, SubState::StopSigkill),
                 Phase::StopSignal if run.abort => (ActiveState::Deactivating, SubState::StopWatchdog),
                 Phase::StopSignal => (ActiveState::Deactivating, SubState::StopSigterm),
                 Phase::StopKill => (ActiveState::Deactivating, SubState::StopSigkill),

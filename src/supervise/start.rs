@@ -65,6 +65,8 @@ impl Live<'_, '_> {
             | Phase::Running { .. }
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
+            | Phase::Exited
+            | Phase::StopAlone { .. }
             | Phase::StopPost { .. }
             | Phase::Hook { .. } => Flow::Goes,
         };
@@ -111,6 +113,8 @@ impl Live<'_, '_> {
             | Phase::Running { .. }
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
+            | Phase::Exited
+            | Phase::StopAlone { .. }
             | Phase::StopPost { .. }
             | Phase::Hook { .. } => Flow::Goes,
         }
@@ -132,6 +136,8 @@ impl Live<'_, '_> {
             Phase::StartPre { .. }
             | Phase::Launching { .. }
             | Phase::Starting(Await::PidFile)
+            | Phase::Exited
+            | Phase::StopAlone { .. }
             | Phase::StopPost { .. }
             | Phase::Hook { .. } => {
                 return Flow::Goes;
@@ -162,6 +168,8 @@ impl Live<'_, '_> {
             | Phase::Running { .. }
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
+            | Phase::Exited
+            | Phase::StopAlone { .. }
             | Phase::StopPost { .. }
             | Phase::Hook { .. } => Circumstance::Alone,
         }
@@ -191,6 +199,8 @@ impl Live<'_, '_> {
             Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
+            | Phase::Exited
+            | Phase::StopAlone { .. }
             | Phase::StopPost { .. }
             | Phase::Hook { .. } => {
                 if result != ServiceResult::Success {
@@ -258,6 +268,8 @@ impl Live<'_, '_> {
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
+            | Phase::Exited
+            | Phase::StopAlone { .. }
             | Phase::StopPost { .. }
             | Phase::Hook { .. } => Flow::Goes,
         }
@@ -297,6 +309,8 @@ impl Live<'_, '_> {
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
+            | Phase::Exited
+            | Phase::StopAlone { .. }
             | Phase::StopPost { .. }
             | Phase::Hook { .. } => {}
         }
@@ -328,7 +342,11 @@ impl Live<'_, '_> {
         self.record(Note::Started);
         self.waiters.answer_starts(self.turn, Outcome::Done);
         self.turn.pulse(self.id, Pulse::Started);
-        if self.policy.kind == ServiceType::Oneshot { self.drain() } else { Flow::Goes }
+        match self.policy.kind {
+            ServiceType::Oneshot if self.policy.remains => self.remain(),
+            ServiceType::Oneshot => self.drain(),
+            ServiceType::Exec | ServiceType::Notify | ServiceType::NotifyReload | ServiceType::Forking => Flow::Goes,
+        }
     }
 
     pub fn command_ended(&mut self, role: Role, outcome: CommandOutcome) -> Flow {
@@ -369,15 +387,26 @@ impl Live<'_, '_> {
                 self.stop_post_ended(index, failure.is_some())
             }
             (Phase::Hook { hook, step: Step::Running }, _) => self.hook_ended(hook, outcome),
+            (Phase::StopAlone { next, step: Step::Running }, failure) => {
+                self.stop_alone_ended(next, role, outcome, failure)
+            }
             // A command that the stop cut short; its outcome is our own doing.
             (Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill, _)
-            | (Phase::StopPost { step: Step::Clearing, .. } | Phase::Hook { step: Step::Clearing, .. }, _) => {
-                self.go_down()
-            }
+            | (
+                Phase::StopAlone { step: Step::Clearing, .. }
+                | Phase::StopPost { step: Step::Clearing, .. }
+                | Phase::Hook { step: Step::Clearing, .. },
+                _,
+            ) => self.go_down(),
             // Cannot be: no command is out in these phases.
-            (Phase::Launching { .. } | Phase::Starting(_) | Phase::Running { .. } | Phase::ReloadSignal { .. }, _) => {
-                Flow::Goes
-            }
+            (
+                Phase::Launching { .. }
+                | Phase::Starting(_)
+                | Phase::Running { .. }
+                | Phase::Exited
+                | Phase::ReloadSignal { .. },
+                _,
+            ) => Flow::Goes,
         }
     }
 
@@ -423,11 +452,14 @@ impl Live<'_, '_> {
             | Phase::Running { .. }
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
+            | Phase::StopAlone { step: Step::Running, .. }
             | Phase::StopPost { step: Step::Running, .. }
             | Phase::Hook { step: Step::Running, .. } => Flow::Goes,
+            Phase::Exited => self.exited_emptied(),
             Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
+            | Phase::StopAlone { step: Step::Clearing, .. }
             | Phase::StopPost { step: Step::Clearing, .. }
             | Phase::Hook { step: Step::Clearing, .. } => self.go_down(),
         }
@@ -470,6 +502,8 @@ impl Live<'_, '_> {
                 self.stop_deadline_passed()
             }
             Phase::Hook { hook, step } => self.hook_deadline_passed(hook, step),
+            Phase::Exited => self.exited_deadline_passed(),
+            Phase::StopAlone { step, .. } => self.stop_alone_deadline_passed(step),
         }
     }
 }

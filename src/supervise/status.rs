@@ -109,6 +109,8 @@ pub struct Status {
     pub cause: Option<Cause>,
     /// The first hook that failed after the last run.
     pub hook_failure: Option<Cause>,
+    /// Its program has ended and it stays up, or is on its way down from there.
+    pub remains: bool,
     /// What the hook that runs is told.
     pub hook: Option<Told>,
     /// STATUS= text.

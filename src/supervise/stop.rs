@@ -34,8 +34,13 @@ impl Live<'_, '_> {
                 self.waiters.answer_reloads(self.turn, Outcome::Cancelled);
                 self.leave()
             }
+            Phase::Exited => {
+                self.record(Note::Stopping);
+                self.stop_alone()
+            }
             // Already on the way down; noted all the same, so that no restart follows, nor one by the next daemon.
-            Phase::StopCommands { .. }
+            Phase::StopAlone { .. }
+            | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
             | Phase::StopPost { .. }
@@ -87,14 +92,16 @@ impl Live<'_, '_> {
             Phase::StopSignal => self.wait_after_signal(),
             Phase::StopKill if self.run.is_empty() => self.stop_post(),
             Phase::StopPost { index, step: Step::Clearing } if self.run.is_empty() => self.next_stop_post(index + 1),
+            Phase::StopAlone { next, step: Step::Clearing } if self.run.is_empty() => self.continue_alone(next),
             Phase::Hook { step: Step::Clearing, .. } if self.run.is_empty() => Flow::Over,
-            Phase::StopKill | Phase::StopPost { .. } | Phase::Hook { .. } => Flow::Goes,
+            Phase::StopAlone { .. } | Phase::StopKill | Phase::StopPost { .. } | Phase::Hook { .. } => Flow::Goes,
             // Not on the way down.
             Phase::StartPre { .. }
             | Phase::Launching { .. }
             | Phase::Starting(_)
             | Phase::StartPost { .. }
             | Phase::Running { .. }
+            | Phase::Exited
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. } => Flow::Goes,
         }
@@ -175,7 +182,7 @@ impl Live<'_, '_> {
         }
     }
 
-    fn stop_post(&mut self) -> Flow {
+    pub fn stop_post(&mut self) -> Flow {
         self.arm_stop();
         self.next_stop_post(0)
     }
@@ -229,8 +236,8 @@ impl Live<'_, '_> {
                 self.kill_group();
                 Flow::Goes
             }
-            // Its own are in `hooks`.
-            Phase::Hook { .. } => Flow::Goes,
+            // Theirs are in `hooks` and `remain`.
+            Phase::Hook { .. } | Phase::Exited | Phase::StopAlone { .. } => Flow::Goes,
             // Their deadlines are for the way up.
             Phase::StartPre { .. }
             | Phase::Launching { .. }
@@ -251,8 +258,10 @@ impl Live<'_, '_> {
             | Phase::Launching { .. }
             | Phase::Starting(_)
             | Phase::StartPost { .. }
+            | Phase::Exited
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
+            | Phase::StopAlone { .. }
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill

@@ -243,6 +243,7 @@ pub struct Service {
     /// Path, and whether a leading `-` makes it optional.
     pub environment_files: Vec<(PathBuf, bool)>,
     pub pid_file: Option<PathBuf>,
+    pub remain_after_exit: bool,
     pub success_exit_status: StatusSet,
     pub reload_signal: Option<SignalName>,
     pub stop_signal: SignalName,

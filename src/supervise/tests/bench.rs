@@ -31,6 +31,7 @@ pub fn policy(name: &str) -> Policy {
         runtime_max: None,
         watchdog: None,
         health: None,
+        remains: false,
         hooks: Vec::new(),
         hook_timeout: 30 * SECOND,
         success: StatusSet::default(),

@@ -249,6 +249,8 @@ impl World {
                 host.control = Some(role);
             }
             Role::StartPost(_) | Role::Reload(_) | Role::Stop(_) => {
+                let alone = matches!(role, Role::Stop(_)) && self.policies[index].remains;
+                assert!(!alone || host.is_empty(), "{role:?} beside what is there: {host:?}");
                 assert_eq!(host.control, None, "one command at a time");
                 host.control = Some(role);
             }

@@ -12,6 +12,7 @@ mod phases;
 mod policies;
 mod promises;
 mod properties;
+mod remain;
 mod requests;
 mod scale;
 

@@ -23,7 +23,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     let lists = (0..3usize, 0..2usize, 0..3usize, 0..2usize, 0..3usize);
     let signal = prop_oneof![Just(None), Just(Some(1))];
     let start = prop_oneof![Just(None), Just(Some(5 * SECOND))];
-    let watch = (any_time(), any_time(), any_health(), 0..4u8, 0..5u8, any_hooks());
+    let watch = (any_time(), any_time(), any_health(), 0..4u8, 0..5u8, (any_hooks(), any::<bool>()));
     (kind, kill_mode, lists, signal, start, any_restart(), watch).prop_map(
         |(
             (kind, ready),
@@ -34,12 +34,13 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             restart,
             watch,
         )| {
-            let (watchdog, runtime_max, health, conditional, activation, hooks) = watch;
+            let (watchdog, runtime_max, health, conditional, activation, (hooks, remains)) = watch;
             Policy {
                 conditional: conditional == 0,
                 watchdog,
                 runtime_max,
                 health,
+                remains: remains && kind == ServiceType::Oneshot && activation < 3,
                 hooks,
                 hook_timeout: 2 * SECOND,
                 kind,

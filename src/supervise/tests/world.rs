@@ -139,10 +139,11 @@ impl World {
     /// Lets things happen until the choices are used up.
     pub fn live(&mut self) {
         for index in 0..self.hosts.len() {
-            match self.choices.below(13) {
+            match self.choices.below(14) {
                 10 => self.remember(index),
                 11 => self.adopt(index),
                 12 => self.adopt_at_end(index),
+                13 if self.policies[index].remains => self.adopt_exited(index),
                 _ => {}
             }
         }
@@ -324,6 +325,18 @@ impl World {
             upheld: false,
         };
         self.step(Event::AdoptedAtEnd { id: id(index), stopping, end });
+    }
+
+    /// A former daemon left a unit that stays up without a process, or with what its program left.
+    fn adopt_exited(&mut self, index: usize) {
+        if self.has_a_rival(index) {
+            return;
+        }
+        let (leftovers, stopping) = (self.choices.one_in(2), self.choices.one_in(4));
+        self.hosts[index].leftovers = leftovers;
+        let (since, main_exit) = (self.bench.now, Some(Exit::Exited(0)));
+        self.step(Event::AdoptedExited { id: id(index), since, restarts: 3, stopping, main_exit });
+        self.note_emptiness(index);
     }
 
     fn adopt(&mut self, index: usize) {

@@ -149,6 +149,7 @@ fn service(v: &Values) -> Service {
         environment: read!(v, "service", "environment", Variables),
         environment_files: files.into_iter().map(|f| (f.path, f.optional)).collect(),
         pid_file: read!(v, "service", "pid_file", Path?),
+        remain_after_exit: read!(v, "service", "remain_after_exit", Bool),
         success_exit_status: read!(v, "service", "success_exit_status", Statuses),
         // systemd's default for this type, and what programs of it expect.
         reload_signal: reload_signal.or((kind == ServiceType::NotifyReload).then_some(SignalName(SIGHUP))),

@@ -2,7 +2,7 @@
 
 use super::super::decode::{Entry, Sink, Source, Value};
 use super::super::problem::Code;
-use super::super::{NotifyAccess, RestartPolicy, RootfsKind, ServiceType, SyscallMode};
+use super::super::{Activation, NotifyAccess, RestartPolicy, RootfsKind, ServiceType, SyscallMode};
 use super::Checked;
 use std::ops::Range;
 
@@ -70,6 +70,7 @@ fn kind(sink: &mut Sink<'_>, c: &Checked<'_>) {
         }
         _ => {}
     }
+    remaining(sink, c);
     notifications(sink, c);
     super::watched::all(sink, c);
     if service.kind == ServiceType::Oneshot {
@@ -84,6 +85,24 @@ fn kind(sink: &mut Sink<'_>, c: &Checked<'_>) {
         let help = Some("keep one: the signal is the shorter way".to_owned());
         sink.add(Code::Conflict, c.value_place("service", "reload_signal"), "service.reload_signal", message, help);
     }
+}
+
+/// Who stays up without a process.
+fn remaining(sink: &mut Sink<'_>, c: &Checked<'_>) {
+    let service = &c.settings.service;
+    if !service.remain_after_exit || c.is_broken("service", "type") {
+        return;
+    }
+    let (message, help) = if service.kind != ServiceType::Oneshot {
+        ("`remain_after_exit` is for `type = \"oneshot\"`", "other types are up as long as their program runs")
+    } else if service.activation == Activation::OnDemand {
+        let message = "`remain_after_exit` does not go with a start on demand: the unit would never be started again";
+        (message, "drop it: such a unit waits, and what needs it finds it")
+    } else {
+        return;
+    };
+    let place = c.value_place("service", "remain_after_exit");
+    sink.add(Code::Conflict, place, "service.remain_after_exit", message.to_owned(), Some(help.to_owned()));
 }
 
 /// What needs the notify socket, and a reload that is answered on it.
