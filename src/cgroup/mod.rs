@@ -243,6 +243,12 @@ impl Group {
         counters::totals(&self.place)
     }
 
+    /// What is in use now: memory, tasks, and processor time so far. One file for each, of the twenty that
+    /// [`Group::counters`] reads.
+    pub fn usage(&self) -> GroupCounters {
+        counters::usage(&self.place)
+    }
+
     /// All counters; a missing file is `None`, never zero.
     pub fn counters(&self) -> GroupCounters {
         counters::read(&self.place)

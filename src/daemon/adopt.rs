@@ -43,25 +43,31 @@ impl Engine {
     }
 
     /// Takes over every group that exists below the root group.
-    pub(super) fn adopt_all(&mut self) {
-        let Some(tree) = &self.tree else { return };
+    ///
+    /// # Errors
+    /// There is no room for all of them. Nothing has been done to any.
+    pub(super) fn adopt_all(&mut self) -> io::Result<()> {
+        let Some(tree) = &self.tree else { return Ok(()) };
         let existing = match tree.existing() {
             Ok(existing) => existing,
             Err(error) => {
                 tracing::error!("cannot look for services that run: {error}");
-                return;
+                return Ok(());
             }
         };
         for (name, group) in existing {
+            self.check_room_to_adopt()?;
             self.adopt(&name, group);
         }
         for name in state::names(&self.options.runtime_dir) {
             if !self.names.contains_key(&name) {
+                self.check_room_to_adopt()?;
                 self.remember(&name);
             }
         }
         self.events.push_back(Event::Surveyed);
         self.settle();
+        Ok(())
     }
 
     /// A unit without a group, which may be waiting for its next automatic start, or have failed.
@@ -279,11 +285,12 @@ impl Engine {
             exit: None,
             log_number: saved.log_pipe,
             adopted: true,
+            looks_for_record: 0,
             identity: Cell::new([saved.init, saved.main].into_iter().flatten().find(|known| known.pid == pid)),
         });
         if saved.main.is_some() && saved.init.is_some() && !had_main {
             // PID 1 looks after what the main process left; its record says how that one ended.
-            self.adopted_main_ended(id, true);
+            self.adopted_main_gone(id);
         }
     }
 

@@ -47,6 +47,7 @@ impl Engine {
     ) -> Result<(), LaunchFailure> {
         let begins = self.begins_run(id, role);
         if begins {
+            self.check_room_for_launch()?;
             self.begin_run(id)?;
         }
         let plan = self.plan_for(id, role)?;
@@ -310,6 +311,7 @@ impl Engine {
             exit: None,
             log_number: None,
             adopted: false,
+            looks_for_record: 0,
             identity: Default::default(),
         })
     }

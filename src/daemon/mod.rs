@@ -14,6 +14,7 @@ pub mod accounts;
 mod activation;
 mod adopt;
 mod bonds;
+mod capacity;
 mod check;
 mod complaints;
 mod conditions;

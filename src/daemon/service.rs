@@ -147,11 +147,19 @@ pub(super) struct Process {
     pub log_number: Option<i32>,
     /// It was running before this daemon was.
     pub adopted: bool,
+    /// How often its record was looked for in vain, since it was seen dead.
+    pub looks_for_record: u32,
     /// Who has `pid`, once asked: the state file names it again and again.
     pub identity: Cell<Option<ProcessIdentity>>,
 }
 
 impl Process {
+    /// Has the service's own process, which has ended, been waited for by its parent?
+    pub fn is_reaped(&self) -> bool {
+        let Some(watched) = &self.service_pidfd else { return true };
+        crate::sys::process::pidfd_send_signal(watched.fd.as_fd(), 0).is_err()
+    }
+
     /// Sends a signal to the service's own process.
     ///
     /// # Errors
