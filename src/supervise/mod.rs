@@ -52,24 +52,26 @@
 //! it, and the emptiness of the group. A run is over when all three are in. So no report of one run can be taken for one
 //! of the next, and nothing is ever launched beside something that still lives: **down means empty**.
 //!
+//! A oneshot that stays up is in `Exited` instead of `Running`, and its stop in `StopAlone n` instead of `StopCommands n`.
+//!
 //! What a start means depends on what makes the service ready:
 //!
 //! | Ready by | Started when |
 //! |---|---|
 //! | exec | the program is executed and `exec_start_post` is done |
 //! | notify, checks | READY=1, or all of `[ready]` holds, and `exec_start_post` is done; a good end before that is `protocol` |
-//! | exit (oneshot) | the main process has ended well and `exec_start_post` is done; then the service goes down, or with `remain_after_exit` to a phase of its own without processes (see `remain`) |
+//! | exit (oneshot) | the main process has ended well and `exec_start_post` is done; then the service goes down, or stays up without a process (see `remain`) |
 //! | pid file (forking) | the first process has ended well, the pid file names one of the group, and so on |
 //!
 //! Time: `timeout_start` is one budget from the first `exec_start_pre` to the last `exec_start_post`, and each reload has
 //! one as long. `timeout_stop` is one budget for `exec_stop`, signal and wait; at its end the group is killed.
-//! `exec_stop_post` has another. EXTEND_TIMEOUT_USEC= prolongs the present one, or `runtime_max`.
+//! `exec_stop_post` has another, and each hook its own. EXTEND_TIMEOUT_USEC= prolongs the present one, or `runtime_max`.
 //!
 //! While it is up a service is watched: it must send WATCHDOG=1 in time, may not run longer than `runtime_max`, and is
 //! asked for its health at intervals (see `watch` and `health`). STOPPING=1 ends the watch and begins a stop's budget.
 //!
 //! `exec_stop` is run only where it can be: when the start had succeeded and the main process lives, as the commands join
-//! its container. `exec_stop_post` always runs. The first failure of a run gives it its result and its cause.
+//! its container, or when the service stays up without one. `exec_stop_post` always runs. The first failure of a run gives it its result and its cause.
 //!
 //! # Requests
 //!
