@@ -13,7 +13,7 @@ pub enum Shell {
 }
 
 /// Commands whose arguments are names of units.
-const UNIT_COMMANDS: [&str; 24] = [
+const UNIT_COMMANDS: [&str; 26] = [
     "start",
     "stop",
     "restart",
@@ -38,6 +38,8 @@ const UNIT_COMMANDS: [&str; 24] = [
     "set",
     "freeze",
     "thaw",
+    "tree",
+    "deps",
 ];
 
 /// Commands that take names or files.

@@ -26,9 +26,12 @@ mod mounts;
 mod needs;
 mod rootfs;
 mod rules;
+mod shares;
+mod slice;
 
 pub use facts::{Cgroups, DeviceNumbers, DirectoryRoots, GroupFact, HostFacts, UserFact};
 pub use needs::{Needs, needs};
+pub use slice::slice_settings;
 
 use crate::plan::{CgroupSettings, Container, LaunchPlan, NamespaceKind, Namespaces, Origin, Output, Step};
 use crate::unit::{Hook, Isolation, LogTarget, NetworkMode, ServiceType, Unit};
@@ -228,11 +231,17 @@ fn check_facts(context: &mut Context) {
 
 /// Where standard output and error go.
 fn output(context: &mut Context) -> Output {
+    // Asked for later than what the unit says, and in vain elsewhere: who asked sits there and looks.
+    if has_terminal(context) {
+        return Output::Terminal;
+    }
     let (journald, foreground) = (context.facts.journald, context.facts.foreground);
-    match context.unit.logging.target {
+    // Who is to choose among messages has to read them.
+    let journal = if context.unit.logging.is_selective() { Output::Relay } else { Output::Journal };
+    let output = match context.unit.logging.target {
         LogTarget::Auto if foreground => Output::Inherit,
-        LogTarget::Auto if journald => Output::Journal,
-        LogTarget::Journald if journald => Output::Journal,
+        LogTarget::Auto if journald => journal,
+        LogTarget::Journald if journald => journal,
         LogTarget::Journald => {
             let why = "no systemd-journald listens on this host";
             context.lacking("logging.target", "STDOUT", why, Some("set logging.target = \"auto\""));
@@ -241,7 +250,26 @@ fn output(context: &mut Context) -> Output {
         LogTarget::Auto | LogTarget::File => Output::Pipe,
         LogTarget::Null => Output::Null,
         LogTarget::Inherit => Output::Inherit,
+    };
+    let logging = &context.unit.logging;
+    if output == Output::Inherit && logging.is_selective() {
+        for key in
+            ["level_max", "rate_limit_burst", "rate_limit_interval", "fields"].map(|key| format!("logging.{key}"))
+        {
+            if context.unit.is_written(&key) {
+                context.degrade(&key, "the output is the terminal's and not a log: all of it is shown");
+            }
+        }
+    } else if output == Output::Pipe && !logging.fields.is_empty() {
+        let why = "no systemd-journald listens on this host, and log files have no fields";
+        context.lacking("logging.fields", "STDOUT", why, None);
     }
+    output
+}
+
+/// Does what is launched get the terminal of `rsvc run --pty`?
+fn has_terminal(context: &Context) -> bool {
+    context.facts.terminal && context.purpose == Purpose::Main
 }
 
 /// The steps that both kinds of container begin with.
@@ -275,13 +303,12 @@ fn enter(context: &mut Context, shape: &Shape, output: &Output) {
 
 /// A container of its own: namespaces, mounts, init.
 fn build_container(context: &mut Context, shape: &Shape, identity: &Identity) {
-    let unit = context.unit;
-    let namespaces = &unit.namespaces;
+    let namespaces = &shape.namespaces;
     if shape.unshare_time {
         context.push("namespaces.time", Step::UnshareTimeNamespace);
     }
     // Network before mounts: sysfs shows the network namespace of its mounter. Pid before mounts: so does procfs.
-    if let NetworkMode::Path(path) = &unit.network.mode {
+    if let NetworkMode::Path(path) = &shape.network {
         context.push("network.mode", Step::JoinNamespace { kind: NamespaceKind::Net, path: path.clone() });
     }
     let kinds = [
@@ -297,6 +324,7 @@ fn build_container(context: &mut Context, shape: &Shape, identity: &Identity) {
             context.push(key, Step::JoinNamespace { kind, path: path.clone() });
         }
     }
+    shares::join(context, shape);
     if let Some(name) = &namespaces.hostname {
         if shape.clone.uts {
             context.push("namespaces.hostname", Step::SetHostname { name: name.clone() });
@@ -310,7 +338,7 @@ fn build_container(context: &mut Context, shape: &Shape, identity: &Identity) {
     }
     // A joined pid namespace holds children only, and a fresh /proc shows the pid namespace of its mounter: here the
     // fork comes first, and the service's own process makes the mounts.
-    if shape.pid == PidMode::Path {
+    if shape.pid == PidMode::Foreign {
         context.push("namespaces.pid", Step::ForkService);
     }
     if shape.mounts {
@@ -318,14 +346,14 @@ fn build_container(context: &mut Context, shape: &Shape, identity: &Identity) {
     } else {
         rootfs::refuse_without_mounts(context);
     }
-    if shape.forks && shape.pid != PidMode::Path {
+    if shape.forks && shape.pid != PidMode::Foreign {
         context.push("namespaces.init", Step::ForkService);
     }
 }
 
 /// The container of the main process, which made its mounts and namespaces.
 fn join_container(context: &mut Context, shape: &Shape) {
-    let namespaces = &context.unit.namespaces;
+    let namespaces = &shape.namespaces;
     let other = |isolation: &Isolation| *isolation != Isolation::Host;
     let join = Namespaces {
         mount: other(&namespaces.mount),
@@ -339,14 +367,15 @@ fn join_container(context: &mut Context, shape: &Shape) {
         time: false,
     };
     // Process 1 of a joined pid namespace is somebody else's; ours is the init outside of it.
-    if let (PidMode::Path, Isolation::Path(path)) = (shape.pid, &namespaces.pid) {
+    if let Isolation::Path(path) = &namespaces.pid {
         context.push("namespaces.pid", Step::JoinNamespace { kind: NamespaceKind::Pid, path: path.clone() });
     }
+    shares::join_pid(context, shape);
     if join != Namespaces::default() {
         context.always(Step::JoinContainer { namespaces: join });
     }
     // setns(2) into a pid namespace affects children only.
-    if join.pid || shape.pid == PidMode::Path {
+    if join.pid || shape.pid == PidMode::Foreign {
         context.push("namespaces.pid", Step::ForkService);
     }
 }
@@ -370,6 +399,10 @@ fn become_the_service(context: &mut Context, shape: &Shape, identity: &Identity)
     }
     context.always(identity.verification(context.unit.security.no_new_privileges));
     context.always(Step::ResetSignals);
+    // As the service's user, whose terminal it is to be; the filter may forbid what it takes.
+    if has_terminal(context) {
+        context.always(Step::OpenTerminal);
+    }
     context.always(Step::ArrangeDescriptors);
     // Last: every step above may need what the filter forbids.
     confine::filter_steps(context);

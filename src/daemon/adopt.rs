@@ -5,6 +5,7 @@
 //! the boot id.
 
 use super::engine::{Engine, Options, Source};
+use super::log_output::Now;
 use super::service::{Process, Watched};
 use super::state::{self, ProcessIdentity, SavedState, Written};
 use crate::cgroup::Group;
@@ -264,6 +265,7 @@ impl Engine {
             main.and_then(|(_, fd)| self.watch(&fd, Source::Main(id)).ok().map(|token| Watched { fd, token }));
         self.reopen_sockets(id, saved, pid);
         let Some(service) = self.services.get_mut(&id) else { return };
+        let init_outside = saved.init.is_some() && super::shares::is_outside(pid);
         service.last_main_pid = service_pid.or(Some(pid));
         service.last_uid = real_uid(service_pid.unwrap_or(pid));
         service.main = Some(Process {
@@ -278,6 +280,7 @@ impl Engine {
             service_identity: service_pid.and(saved.main),
             service_pidfd,
             inner_pid: saved.inner_pid,
+            init_outside,
             executing: true,
             executed: true,
             failure: None,
@@ -332,12 +335,12 @@ impl Engine {
         let Some(unit) = self.service(id).and_then(|service| service.running.clone()) else { return };
         if let Some(number) = saved.log_pipe {
             let path = format!("/proc/{init}/fd/{number}");
-            if let Err(error) = self.adopt_log(id, &unit, &path) {
+            if let Err(error) = self.adopt_log(id, &unit, &path, saved) {
                 tracing::warn!(unit = unit.name, "{}: its output is not read any more: {error}", unit.name);
             }
         }
         let directory = self.options.runtime_dir.join("io").join(&unit.name);
-        if unit.logging.syslog_socket && !self.host.journald() {
+        if unit.logging.syslog_socket && (!self.host.journald() || unit.logging.is_read(self.options.foreground)) {
             match super::syslog::SyslogSocket::bind(&directory) {
                 Ok(socket) => {
                     if let Ok(token) = self.watch(&socket, Source::Syslog(id))
@@ -364,8 +367,9 @@ impl Engine {
     }
 
     /// Opening a pipe through /proc gives another descriptor of the same pipe, whichever end the link names.
-    fn adopt_log(&mut self, id: ServiceId, unit: &crate::unit::Unit, path: &str) -> io::Result<()> {
-        let output = self.log_output(id, unit, path)?;
+    fn adopt_log(&mut self, id: ServiceId, unit: &crate::unit::Unit, path: &str, saved: &SavedState) -> io::Result<()> {
+        let mut output = self.log_output(id, unit, path, saved.log_relayed)?;
+        output.resume(saved.log_suppressed, saved.log_untold, self.journal.client(), Now::get());
         if let Some(service) = self.services.get_mut(&id) {
             service.log = Some(output);
         }
@@ -423,6 +427,9 @@ impl Engine {
             watchdog_usec: status.watchdog.map(|interval| u64::try_from(interval.as_micros()).unwrap_or(u64::MAX)),
             oom_kills_before: service.oom_kills_before,
             log_pipe: main.and_then(|p| p.log_number),
+            log_relayed: service.log.as_ref().is_some_and(|log| log.is_relayed()),
+            log_suppressed: service.log.as_ref().map_or(0, |log| log.suppressed() - log.untold()),
+            log_untold: service.log.as_ref().is_some_and(|log| log.untold() > 0),
             live: service.live.values.clone(),
             ..SavedState::new()
         };

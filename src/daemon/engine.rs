@@ -6,6 +6,7 @@ use super::log_file::{LogDirectory, Scratch};
 use super::log_layer::SharedJournal;
 use super::plans::PlanCache;
 use super::service::Service;
+use super::shares::HeldBack;
 use super::timers::WallClock;
 use crate::cgroup::Tree;
 use crate::compile::{Cgroups, HostFacts};
@@ -71,6 +72,8 @@ pub(super) enum Source {
     Notify(ServiceId),
     /// `/dev/log` of the service.
     Syslog(ServiceId),
+    /// The journal has room for output of services.
+    Journal,
     /// Something arrived at a socket of a unit that listens.
     Socket(ServiceId),
     /// The keeper of a unit's sockets ended.
@@ -116,6 +119,8 @@ pub(super) enum Notice {
     Reply(RequestId, Outcome),
     /// Something happened to a service.
     Note(Note),
+    /// The main process that is being launched has a terminal: the master's side, and the service's.
+    Terminal(OwnedFd, OwnedFd),
     /// The same for those who listen; only while somebody does.
     Event(Box<UnitEvent>),
 }
@@ -131,6 +136,10 @@ pub(super) enum Timer {
     Kill(ServiceId),
     /// Send what waits for the journal.
     Journal,
+    /// Try again to reach the journal with output of services.
+    Relay,
+    /// The window is over in which messages of the service were suppressed.
+    Suppressed(ServiceId),
     /// Look whether a group without `cgroup.events` is empty.
     Empty(ServiceId),
     /// Try to remove the group again.
@@ -172,6 +181,8 @@ pub(super) struct Engine {
     timer_at: HashMap<Timer, Moment>,
     pub retired: HashMap<Token, OwnedFd>,
     pub exits: Exits,
+    /// Ends of members of a pod that are told after that of their owner.
+    pub held_back: Vec<HeldBack>,
     pub plans: PlanCache,
     pub groups: Inotify,
     pub watches: HashMap<WatchDescriptor, ServiceId>,
@@ -185,8 +196,12 @@ pub(super) struct Engine {
     pub null: OwnedFd,
     /// `rsvc run -- COMMAND`: what main processes read.
     pub stdin: Option<OwnedFd>,
+    /// `rsvc run --pty`.
+    pub terminal: Option<super::terminal::Wish>,
     pub log_directory: Option<Rc<LogDirectory>>,
     pub scratch: Scratch,
+    /// Where output goes that the daemon sends to the journal.
+    pub journal: super::log_relay::Journal,
     pub wall_clock: WallClock,
     /// Services whose log file is open, the oldest opening first.
     pub open_logs: VecDeque<ServiceId>,
@@ -266,6 +281,7 @@ impl Engine {
             timer_at: HashMap::new(),
             retired: HashMap::new(),
             exits,
+            held_back: Vec::new(),
             plans: PlanCache::default(),
             groups,
             watches: HashMap::new(),
@@ -274,8 +290,10 @@ impl Engine {
             init_image,
             null,
             stdin: None,
+            terminal: None,
             log_directory: None,
             scratch: Scratch::default(),
+            journal: Default::default(),
             wall_clock: WallClock::default(),
             open_logs: VecDeque::new(),
             since,
@@ -387,6 +405,8 @@ impl Engine {
             match timer {
                 Timer::Readiness(id) => self.check_readiness(id),
                 Timer::Journal => {} // The owner of the loop flushes after each turn.
+                Timer::Relay => self.journal_ready(),
+                Timer::Suppressed(id) => self.tell_suppressed(id),
                 Timer::Kill(id) => self.kill_remaining(id),
                 Timer::Empty(id) => self.check_empty(id),
                 Timer::RemoveDirectories(id) => self.remove_directories(id),
@@ -429,6 +449,7 @@ impl Engine {
             Source::Log(id) => self.log_ready(id),
             Source::Notify(id) => self.notify_ready(id),
             Source::Syslog(id) => self.syslog_ready(id),
+            Source::Journal => self.journal_ready(),
             Source::Socket(id) => self.trigger(id),
             Source::Keeper(id) => self.keeper_ended(id),
             Source::WallClock => self.wall_clock_ready(),
@@ -452,6 +473,9 @@ impl Engine {
             tracing::warn!(unit = unit.name, "{}: {problem}", unit.name);
         }
         let mut facts = gathered.facts;
+        facts.terminal = self.terminal.is_some();
+        facts.environment =
+            needs.variables.into_iter().filter_map(|n| std::env::var(&n).ok().map(|v| (n, v))).collect();
         facts.existing = needs.paths.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect();
         facts
     }

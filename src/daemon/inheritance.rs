@@ -86,8 +86,9 @@ impl Engine {
             })?;
             numbers.container = Some(inherit.copy(&main.pidfd.fd).map_err(fds("container"))?);
         }
+        numbers.shared = self.shared_namespaces(id, plan)?.into_iter().map(|fd| inherit.add(fd)).collect();
         match plan.output {
-            plan::Output::Pipe => {
+            plan::Output::Pipe | plan::Output::Relay => {
                 if let Some(log) = &service.log {
                     let writer = log.pipe.fd.writer().map_err(fds("log pipe"))?;
                     let number = inherit.add(writer);
@@ -100,11 +101,19 @@ impl Engine {
                     }
                 }
             }
+            plan::Output::Inherit if self.terminal.is_some() => {
+                // Not the caller's own terminal: nothing in the container is to have that open.
+                if let Some(terminal) = &self.terminal {
+                    let number = inherit.copy(&terminal.output).map_err(fds("standard output"))?;
+                    numbers.stdout = Some(number);
+                    numbers.stderr = Some(number);
+                }
+            }
             plan::Output::Inherit => {
                 numbers.stdout = Some(inherit.copy(io::stdout()).map_err(fds("standard output"))?);
                 numbers.stderr = Some(inherit.copy(io::stderr()).map_err(fds("standard error"))?);
             }
-            plan::Output::Journal | plan::Output::Null => {}
+            plan::Output::Journal | plan::Output::Null | plan::Output::Terminal => {}
         }
         if plan.init
             && plan.container == Container::Own

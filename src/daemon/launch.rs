@@ -4,7 +4,8 @@
 use super::engine::{Engine, Place, Source, Timer, to_io};
 use super::inheritance::{FIRST, Inheritance, Kept};
 use super::log_file::{self, LogDirectory, LogFile, LogLimits, OutputPipe};
-use super::service::{Output, Process, Watched};
+use super::log_output::{End, Output, Relay};
+use super::service::{Process, Watched};
 use crate::compile;
 use crate::plan::wire::{self, Passed, PerStart};
 use crate::plan::{self, Container, LaunchPlan};
@@ -52,7 +53,7 @@ impl Engine {
         }
         let plan = self.plan_for(id, role)?;
         prepare(&plan)?;
-        self.make_group(id, &plan)?;
+        self.make_group(id, &plan, begins)?;
         self.make_sockets(id, &plan)?;
         self.disarm_timers(id);
         self.open_unit_sockets(id)?;
@@ -60,6 +61,7 @@ impl Engine {
             environment: self.start_environment(id, role, result, main_exit)?,
             die_with_launcher: self.options.foreground,
             pid_variables: self.pid_variables(id, role),
+            terminal: self.terminal.as_ref().map(|terminal| terminal.settings).unwrap_or_default(),
             ..Default::default()
         };
         self.after(QUIET, Timer::Trim);
@@ -89,6 +91,8 @@ impl Engine {
 
     /// Takes over the unit as last read, a new invocation id, and the counters' present values.
     fn begin_run(&mut self, id: ServiceId) -> Result<(), LaunchFailure> {
+        // What the former run said is its own.
+        self.drain_log(id);
         let invocation = random_id().map_err(io_failure("EXEC", 203, "random bytes"))?;
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         service.invocation = invocation;
@@ -111,8 +115,12 @@ impl Engine {
         self.discard_notifications(id);
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         service.lines.clear();
+        service.suppressed = 0;
+        if let (Some(log), Some(unit)) = (&mut service.log, &service.running) {
+            log.adapt(unit, &service.invocation);
+        }
         if let Some(log) = &mut service.log {
-            log.file.forget_lines(true);
+            log.forget_lines(true);
         }
         Ok(())
     }
@@ -153,17 +161,24 @@ impl Engine {
     /// Notify, syslog and log sockets that the plan's processes will find.
     fn make_sockets(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
         let journald = self.host.journald();
+        let relayed = plan.output == plan::Output::Relay;
+        let read = relayed || plan.output == plan::Output::Pipe;
+        if read && self.service(id).and_then(|s| s.log.as_ref()).is_some_and(|log| log.is_relayed() != relayed) {
+            self.close_log(id);
+        }
         let Some(service) = self.services.get(&id) else { return Ok(()) };
         let Some(unit) = service.running.clone() else { return Ok(()) };
         let name = service.name.clone();
         let directory = self.options.runtime_dir.join("io").join(&name);
-        let wants_log = plan.output == plan::Output::Pipe && service.log.is_none();
+        let wants_log = read && service.log.is_none();
         let wants_notify = service.notify.is_none() && unit.service.notify_access != NotifyAccess::None;
-        let wants_syslog = service.syslog.is_none() && unit.logging.syslog_socket && !journald;
+        let wants_syslog = service.syslog.is_none()
+            && unit.logging.syslog_socket
+            && (!journald || unit.logging.is_read(self.options.foreground));
         let made = |what: &'static str| io_failure("STDOUT", 209, what);
         make_directory(&directory, 0o755).map_err(made("directory of sockets"))?;
         if wants_log {
-            let output = self.open_log(id, &unit).map_err(made("log file"))?;
+            let output = self.open_log(id, &unit, relayed).map_err(made("log file"))?;
             if let Some(service) = self.services.get_mut(&id) {
                 service.log = Some(output);
             }
@@ -185,22 +200,29 @@ impl Engine {
         Ok(())
     }
 
-    fn open_log(&mut self, id: ServiceId, unit: &Unit) -> io::Result<Output> {
+    fn open_log(&mut self, id: ServiceId, unit: &Unit, relayed: bool) -> io::Result<Output> {
         let (reader, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        self.log_output(id, unit, &format!("/proc/self/fd/{}", reader.as_raw_fd()))
+        self.log_output(id, unit, &format!("/proc/self/fd/{}", reader.as_raw_fd()), relayed)
     }
 
-    /// A pipe, by its name in /proc, and the file behind it.
-    pub(super) fn log_output(&mut self, id: ServiceId, unit: &Unit, pipe: &str) -> io::Result<Output> {
+    /// A pipe, by its name in /proc, and the file or the journal behind it.
+    pub(super) fn log_output(&mut self, id: ServiceId, unit: &Unit, pipe: &str, relayed: bool) -> io::Result<Output> {
+        let end = if relayed { End::Journal(Relay::new(unit)) } else { End::File(self.log_file(unit)?) };
+        let pipe = OutputPipe::reopen(pipe, log_file::Source(0))?;
+        let token = self.watch(&pipe, Source::Log(id))?;
+        let mut output = Output::new(Watched { fd: pipe, token }, end, unit);
+        if let Some(service) = self.service(id) {
+            output.adapt(unit, &service.invocation);
+        }
+        Ok(output)
+    }
+
+    fn log_file(&mut self, unit: &Unit) -> io::Result<LogFile> {
         let directory = match &self.log_directory {
             Some(directory) => Rc::clone(directory),
             None => Rc::clone(self.log_directory.insert(LogDirectory::open(&self.options.log_dir)?)),
         };
-        let limits = LogLimits { max_size: unit.logging.file_max_size, max_files: unit.logging.file_max_files };
-        let file = LogFile::new(&directory, &unit.name, limits)?;
-        let pipe = OutputPipe::reopen(pipe, log_file::Source(0))?;
-        let token = self.watch(&pipe, Source::Log(id))?;
-        Ok(Output { pipe: Watched { fd: pipe, token }, file })
+        LogFile::new(&directory, &unit.name, log_limits(unit))
     }
 
     /// `[[sockets]]` as the present run has them.
@@ -288,7 +310,12 @@ impl Engine {
         let report =
             Watched { token: self.watch(&report, Source::Report(id, place)).map_err(fds("epoll"))?, fd: report };
         let token = self.watch(&pidfd, Source::Process(id, place)).map_err(fds("epoll"))?;
-        let inner_pid = if plan.init { 2 } else { pid };
+        // In a joined pid namespace its number is known when it executes.
+        let inner_pid = match (plan.init, plan.joins_pid_namespace()) {
+            (true, true) => 0,
+            (true, false) => 2,
+            (false, _) => pid,
+        };
         if plan.init {
             self.exits.expect(pid, id, place);
         }
@@ -304,6 +331,7 @@ impl Engine {
             service_identity: None,
             service_pidfd: None,
             inner_pid,
+            init_outside: plan.init && plan.joins_pid_namespace(),
             executing: false,
             executed: false,
             failure: None,
@@ -371,6 +399,11 @@ impl Engine {
             self.retire(process.pidfd);
         }
     }
+}
+
+/// When the unit's log file is rotated.
+pub(super) fn log_limits(unit: &Unit) -> LogLimits {
+    LogLimits { max_size: unit.logging.file_max_size, max_files: unit.logging.file_max_files }
 }
 
 /// Makes the directories on the host.

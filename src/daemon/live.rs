@@ -18,7 +18,7 @@ use crate::unit::{Assignment, Unit, document};
 use std::collections::BTreeMap;
 
 /// Keys whose value can be changed under a service that runs: one write to a file of its group each.
-const CHANGEABLE: [&str; 12] = [
+pub(super) const CHANGEABLE: [&str; 12] = [
     "resources.memory_max",
     "resources.memory_high",
     "resources.memory_low",
@@ -89,7 +89,10 @@ fn take(key: &str, from: &CgroupSettings, to: &mut CgroupSettings) {
 impl Service {
     /// The limits that its group is to have.
     pub fn limits(&self, planned: &CgroupSettings) -> CgroupSettings {
-        self.live.over(planned)
+        let mut limits = self.live.over(planned);
+        limits.cpuset_cpus = limits.cpuset_cpus.or_else(|| self.from_slice.cpus.clone());
+        limits.cpuset_mems = limits.cpuset_mems.or_else(|| self.from_slice.mems.clone());
+        limits
     }
 
     /// What was changed by hand, and what the unit says, for people.
@@ -160,7 +163,7 @@ impl Engine {
     }
 
     /// Writes changed limits into the group; after a refusal of the kernel the former ones are written back.
-    fn apply_live(&mut self, id: ServiceId, live: Live) -> Result<(), String> {
+    pub(super) fn apply_live(&mut self, id: ServiceId, live: Live) -> Result<(), String> {
         let plan = self.plan_for(id, Role::Main).map_err(|failure| failure.message)?;
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         let Some(group) = service.group.clone() else {
@@ -221,7 +224,7 @@ impl Engine {
     }
 
     /// A unit that is up.
-    fn running_id(&mut self, asked: &str) -> Result<ServiceId, CallError> {
+    pub(super) fn running_id(&mut self, asked: &str) -> Result<ServiceId, CallError> {
         let id = self.known_or_loaded(asked)?;
         if self.is_up(id) && self.service(id).is_some_and(|service| service.main.is_some() || !service.emptied) {
             Ok(id)
@@ -266,6 +269,10 @@ impl Engine {
             };
             let running = self.names.get(&name).is_some_and(|id| self.is_up(*id));
             changes.push(UnitChange { v: 1, name, change: change.to_owned(), message, running });
+        }
+        for (name, applied) in self.reload_slices() {
+            let change = if applied.is_ok() { "changed" } else { "bad" }.to_owned();
+            changes.push(UnitChange { v: 1, name, change, message: applied.err(), running: true });
         }
         (changes, unchanged)
     }

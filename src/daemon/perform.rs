@@ -84,7 +84,7 @@ impl Engine {
         if let Some(service) = self.services.get_mut(&id) {
             super::snapshot::log_note(service, &note);
             if let (Note::Started | Note::Adopted, Some(log)) = (&note, &mut service.log) {
-                log.file.forget_lines(false);
+                log.forget_lines(false);
             }
         }
         if self.observed
@@ -187,8 +187,8 @@ impl Engine {
 
     /// Tells `CgroupEmptied` when nothing is left, once per launch.
     pub(super) fn check_empty(&mut self, id: ServiceId) {
-        let Some(service) = self.services.get_mut(&id) else { return };
-        if service.emptied {
+        let Some(service) = self.services.get(&id) else { return };
+        if service.emptied || self.held_back.iter().any(|held| held.member == id) {
             return;
         }
         let populated = match &service.group {

@@ -3,16 +3,16 @@
 //! Three descriptors speak of one process, in any order: the report socket (set-up, exec), the exits pipe (the
 //! service's own end, while its PID 1 lives on for the orphans), and the pidfd of what was cloned.
 
-use super::engine::{Engine, Place, Source, Timer};
+use super::engine::{Engine, Notice, Place, Source, Timer};
 use super::service::{Process, Watched};
 use crate::plan::Degraded;
 use crate::plan::hint;
 use crate::plan::wire::{self, ExitRecord, RECORD_FILE_SIZE, Report, decode_report};
 use crate::supervise::{CommandOutcome, Event, Exit, LaunchFailure, Role, ServiceId};
 use crate::sys::process::{self, SpawnFailure};
-use crate::sys::socket::{self, Credentials};
+use crate::sys::socket::{self, Credentials, Received};
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// Exit codes of waitid(2).
@@ -44,10 +44,12 @@ impl Engine {
         loop {
             let Some(process) = self.process_at(id, place) else { return };
             let Some(report) = &process.report else { return };
-            match socket::recv_report_from(report.fd.as_fd(), &mut buffer) {
-                Ok(Some((0, _))) => return self.report_closed(id, place),
+            match socket::receive(report.fd.as_fd(), &mut buffer) {
+                Ok(Some(received)) if received.length == 0 || received.truncated => {
+                    return self.report_closed(id, place);
+                }
                 Ok(None) => return,
-                Ok(Some((length, sender))) => {
+                Ok(Some(Received { length, sender, descriptors, .. })) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
                     if let Some(error) = SpawnFailure::parse(bytes) {
                         let message = format!("failed at step EXEC: the set-up stage cannot be executed: {error}");
@@ -55,6 +57,7 @@ impl Engine {
                         continue;
                     }
                     match decode_report(bytes) {
+                        Ok(Report::Terminal) => self.terminal_opened(descriptors),
                         Ok(report) => self.reported(id, place, report, sender),
                         Err(error) => tracing::error!("a set-up stage sent nonsense: {error:?}"),
                     }
@@ -96,7 +99,15 @@ impl Engine {
                     service.degraded.push(Degraded { key, why });
                 }
             }
-            Report::Executing => {}
+            Report::Executing | Report::Terminal => {}
+        }
+    }
+
+    /// Both sides of a terminal that the set-up stage opened; somebody must have asked for it.
+    fn terminal_opened(&mut self, descriptors: Vec<OwnedFd>) {
+        match <[OwnedFd; 2]>::try_from(descriptors) {
+            Ok([master, service]) if self.terminal.is_some() => self.notices.push(Notice::Terminal(master, service)),
+            _ => tracing::error!("a set-up stage sent a terminal that nobody waits for"),
         }
     }
 
@@ -106,6 +117,9 @@ impl Engine {
         if let Some(pid) = sender.map(|sender| sender.pid).filter(|pid| *pid != process.pid) {
             // The sender waits for nothing but its exec; if it is gone already the record tells its end.
             process.set_service(pid);
+            if process.init_outside {
+                process.inner_pid = super::ready::inner_pid(pid).unwrap_or(0);
+            }
         }
         let main = process.main_pid();
         let Some(service) = self.services.get_mut(&id) else { return };
@@ -153,7 +167,7 @@ impl Engine {
             self.drain_notifications(id);
         }
         let Some(process) = self.process_at(id, place) else { return };
-        if record.pid != process.inner_pid || process.exit.is_some() {
+        if record.pid != process.recorded_pid() || process.exit.is_some() {
             return;
         }
         self.ended(id, place, exit_of(record.code, record.status));
@@ -174,6 +188,10 @@ impl Engine {
         {
             service.last_counters = group.totals();
         }
+        if oom && place == Place::Main {
+            self.note_slice_limit(id);
+        }
+        let Some(service) = self.services.get_mut(&id) else { return };
         let name = service.name.clone();
         let Some(process) = service.process(place).as_mut() else { return };
         let role = process.role;
@@ -208,7 +226,11 @@ impl Engine {
         }
         tracing::debug!(unit = name, "{role:?} ended: {exit:?}");
         self.events.push_back(match role {
-            Role::Main => Event::MainExited { id, exit, oom },
+            Role::Main => {
+                self.main_exited(id, exit, oom);
+                self.dirty.insert(id);
+                return;
+            }
             Role::Ready | Role::Health => return self.check_ended(id, role, Ok(exit)),
             _ => Event::CommandEnded { id, role, outcome: CommandOutcome::Exited(exit) },
         });
@@ -249,7 +271,9 @@ impl Engine {
         let path = self.options.runtime_dir.join("services").join(&service.name).join("exit");
         let mut bytes = Vec::new();
         std::fs::File::open(path).ok()?.take(RECORD_FILE_SIZE).read_to_end(&mut bytes).ok()?;
-        let wanted = service.main.as_ref().map_or(2, |process| process.inner_pid);
+        // The first record is that of the first child: the main process, unless it was replaced since.
+        let first = bytes.get(..ExitRecord::SIZE).and_then(ExitRecord::from_bytes).map_or(2, |record| record.pid);
+        let wanted = service.main.as_ref().map_or(first, Process::recorded_pid);
         let records = bytes.chunks_exact(32).filter_map(ExitRecord::from_bytes);
         let record = records.filter(|record| record.pid == wanted).max_by_key(|record| record.sequence)?;
         Some(exit_of(record.code, record.status))

@@ -2,7 +2,7 @@
 
 use super::activation::Sockets;
 use super::live::Live;
-use super::log_file::{LogFile, OutputPipe};
+use super::log_output::Output;
 use super::notify::NotifySocket;
 use super::plans::Digest;
 use super::state::{ProcessIdentity, Written};
@@ -42,6 +42,8 @@ pub(super) struct Service {
     pub group: Option<Group>,
     /// Settings that the group has; a restart with the same does not write them again.
     pub applied: Option<CgroupSettings>,
+    /// What it has from its slice.
+    pub from_slice: super::slices::FromSlice,
     /// Limits changed while it runs.
     pub live: Live,
     /// The group's freezer is on.
@@ -90,6 +92,8 @@ pub(super) struct Service {
     pub last_counters: GroupCounters,
     /// Last lines of the output, kept when the log of a service that is down was closed.
     pub lines: Vec<String>,
+    /// Messages that the rate limit kept out of a log that was closed.
+    pub suppressed: u64,
     /// The file could not be used at the last attempt.
     pub load_error: Option<String>,
 }
@@ -105,12 +109,6 @@ pub(super) struct Said {
     pub not_ready: Option<String>,
     /// READY=1 came from a process that `notify_access` does not believe.
     pub ready_was_refused: bool,
-}
-
-/// Output that the daemon reads; restarts share one pipe.
-pub(super) struct Output {
-    pub pipe: Watched<OutputPipe>,
-    pub file: LogFile,
 }
 
 /// A launched process: the main one with its PID 1, or a command.
@@ -134,6 +132,8 @@ pub(super) struct Process {
     pub service_pidfd: Option<Watched<OwnedFd>>,
     /// Pid of the service in its pid namespace.
     pub inner_pid: i32,
+    /// The pid namespace is a joined one: the resident init stands outside, and its records count as the host does.
+    pub init_outside: bool,
     /// `Report::Executing` was received.
     pub executing: bool,
     /// exec succeeded.
@@ -215,6 +215,11 @@ impl Process {
         if self.service_pid.is_some() { self.service_identity } else { self.init_identity() }
     }
 
+    /// The service's own process as the records of its init name it.
+    pub fn recorded_pid(&self) -> i32 {
+        if self.init_outside { self.service_pid.unwrap_or(0) } else { self.inner_pid }
+    }
+
     /// Host pid of the service's own process.
     pub fn main_pid(&self) -> i32 {
         self.service_pid.unwrap_or(self.pid)
@@ -232,6 +237,7 @@ impl Service {
             digest: None,
             group: None,
             applied: None,
+            from_slice: Default::default(),
             live: Live::default(),
             frozen: false,
             group_used_up: false,
@@ -259,6 +265,7 @@ impl Service {
             removing: Vec::new(),
             last_counters: GroupCounters::default(),
             lines: Vec::new(),
+            suppressed: 0,
             load_error: None,
         }
     }
@@ -266,7 +273,7 @@ impl Service {
     /// The last lines of its output, where the daemon reads that.
     pub fn last_lines(&self, count: usize) -> Vec<String> {
         match &self.log {
-            Some(log) => log.file.last_lines(count),
+            Some(log) => log.last_lines(count),
             None => self.lines.clone(),
         }
     }

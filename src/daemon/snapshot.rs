@@ -179,6 +179,15 @@ fn timeout_words(service: Option<&Service>) -> String {
 fn oom_words(exit: Exit, service: Option<&Service>) -> String {
     let counters = service.map(|s| s.last_counters.clone()).unwrap_or_default();
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), crate::unit::value::print_byte_size);
+    let slice = service.filter(|service| service.from_slice.ran_out);
+    if let Some(slice) = slice.and_then(|service| service.running.as_ref()?.resources.slice.clone()) {
+        return format!(
+            "out of memory: the main process {} (by the memory limit of the slice {slice}; peak of this unit {})\n  hint: \
+             raise `resources.memory_max` in {slice}.slice.toml, or give this unit a limit of its own",
+            how(exit),
+            size(counters.memory_peak)
+        );
+    }
     let whose = match (counters.memory_max, counters.memory_events_oom) {
         (Some(limit), Some(0)) => {
             format!(
@@ -337,6 +346,7 @@ impl Engine {
             result.cgroup = Some(group.path().display().to_string());
             result.counters = if detailed { group.counters() } else { group.usage() };
             if detailed {
+                result.slice = self.slice_status(id);
                 result.processes =
                     group.pids().unwrap_or_default().into_iter().take(PROCESSES).map(process_line).collect();
             }
@@ -375,19 +385,22 @@ impl Engine {
     fn log_place(&self, service: &Service) -> Option<LogPlace> {
         let unit = service.running.as_ref().or(service.unit.as_ref())?;
         let output = service.digest.as_ref()?.output.clone();
+        let suppressed = service.log.as_ref().map_or(service.suppressed, |log| log.suppressed());
         Some(match output {
-            Output::Journal => LogPlace {
+            Output::Journal | Output::Relay => LogPlace {
                 target: "journald".to_owned(),
                 path: None,
                 identifier: Some(unit.logging.identifier.clone()),
+                suppressed,
             },
             Output::Pipe => LogPlace {
                 target: "file".to_owned(),
                 path: Some(self.options.log_dir.join(format!("{}.log", service.name)).display().to_string()),
                 identifier: None,
+                suppressed,
             },
-            Output::Null => LogPlace { target: "null".to_owned(), path: None, identifier: None },
-            Output::Inherit => LogPlace { target: "inherit".to_owned(), path: None, identifier: None },
+            Output::Null => LogPlace { target: "null".to_owned(), ..LogPlace::default() },
+            Output::Inherit | Output::Terminal => LogPlace { target: "inherit".to_owned(), ..LogPlace::default() },
         })
     }
 

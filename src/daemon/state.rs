@@ -114,6 +114,15 @@ pub struct SavedState {
     /// Number under which PID 1 holds the pipe of the service's output, for a file log.
     #[serde(default)]
     pub log_pipe: Option<i32>,
+    /// That pipe leads to the journal and not to a file.
+    #[serde(default)]
+    pub log_relayed: bool,
+    /// Messages that the rate limit kept out of its log.
+    #[serde(default)]
+    pub log_suppressed: u64,
+    /// There are more of them, which the log does not tell of yet.
+    #[serde(default)]
+    pub log_untold: bool,
     /// Limits changed while it runs: TOML by key.
     #[serde(default)]
     pub live: BTreeMap<String, String>,
@@ -289,7 +298,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// At most `limit` bytes of a regular file, no link followed.
-fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {

@@ -4,6 +4,7 @@ use super::execute;
 use super::fork;
 use super::identity;
 use super::mounts;
+use super::terminal;
 use super::{Context, Failure, Stage};
 use crate::plan::{LaunchPlan, LimitResource, NamespaceKind, Namespaces, PlannedStep, Step};
 use crate::sys::confine::{self, limits};
@@ -22,6 +23,11 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
         Step::JoinNamespace { kind, .. } => {
             let file = stage.host.take_namespace(*kind)?;
             Ok(confine::set_namespace(file.as_fd(), kind_flag(*kind))?)
+        }
+        Step::JoinUnit { kind, .. } => {
+            let namespace = stage.inherited.shared.pop_front();
+            let namespace = namespace.ok_or(Failure::new(0, "the daemon passed no namespace"))?;
+            Ok(confine::set_namespace(namespace.as_fd(), kind_flag(*kind))?)
         }
         Step::JoinContainer { namespaces } => {
             let pidfd = stage.inherited.container.take().ok_or(Failure::new(0, "the daemon passed no container"))?;
@@ -96,6 +102,7 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
             process::default_signals()?;
             Ok(process::unblock_signals()?)
         }
+        Step::OpenTerminal => terminal::open(stage),
         Step::ArrangeDescriptors => arrange_descriptors(stage),
         Step::LoadFilter { program, log } => execute::load_filter(stage, plan, &program.0, *log),
         Step::Execute { argv, environment } => execute::execute(stage, plan, argv, environment),

@@ -38,6 +38,8 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
             "device nodes need CAP_MKNOD outside of a user namespace, and the device group must allow them".to_owned()
         }),
         Step::JoinNamespace { kind, path } => join_hint(*kind, path, errno),
+        Step::JoinUnit { unit, .. } => (errno == Errno::EPERM)
+            .then(|| format!("it belongs to a user namespace over which this unit has no rights: `rsvc show {unit}`")),
         Step::JoinContainer { .. } => match errno {
             Errno::ESRCH => Some("the main process has ended".to_owned()),
             Errno::EPERM => Some("the daemon needs CAP_SYS_ADMIN and CAP_SYS_PTRACE over the container".to_owned()),
@@ -91,6 +93,17 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
         }
         Step::PivotRoot => (errno == Errno::EINVAL)
             .then(|| "the root is shared or on the initial ramfs: run the daemon from a real root".to_owned()),
+        Step::OpenTerminal => match errno {
+            Errno::EPERM | Errno::EACCES => Some(
+                "the unit's device rules leave terminals out: set devices.policy = \"closed\", or run without --pty"
+                    .to_owned(),
+            ),
+            Errno::ENOENT => {
+                Some("the unit's /dev has no terminals: set devices.private = true, or run without --pty".to_owned())
+            }
+            Errno::ENOSPC => Some("kernel.pty.max is reached".to_owned()),
+            _ => None,
+        },
         Step::SetHostname { .. }
         | Step::NewSession
         | Step::PrivatePropagation

@@ -116,6 +116,10 @@ pub enum Output {
     Null,
     /// The daemon's own standard output and error (`rsvc run`). The descriptors are inherited.
     Inherit,
+    /// A terminal of the container (`rsvc run --pty`; `Step::OpenTerminal` is in the list), also standard input.
+    Terminal,
+    /// A pipe that the daemon reads, to send what may pass to the journal. The descriptor is inherited.
+    Relay,
 }
 
 /// How the id maps of a new user namespace are written.
@@ -169,6 +173,17 @@ pub struct LaunchPlan {
 }
 
 impl LaunchPlan {
+    /// Does the service live in a pid namespace that existed before? Its resident init stands outside of it then.
+    pub fn joins_pid_namespace(&self) -> bool {
+        let joins = |planned: &PlannedStep| {
+            matches!(
+                planned.step,
+                Step::JoinNamespace { kind: NamespaceKind::Pid, .. } | Step::JoinUnit { kind: NamespaceKind::Pid, .. }
+            )
+        };
+        self.container == Container::Own && self.steps.iter().any(joins)
+    }
+
     /// The file line that asked for step `index`, if one did.
     pub fn origin_of(&self, index: usize) -> Option<&Origin> {
         let origin = self.steps.get(index)?.origin?;

@@ -12,7 +12,7 @@ impl Step {
         match self {
             Step::EnterUserNamespace | Step::SetIds { .. } => "USER",
             Step::EnterCgroups => "CGROUP",
-            Step::JoinNamespace { kind, .. } => match kind {
+            Step::JoinNamespace { kind, .. } | Step::JoinUnit { kind, .. } => match kind {
                 NamespaceKind::Net => "NETWORK",
                 NamespaceKind::User => "USER",
                 NamespaceKind::Mount
@@ -59,6 +59,7 @@ impl Step {
             Step::DenyWriteExecute | Step::LoadFilter { .. } => "SECCOMP",
             Step::NoNewPrivileges => "NO_NEW_PRIVILEGES",
             Step::ResetSignals => "SIGNAL_MASK",
+            Step::OpenTerminal => "STDIN",
             Step::ArrangeDescriptors => "FDS",
             Step::Execute { .. } => "EXEC",
         }
@@ -79,7 +80,7 @@ impl Step {
         match self {
             Step::EnterUserNamespace => "user_namespaces(7)",
             Step::EnterCgroups => "cgroups(7)",
-            Step::JoinNamespace { .. } | Step::JoinContainer { .. } => "setns(2)",
+            Step::JoinNamespace { .. } | Step::JoinUnit { .. } | Step::JoinContainer { .. } => "setns(2)",
             Step::UnshareCgroupNamespace => "cgroup_namespaces(7)",
             Step::UnshareTimeNamespace => "time_namespaces(7)",
             Step::NewSession => "setsid(2)",
@@ -112,6 +113,7 @@ impl Step {
             Step::DenyWriteExecute => "PR_SET_MDWE(2const)",
             Step::NoNewPrivileges => "PR_SET_NO_NEW_PRIVS(2const)",
             Step::ResetSignals => "signal(7)",
+            Step::OpenTerminal => "pts(4)",
             Step::ArrangeDescriptors => "dup(2)",
             Step::LoadFilter { .. } => "seccomp(2)",
             Step::Execute { .. } => "execve(2)",
@@ -143,6 +145,7 @@ impl Step {
             Step::EnterUserNamespace => "become uid 0 of the new user namespace".to_owned(),
             Step::EnterCgroups => "enter the unit's v1 control groups".to_owned(),
             Step::JoinNamespace { kind, path } => format!("join the {kind} namespace {}", path.display()),
+            Step::JoinUnit { kind, unit } => format!("join the {kind} namespace of the unit {unit}"),
             Step::JoinContainer { namespaces } => format!("join the running container: {namespaces}"),
             Step::UnshareCgroupNamespace => "make a cgroup namespace rooted at the unit's group".to_owned(),
             Step::UnshareTimeNamespace => "make a time namespace".to_owned(),
@@ -243,6 +246,7 @@ impl Step {
                 format!("check by reading back: uid {uid}, gid {gid}{groups}{privileges}, bounding set {bounding}")
             }
             Step::ResetSignals => "reset all signals".to_owned(),
+            Step::OpenTerminal => "open a terminal of its own and control it".to_owned(),
             Step::ArrangeDescriptors => "arrange standard input, output and error; close the rest".to_owned(),
             Step::LoadFilter { program, log } => {
                 let log = if *log { ", logging" } else { "" };

@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod fd;
 pub mod memory;
 pub mod mount;
+pub mod namespace;
 pub mod peer;
 pub mod poll;
 pub mod probe;
@@ -20,6 +21,7 @@ pub mod process;
 mod raw;
 pub mod socket;
 mod spawn;
+pub mod terminal;
 
 use std::fmt;
 

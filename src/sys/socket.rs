@@ -98,19 +98,11 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<Received>
 /// # Errors
 /// EMSGSIZE when the buffer was too small; those of [`receive`].
 pub fn recv_report(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<(usize, Option<i32>)>> {
-    Ok(recv_report_from(fd, buffer)?.map(|(length, sender)| (length, sender.map(|sender| sender.pid))))
-}
-
-/// As [`recv_report`], with all that the kernel tells of the sender.
-///
-/// # Errors
-/// The same.
-pub fn recv_report_from(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<(usize, Option<Credentials>)>> {
     let Some(received) = receive(fd, buffer)? else { return Ok(None) };
     if received.truncated {
         return Err(SysError::new("recvmsg", libc::EMSGSIZE));
     }
-    Ok(Some((received.length, received.sender)))
+    Ok(Some((received.length, received.sender.map(|sender| sender.pid))))
 }
 
 /// A readiness message (sd_notify(3)).

@@ -4,11 +4,13 @@
 //! the macros: man(7), as every formatter knows them.
 
 mod chapters;
+mod pods;
 
 use super::keys::{self, Key, Kind, LimitUnit, Table};
 use super::problem::Code;
 use super::variables;
 use chapters::{DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, TAIL, TEMPLATES, VALUES, VARIABLES};
+use pods::{PODS, SLICES};
 use std::fmt::Write;
 
 /// What a key takes, in words.
@@ -36,8 +38,9 @@ pub fn type_words(kind: Kind) -> String {
         Kind::Accounts => "array of names or numbers".to_owned(),
         Kind::Path => "absolute path".to_owned(),
         Kind::Paths | Kind::PlainPaths => "array of absolute paths".to_owned(),
+        Kind::VariableNames => "array of names of variables".to_owned(),
         Kind::Units => "array of unit names".to_owned(),
-        Kind::Variables => "table of strings".to_owned(),
+        Kind::Variables | Kind::JournalFields => "table of strings".to_owned(),
         Kind::Statuses => "array of integers and signals".to_owned(),
         Kind::Addresses => "array of addresses".to_owned(),
         Kind::SocketAddress => "address".to_owned(),
@@ -206,6 +209,8 @@ pub fn manual() -> String {
     page.push_str(HEAD);
     page.push_str(DROP_INS);
     page.push_str(TEMPLATES);
+    page.push_str(PODS);
+    page.push_str(SLICES);
     page.push_str(VARIABLES);
     for (name, meaning) in variables::NAMES {
         let _ = writeln!(page, ".TP\n.B ${{{name}}}\n{}.", escape(meaning));

@@ -5,7 +5,7 @@ use super::tree::process_tree;
 use crate::cli::terminal::{Color, Look, harmless};
 use crate::cli::time::{self, coarse};
 use crate::cli::words::{cpu_time, size};
-use crate::control::{GroupCounters, Pressure, ProcessLine, StopProgress, UnitStatus};
+use crate::control::{GroupCounters, Pressure, ProcessLine, SliceStatus, StopProgress, UnitStatus};
 use crate::unit::TimeSpan;
 use std::time::{Duration, SystemTime};
 
@@ -44,7 +44,10 @@ pub fn status_page(unit: &UnitStatus, log: &[String], now: SystemTime, look: Loo
     page.restarts(unit, now);
     page.hooks(unit);
     page.sandbox(unit);
-    page.limits_hit(&unit.counters);
+    page.limits_hit(&unit.counters, unit.log.as_ref().map(|log| log.suppressed));
+    if let Some(slice) = &unit.slice {
+        page.slice(slice);
+    }
     page.processes(unit);
     if !log.is_empty() {
         page.text.push('\n');
@@ -263,7 +266,20 @@ impl Page {
         }
     }
 
-    fn limits_hit(&mut self, c: &GroupCounters) {
+    fn slice(&mut self, slice: &SliceStatus) {
+        let of = |used: Option<String>, limit: Option<String>| Some(format!("{} of {}", used?, limit?));
+        let memory = of(slice.memory_current.map(size), slice.memory_max.map(size));
+        let number = |n: u64| n.to_string();
+        let tasks = of(slice.tasks_current.map(number), slice.tasks_max.map(number));
+        let limits: Vec<String> = [memory.map(|m| format!("memory {m}")), tasks.map(|t| format!("tasks {t}"))]
+            .into_iter()
+            .flatten()
+            .collect();
+        let limits = if limits.is_empty() { String::new() } else { format!(" ({})", limits.join(", ")) };
+        self.line("Slice", &format!("{}{limits}", harmless(&slice.name)));
+    }
+
+    fn limits_hit(&mut self, c: &GroupCounters, suppressed: Option<u64>) {
         let hit = |count: Option<u64>, what: &str| count.filter(|n| *n > 0).map(|n| format!("{what} {n}"));
         let hits: Vec<String> = [
             hit(c.oom_kills, "OOM kills"),
@@ -271,6 +287,7 @@ impl Page {
             hit(c.memory_events_max, "memory limit"),
             hit(c.memory_events_high, "memory_high"),
             hit(c.tasks_refused, "refused forks"),
+            hit(suppressed, "suppressed messages"),
         ]
         .into_iter()
         .flatten()

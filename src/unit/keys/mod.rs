@@ -13,6 +13,8 @@ mod service;
 mod sockets;
 mod timers;
 
+pub use limits::LEVELS;
+
 /// What a key takes. The decoder has one arm for each, so has the JSON schema.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -73,10 +75,14 @@ pub enum Kind {
     PlainPaths,
     /// Names of units.
     Units,
+    /// Array of names of environment variables.
+    VariableNames,
     /// The name of a unit or slice.
     UnitName,
     /// Environment variables.
     Variables,
+    /// Fields of the journal.
+    JournalFields,
     /// Exit statuses and signals.
     Statuses,
     /// Listen addresses.
@@ -280,6 +286,16 @@ pub const TABLES: &[Table] = &[
     limits::CREDENTIALS,
     limits::INSTALL,
 ];
+
+/// The table that only the file of a slice has.
+pub static SLICE: Table = Table::new(
+    "slice",
+    "A group that several units share.",
+    &[Key::new("description", Kind::Text, "What the slice is for, in a few words.")],
+);
+
+/// Keys of `[resources]` that a slice has not.
+pub const NOT_OF_A_SLICE: [&str; 4] = ["delegate", "hugetlb", "rlimits", "slice"];
 
 /// The table of this dotted name.
 pub fn table(name: &str) -> Option<&'static Table> {

@@ -242,10 +242,15 @@ pub(super) const SERVICE: Table = Table::new(
         )
         .default("[]")
         .systemd(&["EnvironmentFile"]),
-        Key::new("pass_environment", Kind::Texts, "Variables of the daemon to hand on.")
-            .default("[]")
-            .systemd(&["PassEnvironment"])
-            .later(),
+        Key::new(
+            "pass_environment",
+            Kind::VariableNames,
+            "Variables to hand on from the environment of the daemon, or of the caller of `rsvc run`; one that is not \
+             there, or is no UTF-8, is not set. `environment` and `environment_files` win over these, these over what \
+             is set by default.",
+        )
+        .default("[]")
+        .systemd(&["PassEnvironment"]),
         Key::new("stdin", Kind::Word { words: &["null"], later: &[] }, "Standard input is /dev/null.")
             .default("\"null\"")
             .systemd(&["StandardInput"]),

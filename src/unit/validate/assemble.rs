@@ -97,7 +97,7 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
 
 fn unit(v: &Values) -> UnitTable {
     UnitTable {
-        description: read!(v, "unit", "description", Text?),
+        description: read!(v, "unit", "description", Text?).or_else(|| read!(v, "slice", "description", Text?)),
         documentation: read!(v, "unit", "documentation", Texts),
         after: read!(v, "unit", "after", Texts),
         before: read!(v, "unit", "before", Texts),
@@ -147,6 +147,7 @@ fn service(v: &Values) -> Service {
         umask: read!(v, "service", "umask", Mode),
         working_directory: read!(v, "service", "working_directory", Path),
         environment: read!(v, "service", "environment", Variables),
+        pass_environment: read!(v, "service", "pass_environment", Texts),
         environment_files: files.into_iter().map(|f| (f.path, f.optional)).collect(),
         pid_file: read!(v, "service", "pid_file", Path?),
         remain_after_exit: read!(v, "service", "remain_after_exit", Bool),
@@ -409,5 +410,17 @@ fn logging(v: &Values, name: &str) -> Logging {
         syslog_socket: read!(v, "logging", "syslog_socket", Bool),
         file_max_size: read!(v, "logging.file", "max_size", Size),
         file_max_files: small(read!(v, "logging.file", "max_files", Int)),
+        level_max: level(&read!(v, "logging", "level_max", Word)),
+        rate_limit: RateLimit::of(
+            read!(v, "logging", "rate_limit_burst", Int?).map(i64::unsigned_abs),
+            read!(v, "logging", "rate_limit_interval", Time?).map(finite),
+        ),
+        fields: read!(v, "logging", "fields", Variables),
     }
+}
+
+/// Its number for syslog(3).
+fn level(word: &str) -> u8 {
+    let number = keys::LEVELS.iter().position(|level| *level == word);
+    number.and_then(|number| u8::try_from(number).ok()).expect("the decoder lets only words of the key table pass")
 }

@@ -148,6 +148,24 @@ pub fn environment_name(text: &str) -> Result<(), Bad> {
     Ok(())
 }
 
+/// Checks the name of a field of the journal: capital letters, digits and `_`, at most 64, no digit and no `_` first
+/// (those are the journal's own), and none that rsvc sets.
+///
+/// # Errors
+/// [`Code::BadVariable`]
+pub fn journal_field(text: &str) -> Result<(), Bad> {
+    let bad = |why: &str| Bad::new(Code::BadVariable, format!("`{}` {why}", text.escape_debug()));
+    let fits = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    if !text.starts_with(|c: char| c.is_ascii_uppercase()) || !text.chars().all(fits) || text.len() > 64 {
+        let help = "capital letters, digits and `_`, a letter first, at most 64 characters";
+        return Err(bad("is not a name for a field of the journal").help(help));
+    }
+    if ["MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER"].contains(&text) || text.starts_with("RSVC_") {
+        return Err(bad("is set by rsvc and cannot be set by a unit"));
+    }
+    Ok(())
+}
+
 /// Checks the name of a unit (a target, a slice), which is also a file name and the name of a control group. An instance
 /// of a template is `TEMPLATE@INSTANCE`, both parts made of the same characters.
 ///
@@ -155,7 +173,8 @@ pub fn environment_name(text: &str) -> Result<(), Bad> {
 /// [`Code::BadName`], also for a template, which is no unit.
 pub fn unit_name(text: &str) -> Result<(), Bad> {
     let bad = |why: &str| Bad::new(Code::BadName, format!("`{}` {why}", text.escape_debug()));
-    if let Some(stem) = [".toml", ".service", ".target", ".socket"].iter().find_map(|s| text.strip_suffix(s)) {
+    if let Some(stem) = [".toml", ".service", ".target", ".socket", ".slice"].iter().find_map(|s| text.strip_suffix(s))
+    {
         return Err(bad("is not the name of a unit").help(format!("names have no suffix: write \"{stem}\"")));
     }
     if let Some(template) = text.strip_suffix('@').filter(|template| !template.is_empty() && !template.contains('@')) {
