@@ -121,7 +121,8 @@ fn refusals(unit: &Unit) -> Vec<CompileError> {
         .chain((0..service.exec_stop.len()).map(Purpose::Stop))
         .chain((0..service.exec_stop_post.len()).map(Purpose::StopPost))
         .chain((!unit.ready.command.is_empty()).then_some(Purpose::Ready))
-        .chain(unit.health.iter().filter(|health| !health.command.is_empty()).map(|_| Purpose::Health));
+        .chain(unit.health.iter().filter(|health| !health.command.is_empty()).map(|_| Purpose::Health))
+        .chain(unit.hooks.present().map(Purpose::Hook));
     let mut all = Vec::new();
     for error in purposes.filter_map(|purpose| compile(unit, &facts, purpose).err()).flatten() {
         if !all.contains(&error) {

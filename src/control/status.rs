@@ -32,6 +32,9 @@ pub struct UnitStatus {
     pub result: String,
     /// The sentence that says why it failed or is restarting; several lines possible.
     pub cause: Option<String>,
+    /// The first of `[hooks]` that failed after the last run, in a sentence.
+    #[serde(default)]
+    pub hook_failure: Option<String>,
     /// Since when in `state`.
     pub since: Option<String>,
     /// How readiness is known: `exec`, `notify`, `listen`, `pid-file`, `exit`.

@@ -101,9 +101,12 @@ impl From<Role> for Place {
         match role {
             Role::Main => Place::Main,
             Role::Ready | Role::Health => Place::Check,
-            Role::StartPre(_) | Role::StartPost(_) | Role::Reload(_) | Role::Stop(_) | Role::StopPost(_) => {
-                Place::Control
-            }
+            Role::StartPre(_)
+            | Role::StartPost(_)
+            | Role::Reload(_)
+            | Role::Stop(_)
+            | Role::StopPost(_)
+            | Role::Hook(_) => Place::Control,
         }
     }
 }

@@ -146,13 +146,7 @@ impl Engine {
         {
             environment.push(("MAINPID".to_owned(), main.inner_pid.to_string()));
         }
-        if matches!(role, Role::Stop(_) | Role::StopPost(_)) {
-            environment.push(("SERVICE_RESULT".to_owned(), super::snapshot::result_word(result).to_owned()));
-            if let Some((code, status)) = main_exit.and_then(super::snapshot::exit_words) {
-                environment.push(("EXIT_CODE".to_owned(), code.to_owned()));
-                environment.push(("EXIT_STATUS".to_owned(), status));
-            }
-        }
+        environment.extend(self.outcome_environment(id, role, result, main_exit));
         Ok(environment)
     }
 

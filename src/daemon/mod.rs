@@ -25,6 +25,7 @@ mod exits;
 pub mod features;
 mod foreground;
 mod group;
+mod hooks;
 pub mod host;
 mod inheritance;
 pub mod journal;

@@ -88,6 +88,7 @@ fn role_words(role: Role) -> String {
         Role::StopPost(n) => format!("exec_stop_post[{n}]"),
         Role::Ready => "ready.command".to_owned(),
         Role::Health => "health.command".to_owned(),
+        Role::Hook(hook) => hook.dotted().to_owned(),
     }
 }
 
@@ -105,6 +106,7 @@ pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
         }
         Cause::StartTimeout => timeout_words(service),
         Cause::StopTimeout => "did not stop within service.timeout_stop and was killed".to_owned(),
+        Cause::HookTimeout { hook } => format!("{} did not end within hooks.timeout and was killed", hook.dotted()),
         Cause::RuntimeMax => "was up for service.runtime_max".to_owned(),
         Cause::ReloadTimeout => {
             "no RELOADING=1 with MONOTONIC_USEC= and READY=1 came within service.timeout_start of the reload signal; it \
@@ -214,7 +216,7 @@ pub(super) fn log_note(service: &Service, note: &Note) {
         Note::Reloaded(Some(cause)) => {
             tracing::warn!(unit, invocation_id, "{unit}: reload failed: {}", cause_words(cause, Some(service)));
         }
-        Note::Unhealthy(cause) => {
+        Note::Unhealthy(cause) | Note::HookFailed(cause) => {
             tracing::warn!(unit, invocation_id, "{unit}: {}", cause_words(cause, Some(service)));
         }
         Note::Killing => tracing::warn!(unit, invocation_id, "{unit}: time is up, killing what is left"),
@@ -256,6 +258,7 @@ pub(super) fn note_words(note: &Note) -> String {
         Note::Adopted => "taken over".to_owned(),
         Note::Healthy => "healthy".to_owned(),
         Note::Unhealthy(_) => "unhealthy".to_owned(),
+        Note::HookFailed(_) => "a hook failed".to_owned(),
         Note::Ended(_) => "ended".to_owned(),
         Note::Failed(_) => "failed".to_owned(),
     }
@@ -291,6 +294,7 @@ impl Engine {
             result: result_word(status.result).to_owned(),
             cause: status.cause.as_ref().map(|cause| cause_words(cause, Some(service))),
             since: (status.since.0 > 0).then(|| wall_time(status.since)),
+            hook_failure: status.hook_failure.as_ref().map(|cause| cause_words(cause, Some(service))),
             status_text: status.status_text.clone(),
             status_errno: service.said.errno,
             status_error: service.said.error.clone(),

@@ -93,6 +93,15 @@ pub struct SavedState {
     /// There are no processes: it waits for its next automatic start, or has failed.
     #[serde(default)]
     pub rest: Option<Rest>,
+    /// The run is over but for commands after its end: how it ended.
+    #[serde(default)]
+    pub end: Option<Rest>,
+    /// It stays up after its program has ended.
+    #[serde(default)]
+    pub exited: bool,
+    /// How its program ended, for the same.
+    #[serde(default)]
+    pub main_exit: Option<crate::supervise::Exit>,
     /// Nothing of it runs: what arrives at its sockets starts it.
     #[serde(default)]
     pub listening: bool,

@@ -119,6 +119,7 @@ fn word(note: &Note) -> &'static str {
         Note::StatusText => "status",
         Note::Healthy => "healthy",
         Note::Unhealthy(_) => "unhealthy",
+        Note::HookFailed(_) => "hook-failed",
         Note::Adopted => "adopted",
     }
 }
@@ -151,9 +152,11 @@ impl Engine {
     pub(super) fn event_of(&self, id: ServiceId, note: &Note) -> Option<UnitEvent> {
         let mut event = entry(self.state_of(id)?, word(note));
         let cause = match note {
-            Note::Ended(cause) | Note::Failed(cause) | Note::Reloaded(Some(cause)) | Note::Unhealthy(cause) => {
-                Some(cause)
-            }
+            Note::Ended(cause)
+            | Note::Failed(cause)
+            | Note::Reloaded(Some(cause))
+            | Note::Unhealthy(cause)
+            | Note::HookFailed(cause) => Some(cause),
             _ => None,
         };
         if let Some(cause) = cause {

@@ -1,5 +1,6 @@
 //! Facts that come in (past tense) and orders that go out (imperative).
 
+use crate::unit::Hook;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub enum Role {
     Ready,
     /// `health.command`: joins. Launched by who carries out `Check`.
     Health,
+    /// One of `[hooks]`: own container, after `exec_stop_post`.
+    Hook(Hook),
 }
 
 /// How a process ended (waitid(2)).
@@ -252,6 +255,29 @@ pub enum Event {
         /// Interval of the watchdog as the service had set it, zero for none; `None`: as the policy says.
         watchdog: Option<Duration>,
     },
+    /// The same of a service whose run is over but for commands after its end (`exec_stop_post`, `[hooks]`), which may
+    /// still be there.
+    AdoptedAtEnd {
+        /// Which.
+        id: ServiceId,
+        /// A stop had been asked for.
+        stopping: bool,
+        /// How the run ended.
+        end: Rest,
+    },
+    /// The same of one that stays up after its program has ended. `CgroupEmptied` follows if nobody is there.
+    AdoptedExited {
+        /// Which.
+        id: ServiceId,
+        /// When it came up.
+        since: Moment,
+        /// Restart counter carried over.
+        restarts: u32,
+        /// A stop had been asked for and is to be carried out.
+        stopping: bool,
+        /// How the program ended.
+        main_exit: Option<Exit>,
+    },
     /// A daemon that has just started knows from its predecessor that this service waits for its next automatic start,
     /// or has failed.
     Remembered {
@@ -308,6 +334,9 @@ pub struct Rest {
     pub cause: Option<Cause>,
     /// How its main process ended.
     pub main_exit: Option<Exit>,
+    /// The hook that failed after it.
+    #[serde(default)]
+    pub hook_failure: Option<Cause>,
     /// It failed for want of another unit and is started with that.
     #[serde(default)]
     pub wanted: bool,
@@ -345,7 +374,7 @@ pub enum Action {
         id: ServiceId,
         /// What.
         role: Role,
-        /// For `Stop` and `StopPost`: SERVICE_RESULT and how the main process ended.
+        /// For `Stop`, `StopPost` and `Hook`: SERVICE_RESULT and how the main process ended.
         result: ServiceResult,
         /// Last end of the main process, for EXIT_CODE and EXIT_STATUS.
         main_exit: Option<Exit>,
@@ -489,6 +518,11 @@ pub enum Cause {
     StartTimeout,
     /// `timeout_stop` passed; it was killed.
     StopTimeout,
+    /// A hook did not end in time; it was killed.
+    HookTimeout {
+        /// Which.
+        hook: Hook,
+    },
     /// Up for `runtime_max`.
     RuntimeMax,
     /// No RELOADING=1 and READY=1 within `timeout_start` of the reload signal.
@@ -594,6 +628,8 @@ pub enum Note {
     Killing,
     /// STATUS= changed, or something else that it says about itself.
     StatusText,
+    /// One of `[hooks]` failed; nothing depends on it.
+    HookFailed(Cause),
     /// `[health]`: it is well again.
     Healthy,
     /// `[health]`: it is not well.

@@ -45,12 +45,14 @@
 //!      StopKill: the group has been killed
 //!                  │ main process, command and group are all gone: the only way on
 //!                  ▼
-//!              StopPost n ──▶ over
+//!              StopPost n ──▶ Hook on_exit, on_restart or on_give_up ──▶ over
 //! ```
 //!
 //! Three facts make up "gone", and they arrive in any order: the end of the main process, the end of the command beside
 //! it, and the emptiness of the group. A run is over when all three are in. So no report of one run can be taken for one
 //! of the next, and nothing is ever launched beside something that still lives: **down means empty**.
+//!
+//! A oneshot that stays up is in `Exited` instead of `Running`, and its stop in `StopAlone n` instead of `StopCommands n`.
 //!
 //! What a start means depends on what makes the service ready:
 //!
@@ -58,18 +60,18 @@
 //! |---|---|
 //! | exec | the program is executed and `exec_start_post` is done |
 //! | notify, checks | READY=1, or all of `[ready]` holds, and `exec_start_post` is done; a good end before that is `protocol` |
-//! | exit (oneshot) | the main process has ended well and `exec_start_post` is done; then the service goes down |
+//! | exit (oneshot) | the main process has ended well and `exec_start_post` is done; then the service goes down, or stays up without a process (see `remain`) |
 //! | pid file (forking) | the first process has ended well, the pid file names one of the group, and so on |
 //!
 //! Time: `timeout_start` is one budget from the first `exec_start_pre` to the last `exec_start_post`, and each reload has
 //! one as long. `timeout_stop` is one budget for `exec_stop`, signal and wait; at its end the group is killed.
-//! `exec_stop_post` has another. EXTEND_TIMEOUT_USEC= prolongs the present one, or `runtime_max`.
+//! `exec_stop_post` has another, and each hook its own. EXTEND_TIMEOUT_USEC= prolongs the present one, or `runtime_max`.
 //!
 //! While it is up a service is watched: it must send WATCHDOG=1 in time, may not run longer than `runtime_max`, and is
 //! asked for its health at intervals (see `watch` and `health`). STOPPING=1 ends the watch and begins a stop's budget.
 //!
 //! `exec_stop` is run only where it can be: when the start had succeeded and the main process lives, as the commands join
-//! its container. `exec_stop_post` always runs. The first failure of a run gives it its result and its cause.
+//! its container, or when the service stays up without one. `exec_stop_post` always runs. The first failure of a run gives it its result and its cause.
 //!
 //! # Requests
 //!
@@ -91,7 +93,7 @@
 //!   arrives. A launch of the main process, a later `Listen` and `Remove { AtStop }` end the looking.
 //! * What was read from a service before it died (READY=1) is delivered before its end.
 //! * For each `Examine` one `Examined`.
-//! * `Adopted` and `Remembered` come before everything else, and `Surveyed` follows the last of them.
+//! * `Adopted`, `AdoptedAtEnd`, `AdoptedExited` and `Remembered` come before everything else, and `Surveyed` follows the last of them.
 //! * Actions are carried out in their order, and `DeadlinePassed` is delivered once [`Supervisor::next_deadline`] has
 //!   come, which may be the present moment.
 #![forbid(unsafe_code)]
@@ -103,9 +105,11 @@ mod event;
 mod exit;
 mod graph;
 mod health;
+mod hooks;
 mod jobs;
 mod listen;
 mod policy;
+mod remain;
 mod restart;
 mod run;
 mod service;
@@ -123,12 +127,14 @@ pub use event::{
     Action, Cause, CommandOutcome, Event, Exit, LaunchFailure, Moment, Note, Outcome, Removal, RequestId, Rest, Role,
     ServiceId, ServiceResult, Target, Unmet, Word,
 };
+pub use hooks::Told;
 pub use policy::{Command, HealthPolicy, Policy};
 pub use status::{ActiveState, Health, HealthState, Status, StopStep, SubState};
 
 use adopt::Adopted;
 use graph::{Graph, reach};
 use jobs::{Work, no_such_service};
+use remain::Remained;
 use restart::Jitter;
 use run::Fact;
 use service::{Pulse, Service, State};
@@ -293,6 +299,15 @@ impl Supervisor {
                 self.surveying = true;
                 let found = Adopted { ready, since, restarts, stopping, watchdog };
                 self.with(now, work, id, |service, turn| service.adopt(turn, found));
+            }
+            Event::AdoptedExited { id, since, restarts, stopping, main_exit } => {
+                self.surveying = true;
+                let found = Remained { since, restarts, stopping, main_exit };
+                self.with(now, work, id, |service, turn| service.adopt_exited(turn, found));
+            }
+            Event::AdoptedAtEnd { id, stopping, end } => {
+                self.surveying = true;
+                self.with(now, work, id, |service, turn| service.adopt_at_end(turn, stopping, end));
             }
             Event::Remembered { id, rest } => {
                 self.surveying = true;

@@ -1,6 +1,6 @@
 //! The part of a unit that the state machine looks at.
 
-use crate::unit::{Activation, HealthAction, KillMode, ReadyKind, RestartSettings, ServiceType, StatusSet, Unit};
+use crate::unit::{Activation, HealthAction, Hook, KillMode, ReadyKind, RestartSettings, ServiceType, StatusSet, Unit};
 use std::time::Duration;
 
 /// One command around the main process, as far as the machine cares.
@@ -60,6 +60,12 @@ pub struct Policy {
     pub watchdog: Option<Duration>,
     /// `[health]`; `None`: it is not asked.
     pub health: Option<HealthPolicy>,
+    /// `service.remain_after_exit`
+    pub remains: bool,
+    /// Those of `[hooks]` that have a command.
+    pub hooks: Vec<Hook>,
+    /// How long each may take.
+    pub hook_timeout: Duration,
     /// Statuses and signals that count as success besides the usual.
     pub success: StatusSet,
     /// What makes it ready.
@@ -161,6 +167,9 @@ impl From<&Unit> for Policy {
                 start_period: health.start_period,
                 action: health.action,
             }),
+            remains: service.remain_after_exit,
+            hooks: unit.hooks.present().collect(),
+            hook_timeout: unit.hooks.timeout,
             success: service.success_exit_status.clone(),
             ready: unit.ready_kind(),
             sockets: !unit.sockets.is_empty(),

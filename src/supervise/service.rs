@@ -1,14 +1,15 @@
 //! One service: what it is when no run exists, what people wait for, and what follows the end of a run.
 
-use super::restart::{Jitter, Next, Restarts, decide};
+use super::hooks::{Follows, Verdict};
+use super::restart::{Jitter, Restarts};
 use super::run::{After, Fact, Flow, Live, Phase, Run, Says, Step, Stop};
 use super::waiters::{Waiters, answer};
 use super::{
     Action, ActiveState, Cause, Exit, Moment, Note, Outcome, Policy, Removal, RequestId, ServiceId, ServiceResult,
     Status, SubState, Word,
 };
+use crate::unit::Hook;
 use std::collections::VecDeque;
-use std::time::Duration;
 
 /// The state of a service. What belongs to a run exists only in `Up`.
 #[derive(Debug)]
@@ -82,6 +83,8 @@ pub(super) struct Last {
     pub result: ServiceResult,
     pub cause: Option<Cause>,
     pub main_exit: Option<Exit>,
+    /// The first hook that failed after it.
+    pub hook_failure: Option<Cause>,
 }
 
 /// One service.
@@ -201,7 +204,7 @@ impl Service {
             self.learn_status_text(turn, text);
         }
         if matches!((&fact, &self.state), (Fact::Said(Word::ResetRestarts), State::Up(_))) {
-            self.restarts.count = 0;
+            self.begin_delays_anew();
             self.record(turn, Note::StatusText);
         }
         match &self.state {
@@ -270,7 +273,7 @@ impl Service {
         }
         match flow {
             Flow::Goes => {}
-            Flow::Over => self.finish(turn),
+            Flow::Over => self.run_over(turn),
         }
     }
 
@@ -284,21 +287,26 @@ impl Service {
 
     // ── the end of a run ──
 
-    fn finish(&mut self, turn: &mut Turn) {
+    /// Leaves the run, which has no hook any more.
+    pub fn finish(&mut self, turn: &mut Turn) {
         let State::Up(run) = std::mem::replace(&mut self.state, State::Down) else { return };
         let cause = run.cause.clone();
-        self.last = Last { result: run.result, cause: run.cause, main_exit: run.main_exit };
+        let hook_failure = run.epilogue.failure;
+        self.last = Last { result: run.result, cause: run.cause, main_exit: run.main_exit, hook_failure };
         if let (Some(unit), false) = (run.fallen_with, run.then_start) {
             self.last.result = ServiceResult::Resources;
             self.last.cause = Some(Cause::Bound { unit });
         }
-        if let Some(started) = run.started {
-            // What it left behind may have taken long to go; that was no running.
-            self.restarts.ran(&self.policy.restart, run.ended.unwrap_or(turn.now).since(started));
-        } else if let Some(cause) = cause {
-            self.waiters.answer_starts(turn, Outcome::Failed(cause));
-        } else {
-            self.waiters.answer_starts(turn, Outcome::Cancelled);
+        let follows = match run.epilogue.verdict {
+            Some(Verdict { follows, restarts }) => {
+                self.restarts = restarts;
+                follows
+            }
+            None => Follows::Nothing,
+        };
+        if run.started.is_none() {
+            let outcome = cause.map_or(Outcome::Cancelled, Outcome::Failed);
+            self.waiters.answer_starts(turn, outcome);
         }
         if run.then_start {
             self.remove(turn, Removal::AfterRun);
@@ -314,7 +322,7 @@ impl Service {
                 turn.pulse(self.id, Pulse::NotStarted);
             }
             match (run.stop, &self.last.cause) {
-                (Stop::No, _) => self.restart_or_rest(turn, run.after),
+                (Stop::No, _) => self.restart_or_rest(turn, run.after, follows),
                 (Stop::Queued | Stop::Granted, Some(Cause::Bound { .. })) => self.rest(turn, false),
                 (Stop::Queued | Stop::Granted, _) => self.rest(turn, true),
             }
@@ -328,27 +336,17 @@ impl Service {
         answer(&mut self.waiters.stops, turn, Outcome::Done);
     }
 
-    /// Nobody asked for this end: the policy decides, or the action of `[health]`.
-    fn restart_or_rest(&mut self, turn: &mut Turn, after: After) {
-        let settings = &self.policy.restart;
-        let restarts = match after {
-            After::Policy => decide(settings, self.policy.kind, self.last.result, self.last.main_exit),
-            After::Restart => true,
-            After::Rest => false,
-        };
-        if !restarts {
-            return match after {
-                After::Rest => self.rest(turn, false),
-                After::Policy | After::Restart => self.rest_or_listen(turn),
-            };
-        }
-        match self.restarts.schedule(settings, turn.now, Duration::ZERO, turn.jitter) {
-            Next::GiveUp => {
+    /// Nobody asked for this end: what was decided when it came.
+    fn restart_or_rest(&mut self, turn: &mut Turn, after: After, follows: Follows) {
+        match follows {
+            Follows::Nothing if after == After::Rest => self.rest(turn, false),
+            Follows::Nothing => self.rest_or_listen(turn),
+            Follows::Limit => {
                 self.last.result = ServiceResult::StartLimitHit;
                 self.last.cause = Some(Cause::StartLimit);
                 self.rest_or_listen(turn);
             }
-            Next::At(at) => {
+            Follows::Restart(at) => {
                 self.remove(turn, Removal::AfterRun);
                 self.state = State::Backoff { until: at, upheld: false };
                 self.record(turn, Note::RestartScheduled { at, restarts: self.restarts.count });
@@ -457,7 +455,7 @@ impl Service {
                     self.remove(turn, Removal::AtStop);
                 }
                 let wanted = is_want_of_another(&cause);
-                self.last = Last { result: ServiceResult::Resources, cause: Some(cause.clone()), main_exit: None };
+                self.last = Last { result: ServiceResult::Resources, cause: Some(cause.clone()), ..Last::default() };
                 self.state = State::Failed { wanted };
                 self.record(turn, Note::Failed(cause));
                 turn.pulse(self.id, Pulse::NotStarted);
@@ -469,7 +467,7 @@ impl Service {
     /// A start by the clock that cannot be: its next time comes all the same.
     fn refuse_this_time(&mut self, turn: &mut Turn, cause: Cause) {
         self.triggered = false;
-        self.last = Last { result: ServiceResult::Resources, cause: Some(cause.clone()), main_exit: None };
+        self.last = Last { result: ServiceResult::Resources, cause: Some(cause.clone()), ..Last::default() };
         self.record(turn, Note::Failed(cause));
         self.listen_again(turn);
         turn.pulse(self.id, Pulse::NotStarted);
@@ -510,6 +508,9 @@ impl Service {
             },
             main_exit: run.and_then(|run| run.main_exit).or(self.last.main_exit),
             cause: run.and_then(|run| run.cause.clone()).or_else(|| self.last.cause.clone()),
+            hook_failure: run.and_then(|run| run.epilogue.failure.clone()).or_else(|| self.last.hook_failure.clone()),
+            remains: run.is_some_and(|run| matches!(run.phase, Phase::Exited | Phase::StopAlone { .. })),
+            hook: run.and_then(|run| run.told(self.restarts.count)),
             status_text: self.status_text.clone(),
             watchdog: run.filter(|run| run.is_up()).map(|run| run.watchdog.interval.unwrap_or_default()),
             runtime_ends_at: run.filter(|run| run.is_up()).and_then(|run| run.runtime_end),
@@ -541,12 +542,25 @@ impl Service {
                 Phase::Reload { .. } => (ActiveState::Reloading, SubState::Reload),
                 Phase::ReloadSignal { confirmed: false, .. } => (ActiveState::Reloading, SubState::ReloadSignal),
                 Phase::ReloadSignal { confirmed: true, .. } => (ActiveState::Reloading, SubState::ReloadNotify),
-                Phase::StopCommands { .. } => (ActiveState::Deactivating, SubState::Stop),
+                Phase::Exited => (ActiveState::Active, SubState::Exited),
+                Phase::StopCommands { .. } | Phase::StopAlone { step: Step::Running, .. } => {
+                    (ActiveState::Deactivating, SubState::Stop)
+                }
+                Phase::StopAlone { step: Step::Clearing, .. } => (ActiveState::Deactivating, SubState::StopSigkill),
                 Phase::StopSignal if run.abort => (ActiveState::Deactivating, SubState::StopWatchdog),
                 Phase::StopSignal => (ActiveState::Deactivating, SubState::StopSigterm),
                 Phase::StopKill => (ActiveState::Deactivating, SubState::StopSigkill),
                 Phase::StopPost { step: Step::Running, .. } => (ActiveState::Deactivating, SubState::StopPost),
-                Phase::StopPost { step: Step::Clearing, .. } => (ActiveState::Deactivating, SubState::FinalSigkill),
+                Phase::StopPost { step: Step::Clearing, .. } | Phase::Hook { step: Step::Clearing, .. } => {
+                    (ActiveState::Deactivating, SubState::FinalSigkill)
+                }
+                Phase::Hook { hook: Hook::Exit, step: Step::Running } => (ActiveState::Deactivating, SubState::OnExit),
+                Phase::Hook { hook: Hook::Restart, step: Step::Running } => {
+                    (ActiveState::Deactivating, SubState::OnRestart)
+                }
+                Phase::Hook { hook: Hook::GiveUp, step: Step::Running } => {
+                    (ActiveState::Deactivating, SubState::OnGiveUp)
+                }
             },
         }
     }

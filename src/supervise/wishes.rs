@@ -130,7 +130,7 @@ impl Service {
 
     /// Forgets failure and counters. A wait before the next attempt goes on.
     pub fn reset(&mut self, turn: &mut Turn) {
-        self.restarts.forget();
+        self.forget_restarts();
         match self.state {
             State::Failed { .. } => {
                 self.state = State::Down;

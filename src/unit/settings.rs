@@ -2,11 +2,13 @@
 //!
 //! One struct per table of the schema, one field per key. Names follow the schema, so the key table describes each.
 
+mod hooks;
 mod isolation;
 mod logging;
 mod sockets;
 mod timers;
 
+pub use hooks::*;
 pub use isolation::*;
 pub use logging::*;
 pub use sockets::*;
@@ -36,6 +38,8 @@ pub struct Settings {
     pub restart: RestartSettings,
     /// `[health]`; `None`: it is not asked.
     pub health: Option<HealthSettings>,
+    /// `[hooks]`
+    pub hooks: HookSettings,
     /// `[rootfs]`
     pub rootfs: Rootfs,
     /// `[filesystem]`
@@ -243,6 +247,7 @@ pub struct Service {
     /// Path, and whether a leading `-` makes it optional.
     pub environment_files: Vec<(PathBuf, bool)>,
     pub pid_file: Option<PathBuf>,
+    pub remain_after_exit: bool,
     pub success_exit_status: StatusSet,
     pub reload_signal: Option<SignalName>,
     pub stop_signal: SignalName,

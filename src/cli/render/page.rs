@@ -43,6 +43,7 @@ pub fn status_page(unit: &UnitStatus, log: &[String], now: SystemTime, look: Loo
     page.main_process(unit);
     page.counters(&unit.counters);
     page.restarts(unit, now);
+    page.hooks(unit);
     page.sandbox(unit);
     page.limits_hit(&unit.counters, unit.log.as_ref().map(|log| log.suppressed));
     if let Some(slice) = &unit.slice {
@@ -248,6 +249,13 @@ impl Page {
         self.line("Restarts", &format!("{}{next}", unit.restarts));
         if let Some(cause) = unit.cause.as_deref().filter(|_| unit.state != "failed") {
             self.lines("Cause", cause);
+        }
+    }
+
+    /// Of the last run that ended.
+    fn hooks(&mut self, unit: &UnitStatus) {
+        if let Some(failure) = &unit.hook_failure {
+            self.lines("Hook", failure);
         }
     }
 

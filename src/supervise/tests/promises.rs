@@ -156,6 +156,7 @@ impl World {
             | Note::Killing
             | Note::StatusText
             | Note::Healthy
+            | Note::HookFailed(_)
             | Note::Unhealthy(_)
             | Note::Adopted => {}
         }

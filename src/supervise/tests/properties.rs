@@ -3,7 +3,7 @@
 use super::bench::{SECOND, commands, policy, restart_settings, statuses};
 use super::world::{Choices, Order, World};
 use crate::supervise::{HealthPolicy, Policy};
-use crate::unit::{HealthAction, KillMode, ReadyKind, RestartPolicy, RestartSettings, ServiceType};
+use crate::unit::{HealthAction, Hook, KillMode, ReadyKind, RestartPolicy, RestartSettings, ServiceType};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -23,7 +23,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     let lists = (0..3usize, 0..2usize, 0..3usize, 0..2usize, 0..3usize);
     let signal = prop_oneof![Just(None), Just(Some(1))];
     let start = prop_oneof![Just(None), Just(Some(5 * SECOND))];
-    let watch = (any_time(), any_time(), any_health(), 0..4u8, 0..5u8);
+    let watch = (any_time(), any_time(), any_health(), 0..4u8, 0..5u8, (any_hooks(), any::<bool>()));
     (kind, kill_mode, lists, signal, start, any_restart(), watch).prop_map(
         |(
             (kind, ready),
@@ -34,12 +34,15 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             restart,
             watch,
         )| {
-            let (watchdog, runtime_max, health, conditional, activation) = watch;
+            let (watchdog, runtime_max, health, conditional, activation, (hooks, remains)) = watch;
             Policy {
                 conditional: conditional == 0,
                 watchdog,
                 runtime_max,
                 health,
+                remains: remains && kind == ServiceType::Oneshot && activation < 3,
+                hooks,
+                hook_timeout: 2 * SECOND,
                 kind,
                 ready,
                 kill_mode,
@@ -75,6 +78,13 @@ fn any_health() -> impl Strategy<Value = Option<HealthPolicy>> {
         action,
     });
     prop_oneof![Just(None).boxed(), health.prop_map(Some).boxed()]
+}
+
+fn any_hooks() -> impl Strategy<Value = Vec<Hook>> {
+    prop_oneof![
+        Just(Vec::new()).boxed(),
+        proptest::sample::subsequence(Hook::ALL.to_vec(), 0..=Hook::ALL.len()).boxed()
+    ]
 }
 
 fn any_restart() -> impl Strategy<Value = RestartSettings> {

@@ -5,7 +5,9 @@
 
 use super::super::bonds::MOST_LINKS;
 use super::bench::Bench;
-use crate::supervise::{ActiveState, Cause, Event, Moment, Policy, RequestId, Rest, Role, ServiceId, ServiceResult};
+use crate::supervise::{
+    ActiveState, Cause, Event, Exit, Moment, Policy, RequestId, Rest, Role, ServiceId, ServiceResult,
+};
 use crate::unit::ReadyKind;
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -137,9 +139,11 @@ impl World {
     /// Lets things happen until the choices are used up.
     pub fn live(&mut self) {
         for index in 0..self.hosts.len() {
-            match self.choices.below(12) {
+            match self.choices.below(14) {
                 10 => self.remember(index),
                 11 => self.adopt(index),
+                12 => self.adopt_at_end(index),
+                13 if self.policies[index].remains => self.adopt_exited(index),
                 _ => {}
             }
         }
@@ -289,17 +293,54 @@ impl World {
             result: ServiceResult::ExitCode,
             cause: Some(Cause::StartTimeout),
             main_exit: None,
+            hook_failure: None,
             wanted: failed && wanted,
             upheld: !failed && upheld,
         };
         self.step(Event::Remembered { id: id(index), rest });
     }
 
-    fn adopt(&mut self, index: usize) {
-        // The former daemon let no rivals be up together, and one of them may still be on its way down.
+    /// The former daemon let no rivals be up together, and one of them may still be on its way down.
+    fn has_a_rival(&self, index: usize) -> bool {
         let is_there =
             |rival: usize| !matches!(self.bench.status(id(rival)).state, ActiveState::Inactive | ActiveState::Failed);
-        if self.rivals(index).into_iter().any(is_there) {
+        self.rivals(index).into_iter().any(is_there)
+    }
+
+    /// A former daemon left commands after the end of a run, or what they left.
+    fn adopt_at_end(&mut self, index: usize) {
+        if self.has_a_rival(index) {
+            return;
+        }
+        let (failed, stopping) = (self.choices.one_in(2), self.choices.one_in(4));
+        self.hosts[index].leftovers = true;
+        let end = Rest {
+            restarts: 3,
+            until: None,
+            result: if failed { ServiceResult::ExitCode } else { ServiceResult::Success },
+            cause: failed.then_some(Cause::StartTimeout),
+            main_exit: Some(Exit::Exited(u8::from(failed))),
+            hook_failure: None,
+            wanted: false,
+            upheld: false,
+        };
+        self.step(Event::AdoptedAtEnd { id: id(index), stopping, end });
+    }
+
+    /// A former daemon left a unit that stays up without a process, or with what its program left.
+    fn adopt_exited(&mut self, index: usize) {
+        if self.has_a_rival(index) {
+            return;
+        }
+        let (leftovers, stopping) = (self.choices.one_in(2), self.choices.one_in(4));
+        self.hosts[index].leftovers = leftovers;
+        let (since, main_exit) = (self.bench.now, Some(Exit::Exited(0)));
+        self.step(Event::AdoptedExited { id: id(index), since, restarts: 3, stopping, main_exit });
+        self.note_emptiness(index);
+    }
+
+    fn adopt(&mut self, index: usize) {
+        if self.has_a_rival(index) {
             return;
         }
         let forking = self.policies[index].ready == ReadyKind::PidFile;

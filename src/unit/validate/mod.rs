@@ -2,6 +2,7 @@
 
 mod assemble;
 mod checks;
+mod hooks;
 mod identity;
 mod logging;
 mod mounts;
@@ -156,6 +157,7 @@ impl Checked<'_> {
         checks::all(sink, self);
         sockets::all(sink, self);
         timers::all(sink, self);
+        hooks::all(sink, self);
         logging::all(sink, self);
         identity::all(sink, self);
         paths::all(sink, self);
