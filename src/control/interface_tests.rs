@@ -65,6 +65,7 @@ fn the_status_of_a_unit_is_as_described() {
     status.counters.io_pressure = Some(Pressure::default());
     status.main_pid = Some(1);
     status.stop = Some(StopProgress::default());
+    status.replicas = Some(ReplicaSet { members: vec![Replica::default()], ..ReplicaSet::default() });
     assert!(matches_type(&json!(status), "UnitStatus"), "with everything nested");
 }
 
@@ -113,8 +114,18 @@ fn jobs_and_only_jobs_take_wait() {
 
 #[test]
 fn identifiers_obey_the_grammar_of_varlink() {
-    let types =
-        ["LogPlace", "Pressure", "Process", "StopProgress", "UnitStatus", "Description", "UnitEvent", "UnitChange"];
+    let types = [
+        "LogPlace",
+        "Pressure",
+        "Process",
+        "StopProgress",
+        "UnitStatus",
+        "ReplicaSet",
+        "Replica",
+        "Description",
+        "UnitEvent",
+        "UnitChange",
+    ];
     for name in types {
         for (field, _) in fields(name) {
             assert!(field.starts_with(|c: char| c.is_ascii_alphabetic()), "{field}");

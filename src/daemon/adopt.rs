@@ -55,11 +55,16 @@ impl Engine {
         for (name, group) in existing {
             self.adopt(&name, group);
         }
+        let mut sets = Vec::new();
         for name in state::names(&self.options.runtime_dir) {
-            if !self.names.contains_key(&name) {
-                self.remember(&name);
+            match state::read(&self.options.runtime_dir, &name) {
+                // After their replicas.
+                Ok(SavedState { set: Some(_), .. }) => sets.push(name),
+                _ if self.names.contains_key(&name) => {}
+                _ => self.remember(&name),
             }
         }
+        sets.iter().for_each(|name| self.adopt_set(name));
         self.events.push_back(Event::Surveyed);
         self.settle();
     }
@@ -150,7 +155,7 @@ impl Engine {
     }
 
     /// A service without a file: it can be shown and stopped.
-    fn bare_service(&mut self, name: &str) -> ServiceId {
+    pub(super) fn bare_service(&mut self, name: &str) -> ServiceId {
         let text = format!("[service]\nexec = [\"/nonexistent/{name}\"]\n[restart]\npolicy = \"no\"\n");
         match crate::unit::Unit::parse_bytes(name, "(no unit file)", text.as_bytes()) {
             Ok((unit, _)) => {
@@ -323,7 +328,8 @@ impl Engine {
         if self.options.foreground {
             return;
         }
-        if status.state == ActiveState::Inactive && service.emptied {
+        let set = self.supervisor.set_status(id).and_then(|set| set.kept);
+        if status.state == ActiveState::Inactive && service.emptied && set.is_none() {
             state::remove(&self.options.runtime_dir, &service.name);
             if let Some(service) = self.services.get_mut(&id) {
                 service.written.forget();
@@ -360,6 +366,7 @@ impl Engine {
             oom_kills_before: service.oom_kills_before,
             log_pipe: main.and_then(|p| p.log_number),
             live: service.live.values.clone(),
+            set,
             ..SavedState::new()
         };
         let Some(service) = self.services.get_mut(&id) else { return };

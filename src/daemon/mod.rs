@@ -43,6 +43,7 @@ mod plan_file;
 mod plans;
 mod process;
 pub mod ready;
+mod replicas;
 mod requests;
 mod runs;
 mod server;

@@ -8,7 +8,7 @@ mod chapters;
 use super::keys::{self, Key, Kind, LimitUnit, Table};
 use super::problem::Code;
 use super::variables;
-use chapters::{DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, TAIL, TEMPLATES, VALUES, VARIABLES};
+use chapters::{DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, REPLICAS, TAIL, TEMPLATES, VALUES, VARIABLES};
 use std::fmt::Write;
 
 /// What a key takes, in words.
@@ -206,6 +206,7 @@ pub fn manual() -> String {
     page.push_str(HEAD);
     page.push_str(DROP_INS);
     page.push_str(TEMPLATES);
+    page.push_str(REPLICAS);
     page.push_str(VARIABLES);
     for (name, meaning) in variables::NAMES {
         let _ = writeln!(page, ".TP\n.B ${{{name}}}\n{}.", escape(meaning));

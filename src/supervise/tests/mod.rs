@@ -11,6 +11,7 @@ mod phases;
 mod policies;
 mod promises;
 mod properties;
+mod replicas;
 mod requests;
 mod scale;
 

@@ -5,9 +5,11 @@
 
 use super::super::bonds::MOST_LINKS;
 use super::bench::Bench;
-use crate::supervise::{ActiveState, Cause, Event, Moment, Policy, RequestId, Rest, Role, ServiceId, ServiceResult};
+use crate::supervise::{
+    ActiveState, Cause, Event, KeptRoll, KeptSet, Moment, Policy, RequestId, Rest, Role, ServiceId, ServiceResult,
+};
 use crate::unit::ReadyKind;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Numbers that decide what happens; when they are used up, zeros follow.
@@ -111,6 +113,8 @@ pub struct World {
     pub says_stopping: Option<usize>,
     /// Events and actions, for people who read a failure.
     pub history: Vec<String>,
+    /// The replica at which each roll was when it was last looked at.
+    pub rolling: BTreeMap<usize, (u32, Moment)>,
     next_request: u64,
 }
 
@@ -130,6 +134,7 @@ impl World {
             served: Vec::new(),
             says_stopping: None,
             history: Vec::new(),
+            rolling: BTreeMap::new(),
             next_request: 0,
         }
     }
@@ -235,7 +240,7 @@ impl World {
         assert!(self.waiting.is_empty(), "every request is answered, but not {:?}", self.waiting);
     }
 
-    fn new_request(&mut self) -> RequestId {
+    pub fn new_request(&mut self) -> RequestId {
         self.next_request += 1;
         let request = RequestId(self.next_request);
         self.waiting.insert(request);
@@ -253,6 +258,10 @@ impl World {
         }
         let request = Some(self.new_request());
         let id = id(index);
+        if self.policies[index].replicas.is_some() && kind < 3 {
+            let number = self.choices.below(6) as u32;
+            return self.step(Event::ScaleRequested { id, number, request });
+        }
         match kind {
             0..=4 => self.step(Event::StartRequested { id, request }),
             5 | 6 => self.step(Event::StopRequested { id, request }),
@@ -280,6 +289,9 @@ impl World {
 
     /// A former daemon left it waiting for its next attempt, or failed.
     fn remember(&mut self, index: usize) {
+        if self.policies[index].replicas.is_some() {
+            return self.remember_set(index);
+        }
         let failed = self.choices.one_in(2);
         let (wanted, upheld) = (self.choices.one_in(2), self.choices.one_in(2));
         let until = (!failed).then(|| self.bench.now.after(Duration::from_millis(self.choices.below(5_000) as u64)));
@@ -295,7 +307,23 @@ impl World {
         self.step(Event::Remembered { id: id(index), rest });
     }
 
+    fn remember_set(&mut self, index: usize) {
+        let some = |choices: &mut Choices| (1..=5).filter(|_| choices.one_in(3)).collect::<Vec<u32>>();
+        let scaled = self.choices.one_in(2).then(|| self.choices.below(6) as u32);
+        let (held, ready) = (some(&mut self.choices).into_iter().collect(), self.choices.one_in(2));
+        let roll = self.choices.one_in(2).then(|| {
+            let current = self.choices.one_in(2).then(|| self.choices.below(5) as u32 + 1);
+            let left = some(&mut self.choices).into_iter().filter(|number| Some(*number) != current).collect();
+            KeptRoll { left, current: current.map(|number| (number, self.bench.now)), done: Vec::new() }
+        });
+        let kept = KeptSet { written: 2, scaled, held, ready, roll };
+        self.step(Event::SetRemembered { id: id(index), kept });
+    }
+
     fn adopt(&mut self, index: usize) {
+        if self.policies[index].replicas.is_some() {
+            return;
+        }
         // The former daemon let no rivals be up together, and one of them may still be on its way down.
         let is_there =
             |rival: usize| !matches!(self.bench.status(id(rival)).state, ActiveState::Inactive | ActiveState::Failed);

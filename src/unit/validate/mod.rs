@@ -5,6 +5,7 @@ mod checks;
 mod identity;
 mod mounts;
 mod paths;
+mod replicas;
 mod sockets;
 mod timers;
 mod watched;
@@ -121,6 +122,7 @@ impl Unit {
         sockets::all(&mut sink, &checked);
         timers::all(&mut sink, &checked);
         identity::all(&mut sink, &checked);
+        replicas::all(&mut sink, &checked, texts);
         paths::all(&mut sink, &checked);
         let written = written(&values, &sink);
         let mut problems = sink.problems;
