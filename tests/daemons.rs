@@ -290,3 +290,43 @@ fn chrony_answers_comes_back_and_stops() {
     host.survives_a_kill(&ask);
     host.stops_cleanly();
 }
+
+/// A login service is made to let people in, so there is no unit for it among those that are shipped; but its manners
+/// towards a supervisor are its own: at SIGHUP it executes itself again and says READY=1 a second time.
+#[test]
+fn sshd_lets_in_reloads_comes_back_and_stops() {
+    needs!("openssh-server", "/usr/sbin/sshd", "/usr/bin/ssh", "/usr/bin/ssh-keygen");
+    let unit = r#"
+[service]
+type = "notify"
+exec = ["/usr/sbin/sshd", "-D", "-e"]
+reload_signal = "SIGHUP"
+
+[security]
+profile = "login"
+"#;
+    let host = Host::with(
+        "sshd",
+        unit,
+        "mount -t tmpfs -o mode=0755 run /run
+         mkdir /run/sshd
+         mount -t tmpfs -o mode=0755 keys /etc/ssh
+         ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/host
+         ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/client
+         cp /etc/ssh/client.pub /etc/ssh/authorized
+         printf '%s\\n' 'ListenAddress 127.0.0.1' 'HostKey /etc/ssh/host' 'AuthorizedKeysFile /etc/ssh/authorized' \
+             'PidFile none' 'UsePAM no' 'PermitRootLogin yes' > /etc/ssh/sshd_config",
+    );
+    let ask = |host: &Host| {
+        let login = "ssh -F none -i /etc/ssh/client -o BatchMode=yes -o StrictHostKeyChecking=no \
+                     -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=20 root@127.0.0.1 echo inside";
+        assert_eq!(host.client(login).expect(0).out, "inside\n");
+    };
+    host.start(&ask);
+    let listening = |host: &Host| host.log().matches("Server listening on 127.0.0.1").count();
+    let before = listening(&host);
+    host.reload(&|host| listening(host) > before, &ask);
+    host.survives_a_kill(&ask);
+    // A session that is open ends with the service: down means empty.
+    host.stops_cleanly();
+}

@@ -173,10 +173,11 @@ fn a_reader_that_is_stuck_delays_nobody_and_is_told_what_it_lost() {
     let instance = Instance::start();
     instance.unit(
         "web",
-        "[service]\nexec = [\"/bin/sh\", \"-c\", \"trap : HUP; while :; do sleep 1000 & wait; kill $!; done\"]\n\
+        "[service]\nexec = [\"/bin/sh\", \"-c\", \"trap : HUP; echo up; while :; do sleep 1000 & wait; kill $!; done\"]\n\
          reload_signal = \"SIGHUP\"\n",
     );
     instance.rsvc(&["start", "web"]).expect(0);
+    instance.wait_for_log("web", "up");
     let mut stuck = Socket::connect(&instance);
     stuck.send(&events_of(&["web"]));
     assert_eq!(stuck.receive()["parameters"]["event"]["event"], "present");

@@ -371,6 +371,27 @@ fn the_exit_status_of_a_service_that_ended_meanwhile_is_exact() {
 }
 
 #[test]
+fn an_adopted_service_has_ended_when_its_init_has_written_how() {
+    root_only!();
+    let mut instance = Instance::start();
+    instance.unit("web", "[service]\nexec = [\"/bin/sh\", \"-c\", \"trap 'exit 42' USR1; echo up; while :; do sleep 0.1; done\"]\n[restart]\npolicy = \"no\"\n");
+    instance.rsvc(&["start", "web"]).expect(0);
+    instance.wait_for_log("web", "up");
+    instance.kill_daemon();
+    instance.start_daemon();
+    let main = instance.main_process("web");
+    let init = main.parent();
+    init.signal(Signal::STOP);
+    main.signal(Signal::USR1);
+    eventually("it ends", || (!main.is_alive()).then_some(()));
+    for _ in 0..20 {
+        assert_ne!(instance.status("web")["state"], "failed", "nobody knows yet how it ended");
+    }
+    init.signal(Signal::CONT);
+    assert_eq!(instance.wait_for_state("web", "failed")["exit_code"], 42);
+}
+
+#[test]
 fn sigterm_ends_the_daemon_and_nothing_else() {
     root_only!();
     let mut instance = Instance::start();

@@ -106,3 +106,30 @@ fn a_nursery_ends_with_its_owner() {
     drop(nursery);
     assert!(pidfd_send_signal(gone.as_fd(), 0).is_err(), "it was ended and reaped");
 }
+
+/// Whether it had borne anything is not known then, so nothing is launched a second time.
+#[test]
+fn a_nursery_that_ends_over_a_request_fails_that_launch_alone() {
+    let stage = Stage::new();
+    let word = |text: &str| CString::new(text).unwrap();
+    let shell = fd::open(c"/bin/sh", Open::Path).unwrap();
+    // Takes the request and ends.
+    let forgetful = [word("sh"), word("-c"), word("exec dd bs=64 count=1 <&3 >/dev/null 2>&1")];
+    let inherit: Vec<_> = (0..=3).map(|number| (stage.null.as_fd(), number)).collect();
+    let request = Spawn {
+        flags: 0,
+        cgroup: None,
+        program: shell.as_fd(),
+        argv: &[word("sh"), word("-c"), word("exit 7")],
+        envp: &[],
+        inherit: &inherit,
+        raise_ambient: false,
+        error: None,
+    };
+    let mut nursery = Nursery::default();
+    let error = nursery.spawn(&request, &forgetful).unwrap_err();
+    assert_eq!(error.errno, nix::errno::Errno::ECHILD as i32);
+    assert_eq!(nursery.pid(), None, "it has been reaped");
+    let (_, pidfd) = stage.launch(&mut nursery, stage.null.as_fd());
+    assert_eq!(wait_pidfd(pidfd.as_fd(), false).unwrap(), Some((CLD_EXITED, PLAN_UNUSABLE_STATUS)));
+}

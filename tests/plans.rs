@@ -190,3 +190,12 @@ fn the_host_profile_makes_no_container() {
     let unit = unit("host");
     check("host", &unit, &HostFacts::assumed_for(&unit), Purpose::Main);
 }
+
+#[test]
+fn a_member_of_a_pod_joins_its_owner_and_its_last_commands_do_not() {
+    let unit = unit("pod-member");
+    let facts = HostFacts::assumed_for(&unit);
+    check("pod-member", &unit, &facts, Purpose::Main);
+    check("pod-member.reload", &unit, &facts, Purpose::Reload(0));
+    check("pod-member.stop-post", &unit, &facts, Purpose::StopPost(0));
+}

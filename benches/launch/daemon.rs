@@ -63,9 +63,8 @@ impl Daemon {
         argv.extend(arguments.iter().map(|word| (*word).to_owned()));
         let restart =
             if service.contains("oneshot") { "policy = \"no\"" } else { "policy = \"always\"\ndelay = \"0\"" };
-        let text = format!(
-            "[service]\nexec = {argv:?}\n{service}[restart]\n{restart}\n[logging]\ntarget = \"file\"\n{further}"
-        );
+        let logging = if further.contains("[logging]") { "" } else { "[logging]\ntarget = \"file\"\n" };
+        let text = format!("[service]\nexec = {argv:?}\n{service}[restart]\n{restart}\n{logging}{further}");
         fs::write(self.file("units").join(format!("{name}.toml")), text).expect("unit");
     }
 
@@ -152,6 +151,13 @@ impl Daemon {
     pub fn pss(&self) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+    }
+
+    /// The most memory that was the daemon's at any time, KiB (VmHWM).
+    pub fn peak(&self) -> u64 {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
     }
 

@@ -1,6 +1,6 @@
 //! Launch, restart, memory, idleness: rsvc beside the same calls by hand, bubblewrap and runc, interleaved in one run.
 //!
-//! `cargo bench --bench launch` (root), or with `-- --quick`. Every round does each contender once; medians, and ratios
+//! `cargo bench --bench launch` (root), or with `-- --quick`; with `-- --graph` instead thousands of units at once. Every round does each contender once; medians, and ratios
 //! taken within the round. Nothing is asserted about time: this prints, people judge.
 //!
 //! On a host with v1 controllers every attach to such a group costs 6 to 14 ms after a quiet moment, whoever does it.
@@ -10,6 +10,7 @@
 mod commands;
 mod daemon;
 mod floor;
+mod graph;
 mod scale;
 mod seccomp;
 mod view;
@@ -124,6 +125,23 @@ fn launches(daemon: &Daemon, payload: &Path, rounds: usize, pause: Duration) {
     table(&format!("start to exec, with a network namespace too, {how}"), &network);
 }
 
+/// Thousands of units at once, in one view of the control groups.
+fn bench_graph(view: View, quick: bool) {
+    println!("\n== {} ==", view.title());
+    let place = |name: &str| tempfile::Builder::new().prefix(name).tempdir_in("/var/lib").expect("directory");
+    let directory = place("rsvc-bench-");
+    let program = payload(directory.path());
+    {
+        let _run = Tmpfs::on(directory.path().join("run"));
+        graph::layers(directory.path(), &program, if quick { 2 } else { 10 });
+    }
+    let directory = place("rsvc-bench-");
+    let program = payload(directory.path());
+    let _run = Tmpfs::on(directory.path().join("run"));
+    let counts: &[usize] = if quick { &[10, 100] } else { &[10, 100, 1000, 5000] };
+    graph::growth(directory.path(), &program, counts, 20);
+}
+
 /// Everything in one view of the control groups.
 fn bench(view: View, quick: bool) {
     println!("\n== {} ==", view.title());
@@ -167,7 +185,10 @@ fn main() {
         Some(word) => {
             let view = View::from_word(word).expect("a view");
             view.enter();
-            bench(view, quick);
+            match words.iter().any(|word| word == "--graph") {
+                true => bench_graph(view, quick),
+                false => bench(view, quick),
+            }
         }
         None => view::each(&words),
     }

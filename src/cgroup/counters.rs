@@ -53,6 +53,25 @@ pub(super) fn totals(place: &Place) -> GroupCounters {
     counters
 }
 
+/// See `Group::usage`.
+pub(super) fn usage(place: &Place) -> GroupCounters {
+    let memory_current = match place.home(Controller::Memory) {
+        Home::V2(at) => number(&at.join("memory.current")),
+        Home::V1(at) => number(&at.join("memory.usage_in_bytes")),
+        Home::Missing => None,
+    };
+    let tasks_current = match place.home(Controller::Pids) {
+        Home::V2(at) | Home::V1(at) => number(&at.join("pids.current")),
+        Home::Missing => None,
+    };
+    let cpu_usage_usec = match (place.unified(), place.legacy("cpuacct")) {
+        (Some(at), _) => text(&at.join("cpu.stat")).and_then(|stat| keyed(&stat, "usage_usec")),
+        (None, Some(at)) => number(&at.join("cpuacct.usage")).map(|time| time / NANOSECONDS),
+        (None, None) => None,
+    };
+    GroupCounters { memory_current, tasks_current, cpu_usage_usec, ..GroupCounters::default() }
+}
+
 /// See `Group::oom_kills`.
 pub(super) fn oom_kills(place: &Place) -> Option<u64> {
     match place.home(Controller::Memory) {
@@ -236,6 +255,10 @@ mod tests {
             std::fs::write(at.join(file), content).expect(file);
         }
         let counters = group.counters();
+        let usage = group.usage();
+        assert_eq!(usage.memory_current, counters.memory_current);
+        assert_eq!(usage.tasks_current, counters.tasks_current);
+        assert_eq!(usage.cpu_usage_usec, counters.cpu_usage_usec);
         assert_eq!(
             counters,
             GroupCounters {

@@ -104,6 +104,12 @@ pub struct Group {
     place: Place,
 }
 
+/// The group of a slice, which several units are in. It can be limited and looked at; nothing is killed by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SliceGroup {
+    place: Place,
+}
+
 /// Can this process load device programs for groups of the v2 tree? Asked with one that is attached nowhere.
 pub fn has_device_programs() -> bool {
     devices::available()
@@ -147,6 +153,23 @@ impl Tree {
         Ok(Group { place })
     }
 
+    /// Makes the group of the slice `name`, without units in it; `true` when it was not there before, so that it has no
+    /// limit yet. The last unit that leaves removes it.
+    ///
+    /// # Errors
+    /// A name that no slice can have, a group in use that this instance did not make, or what mkdir says.
+    pub fn create_slice(&self, name: &str) -> Result<(SliceGroup, bool), CgroupError> {
+        let place = Place::of_slice(&self.places, name)?;
+        let fresh = place.create_as_slice()?;
+        Ok((SliceGroup { place }, fresh))
+    }
+
+    /// The group of the slice `name`; `None` when it has none now.
+    pub fn slice(&self, name: &str) -> Option<SliceGroup> {
+        let place = Place::of_slice(&self.places, name).ok()?;
+        place.check_ours().is_ok().then_some(SliceGroup { place })
+    }
+
     /// Units whose groups exist below the root group: what an earlier daemon left.
     pub fn existing(&self) -> Result<Vec<(String, Group)>, CgroupError> {
         let places = Place::existing(&self.places)?;
@@ -178,7 +201,40 @@ impl Tree {
     }
 }
 
+impl SliceGroup {
+    /// Path shown to people, below the mount of the hierarchy.
+    pub fn path(&self) -> &Path {
+        self.place.shown()
+    }
+
+    /// Writes the common limits; as [`Group::apply`].
+    pub fn apply(&self, settings: &CgroupSettings) -> Result<Vec<Degraded>, CgroupError> {
+        apply::apply(&self.place, settings)
+    }
+
+    /// Memory, tasks and processor time of all its units; a missing file is `None`.
+    pub fn totals(&self) -> GroupCounters {
+        counters::totals(&self.place)
+    }
+
+    /// How often the common memory limit was run into: without a way out on v2 ("memory.events.local" oom), at all on v1
+    /// ("memory.failcnt"). `None` without a memory controller.
+    pub fn limit_hits(&self) -> Option<u64> {
+        counters::own_ooms(&self.place).or_else(|| counters::totals(&self.place).memory_events_max)
+    }
+
+    /// Removes it if no unit is left in it; a group that is gone already is a success.
+    pub fn remove_if_empty(&self) {
+        remove::remove_empty(&self.place);
+    }
+}
+
 impl Group {
+    /// The slice that it is in, without the suffix.
+    pub fn slice(&self) -> Option<&str> {
+        self.place.slice().map(|slice| slice.strip_suffix(guard::SLICE_SUFFIX).unwrap_or(slice))
+    }
+
     /// Path shown to people, below the mount of the hierarchy.
     pub fn path(&self) -> &Path {
         self.place.shown()
@@ -241,6 +297,12 @@ impl Group {
     /// Memory, tasks and processor time, which say how a run went; a third of the files of [`Group::counters`].
     pub fn totals(&self) -> GroupCounters {
         counters::totals(&self.place)
+    }
+
+    /// What is in use now: memory, tasks, and processor time so far. One file for each, of the twenty that
+    /// [`Group::counters`] reads.
+    pub fn usage(&self) -> GroupCounters {
+        counters::usage(&self.place)
     }
 
     /// All counters; a missing file is `None`, never zero.

@@ -167,6 +167,8 @@ pub(super) struct Place {
     unit: String,
     /// `batch.slice`.
     slice: Option<String>,
+    /// What the group is: a unit's, or itself a slice.
+    mark: Mark,
     /// `web` or `batch.slice/web`.
     below: PathBuf,
     /// For people: the root group and that.
@@ -180,9 +182,25 @@ impl Place {
         let slice = slice.map(guard::slice_directory).transpose()?;
         let below = slice.as_deref().map_or_else(|| PathBuf::from(&directory), |s| Path::new(s).join(&directory));
         let shown = places.root_path().join(&below);
-        let place = Place { places: Arc::clone(places), unit: unit.to_owned(), slice, below, shown };
+        let mark = Mark::Unit(unit.to_owned());
+        let place = Place { places: Arc::clone(places), unit: unit.to_owned(), slice, mark, below, shown };
         guard::inside(places.primary().0, &place.primary())?;
         Ok(place)
+    }
+
+    /// The group of a slice itself: checks the name; touches nothing.
+    pub(super) fn of_slice(places: &Arc<Places>, slice: &str) -> Result<Place, CgroupError> {
+        let directory = guard::slice_directory(slice)?;
+        let below = PathBuf::from(&directory);
+        let shown = places.root_path().join(&below);
+        let place = Place { places: Arc::clone(places), unit: directory, slice: None, mark: Mark::Slice, below, shown };
+        guard::inside(places.primary().0, &place.primary())?;
+        Ok(place)
+    }
+
+    /// Directory of the slice that it is in: `batch.slice`.
+    pub(super) fn slice(&self) -> Option<&str> {
+        self.slice.as_deref()
     }
 
     pub(super) fn unit(&self) -> &str {
@@ -236,8 +254,8 @@ impl Place {
         let directory = self.primary();
         guard::inside(self.places.primary().0, &directory)?;
         match self.places.marks.get(&directory) {
-            Some(Mark::Unit(unit)) if unit == self.unit => Ok(()),
-            _ => Err(guard::refuse("act on", directory, "this group does not carry the mark of the unit")),
+            Some(mark) if mark == self.mark => Ok(()),
+            _ => Err(guard::refuse("act on", directory, "this group does not carry the mark of the unit or slice")),
         }
     }
 
@@ -247,8 +265,8 @@ impl Place {
         if self.check_ours().is_ok() {
             return Ok(());
         }
-        if self.slice.is_some() {
-            self.create_slice()?;
+        if let Some(slice) = &self.slice {
+            Place::of_slice(&self.places, slice)?.create_as_slice()?;
         }
         // An empty group without a mark is taken: what a daemon left that was killed on the way to the last line.
         if !file::make_directory(&primary)? && in_use(&primary) {
@@ -260,21 +278,23 @@ impl Place {
         self.places.marks.set(&primary, &Mark::Unit(self.unit.clone()))
     }
 
-    fn create_slice(&self) -> Result<(), CgroupError> {
+    /// Makes the group of a slice where it is missing; `true` when it was. The mark comes last.
+    pub(super) fn create_as_slice(&self) -> Result<bool, CgroupError> {
+        let primary = self.primary();
+        if self.check_ours().is_ok() {
+            return Ok(false);
+        }
+        if !file::make_directory(&primary)? && in_use(&primary) {
+            return Err(guard::refuse("take over", primary, "this group is in use and was not made by rsvc"));
+        }
         for legacy in self.places.v1.iter().filter(|legacy| legacy.always) {
-            if let Some(slice) = self.slice_in(&legacy.directory) {
-                file::make_directory(&slice)?;
-            }
+            file::make_directory(&legacy.directory.join(&self.below))?;
         }
-        let Some(primary) = self.slice_in(self.places.primary().0) else { return Ok(()) };
-        if self.places.marks.get(&primary) == Some(Mark::Slice) {
-            return Ok(());
-        }
-        file::make_directory(&primary)?;
         if let Some(v2) = &self.places.v2 {
             super::root::enable(&primary, &v2.controllers)?;
         }
-        self.places.marks.set(&primary, &Mark::Slice)
+        self.places.marks.set(&primary, &Mark::Slice)?;
+        Ok(true)
     }
 
     /// Makes the group in a v1 hierarchy that not every unit needs.
@@ -374,8 +394,12 @@ impl Place {
 
     /// See `Group::attach_descriptors`.
     fn has_legacy_quota(&self) -> bool {
-        let quota = self.legacy("cpu").and_then(|cpu| file::read(&cpu.join("cpu.cfs_quota_us")));
-        quota.and_then(|text| text.trim().parse::<i64>().ok()).is_some_and(|quota| quota > 0)
+        let limited = |group: PathBuf| {
+            let quota = file::read(&group.join("cpu.cfs_quota_us"));
+            quota.and_then(|text| text.trim().parse::<i64>().ok()).is_some_and(|quota| quota > 0)
+        };
+        let slice = self.places.legacy("cpu").and_then(|cpu| self.slice_in(&cpu.directory));
+        self.legacy("cpu").into_iter().chain(slice).any(limited)
     }
 
     pub(super) fn delegate(&self, uid: u32, gid: u32) -> Result<(), CgroupError> {

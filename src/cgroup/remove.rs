@@ -27,6 +27,19 @@ pub(super) fn remove(place: &Place) -> Result<(), CgroupError> {
     Ok(())
 }
 
+/// Removes the groups of a slice that are empty: one that never got a unit.
+pub(super) fn remove_empty(place: &Place) {
+    let places = place.places();
+    let v2 = places.v2.as_ref().map(|v2| &v2.directory);
+    for root in v2.into_iter().chain(places.v1.iter().map(|v1| &v1.directory)) {
+        let directory = root.join(place.below());
+        if guard::inside(root, &directory).is_ok() {
+            // Busy while a unit is in it, gone when it never was in this hierarchy.
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
 /// A group and those that the service made inside, deepest first. They are listed only if the group is not empty.
 fn remove_tree(directory: &Path) -> Result<(), CgroupError> {
     let failed = |error: io::Error| CgroupError::new("remove", directory, error);

@@ -62,6 +62,15 @@ fn examine(session: &Session<'_>, target: &str) -> Result<Report, Failure> {
     let mut report = Report { target: target.to_owned(), problems: Vec::new(), refusals: Vec::new(), found: None };
     let found = if is_file(target) {
         load::read_file(Path::new(target))
+    } else if let Some(slice) = target.strip_suffix(load::SLICE_SUFFIX) {
+        match load::find_slice(&session.instance.unit_path(), slice, Trust::Any) {
+            Ok(Lookup::Found(found)) => Ok(found),
+            Ok(Lookup::NotFound) => return Err(Failure::new(5, format!("{}: no such slice", harmless(target)))),
+            Ok(Lookup::Masked { file }) => {
+                return Err(Failure::new(6, format!("{} is masked by {}", harmless(target), file.display())));
+            }
+            Err(problem) => Err(problem),
+        }
     } else {
         let name = load::example_of(target);
         let paths = session.instance.unit_path();
@@ -86,6 +95,11 @@ fn examine(session: &Session<'_>, target: &str) -> Result<Report, Failure> {
             return Ok(report);
         }
     };
+    if load::is_slice(&found.name) {
+        report.problems = found.parse_slice().map_or_else(|problems| problems, |(_, warnings)| warnings);
+        report.found = Some(found);
+        return Ok(report);
+    }
     match found.parse(ParseOptions::default()) {
         Err(problems) => report.problems = problems,
         Ok((unit, warnings)) => {

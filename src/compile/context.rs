@@ -1,8 +1,8 @@
 //! What the parts of `compile` share: the unit, the host, the shape of the container, and the plan as it grows.
 
-use super::{CompileError, HostFacts, Purpose};
+use super::{CompileError, HostFacts, Purpose, shares};
 use crate::plan::{Degraded, Namespaces, Origin, PlannedStep, Slot, Step, step_code};
-use crate::unit::{Isolation, NetworkMode, Unit, UserNamespace};
+use crate::unit::{Isolation, NamespaceSettings, NetworkMode, Unit, UserNamespace};
 use std::path::PathBuf;
 
 /// The plan under construction, with all complaints so far.
@@ -132,11 +132,16 @@ pub(super) enum UserMode {
 pub(super) enum PidMode {
     Private,
     Host,
-    Path,
+    /// One that exists: by file, or another unit's.
+    Foreign,
 }
 
 /// The container as it will be on this host: what the unit wants, after what the host cannot do.
 pub(super) struct Shape {
+    /// Namespaces as this launch wants them.
+    pub namespaces: NamespaceSettings,
+    /// The network as this launch wants it.
+    pub network: NetworkMode,
     pub user: UserMode,
     pub pid: PidMode,
     /// An own mount namespace: the mount steps are wanted.
@@ -155,18 +160,18 @@ pub(super) struct Shape {
 
 impl Shape {
     pub fn of(context: &mut Context) -> Shape {
-        let unit = context.unit;
-        let namespaces = &unit.namespaces;
+        let (settings, network) = shares::wanted(context);
+        let namespaces = &settings;
         let user = user_mode(context);
         let in_user_namespace = !matches!(user, UserMode::Host | UserMode::Path(_));
         let mounts = namespaces.mount == Isolation::Private;
-        let pid = pid_mode(context, in_user_namespace, mounts);
+        let pid = pid_mode(context, &namespaces.pid, in_user_namespace, mounts);
         let forks = match pid {
             PidMode::Private => namespaces.init,
-            PidMode::Path => true,
+            PidMode::Foreign => true,
             PidMode::Host => false,
         };
-        if pid == PidMode::Path && !namespaces.init {
+        if pid == PidMode::Foreign && !namespaces.init {
             let message = "namespaces.init = false: a process that joins a pid namespace must fork to be in it";
             context.refuse("namespaces.init", "NAMESPACE", message, Some("leave `init` out"));
         }
@@ -182,13 +187,13 @@ impl Shape {
             pid: pid == PidMode::Private,
             ipc: namespaces.ipc == Isolation::Private,
             uts: namespaces.uts == Isolation::Private,
-            net: unit.network.mode == NetworkMode::Loopback,
+            net: network == NetworkMode::Loopback,
             user: in_user_namespace,
             cgroup: private_cgroup && unified,
             time: false,
         };
         Shape {
-            own_network: unit.network.mode != NetworkMode::Host,
+            own_network: network != NetworkMode::Host,
             unshare_cgroup: private_cgroup && !unified,
             unshare_time: unshare_time && forks,
             user,
@@ -196,6 +201,8 @@ impl Shape {
             mounts,
             forks,
             clone,
+            namespaces: settings,
+            network,
         }
     }
 
@@ -234,10 +241,10 @@ fn user_mode(context: &mut Context) -> UserMode {
     UserMode::Single
 }
 
-fn pid_mode(context: &mut Context, in_user_namespace: bool, mounts: bool) -> PidMode {
-    match &context.unit.namespaces.pid {
+fn pid_mode(context: &mut Context, pid: &Isolation, in_user_namespace: bool, mounts: bool) -> PidMode {
+    match pid {
         Isolation::Host => PidMode::Host,
-        Isolation::Path(_) => PidMode::Path,
+        Isolation::Path(_) | Isolation::Unit(_) => PidMode::Foreign,
         Isolation::Private if in_user_namespace && mounts && !context.facts.proc_mountable => {
             let why = "parts of the host's /proc are covered by other mounts, so the kernel gives a user namespace no \
                        fresh one, and the old one would show wrong processes";

@@ -49,7 +49,14 @@ pub(super) fn process_steps(context: &mut Context, shape: &Shape) {
 
 /// What the daemon writes into the unit's group.
 pub(super) fn cgroup_settings(context: &mut Context) -> CgroupSettings {
-    let mut settings = CgroupSettings { devices: devices(context), ..CgroupSettings::default() };
+    let devices = devices(context);
+    let common = common_settings(context);
+    CgroupSettings { devices, delegate: delegate(context), ..common }
+}
+
+/// The part that a slice can have as well.
+pub(super) fn common_settings(context: &mut Context) -> CgroupSettings {
+    let mut settings = CgroupSettings::default();
     let unit = context.unit;
     let resources = &unit.resources;
     if has(context, "memory", resources.memory_max.is_some(), "resources.memory_max") {
@@ -98,7 +105,6 @@ pub(super) fn cgroup_settings(context: &mut Context) -> CgroupSettings {
     if has(context, "hugetlb", !resources.hugetlb.is_empty(), "resources.hugetlb") {
         settings.hugetlb.clone_from(&resources.hugetlb);
     }
-    settings.delegate = delegate(context);
     settings
 }
 

@@ -26,9 +26,12 @@ mod mounts;
 mod needs;
 mod rootfs;
 mod rules;
+mod shares;
+mod slice;
 
 pub use facts::{Cgroups, DeviceNumbers, DirectoryRoots, GroupFact, HostFacts, UserFact};
 pub use needs::{Needs, needs};
+pub use slice::slice_settings;
 
 use crate::plan::{CgroupSettings, Container, LaunchPlan, NamespaceKind, Namespaces, Origin, Output, Step};
 use crate::unit::{Isolation, LogTarget, NetworkMode, ServiceType, Unit};
@@ -270,13 +273,12 @@ fn enter(context: &mut Context, shape: &Shape, output: &Output) {
 
 /// A container of its own: namespaces, mounts, init.
 fn build_container(context: &mut Context, shape: &Shape, identity: &Identity) {
-    let unit = context.unit;
-    let namespaces = &unit.namespaces;
+    let namespaces = &shape.namespaces;
     if shape.unshare_time {
         context.push("namespaces.time", Step::UnshareTimeNamespace);
     }
     // Network before mounts: sysfs shows the network namespace of its mounter. Pid before mounts: so does procfs.
-    if let NetworkMode::Path(path) = &unit.network.mode {
+    if let NetworkMode::Path(path) = &shape.network {
         context.push("network.mode", Step::JoinNamespace { kind: NamespaceKind::Net, path: path.clone() });
     }
     let kinds = [
@@ -292,6 +294,7 @@ fn build_container(context: &mut Context, shape: &Shape, identity: &Identity) {
             context.push(key, Step::JoinNamespace { kind, path: path.clone() });
         }
     }
+    shares::join(context, shape);
     if let Some(name) = &namespaces.hostname {
         if shape.clone.uts {
             context.push("namespaces.hostname", Step::SetHostname { name: name.clone() });
@@ -305,7 +308,7 @@ fn build_container(context: &mut Context, shape: &Shape, identity: &Identity) {
     }
     // A joined pid namespace holds children only, and a fresh /proc shows the pid namespace of its mounter: here the
     // fork comes first, and the service's own process makes the mounts.
-    if shape.pid == PidMode::Path {
+    if shape.pid == PidMode::Foreign {
         context.push("namespaces.pid", Step::ForkService);
     }
     if shape.mounts {
@@ -313,14 +316,14 @@ fn build_container(context: &mut Context, shape: &Shape, identity: &Identity) {
     } else {
         rootfs::refuse_without_mounts(context);
     }
-    if shape.forks && shape.pid != PidMode::Path {
+    if shape.forks && shape.pid != PidMode::Foreign {
         context.push("namespaces.init", Step::ForkService);
     }
 }
 
 /// The container of the main process, which made its mounts and namespaces.
 fn join_container(context: &mut Context, shape: &Shape) {
-    let namespaces = &context.unit.namespaces;
+    let namespaces = &shape.namespaces;
     let other = |isolation: &Isolation| *isolation != Isolation::Host;
     let join = Namespaces {
         mount: other(&namespaces.mount),
@@ -334,14 +337,15 @@ fn join_container(context: &mut Context, shape: &Shape) {
         time: false,
     };
     // Process 1 of a joined pid namespace is somebody else's; ours is the init outside of it.
-    if let (PidMode::Path, Isolation::Path(path)) = (shape.pid, &namespaces.pid) {
+    if let Isolation::Path(path) = &namespaces.pid {
         context.push("namespaces.pid", Step::JoinNamespace { kind: NamespaceKind::Pid, path: path.clone() });
     }
+    shares::join_pid(context, shape);
     if join != Namespaces::default() {
         context.always(Step::JoinContainer { namespaces: join });
     }
     // setns(2) into a pid namespace affects children only.
-    if join.pid || shape.pid == PidMode::Path {
+    if join.pid || shape.pid == PidMode::Foreign {
         context.push("namespaces.pid", Step::ForkService);
     }
 }

@@ -81,6 +81,9 @@ pub struct UnitStatus {
     pub invocation_id: Option<String>,
     /// Path of the control group below its mount.
     pub cgroup: Option<String>,
+    /// The slice that its group is in.
+    #[serde(default)]
+    pub slice: Option<SliceStatus>,
     /// Profile in force.
     pub profile: Option<String>,
     /// Its processes are stopped by the freezer.
@@ -138,6 +141,23 @@ pub struct Replica {
     pub restarts: u32,
     /// Why it failed or is restarting.
     pub cause: Option<String>,
+}
+
+/// A slice, as one of its units shows it: what all of them use together, and the common limit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SliceStatus {
+    /// Name, without `.slice`.
+    pub name: String,
+    /// Path of its control group below its mount.
+    pub cgroup: String,
+    /// Bytes.
+    pub memory_current: Option<u64>,
+    /// Bytes; null is no limit.
+    pub memory_max: Option<u64>,
+    /// Processes and threads.
+    pub tasks_current: Option<u64>,
+    /// The same; null is no limit.
+    pub tasks_max: Option<u64>,
 }
 
 /// One of `[[timers]]`.

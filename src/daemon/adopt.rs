@@ -43,16 +43,20 @@ impl Engine {
     }
 
     /// Takes over every group that exists below the root group.
-    pub(super) fn adopt_all(&mut self) {
-        let Some(tree) = &self.tree else { return };
+    ///
+    /// # Errors
+    /// There is no room for all of them. Nothing has been done to any.
+    pub(super) fn adopt_all(&mut self) -> io::Result<()> {
+        let Some(tree) = &self.tree else { return Ok(()) };
         let existing = match tree.existing() {
             Ok(existing) => existing,
             Err(error) => {
                 tracing::error!("cannot look for services that run: {error}");
-                return;
+                return Ok(());
             }
         };
         for (name, group) in existing {
+            self.check_room_to_adopt()?;
             self.adopt(&name, group);
         }
         let mut sets = Vec::new();
@@ -61,12 +65,16 @@ impl Engine {
                 // After their replicas.
                 Ok(SavedState { set: Some(_), .. }) => sets.push(name),
                 _ if self.names.contains_key(&name) => {}
-                _ => self.remember(&name),
+                _ => {
+                    self.check_room_to_adopt()?;
+                    self.remember(&name);
+                }
             }
         }
         sets.iter().for_each(|name| self.adopt_set(name));
         self.events.push_back(Event::Surveyed);
         self.settle();
+        Ok(())
     }
 
     /// A unit without a group, which may be waiting for its next automatic start, or have failed.
@@ -215,6 +223,7 @@ impl Engine {
             main.and_then(|(_, fd)| self.watch(&fd, Source::Main(id)).ok().map(|token| Watched { fd, token }));
         self.reopen_sockets(id, saved, pid);
         let Some(service) = self.services.get_mut(&id) else { return };
+        let init_outside = saved.init.is_some() && super::shares::is_outside(pid);
         service.last_main_pid = service_pid.or(Some(pid));
         service.last_uid = real_uid(service_pid.unwrap_or(pid));
         service.main = Some(Process {
@@ -229,6 +238,7 @@ impl Engine {
             service_identity: service_pid.and(saved.main),
             service_pidfd,
             inner_pid: saved.inner_pid,
+            init_outside,
             executing: true,
             executed: true,
             failure: None,
@@ -236,11 +246,12 @@ impl Engine {
             exit: None,
             log_number: saved.log_pipe,
             adopted: true,
+            looks_for_record: 0,
             identity: Cell::new([saved.init, saved.main].into_iter().flatten().find(|known| known.pid == pid)),
         });
         if saved.main.is_some() && saved.init.is_some() && !had_main {
             // PID 1 looks after what the main process left; its record says how that one ended.
-            self.adopted_main_ended(id, true);
+            self.adopted_main_gone(id);
         }
     }
 

@@ -6,6 +6,7 @@ use super::log_file::{LogDirectory, Scratch};
 use super::log_layer::SharedJournal;
 use super::plans::PlanCache;
 use super::service::Service;
+use super::shares::HeldBack;
 use super::timers::WallClock;
 use crate::cgroup::Tree;
 use crate::compile::{Cgroups, HostFacts};
@@ -169,6 +170,8 @@ pub(super) struct Engine {
     timer_at: HashMap<Timer, Moment>,
     pub retired: HashMap<Token, OwnedFd>,
     pub exits: Exits,
+    /// Ends of members of a pod that are told after that of their owner.
+    pub held_back: Vec<HeldBack>,
     pub plans: PlanCache,
     pub groups: Inotify,
     pub watches: HashMap<WatchDescriptor, ServiceId>,
@@ -193,6 +196,8 @@ pub(super) struct Engine {
     next_request: u64,
     /// How long the machine has slept since its boot.
     slept: Duration,
+    /// How many the daemon may have open.
+    pub descriptors: u64,
 }
 
 /// Microseconds of CLOCK_BOOTTIME: the one place where the daemon reads a clock for its decisions.
@@ -261,6 +266,7 @@ impl Engine {
             timer_at: HashMap::new(),
             retired: HashMap::new(),
             exits,
+            held_back: Vec::new(),
             plans: PlanCache::default(),
             groups,
             watches: HashMap::new(),
@@ -277,6 +283,7 @@ impl Engine {
             next_id: 0,
             next_request: 0,
             slept: Duration::from_micros(now().0.saturating_sub(monotonic())),
+            descriptors: super::capacity::limit(),
         })
     }
 
@@ -386,7 +393,7 @@ impl Engine {
                 Timer::RemoveDirectories(id) => self.remove_directories(id),
                 Timer::RemoveGroup(id) => self.remove_group(id),
                 Timer::Elapse(id) => self.timer_due(id),
-                Timer::Record(id) => self.adopted_main_ended(id, true),
+                Timer::Record(id) => self.adopted_main_ended(id),
                 Timer::Trim => trim(),
             }
         }
@@ -419,7 +426,7 @@ impl Engine {
             Source::Report(id, place) => self.report_ready(id, place),
             Source::Process(id, place) => self.process_ended(id, place),
             Source::Exits => self.exits_ready(),
-            Source::Main(id) => self.adopted_main_ended(id, false),
+            Source::Main(id) => self.adopted_main_ended(id),
             Source::Log(id) => self.log_ready(id),
             Source::Notify(id) => self.notify_ready(id),
             Source::Syslog(id) => self.syslog_ready(id),

@@ -35,7 +35,7 @@ fn remove_group_of_other_limits(service: &mut Service) {
 }
 
 /// The key of a unit behind a file of its group, v1 or v2.
-fn key_of(error: &CgroupError) -> Option<&'static str> {
+pub(super) fn key_of(error: &CgroupError) -> Option<&'static str> {
     if error.operation.contains("block device") {
         return Some("resources.io_max");
     }
@@ -86,9 +86,30 @@ fn outside(map: &[(u32, u32, u32)], id: u32) -> u32 {
 }
 
 impl Engine {
+    /// A unit whose file names another slice than the group of its last run is in gets a group there.
+    fn leave_other_slice(&mut self, id: ServiceId) -> Result<(), LaunchFailure> {
+        let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
+        let wanted = service.running.as_ref().and_then(|unit| unit.resources.slice.as_deref());
+        if service.group.as_ref().is_none_or(|group| group.slice() == wanted) {
+            return Ok(());
+        }
+        remove_group_of_other_limits(service);
+        if service.group.is_some() {
+            let why = "its group cannot leave the slice that it is in: `rsvc stop` it first";
+            return Err(failure("CGROUP", 219, format!("failed at step CGROUP: {why}")));
+        }
+        Ok(())
+    }
+
     /// The group lives as long as the unit is up; a restart finds it made and its limits written. With other limits
     /// it gets a new one: those that the unit no longer has would stay in force otherwise.
-    pub(super) fn make_group(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
+    pub(super) fn make_group(&mut self, id: ServiceId, plan: &LaunchPlan, begins: bool) -> Result<(), LaunchFailure> {
+        // The slice is there, with its limits, before anything is in it.
+        if begins || self.service(id).is_some_and(|service| service.group.as_ref().is_none_or(|group| !group.exists()))
+        {
+            self.leave_other_slice(id)?;
+            self.enter_slice(id)?;
+        }
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         let limits = service.limits(&plan.cgroup);
         if plan.container == Container::Own && service.applied.as_ref() != Some(&limits) {

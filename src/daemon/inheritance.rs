@@ -86,6 +86,7 @@ impl Engine {
             })?;
             numbers.container = Some(inherit.copy(&main.pidfd.fd).map_err(fds("container"))?);
         }
+        numbers.shared = self.shared_namespaces(id, plan)?.into_iter().map(|fd| inherit.add(fd)).collect();
         match plan.output {
             plan::Output::Pipe => {
                 if let Some(log) = &service.log {

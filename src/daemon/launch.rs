@@ -47,11 +47,12 @@ impl Engine {
     ) -> Result<(), LaunchFailure> {
         let begins = self.begins_run(id, role);
         if begins {
+            self.check_room_for_launch()?;
             self.begin_run(id)?;
         }
         let plan = self.plan_for(id, role)?;
         prepare(&plan)?;
-        self.make_group(id, &plan)?;
+        self.make_group(id, &plan, begins)?;
         self.make_sockets(id, &plan)?;
         self.disarm_timers(id);
         self.open_unit_sockets(id)?;
@@ -293,7 +294,12 @@ impl Engine {
         let report =
             Watched { token: self.watch(&report, Source::Report(id, place)).map_err(fds("epoll"))?, fd: report };
         let token = self.watch(&pidfd, Source::Process(id, place)).map_err(fds("epoll"))?;
-        let inner_pid = if plan.init { 2 } else { pid };
+        // In a joined pid namespace its number is known when it executes.
+        let inner_pid = match (plan.init, plan.joins_pid_namespace()) {
+            (true, true) => 0,
+            (true, false) => 2,
+            (false, _) => pid,
+        };
         if plan.init {
             self.exits.expect(pid, id, place);
         }
@@ -309,6 +315,7 @@ impl Engine {
             service_identity: None,
             service_pidfd: None,
             inner_pid,
+            init_outside: plan.init && plan.joins_pid_namespace(),
             executing: false,
             executed: false,
             failure: None,
@@ -316,6 +323,7 @@ impl Engine {
             exit: None,
             log_number: None,
             adopted: false,
+            looks_for_record: 0,
             identity: Default::default(),
         })
     }

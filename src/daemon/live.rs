@@ -89,7 +89,10 @@ fn take(key: &str, from: &CgroupSettings, to: &mut CgroupSettings) {
 impl Service {
     /// The limits that its group is to have.
     pub fn limits(&self, planned: &CgroupSettings) -> CgroupSettings {
-        self.live.over(planned)
+        let mut limits = self.live.over(planned);
+        limits.cpuset_cpus = limits.cpuset_cpus.or_else(|| self.from_slice.cpus.clone());
+        limits.cpuset_mems = limits.cpuset_mems.or_else(|| self.from_slice.mems.clone());
+        limits
     }
 
     /// What was changed by hand, and what the unit says, for people.
@@ -276,6 +279,10 @@ impl Engine {
             };
             let running = self.names.get(&name).is_some_and(|id| self.is_up(*id));
             changes.push(UnitChange { v: 1, name, change: change.to_owned(), message, running });
+        }
+        for (name, applied) in self.reload_slices() {
+            let change = if applied.is_ok() { "changed" } else { "bad" }.to_owned();
+            changes.push(UnitChange { v: 1, name, change, message: applied.err(), running: true });
         }
         (changes, unchanged)
     }

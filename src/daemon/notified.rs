@@ -185,6 +185,8 @@ impl Engine {
         };
         let refusal = if self.kind(id) == Some(ServiceType::Forking) {
             Some("the main process of a forking service is named by its pid file")
+        } else if main.init_outside {
+            Some("in a joined pid namespace nobody could tell how another main process ends")
         } else if !main.init && !main.adopted {
             Some("without a resident init (namespaces.init) nobody could tell how another main process ends")
         } else {

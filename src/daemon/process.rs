@@ -20,6 +20,8 @@ const CLD_EXITED: i32 = 1;
 const CLD_DUMPED: i32 = 3;
 /// An adopted main process is seen dead before its record is written.
 const RECORD_DELAY: Duration = Duration::from_millis(5);
+/// The delay doubles so often: somebody may have stopped the container's PID 1.
+const MOST_DOUBLINGS: u32 = 8;
 
 /// The words of waitid(2) as an [`Exit`].
 pub(super) fn exit_of(code: i32, status: i32) -> Exit {
@@ -104,6 +106,9 @@ impl Engine {
         if let Some(pid) = sender.map(|sender| sender.pid).filter(|pid| *pid != process.pid) {
             // The sender waits for nothing but its exec; if it is gone already the record tells its end.
             process.set_service(pid);
+            if process.init_outside {
+                process.inner_pid = super::ready::inner_pid(pid).unwrap_or(0);
+            }
         }
         let main = process.main_pid();
         let Some(service) = self.services.get_mut(&id) else { return };
@@ -156,7 +161,7 @@ impl Engine {
             self.drain_notifications(id);
         }
         let Some(process) = self.process_at(id, place) else { return };
-        if record.pid != process.inner_pid || process.exit.is_some() {
+        if record.pid != process.recorded_pid() || process.exit.is_some() {
             return;
         }
         self.ended(id, place, exit_of(record.code, record.status));
@@ -177,6 +182,10 @@ impl Engine {
         {
             service.last_counters = group.totals();
         }
+        if oom && place == Place::Main {
+            self.note_slice_limit(id);
+        }
+        let Some(service) = self.services.get_mut(&id) else { return };
         let name = service.name.clone();
         let Some(process) = service.process(place).as_mut() else { return };
         let role = process.role;
@@ -211,7 +220,11 @@ impl Engine {
         }
         tracing::debug!(unit = name, "{role:?} ended: {exit:?}");
         self.events.push_back(match role {
-            Role::Main => Event::MainExited { id, exit, oom },
+            Role::Main => {
+                self.main_exited(id, exit, oom);
+                self.dirty.insert(id);
+                return;
+            }
             Role::Ready | Role::Health => return self.check_ended(id, role, Ok(exit)),
             _ => Event::CommandEnded { id, role, outcome: CommandOutcome::Exited(exit) },
         });
@@ -252,36 +265,56 @@ impl Engine {
         let path = self.options.runtime_dir.join("services").join(&service.name).join("exit");
         let mut bytes = Vec::new();
         std::fs::File::open(path).ok()?.take(RECORD_FILE_SIZE).read_to_end(&mut bytes).ok()?;
-        let wanted = service.main.as_ref().map_or(2, |process| process.inner_pid);
+        // The first record is that of the first child: the main process, unless it was replaced since.
+        let first = bytes.get(..ExitRecord::SIZE).and_then(ExitRecord::from_bytes).map_or(2, |record| record.pid);
+        let wanted = service.main.as_ref().map_or(first, Process::recorded_pid);
         let records = bytes.chunks_exact(32).filter_map(ExitRecord::from_bytes);
         let record = records.filter(|record| record.pid == wanted).max_by_key(|record| record.sequence)?;
         Some(exit_of(record.code, record.status))
     }
 
-    /// The main process of an adopted service ended. Its PID 1 writes the record a moment after the pidfd tells.
-    pub(super) fn adopted_main_ended(&mut self, id: ServiceId, waited: bool) {
-        let record = self.record_of(id);
+    /// The main process of an adopted service ended. Its PID 1 writes the record before it reaps it, but not at once.
+    pub(super) fn adopted_main_ended(&mut self, id: ServiceId) {
         let Some(process) = self.process_at(id, Place::Main) else { return };
         if process.exit.is_some() {
             return;
         }
-        if record.is_none() && !waited {
-            // Not closed: without a record the descriptor tells how the process ended.
-            if let Some(watched) = process.service_pidfd.take() {
-                self.unwatch(&watched.fd, watched.token);
-                if let Some(process) = self.process_at(id, Place::Main) {
-                    process.service_pidfd = Some(watched);
-                }
-            }
-            return self.after(RECORD_DELAY, Timer::Record(id));
+        // Asked in this order: who finds it reaped finds the record.
+        let is_reaped = process.is_reaped();
+        let looks = process.looks_for_record;
+        let waits = if process.init { !is_reaped } else { looks == 0 };
+        if waits && self.record_of(id).is_none() {
+            return self.look_for_record_later(id, looks);
         }
-        let exit = record.or_else(|| self.pidfd_exit(id)).unwrap_or(Exit::Unknown);
+        self.adopted_main_gone(id);
+    }
+
+    /// The same, and what could be written about it is written.
+    pub(super) fn adopted_main_gone(&mut self, id: ServiceId) {
+        if self.process_at(id, Place::Main).is_none_or(|process| process.exit.is_some()) {
+            return;
+        }
+        let exit = self.record_of(id).or_else(|| self.pidfd_exit(id)).unwrap_or(Exit::Unknown);
         self.ended(id, Place::Main, exit);
         self.check_empty(id);
     }
 
+    fn look_for_record_later(&mut self, id: ServiceId, looks: u32) {
+        let Some(process) = self.process_at(id, Place::Main) else { return };
+        process.looks_for_record += 1;
+        // Not closed: without a record the descriptor tells how the process ended.
+        if let Some(watched) = process.service_pidfd.take() {
+            self.unwatch(&watched.fd, watched.token);
+            if let Some(process) = self.process_at(id, Place::Main) {
+                process.service_pidfd = Some(watched);
+            }
+        }
+        self.after(RECORD_DELAY * 2u32.pow(looks.min(MOST_DOUBLINGS)), Timer::Record(id));
+    }
+
     fn adopted_init_ended(&mut self, id: ServiceId, place: Place) {
-        self.adopted_main_ended(id, true);
+        // PID 1 wrote what it had to write.
+        self.adopted_main_gone(id);
         // What it would look at is the next run's.
         self.cancel(Timer::Record(id));
         if let Some(process) = self.services.get_mut(&id).and_then(|service| service.process(place).take()) {

@@ -324,6 +324,11 @@ pub fn inner_to_host(init: i32, inner: i32, pids: &[i32]) -> Option<ServiceProce
     pids.iter().find(named).map(|pid| ServiceProcess { pid: *pid, inner })
 }
 
+/// The number of a process in the innermost pid namespace that it is in; `None` when it is gone.
+pub fn inner_pid(pid: i32) -> Option<i32> {
+    namespace_pids(pid)?.last().copied()
+}
+
 /// The numbers of a process from our pid namespace inwards (`NSpid:` of /proc/PID/status); never empty.
 pub fn namespace_pids(pid: i32) -> Option<Vec<i32>> {
     let status = fs::read(format!("/proc/{pid}/status")).ok()?;

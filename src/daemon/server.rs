@@ -47,7 +47,8 @@ struct Server {
 /// Runs the daemon until SIGTERM.
 ///
 /// # Errors
-/// Only what keeps it from beginning: no runtime directory, no control socket, another daemon at work.
+/// Only what keeps it from beginning: no runtime directory, no control socket, another daemon at work, too few
+/// descriptors for what runs.
 pub fn serve(mut options: Options) -> io::Result<()> {
     let settings = settings(&mut options)?;
     let level = options.log_level.as_deref().unwrap_or(&settings.log_level);
@@ -63,15 +64,16 @@ pub fn serve(mut options: Options) -> io::Result<()> {
             None
         }
     };
+    super::capacity::claim();
     let socket = options.socket.clone();
     let mut engine = Engine::new(options, tree)?;
     engine.limit_logs(settings.log_max_total)?;
     let listener = Listener::bind(&socket, rules(&mut engine, &settings))?;
     engine.record_root();
-    engine.adopt_all();
     let signals = super::signals::Signals::new()?;
     let signals_token = engine.poller.add(&signals, Interest::Read).map_err(super::engine::to_io)?;
     let listener_token = engine.poller.add(&listener, Interest::Read).map_err(super::engine::to_io)?;
+    engine.adopt_all()?;
     let mut server = Server {
         engine,
         listener,

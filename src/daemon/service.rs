@@ -44,6 +44,8 @@ pub(super) struct Service {
     pub group: Option<Group>,
     /// Settings that the group has; a restart with the same does not write them again.
     pub applied: Option<CgroupSettings>,
+    /// What it has from its slice.
+    pub from_slice: super::slices::FromSlice,
     /// Limits changed while it runs.
     pub live: Live,
     /// The group's freezer is on.
@@ -136,6 +138,8 @@ pub(super) struct Process {
     pub service_pidfd: Option<Watched<OwnedFd>>,
     /// Pid of the service in its pid namespace.
     pub inner_pid: i32,
+    /// The pid namespace is a joined one: the resident init stands outside, and its records count as the host does.
+    pub init_outside: bool,
     /// `Report::Executing` was received.
     pub executing: bool,
     /// exec succeeded.
@@ -149,11 +153,19 @@ pub(super) struct Process {
     pub log_number: Option<i32>,
     /// It was running before this daemon was.
     pub adopted: bool,
+    /// How often its record was looked for in vain, since it was seen dead.
+    pub looks_for_record: u32,
     /// Who has `pid`, once asked: the state file names it again and again.
     pub identity: Cell<Option<ProcessIdentity>>,
 }
 
 impl Process {
+    /// Has the service's own process, which has ended, been waited for by its parent?
+    pub fn is_reaped(&self) -> bool {
+        let Some(watched) = &self.service_pidfd else { return true };
+        crate::sys::process::pidfd_send_signal(watched.fd.as_fd(), 0).is_err()
+    }
+
     /// Sends a signal to the service's own process.
     ///
     /// # Errors
@@ -209,6 +221,11 @@ impl Process {
         if self.service_pid.is_some() { self.service_identity } else { self.init_identity() }
     }
 
+    /// The service's own process as the records of its init name it.
+    pub fn recorded_pid(&self) -> i32 {
+        if self.init_outside { self.service_pid.unwrap_or(0) } else { self.inner_pid }
+    }
+
     /// Host pid of the service's own process.
     pub fn main_pid(&self) -> i32 {
         self.service_pid.unwrap_or(self.pid)
@@ -227,6 +244,7 @@ impl Service {
             digest: None,
             group: None,
             applied: None,
+            from_slice: Default::default(),
             live: Live::default(),
             frozen: false,
             group_used_up: false,

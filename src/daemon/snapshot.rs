@@ -178,6 +178,15 @@ fn timeout_words(service: Option<&Service>) -> String {
 fn oom_words(exit: Exit, service: Option<&Service>) -> String {
     let counters = service.map(|s| s.last_counters.clone()).unwrap_or_default();
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), crate::unit::value::print_byte_size);
+    let slice = service.filter(|service| service.from_slice.ran_out);
+    if let Some(slice) = slice.and_then(|service| service.running.as_ref()?.resources.slice.clone()) {
+        return format!(
+            "out of memory: the main process {} (by the memory limit of the slice {slice}; peak of this unit {})\n  hint: \
+             raise `resources.memory_max` in {slice}.slice.toml, or give this unit a limit of its own",
+            how(exit),
+            size(counters.memory_peak)
+        );
+    }
     let whose = match (counters.memory_max, counters.memory_events_oom) {
         (Some(limit), Some(0)) => {
             format!(
@@ -328,7 +337,8 @@ impl Engine {
         Some(result)
     }
 
-    /// Everything about one service.
+    /// Everything about one service; without details neither processes nor counters beyond what is in use now, which is
+    /// what makes a list of thousands cheap.
     pub(super) fn snapshot(&mut self, id: ServiceId, detailed: bool) -> Option<UnitStatus> {
         if self.is_replica_set(id) {
             return self.set_snapshot(id, detailed);
@@ -351,8 +361,9 @@ impl Engine {
         };
         if let Some(group) = &service.group {
             result.cgroup = Some(group.path().display().to_string());
-            result.counters = group.counters();
+            result.counters = if detailed { group.counters() } else { group.usage() };
             if detailed {
+                result.slice = self.slice_status(id);
                 result.processes =
                     group.pids().unwrap_or_default().into_iter().take(PROCESSES).map(process_line).collect();
             }

@@ -283,7 +283,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// At most `limit` bytes of a regular file, no link followed.
-fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {

@@ -5,6 +5,7 @@ use crate::plan::wire::Descriptors;
 use crate::plan::{LaunchPlan, NamespaceKind, Step};
 use crate::sys::fd::{self, Open};
 use crate::sys::{self, SysError, mount};
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// The descriptors listed in the plan, owned and close-on-exec.
@@ -16,6 +17,8 @@ pub(super) struct Inherited {
     pub maps_ready: Option<OwnedFd>,
     pub cgroup_procs: Vec<OwnedFd>,
     pub container: Option<OwnedFd>,
+    /// For the `JoinUnit` steps, in the plan's order.
+    pub shared: VecDeque<OwnedFd>,
     pub stdin: Option<OwnedFd>,
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
@@ -58,6 +61,7 @@ impl Inherited {
             init: take(listed.init)?,
             maps_ready: take(listed.maps_ready)?,
             container: take(listed.container)?,
+            shared: take_all(&listed.shared, &mut take)?.into(),
             cgroup_procs: take_all(&listed.cgroup_procs, &mut take)?,
             pinned: take_all(&listed.pinned, &mut take)?,
             stdin: take(listed.stdin)?,

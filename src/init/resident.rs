@@ -176,10 +176,12 @@ impl Init {
         loop {
             let mut info = SignalInfo::empty();
             const P_ALL: usize = 0;
+            const P_PID: usize = 1;
             const WNOHANG_WEXITED: usize = 1 | 4;
+            const WNOWAIT: usize = 0x0100_0000;
             // SAFETY: `info` has the kernel's size and is live for the call.
             let answer = unsafe {
-                syscall6(number::WAITID, P_ALL, 0, &raw mut info as usize, WNOHANG_WEXITED, 0, 0)
+                syscall6(number::WAITID, P_ALL, 0, &raw mut info as usize, WNOHANG_WEXITED | WNOWAIT, 0, 0)
             };
             if answer == ECHILD {
                 exit(self.main_status.unwrap_or(FAILED));
@@ -187,7 +189,10 @@ impl Init {
             if answer < 0 || info.pid == 0 {
                 return;
             }
+            // Told first, reaped then: a daemon that finds the child gone finds the record too.
             self.tell(&info);
+            // SAFETY: numbers; nothing is written.
+            unsafe { syscall6(number::WAITID, P_PID, info.pid as usize, 0, WNOHANG_WEXITED, 0, 0) };
         }
     }
 

@@ -23,6 +23,11 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
             let file = stage.host.take_namespace(*kind)?;
             Ok(confine::set_namespace(file.as_fd(), kind_flag(*kind))?)
         }
+        Step::JoinUnit { kind, .. } => {
+            let namespace = stage.inherited.shared.pop_front();
+            let namespace = namespace.ok_or(Failure::new(0, "the daemon passed no namespace"))?;
+            Ok(confine::set_namespace(namespace.as_fd(), kind_flag(*kind))?)
+        }
         Step::JoinContainer { namespaces } => {
             let pidfd = stage.inherited.container.take().ok_or(Failure::new(0, "the daemon passed no container"))?;
             Ok(confine::set_namespace(pidfd.as_fd(), namespace_flags(*namespaces))?)

@@ -32,6 +32,9 @@ pub struct DropIn {
 
 /// Names whose drop-ins a unit has, the most specific first.
 fn owners(name: &str) -> Vec<String> {
+    if super::is_slice(name) {
+        return vec![name.to_owned()];
+    }
     let template = super::template_of(name);
     std::iter::once(name.to_owned()).chain(template).chain([ALL_UNITS.to_owned()]).collect()
 }

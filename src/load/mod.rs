@@ -11,16 +11,19 @@ mod boot;
 mod drop_in;
 mod read;
 mod set;
+mod slice;
 
 pub use boot::{BootSetError, Change, disable, enable, enabled_units, is_enabled};
 pub use drop_in::DropIn;
 pub use set::{find_set, is_set, shadowed_set, templates};
+pub use slice::{SLICE_SUFFIX, find_slice, is_slice, missing_slice};
 
 use crate::unit::problem::{Style, render_texts};
 use crate::unit::{Code, ParseOptions, Problem, Unit, UnitText, text_of, value};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Where units of the system live, the first wins.
@@ -240,13 +243,7 @@ pub fn missing_units(paths: &[PathBuf], unit: &Unit, texts: &[UnitText<'_>]) -> 
             }
             let dotted = format!("unit.{key}");
             let message = format!("there is no unit `{name}`");
-            let mut problem = match unit.element_place(&dotted, name).and_then(|place| {
-                let text = texts.iter().find(|text| text.file == place.file)?;
-                let start = offset_of(text.text, place.line);
-                let quoted = text.text[start..].find(&format!("\"{name}\""));
-                let span = quoted.map_or(start..start, |n| start + n..start + n + name.len() + 2);
-                Some((text, span))
-            }) {
+            let mut problem = match written_at(unit, &dotted, name, texts) {
                 Some((text, span)) => Problem::at(Code::MissingUnit, text.file, text.text, span, message),
                 None => Problem::of_file(Code::MissingUnit, &unit.file, message),
             };
@@ -256,7 +253,22 @@ pub fn missing_units(paths: &[PathBuf], unit: &Unit, texts: &[UnitText<'_>]) -> 
             problems.push(problem.key(dotted));
         }
     }
+    problems.extend(missing_slice(paths, unit, texts));
     problems
+}
+
+/// Text and place of a name among the values of a key.
+fn written_at<'t, 'x>(
+    unit: &Unit,
+    dotted: &str,
+    name: &str,
+    texts: &'x [UnitText<'t>],
+) -> Option<(&'x UnitText<'t>, Range<usize>)> {
+    let place = unit.element_place(dotted, name)?;
+    let text = texts.iter().find(|text| text.file == place.file)?;
+    let start = offset_of(text.text, place.line);
+    let quoted = text.text[start..].find(&format!("\"{name}\""));
+    Some((text, quoted.map_or(start..start, |n| start + n..start + n + name.len() + 2)))
 }
 
 /// Is there a file for the unit, or for the template that it is an instance of, whatever it is?

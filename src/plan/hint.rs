@@ -38,6 +38,8 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
             "device nodes need CAP_MKNOD outside of a user namespace, and the device group must allow them".to_owned()
         }),
         Step::JoinNamespace { kind, path } => join_hint(*kind, path, errno),
+        Step::JoinUnit { unit, .. } => (errno == Errno::EPERM)
+            .then(|| format!("it belongs to a user namespace over which this unit has no rights: `rsvc show {unit}`")),
         Step::JoinContainer { .. } => match errno {
             Errno::ESRCH => Some("the main process has ended".to_owned()),
             Errno::EPERM => Some("the daemon needs CAP_SYS_ADMIN and CAP_SYS_PTRACE over the container".to_owned()),

@@ -169,6 +169,17 @@ pub struct LaunchPlan {
 }
 
 impl LaunchPlan {
+    /// Does the service live in a pid namespace that existed before? Its resident init stands outside of it then.
+    pub fn joins_pid_namespace(&self) -> bool {
+        let joins = |planned: &PlannedStep| {
+            matches!(
+                planned.step,
+                Step::JoinNamespace { kind: NamespaceKind::Pid, .. } | Step::JoinUnit { kind: NamespaceKind::Pid, .. }
+            )
+        };
+        self.container == Container::Own && self.steps.iter().any(joins)
+    }
+
     /// The file line that asked for step `index`, if one did.
     pub fn origin_of(&self, index: usize) -> Option<&Origin> {
         let origin = self.steps.get(index)?.origin?;

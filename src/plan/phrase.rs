@@ -12,7 +12,7 @@ impl Step {
         match self {
             Step::EnterUserNamespace | Step::SetIds { .. } => "USER",
             Step::EnterCgroups => "CGROUP",
-            Step::JoinNamespace { kind, .. } => match kind {
+            Step::JoinNamespace { kind, .. } | Step::JoinUnit { kind, .. } => match kind {
                 NamespaceKind::Net => "NETWORK",
                 NamespaceKind::User => "USER",
                 NamespaceKind::Mount
@@ -79,7 +79,7 @@ impl Step {
         match self {
             Step::EnterUserNamespace => "user_namespaces(7)",
             Step::EnterCgroups => "cgroups(7)",
-            Step::JoinNamespace { .. } | Step::JoinContainer { .. } => "setns(2)",
+            Step::JoinNamespace { .. } | Step::JoinUnit { .. } | Step::JoinContainer { .. } => "setns(2)",
             Step::UnshareCgroupNamespace => "cgroup_namespaces(7)",
             Step::UnshareTimeNamespace => "time_namespaces(7)",
             Step::NewSession => "setsid(2)",
@@ -143,6 +143,7 @@ impl Step {
             Step::EnterUserNamespace => "become uid 0 of the new user namespace".to_owned(),
             Step::EnterCgroups => "enter the unit's v1 control groups".to_owned(),
             Step::JoinNamespace { kind, path } => format!("join the {kind} namespace {}", path.display()),
+            Step::JoinUnit { kind, unit } => format!("join the {kind} namespace of the unit {unit}"),
             Step::JoinContainer { namespaces } => format!("join the running container: {namespaces}"),
             Step::UnshareCgroupNamespace => "make a cgroup namespace rooted at the unit's group".to_owned(),
             Step::UnshareTimeNamespace => "make a time namespace".to_owned(),

@@ -167,6 +167,14 @@ pub enum Step {
         /// File on the host.
         path: PathBuf,
     },
+    /// setns(2) on the inherited descriptor of a namespace of another unit, which the daemon has opened and looked at.
+    /// Fails unless it is a namespace of that kind.
+    JoinUnit {
+        /// Kind expected.
+        kind: NamespaceKind,
+        /// The other unit.
+        unit: String,
+    },
     /// setns(2) on the inherited pidfd of the unit's PID 1: all of its namespaces that differ from ours.
     JoinContainer {
         /// Which namespaces to join.

@@ -44,6 +44,8 @@ pub struct Descriptors {
     pub cgroup_procs: Vec<i32>,
     /// pidfd of the container's PID 1, for `Step::JoinContainer`.
     pub container: Option<i32>,
+    /// Namespaces of other units, one for each `Step::JoinUnit`, in the plan's order.
+    pub shared: Vec<i32>,
     /// For the service itself, which finds them as 3, 4, 5... in this order. The stage sets LISTEN_FDS, LISTEN_PID and
     /// LISTEN_FDNAMES (sd_listen_fds(3)) for them.
     pub passed: Vec<Passed>,

@@ -1,7 +1,7 @@
 //! What people ask of one service, in every state. What it means for other units is seen to in `jobs`.
 
 use super::run::{Flow, Phase, Stop};
-use super::service::{Examination, Last, Pulse, Service, State, Turn};
+use super::service::{Last, Pulse, Service, State, Turn};
 use super::waiters::answer;
 use super::{Note, Outcome, Removal, RequestId};
 
@@ -25,9 +25,9 @@ impl Service {
             }
             State::Waiting { automatic, .. } => {
                 // An automatic start has pulled nothing in; a wish does.
-                let pulls_in = *automatic;
+                // The answer of an examination that is under way is still good, and nobody would ask a second time.
+                let pulls_in = std::mem::take(automatic);
                 self.waiters.starts.extend(request);
-                self.state = State::Waiting { automatic: false, examination: Examination::NotYet };
                 self.restarts.forget();
                 pulls_in
             }

@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod fd;
 pub mod memory;
 pub mod mount;
+pub mod namespace;
 pub mod peer;
 pub mod poll;
 pub mod probe;

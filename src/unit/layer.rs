@@ -6,6 +6,7 @@ use super::decode::{Entry, Sink, Source, UserWord, Value, Values, built_in};
 use super::keys;
 use super::merge;
 use super::profile;
+use super::shares;
 use super::{Account, Isolation, Profile};
 use std::sync::LazyLock;
 
@@ -82,6 +83,17 @@ pub(super) fn fill(sink: &mut Sink<'_>, values: &mut Values, forced: Option<Prof
     merge::apply(sink, values);
     user_namespace(values);
     mount_namespace(values);
+    shares::bind(sink, values);
+}
+
+/// What a slice does not limit it does not limit: the defaults of a unit are for one unit.
+pub(super) fn fill_slice(values: &mut Values) {
+    for (name, toml) in [("tasks_max", "\"infinity\""), ("memory_oom_group", "false")] {
+        let (table, key) = key_of("resources", name);
+        if values.get(table.name, key.name).is_none() {
+            values.insert(table.name, key.name, built_in(table, key, toml, Source::Default));
+        }
+    }
 }
 
 fn key_of(table: &str, key: &str) -> (&'static keys::Table, &'static keys::Key) {

@@ -4,11 +4,13 @@
 //! the macros: man(7), as every formatter knows them.
 
 mod chapters;
+mod pods;
 
 use super::keys::{self, Key, Kind, LimitUnit, Table};
 use super::problem::Code;
 use super::variables;
 use chapters::{DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, REPLICAS, TAIL, TEMPLATES, VALUES, VARIABLES};
+use pods::{PODS, SLICES};
 use std::fmt::Write;
 
 /// What a key takes, in words.
@@ -207,6 +209,8 @@ pub fn manual() -> String {
     page.push_str(DROP_INS);
     page.push_str(TEMPLATES);
     page.push_str(REPLICAS);
+    page.push_str(PODS);
+    page.push_str(SLICES);
     page.push_str(VARIABLES);
     for (name, meaning) in variables::NAMES {
         let _ = writeln!(page, ".TP\n.B ${{{name}}}\n{}.", escape(meaning));

@@ -40,6 +40,7 @@ pub(super) fn toml(value: &Value) -> String {
             Isolation::Private => quote("private"),
             Isolation::Host => quote("host"),
             Isolation::Path(file) => quote(&format!("path:{}", file.display())),
+            Isolation::Unit(name) => quote(&format!("unit:{name}")),
         },
         Value::User(word) => match word {
             UserWord::Host => quote("host"),
@@ -51,6 +52,7 @@ pub(super) fn toml(value: &Value) -> String {
             NetworkMode::Host => quote("host"),
             NetworkMode::Loopback => quote("loopback"),
             NetworkMode::Path(file) => quote(&format!("path:{}", file.display())),
+            NetworkMode::Unit(name) => quote(&format!("unit:{name}")),
         },
         Value::Mappings(all) => array(all.iter().map(|(inside, outside, size)| {
             format!("{{ container_id = {inside}, host_id = {outside}, size = {size} }}")

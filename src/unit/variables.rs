@@ -47,6 +47,11 @@ pub(super) struct Variables {
 }
 
 impl Variables {
+    /// Name of the unit.
+    pub(super) fn unit(&self) -> &str {
+        &self.unit
+    }
+
     /// Those of the unit `name` on the host `host`.
     pub(super) fn new(name: &str, host: &str) -> Variables {
         let parts = name.split_once('@').map(|(template, instance)| (template.to_owned(), instance.to_owned()));

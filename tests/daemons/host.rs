@@ -36,10 +36,15 @@ impl Host {
 
     /// The same after a change of the unit; the test says why it is needed.
     pub fn edited(unit: &'static str, edit: &dyn Fn(String) -> String, setup: &str) -> Host {
-        let mut instance = Instance::prepared();
         let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("units").join(format!("{unit}.toml"));
         let text = fs::read_to_string(&shipped).unwrap_or_else(|error| panic!("{}: {error}", shipped.display()));
-        instance.unit(unit, &edit(text));
+        Host::with(unit, &edit(text), setup)
+    }
+
+    /// The same with a unit that is not shipped.
+    pub fn with(unit: &'static str, text: &str, setup: &str) -> Host {
+        let mut instance = Instance::prepared();
+        instance.unit(unit, text);
         let directory = instance.path().display();
         let script = format!("ip link set lo up\nDIR={directory}\n{setup}\nexec \"$@\"");
         instance.wrap_daemon(&["unshare", "--net", "--mount", "sh", "-euc", &script, "sh"]);

@@ -192,7 +192,7 @@ impl Instance {
     }
 
     /// A program that finds this instance's directories in its environment.
-    fn configured(&self, program: &str) -> Command {
+    pub fn configured(&self, program: &str) -> Command {
         let mut command = match &self.enter {
             Some(mounts) => {
                 let mut command = Command::new("nsenter");

@@ -49,6 +49,14 @@ impl Process {
         rustix::process::kill_process(pid, signal).expect("the process is there");
     }
 
+    /// Who forked it, or has inherited it.
+    #[track_caller]
+    pub fn parent(&self) -> Process {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).expect("the process is there");
+        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1)?.parse().ok());
+        parent.and_then(Process::with_pid).expect("it has a parent")
+    }
+
     /// Its arguments, each ended by a NUL.
     pub fn command_line(&self) -> String {
         fs::read_to_string(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default()

@@ -196,6 +196,7 @@ impl Draft {
                 maps_ready: Some(8),
                 cgroup_procs: (0..self.cgroup_procs.len() as i32).map(|index| 30 + index).collect(),
                 container: container.is_some().then_some(9),
+                shared: Vec::new(),
                 stdout: self.with_output.then_some(10),
                 stderr: self.with_output.then_some(10),
                 pinned: (0..self.pinned.len() as i32).map(|index| 20 + index).collect(),

@@ -5,7 +5,7 @@ use super::tree::process_tree;
 use crate::cli::terminal::{Color, Look, harmless};
 use crate::cli::time::{self, coarse};
 use crate::cli::words::{cpu_time, size};
-use crate::control::{GroupCounters, Pressure, ProcessLine, StopProgress, UnitStatus};
+use crate::control::{GroupCounters, Pressure, ProcessLine, SliceStatus, StopProgress, UnitStatus};
 use crate::unit::TimeSpan;
 use std::time::{Duration, SystemTime};
 
@@ -45,6 +45,9 @@ pub fn status_page(unit: &UnitStatus, log: &[String], now: SystemTime, look: Loo
     page.restarts(unit, now);
     page.sandbox(unit);
     page.limits_hit(&unit.counters);
+    if let Some(slice) = &unit.slice {
+        page.slice(slice);
+    }
     page.processes(unit);
     if !log.is_empty() {
         page.text.push('\n');
@@ -274,6 +277,19 @@ impl Page {
             let label = if index == 0 { "Degraded" } else { "" };
             self.line(label, &self.look.paint(Color::Yellow, &harmless(item)));
         }
+    }
+
+    fn slice(&mut self, slice: &SliceStatus) {
+        let of = |used: Option<String>, limit: Option<String>| Some(format!("{} of {}", used?, limit?));
+        let memory = of(slice.memory_current.map(size), slice.memory_max.map(size));
+        let number = |n: u64| n.to_string();
+        let tasks = of(slice.tasks_current.map(number), slice.tasks_max.map(number));
+        let limits: Vec<String> = [memory.map(|m| format!("memory {m}")), tasks.map(|t| format!("tasks {t}"))]
+            .into_iter()
+            .flatten()
+            .collect();
+        let limits = if limits.is_empty() { String::new() } else { format!(" ({})", limits.join(", ")) };
+        self.line("Slice", &format!("{}{limits}", harmless(&slice.name)));
     }
 
     fn limits_hit(&mut self, c: &GroupCounters) {

@@ -75,6 +75,27 @@ fn a_stop_ends_an_examination_and_a_late_answer_is_nothing() {
 }
 
 #[test]
+fn a_second_start_waits_for_the_same_examination() {
+    let mut bench = Bench::new([conditional("web")]);
+    assert_eq!(bench.start_as(WEB, 1), ["examine"]);
+    assert!(bench.start_as(WEB, 2).is_empty(), "the answer is on its way");
+    assert_eq!(deeds(examined(&mut bench, WEB, None)), ["launch Main"]);
+    assert_eq!(replies(bench.executed(WEB)), ["reply 1 Done", "reply 2 Done"]);
+}
+
+#[test]
+fn so_does_a_start_by_hand_of_what_is_started_by_itself() {
+    let mut bench = Bench::new([conditional("web")]);
+    bench.start(WEB);
+    examined(&mut bench, WEB, None);
+    bench.executed(WEB);
+    bench.dies(WEB, Exit::Exited(1));
+    assert_eq!(bench.expire(), ["examine"]);
+    assert!(bench.start_as(WEB, 1).is_empty(), "the answer is on its way");
+    assert_eq!(deeds(examined(&mut bench, WEB, None)), ["launch Main"]);
+}
+
+#[test]
 fn a_restart_by_policy_looks_again_too() {
     let mut bench = Bench::new([conditional("web")]);
     bench.start(WEB);

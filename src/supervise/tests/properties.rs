@@ -97,8 +97,7 @@ fn any_restart() -> impl Strategy<Value = RestartSettings> {
     })
 }
 
-/// Units 1 to n with random relations; `acyclic` lets `after` point to earlier units only. None is started on demand:
-/// what relations mean for a unit that listens is in tables only (`listen`, `bonds`, `conditions`).
+/// Units 1 to n with random relations; `acyclic` lets `after` point to earlier units only.
 fn any_units(acyclic: bool) -> impl Strategy<Value = Vec<Policy>> {
     vec(any_policy(), 2..=50).prop_flat_map(move |policies| {
         let count = policies.len();
@@ -111,7 +110,6 @@ fn relate(mut policies: Vec<Policy>, edges: &[(usize, usize, u8)], acyclic: bool
     let name = |index: usize| format!("unit-{index}");
     for (index, policy) in policies.iter_mut().enumerate() {
         policy.name = name(index);
-        (policy.sockets, policy.timers, policy.on_demand) = (false, false, false);
     }
     for &(one, other, kind) in edges {
         let (first, second) = if acyclic { (one.min(other), one.max(other)) } else { (one, other) };

@@ -28,6 +28,14 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// What a text describes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileKind {
+    Unit,
+    /// `NAME.slice.toml`
+    Slice,
+}
+
 /// Collects problems of the texts of one unit.
 pub(super) struct Sink<'t> {
     texts: Texts<'t>,
@@ -42,13 +50,16 @@ pub(super) struct Sink<'t> {
     broken: Vec<(usize, u32)>,
     /// A problem already reported says where `service.exec` went.
     pub meant_exec: bool,
+    /// What the texts describe.
+    pub kind: FileKind,
     variables: Variables,
 }
 
 impl<'t> Sink<'t> {
     pub(super) fn new(texts: &[UnitText<'t>], variables: Variables) -> Sink<'t> {
         let texts = Texts::new(texts);
-        Sink { texts, current: 0, base: 0, problems: Vec::new(), broken: Vec::new(), meant_exec: false, variables }
+        let (problems, broken, kind) = (Vec::new(), Vec::new(), FileKind::Unit);
+        Sink { texts, current: 0, base: 0, problems, broken, meant_exec: false, kind, variables }
     }
 
     /// Records a problem at `span`.
@@ -225,6 +236,9 @@ fn top_level(sink: &mut Sink<'_>, values: &mut Values, name: &str, span: Range<u
     if let Some(key) = top.key(name) {
         return entry(sink, values, top, key, span, value);
     }
+    if sink.kind == FileKind::Slice || name == keys::SLICE.name {
+        return slice_table(sink, values, name, span, value);
+    }
     let Some(table) = keys::table(name).filter(|t| !t.name.contains('.')) else {
         return suggest::unknown_at_top(sink, name, span, value);
     };
@@ -258,6 +272,43 @@ fn top_level(sink: &mut Sink<'_>, values: &mut Values, name: &str, span: Range<u
             sink.add(Code::WrongType, span, name, format!("`{name}` is a table, not an array of tables"), help);
         }
         _ => sink.wrong_type(value, name, "a table", Some(format!("write it as [{name}] with keys below"))),
+    }
+}
+
+/// The two tables of a slice's file; of `[resources]` it has what a group of several units can be limited by.
+fn slice_table(sink: &mut Sink<'_>, values: &mut Values, name: &str, span: Range<usize>, value: &Spanned<DeValue<'_>>) {
+    if sink.kind == FileKind::Unit {
+        let help =
+            Some("a slice has a file of its own, NAME.slice.toml; a unit names it by resources.slice".to_owned());
+        return sink.add(Code::UnknownTable, span, name, "[slice] is no table of a unit", help);
+    }
+    let table = match name {
+        "slice" => &keys::SLICE,
+        "resources" => keys::table("resources").expect("the key table has the limits"),
+        _ => {
+            let message = format!("[{name}] is no table of a slice, which has [slice] and [resources]");
+            return sink.add(Code::UnknownTable, span, name, message, None);
+        }
+    };
+    values.headers.entry(table.name).or_insert(sink.absolute(span));
+    let DeValue::Table(content) = value.get_ref() else {
+        return sink.wrong_type(value, name, "a table", Some(format!("write it as [{name}] with keys below")));
+    };
+    for (name, value) in content {
+        match table.key(name.get_ref()) {
+            Some(key) if keys::NOT_OF_A_SLICE.contains(&key.name) => {
+                let dotted = table.dotted(key);
+                sink.add(
+                    Code::UnknownKey,
+                    name.span(),
+                    &dotted,
+                    format!("`{dotted}` is for units, not for slices"),
+                    None,
+                );
+            }
+            Some(key) => entry(sink, values, table, key, name.span(), value),
+            None => suggest::unknown_key(sink, table, name.get_ref(), name.span()),
+        }
     }
 }
 

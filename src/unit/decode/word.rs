@@ -90,7 +90,9 @@ fn path_word(key: &str, text: &str, words: &[&str]) -> Result<PathBuf, Bad> {
         return value::absolute_path(path);
     }
     if text.starts_with("unit:") {
-        return Err(Bad::new(Code::NotSupported, format!("`{key} = \"unit:NAME\"` is not supported yet")));
+        let message = format!("`{key}` cannot be that of another unit");
+        let help = "network.mode, namespaces.ipc, namespaces.uts and namespaces.pid can";
+        return Err(Bad::new(Code::NotSupported, message).help(help));
     }
     let bad = Bad::new(Code::UnknownWord, format!("`{}` is not a value of `{key}`", text.escape_debug()));
     Err(match nearest(text, words.iter().copied()) {
@@ -99,7 +101,20 @@ fn path_word(key: &str, text: &str, words: &[&str]) -> Result<PathBuf, Bad> {
     })
 }
 
+/// What follows `unit:`, if it is the name of a unit.
+fn unit_word(text: &str) -> Option<Result<String, Bad>> {
+    let name = text.strip_prefix("unit:")?;
+    Some(value::unit_name(name).map(|()| name.to_owned()))
+}
+
+/// Kinds of namespace that several units can share. A mount namespace carries the file rules of one unit, a cgroup
+/// namespace the view of one group, and a time namespace cannot be entered by a process that is to stay.
+const SHARED: [&str; 3] = ["namespaces.ipc", "namespaces.uts", "namespaces.pid"];
+
 pub(super) fn namespace(key: &str, text: &str) -> Result<Isolation, Bad> {
+    if let (true, Some(name)) = (SHARED.contains(&key), unit_word(text)) {
+        return name.map(Isolation::Unit);
+    }
     match text {
         "private" => Ok(Isolation::Private),
         "host" => Ok(Isolation::Host),
@@ -119,6 +134,9 @@ pub(super) fn user_namespace(key: &str, text: &str) -> Result<UserWord, Bad> {
 }
 
 pub(super) fn network(key: &str, text: &str) -> Result<NetworkMode, Bad> {
+    if let Some(name) = unit_word(text) {
+        return name.map(NetworkMode::Unit);
+    }
     match text {
         "host" => Ok(NetworkMode::Host),
         "loopback" => Ok(NetworkMode::Loopback),

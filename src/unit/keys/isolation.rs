@@ -188,12 +188,14 @@ pub(super) const DEVICES: Table = Table::new(
 
 pub(super) const NAMESPACES: Table = Table::new(
     "namespaces",
-    "Which namespaces the service has of its own: `private`, `host`, or an existing one by file (`path:/run/netns/x`).",
+    "Which namespaces the service has of its own: `private`, `host`, or an existing one by file (`path:/run/netns/x`). \
+     `pid`, `ipc` and `uts` can be those of another unit (`unit:app`): see PODS.",
     &[
         Key::new("mount", Kind::Namespace, "Base of all file rules; `host` switches them off.")
             .default("\"private\"")
             .systemd(&["PrivateMounts"]),
-        Key::new("pid", Kind::Namespace, "Processes. Pid files and MAINPID hold the inner numbers.")
+        Key::new("pid", Kind::Namespace, "Processes. Pid files and MAINPID hold the inner numbers. In that of another unit the units see each other's processes, \
+             and what is left of this one's becomes a child of that one's pid 1.")
             .default("\"private\"")
             .systemd(&["PrivatePIDs"]),
         Key::new("ipc", Kind::Namespace, "System V IPC and POSIX message queues.")
@@ -240,10 +242,11 @@ pub(super) const NETWORK: Table = Table::new(
             "mode",
             Kind::Network,
             "`host`: the host's. `loopback`: an own one with only `lo`, for what talks through UNIX sockets. `path:FILE`: \
-             an existing one, such as \"path:/run/netns/blue\".",
+             an existing one, such as \"path:/run/netns/blue\". `unit:NAME`: that of another unit, whose 127.0.0.1 is this one's \
+             as well; see PODS.",
         )
         .default("\"host\"")
-        .systemd(&["PrivateNetwork", "NetworkNamespacePath"]),
+        .systemd(&["PrivateNetwork", "NetworkNamespacePath", "JoinsNamespaceOf"]),
         Key::new(
             "address_families",
             Kind::Families,

@@ -99,7 +99,8 @@ pub(super) const RESOURCES: Table = Table::new(
         Key::new(
             "slice",
             Kind::UnitName,
-            "Name of a group between the root group and the unit's, shared by all units that name it.",
+            "Name of a slice: a group between the root group and the unit's, shared by all units that name it, with the \
+             limits of NAME.slice.toml. Without that file the start is refused; see SLICES.",
         )
         .systemd(&["Slice"]),
         Key::new("rlimits", Kind::Table, "Limits of each process; see [resources.rlimits].").default("{}"),

@@ -279,6 +279,16 @@ pub const TABLES: &[Table] = &[
     limits::INSTALL,
 ];
 
+/// The table that only the file of a slice has.
+pub static SLICE: Table = Table::new(
+    "slice",
+    "A group that several units share.",
+    &[Key::new("description", Kind::Text, "What the slice is for, in a few words.")],
+);
+
+/// Keys of `[resources]` that a slice has not.
+pub const NOT_OF_A_SLICE: [&str; 4] = ["delegate", "hugetlb", "rlimits", "slice"];
+
 /// The table of this dotted name.
 pub fn table(name: &str) -> Option<&'static Table> {
     TABLES.iter().find(|t| t.name == name)

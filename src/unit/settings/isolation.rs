@@ -232,6 +232,8 @@ pub enum Isolation {
     Host,
     /// An existing one by file.
     Path(PathBuf),
+    /// That of another unit, by its name: `pid`, `ipc` and `uts` only.
+    Unit(String),
 }
 
 /// `namespaces.user`
@@ -276,6 +278,8 @@ pub enum NetworkMode {
     Loopback,
     /// An existing one by file.
     Path(PathBuf),
+    /// That of another unit, by its name.
+    Unit(String),
 }
 
 /// `[network]`

@@ -96,7 +96,7 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
 
 fn unit(v: &Values) -> UnitTable {
     UnitTable {
-        description: read!(v, "unit", "description", Text?),
+        description: read!(v, "unit", "description", Text?).or_else(|| read!(v, "slice", "description", Text?)),
         documentation: read!(v, "unit", "documentation", Texts),
         after: read!(v, "unit", "after", Texts),
         before: read!(v, "unit", "before", Texts),

@@ -209,7 +209,7 @@ fn rootfs(sink: &mut Sink<'_>, c: &Checked<'_>) {
     }
 }
 
-fn resources(sink: &mut Sink<'_>, c: &Checked<'_>) {
+pub(super) fn resources(sink: &mut Sink<'_>, c: &Checked<'_>) {
     let r = &c.settings.resources;
     let amounts = [
         ("memory_min", r.memory_min),

@@ -16,7 +16,8 @@ pub(super) fn all(sink: &mut Sink<'_>, c: &Checked<'_>) {
     shared_mounts(sink, c);
     let n = &c.settings.namespaces;
     if n.hostname.is_some() && n.uts != Isolation::Private {
-        let message = "`hostname` needs `uts = \"private\"`: it would rename the host";
+        let whom = if let Isolation::Unit(name) = &n.uts { format!("the unit {name}") } else { "the host".to_owned() };
+        let message = format!("`hostname` needs `uts = \"private\"`: it would rename {whom}");
         sink.add(Code::Conflict, c.value_place("namespaces", "hostname"), "namespaces.hostname", message, None);
     }
     if n.pid == Isolation::Host && n.init && c.is_written("namespaces", "init") {

@@ -6,11 +6,12 @@ mod identity;
 mod mounts;
 mod paths;
 mod replicas;
+mod shares;
 mod sockets;
 mod timers;
 mod watched;
 
-use super::decode::{self, Entry, History, Sink, Source, Value, Values};
+use super::decode::{self, Entry, FileKind, History, Sink, Source, Value, Values};
 use super::keys;
 use super::layer;
 use super::print;
@@ -97,6 +98,19 @@ impl Unit {
         texts: &[UnitText<'_>],
         options: ParseOptions<'_>,
     ) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
+        Unit::parse_as(FileKind::Unit, name, texts, options)
+    }
+
+    /// The same for a file of either kind: that of a slice becomes a unit without a command, of which `[resources]` counts.
+    ///
+    /// # Errors
+    /// As [`Unit::parse_texts`].
+    pub(in crate::unit) fn parse_as(
+        kind: FileKind,
+        name: &str,
+        texts: &[UnitText<'_>],
+        options: ParseOptions<'_>,
+    ) -> Result<(Unit, Vec<Problem>), Vec<Problem>> {
         let file = texts.first().expect("a unit has at least its file").file;
         let big: Vec<Problem> =
             texts.iter().filter(|t| t.text.len() > MAX_UNIT_SIZE).map(|t| too_big(t.file)).collect();
@@ -108,22 +122,27 @@ impl Unit {
             return Err(vec![Problem::of_file(Code::DropIn, file, message)]);
         }
         let mut sink = Sink::new(texts, Variables::new(name, options.host.unwrap_or("localhost")));
+        sink.kind = kind;
         if let Err(bad) = super::value::unit_name(name) {
             let mut problem = Problem::of_file(Code::BadUnitName, file, bad.message);
             problem.help = bad.help;
             sink.problems.push(problem);
         }
         let mut values = decode::decode(&mut sink);
-        require(&mut sink, &values);
+        match kind {
+            FileKind::Unit => require(&mut sink, &values),
+            FileKind::Slice => layer::fill_slice(&mut values),
+        }
         layer::fill(&mut sink, &mut values, options.profile);
         let settings = assemble::assemble(&mut sink, name, file, &mut values);
         let checked = Checked { values: &values, settings: &settings };
-        checks::all(&mut sink, &checked);
-        sockets::all(&mut sink, &checked);
-        timers::all(&mut sink, &checked);
-        identity::all(&mut sink, &checked);
-        replicas::all(&mut sink, &checked, texts);
-        paths::all(&mut sink, &checked);
+        match kind {
+            FileKind::Unit => {
+                checked.all(&mut sink);
+                replicas::all(&mut sink, &checked, texts);
+            }
+            FileKind::Slice => checks::resources(&mut sink, &checked),
+        }
         let written = written(&values, &sink);
         let mut problems = sink.problems;
         problem::sort(&mut problems);
@@ -135,6 +154,16 @@ impl Unit {
     }
 }
 
+impl Checked<'_> {
+    fn all(&self, sink: &mut Sink<'_>) {
+        checks::all(sink, self);
+        sockets::all(sink, self);
+        timers::all(sink, self);
+        identity::all(sink, self);
+        paths::all(sink, self);
+        shares::all(sink, self);
+    }
+}
 /// The bytes as text.
 ///
 /// # Errors

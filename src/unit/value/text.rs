@@ -155,7 +155,8 @@ pub fn environment_name(text: &str) -> Result<(), Bad> {
 /// [`Code::BadName`], also for a template, which is no unit.
 pub fn unit_name(text: &str) -> Result<(), Bad> {
     let bad = |why: &str| Bad::new(Code::BadName, format!("`{}` {why}", text.escape_debug()));
-    if let Some(stem) = [".toml", ".service", ".target", ".socket"].iter().find_map(|s| text.strip_suffix(s)) {
+    if let Some(stem) = [".toml", ".service", ".target", ".socket", ".slice"].iter().find_map(|s| text.strip_suffix(s))
+    {
         return Err(bad("is not the name of a unit").help(format!("names have no suffix: write \"{stem}\"")));
     }
     if let Some(template) = text.strip_suffix('@').filter(|template| !template.is_empty() && !template.contains('@')) {

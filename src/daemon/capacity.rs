@@ -1,0 +1,69 @@
+//! How many services the limit of open files allows (RLIMIT_NOFILE, getrlimit(2)).
+//!
+//! A daemon that has run out of descriptors can neither start nor stop nor tell anything, and its successor, which needs
+//! one more for each service, could not take them over. So the limit is met at launches, while there still is room for
+//! both: the start that would go too far fails and says why.
+
+use super::engine::Engine;
+use super::launch::failure;
+use crate::supervise::LaunchFailure;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io;
+
+/// Descriptors that launches leave to connections, log files and commands.
+const RESERVE: u64 = 512;
+/// Taking one service over needs no more than so many.
+const ONE_SERVICE: u64 = 32;
+
+/// The present soft limit.
+pub(super) fn limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Raises the soft limit to the hard one. Services have limits of their own (`resources.rlimits`).
+pub(super) fn claim() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!("the limit of open files stays at {}: {error}", limit());
+    }
+}
+
+impl Engine {
+    /// # Errors
+    /// What the start of one more service fails with.
+    pub(super) fn check_room_for_launch(&self) -> Result<(), LaunchFailure> {
+        let spare = RESERVE.min(self.descriptors / 4) + self.services.len() as u64;
+        match self.has_room(spare) {
+            true => Ok(()),
+            false => {
+                let message = format!(
+                    "failed at step FDS: the daemon may not open more than {} files, and the next daemon needs some to \
+                     take {} units over\n  hint: raise the daemon's limit: LimitNOFILE= of its systemd unit, or `ulimit -Hn`",
+                    self.descriptors,
+                    self.services.len()
+                );
+                Err(failure("FDS", 202, message))
+            }
+        }
+    }
+
+    /// # Errors
+    /// Without room for one more service nothing may be taken over by halves: this daemon does not begin.
+    pub(super) fn check_room_to_adopt(&self) -> io::Result<()> {
+        match self.has_room(ONE_SERVICE) {
+            true => Ok(()),
+            false => Err(io::Error::other(format!(
+                "the limit of {} open files is too low to take over the services that run; they go on running\n  \
+                 hint: raise it: LimitNOFILE= of the daemon's systemd unit, or `ulimit -Hn`",
+                self.descriptors
+            ))),
+        }
+    }
+
+    fn has_room(&self, spare: u64) -> bool {
+        // Linux 6.2 and later tell the number of open files as the size of the directory; before, what is watched
+        // stands for all, as that is most of it.
+        let told = rustix::fs::stat("/proc/self/fd").map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
+        told.max(self.sources.len() as u64).saturating_add(spare) < self.descriptors
+    }
+}
