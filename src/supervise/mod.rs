@@ -105,6 +105,7 @@ mod exit;
 mod graph;
 mod health;
 mod jobs;
+mod keeping;
 mod listen;
 mod policy;
 mod replicas;

@@ -6,7 +6,7 @@
 //! are held are passed over, and so are those that a scaling takes away.
 
 use super::jobs::Work;
-use super::replicas::Keeping;
+use super::keeping::Keeping;
 use super::service::{Service, State};
 use super::{Cause, Moment, Note, Outcome, RequestId, ServiceId, Supervisor};
 use serde::{Deserialize, Serialize};

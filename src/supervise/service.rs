@@ -1,6 +1,6 @@
 //! One service: what it is when no run exists, what people wait for, and what follows the end of a run.
 
-use super::replicas::Keeping;
+use super::keeping::Keeping;
 use super::restart::{Jitter, Next, Restarts, decide};
 use super::run::{After, Fact, Flow, Live, Phase, Run, Says, Step, Stop};
 use super::waiters::{Waiters, answer};

@@ -164,6 +164,7 @@ impl Checked<'_> {
         shares::all(sink, self);
     }
 }
+
 /// The bytes as text.
 ///
 /// # Errors
