@@ -188,7 +188,7 @@ pub enum Command {
         waiting: Waiting,
     },
 
-    /// Stop units if they run, then start them
+    /// Stop units if they run, then start them; replicas of a set one after the other
     Restart(Job),
 
     /// Restart those units that run
@@ -196,6 +196,16 @@ pub enum Command {
 
     /// Make running units read their configuration again
     Reload(Job),
+
+    /// Keep so many replicas of a set up, or show how many there are
+    Scale {
+        /// The set, and how many: `web=5`; without a number it is shown
+        #[arg(value_name = "UNIT[=N]", required = true)]
+        units: Vec<String>,
+        /// How to wait.
+        #[command(flatten)]
+        waiting: Waiting,
+    },
 
     /// Show what is known of units; without a name, a summary and what has failed
     Status {

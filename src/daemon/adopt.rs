@@ -61,13 +61,20 @@ impl Engine {
             self.check_room_to_adopt()?;
             self.adopt(&name, group);
         }
+        let mut sets = Vec::new();
         for name in state::names(&self.options.runtime_dir) {
-            if !self.names.contains_key(&name) {
-                self.check_room_to_adopt()?;
-                self.remember(&name);
+            match state::read(&self.options.runtime_dir, &name) {
+                // After their replicas.
+                Ok(SavedState { set: Some(_), .. }) => sets.push(name),
+                _ if self.names.contains_key(&name) => {}
+                _ => {
+                    self.check_room_to_adopt()?;
+                    self.remember(&name);
+                }
             }
         }
         self.dismiss_doubled_keepers();
+        sets.iter().for_each(|name| self.adopt_set(name));
         self.events.push_back(Event::Surveyed);
         self.settle();
         Ok(())
@@ -207,7 +214,7 @@ impl Engine {
     }
 
     /// A service without a file: it can be shown and stopped.
-    fn bare_service(&mut self, name: &str) -> ServiceId {
+    pub(super) fn bare_service(&mut self, name: &str) -> ServiceId {
         let text = format!("[service]\nexec = [\"/nonexistent/{name}\"]\n[restart]\npolicy = \"no\"\n");
         match crate::unit::Unit::parse_bytes(name, "(no unit file)", text.as_bytes()) {
             Ok((unit, _)) => {
@@ -390,7 +397,8 @@ impl Engine {
         if self.options.foreground {
             return;
         }
-        if status.state == ActiveState::Inactive && service.emptied {
+        let set = self.supervisor.set_status(id).and_then(|set| set.kept);
+        if status.state == ActiveState::Inactive && service.emptied && set.is_none() {
             state::remove(&self.options.runtime_dir, &service.name);
             if let Some(service) = self.services.get_mut(&id) {
                 service.written.forget();
@@ -440,6 +448,7 @@ impl Engine {
             log_untold: service.log.as_ref().is_some_and(|log| log.untold() > 0),
             notify_socket: main.and_then(|p| p.notify_number),
             live: service.live.values.clone(),
+            set,
             ..SavedState::new()
         };
         let Some(service) = self.services.get_mut(&id) else { return };

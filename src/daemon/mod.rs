@@ -51,6 +51,7 @@ mod plans;
 mod process;
 pub mod ready;
 mod relay;
+mod replicas;
 mod requests;
 mod runs;
 mod server;

@@ -147,6 +147,7 @@ pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
         Cause::Conflict { unit } => {
             format!("it cannot be up together with the unit {unit} (unit.conflicts), which is up or needed")
         }
+        Cause::Replicas { .. } | Cause::Roll { .. } => super::replicas::cause_words(cause),
     }
 }
 
@@ -219,6 +220,9 @@ pub(super) fn log_note(service: &Service, note: &Note) {
         Note::Unhealthy(cause) | Note::HookFailed(cause) => {
             tracing::warn!(unit, invocation_id, "{unit}: {}", cause_words(cause, Some(service)));
         }
+        Note::Incomplete(cause) | Note::Rolled(Some(cause)) => {
+            tracing::warn!(unit, "{unit}: {}", cause_words(cause, Some(service)));
+        }
         Note::Killing => tracing::warn!(unit, invocation_id, "{unit}: time is up, killing what is left"),
         Note::Listening
         | Note::Triggered
@@ -227,10 +231,18 @@ pub(super) fn log_note(service: &Service, note: &Note) {
         | Note::Skipped(_)
         | Note::Reloaded(None)
         | Note::Adopted
+        | Note::Scaled { .. }
+        | Note::Rolling { .. }
+        | Note::Rolled(None)
         | Note::Healthy => {
             tracing::info!(unit, invocation_id, "{unit}: {}", note_words(note));
         }
-        Note::Starting { .. } | Note::Stopping | Note::RestartScheduled { .. } | Note::Reloading | Note::StatusText => {
+        Note::Starting { .. }
+        | Note::Stopping
+        | Note::RestartScheduled { .. }
+        | Note::Reloading
+        | Note::StatusText
+        | Note::Replicas { .. } => {
             tracing::debug!(unit, invocation_id, "{unit}: {}", note_words(note));
         }
     }
@@ -256,6 +268,12 @@ pub(super) fn note_words(note: &Note) -> String {
         Note::Killing => "killing".to_owned(),
         Note::StatusText => "status changed".to_owned(),
         Note::Adopted => "taken over".to_owned(),
+        Note::Scaled { number } => format!("{number} replicas are to be up"),
+        Note::Replicas { ready, number } => format!("{ready} of {number} replicas are ready"),
+        Note::Incomplete(_) => "started in part".to_owned(),
+        Note::Rolling { replica } => format!("rolling restart: {replica}"),
+        Note::Rolled(None) => "rolling restart done".to_owned(),
+        Note::Rolled(Some(_)) => "rolling restart ended early".to_owned(),
         Note::Healthy => "healthy".to_owned(),
         Note::Unhealthy(_) => "unhealthy".to_owned(),
         Note::HookFailed(_) => "a hook failed".to_owned(),
@@ -330,6 +348,9 @@ impl Engine {
     /// Everything about one service; without details neither processes nor counters beyond what is in use now, which is
     /// what makes a list of thousands cheap.
     pub(super) fn snapshot(&mut self, id: ServiceId, detailed: bool) -> Option<UnitStatus> {
+        if self.is_replica_set(id) {
+            return self.set_snapshot(id, detailed);
+        }
         self.digest(id);
         let service = self.service(id)?;
         let unit = service.running.as_ref().or(service.unit.as_ref());

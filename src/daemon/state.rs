@@ -5,7 +5,7 @@
 //! caller treats the service as unknown, not as absent. A process is identified by its pid *and* the time it was
 //! started; a number alone may belong to anybody by now.
 
-use crate::supervise::Rest;
+use crate::supervise::{KeptSet, Rest};
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -126,6 +126,9 @@ pub struct SavedState {
     /// The same of the notify socket, with what has arrived while no daemon ran.
     #[serde(default)]
     pub notify_socket: Option<i32>,
+    /// This is a set of replicas, which is kept.
+    #[serde(default)]
+    pub set: Option<KeptSet>,
     /// Limits changed while it runs: TOML by key.
     #[serde(default)]
     pub live: BTreeMap<String, String>,

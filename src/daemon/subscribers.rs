@@ -121,6 +121,12 @@ fn word(note: &Note) -> &'static str {
         Note::Unhealthy(_) => "unhealthy",
         Note::HookFailed(_) => "hook-failed",
         Note::Adopted => "adopted",
+        Note::Scaled { .. } => "scaled",
+        Note::Replicas { .. } => "replicas",
+        Note::Incomplete(_) => "incomplete",
+        Note::Rolling { .. } => "rolling",
+        Note::Rolled(None) => "rolled",
+        Note::Rolled(Some(_)) => "roll-failed",
     }
 }
 
@@ -156,7 +162,9 @@ impl Engine {
             | Note::Failed(cause)
             | Note::Reloaded(Some(cause))
             | Note::Unhealthy(cause)
-            | Note::HookFailed(cause) => Some(cause),
+            | Note::HookFailed(cause)
+            | Note::Incomplete(cause)
+            | Note::Rolled(Some(cause)) => Some(cause),
             _ => None,
         };
         if let Some(cause) = cause {

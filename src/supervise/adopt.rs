@@ -30,7 +30,11 @@ impl Service {
         match self.state {
             State::Down | State::Failed { .. } => {}
             // What this daemon has started, or is about to, it need not adopt.
-            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => return,
+            State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Keeping(_)
+            | State::Up(_) => return,
         }
         self.restarts = Restarts::carried_over(found.restarts);
         self.last = Last::default();
@@ -64,7 +68,11 @@ impl Service {
         match self.state {
             State::Down | State::Failed { .. } => {}
             // What this daemon has started, or is about to, it need not adopt.
-            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => return,
+            State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Keeping(_)
+            | State::Up(_) => return,
         }
         self.restarts = Restarts::carried_over(end.restarts);
         self.last = Last::default();
@@ -89,6 +97,7 @@ impl Service {
             | State::Waiting { .. }
             | State::Backoff { .. }
             | State::Listening { .. }
+            | State::Keeping(_)
             | State::Up(_) => return,
         }
         self.restarts = Restarts::carried_over(rest.restarts);

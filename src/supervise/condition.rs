@@ -45,6 +45,7 @@ impl Service {
             | State::Failed { .. }
             | State::Backoff { .. }
             | State::Listening { .. }
+            | State::Keeping(_)
             | State::Up(_) => false,
         }
     }

@@ -1,5 +1,6 @@
 //! Facts that come in (past tense) and orders that go out (imperative).
 
+use super::replicas::KeptSet;
 use crate::unit::Hook;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -120,6 +121,16 @@ pub enum Event {
     ReloadRequested {
         /// Which.
         id: ServiceId,
+        /// Whom to answer.
+        request: Option<RequestId>,
+    },
+    /// Keep so many replicas of a set from now on; starts it when it is down. Answered when they are ready and those
+    /// above are down.
+    ScaleRequested {
+        /// Which set.
+        id: ServiceId,
+        /// How many.
+        number: u32,
         /// Whom to answer.
         request: Option<RequestId>,
     },
@@ -285,6 +296,13 @@ pub enum Event {
         id: ServiceId,
         /// In what state.
         rest: Rest,
+    },
+    /// A daemon that has just started knows from its predecessor that this set of replicas is kept.
+    SetRemembered {
+        /// Which.
+        id: ServiceId,
+        /// How it stood.
+        kept: KeptSet,
     },
     /// The conditions of a unit were looked at.
     Examined {
@@ -587,6 +605,22 @@ pub enum Cause {
         /// Its name.
         unit: String,
     },
+    /// Replicas of the set did not come up.
+    Replicas {
+        /// Their names, and why not.
+        failed: Vec<(String, Cause)>,
+    },
+    /// A rolling restart ended before its end.
+    Roll {
+        /// The replica that it ended with.
+        replica: String,
+        /// Why that one is not up; `None`: somebody stopped it, or it ended after it had been ready.
+        cause: Option<Box<Cause>>,
+        /// Restarted, in this order.
+        done: Vec<String>,
+        /// Left as they were.
+        left: Vec<String>,
+    },
 }
 
 /// What the daemon's log says about a service.
@@ -636,4 +670,25 @@ pub enum Note {
     Unhealthy(Cause),
     /// Taken over by a new daemon.
     Adopted,
+    /// Of a set: so many replicas are to be kept from now on.
+    Scaled {
+        /// How many.
+        number: u32,
+    },
+    /// Of a set: how its replicas stand has changed.
+    Replicas {
+        /// So many are ready.
+        ready: u32,
+        /// Of so many.
+        number: u32,
+    },
+    /// Of a set: it could not be started as a whole. What failed is tried again.
+    Incomplete(Cause),
+    /// Of a set: this replica is restarted now, as one of a rolling restart.
+    Rolling {
+        /// Its name.
+        replica: String,
+    },
+    /// Of a set: the rolling restart is over; `Some` says why before its end.
+    Rolled(Option<Cause>),
 }

@@ -178,7 +178,8 @@ impl Service {
             | State::Failed { .. }
             | State::Waiting { .. }
             | State::Backoff { .. }
-            | State::Listening { .. } => None,
+            | State::Listening { .. }
+            | State::Keeping(_) => None,
         }
     }
 }

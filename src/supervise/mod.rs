@@ -6,7 +6,7 @@
 //!
 //! # The states of a service
 //!
-//! A service is in one of six states. Five of them are the service without processes; everything that exists only
+//! A service is in one of seven states. Six of them are the service without processes; everything that exists only
 //! while something runs is in the sixth and vanishes with it.
 //!
 //! ```text
@@ -27,6 +27,7 @@
 //! * `Backoff`: waits before the next automatic attempt. Shown as `activating/auto-restart`.
 //! * `Listening`: started, for a unit that is started on demand: its sockets are open, and the first thing that arrives
 //!   takes it to `Waiting` and on. After a run that ended well it comes back here. Shown as `active/listening`.
+//! * `Keeping`: a set of replicas, which has no process of its own; they are units like all others (see `replicas`).
 //! * `Up`: a run exists, in one of the phases below.
 //!
 //! # The phases of a run
@@ -107,10 +108,13 @@ mod graph;
 mod health;
 mod hooks;
 mod jobs;
+mod keeping;
 mod listen;
 mod policy;
 mod remain;
+mod replicas;
 mod restart;
+mod roll;
 mod run;
 mod service;
 mod start;
@@ -129,6 +133,8 @@ pub use event::{
 };
 pub use hooks::Told;
 pub use policy::{Command, HealthPolicy, Policy};
+pub use replicas::{KeptSet, SetStatus, replica_number};
+pub use roll::KeptRoll;
 pub use status::{ActiveState, Health, HealthState, Status, StopStep, SubState};
 
 use adopt::Adopted;
@@ -160,6 +166,11 @@ pub struct Supervisor {
     surveying: bool,
     /// Those consequences.
     held_back: Vec<(ServiceId, Pulse)>,
+    /// Requests of sets to their replicas: whose each is, and how many there have been.
+    of_sets: BTreeMap<RequestId, ServiceId>,
+    asked_by_sets: u64,
+    /// Sets that are to be looked at again in this step.
+    moved_sets: BTreeSet<ServiceId>,
     jitter: Jitter,
     /// How often a service was looked at or changed, for the tests of cost.
     #[cfg(test)]
@@ -189,7 +200,10 @@ impl Supervisor {
             }
             // Order among those that wait must not change under them.
             // Those that listen have the sockets of the old one.
-            State::Waiting { .. } | State::Listening { .. } | State::Up(_) => service.next_policy = Some(policy),
+            // A set takes it with the next start or scaling, too.
+            State::Waiting { .. } | State::Listening { .. } | State::Keeping(_) | State::Up(_) => {
+                service.next_policy = Some(policy);
+            }
         }
     }
 
@@ -221,7 +235,12 @@ impl Supervisor {
     pub fn step(&mut self, now: Moment, event: Event) -> Vec<Action> {
         let mut work = Work::default();
         self.take_in(now, &mut work, event);
-        self.pass_on(now, &mut work);
+        loop {
+            self.pass_on(now, &mut work);
+            if !self.hear_replicas(now, &mut work) {
+                break;
+            }
+        }
         for id in std::mem::take(&mut work.touched) {
             self.settle(now, id);
         }
@@ -262,6 +281,14 @@ impl Supervisor {
             Event::RestartRequested { id, request } => {
                 self.note_request(request, id);
                 self.restart(now, work, id, request);
+            }
+            Event::ScaleRequested { id, number, request } => {
+                self.note_request(request, id);
+                self.scale(now, work, id, number, request);
+            }
+            Event::ReloadRequested { id, request } if self.is_keeping(id) => {
+                self.note_request(request, id);
+                self.reload_kept(now, work, id, request);
             }
             Event::ReloadRequested { id, request } => {
                 self.note_request(request, id);
@@ -312,6 +339,10 @@ impl Supervisor {
             Event::Remembered { id, rest } => {
                 self.surveying = true;
                 self.with(now, work, id, |service, _| service.remember(rest));
+            }
+            Event::SetRemembered { id, kept } => {
+                self.surveying = true;
+                self.with(now, work, id, |service, _| service.remember_set(kept));
             }
             Event::Examined { id, unmet } => {
                 if self.with(now, work, id, |service, turn| service.examined(turn, unmet)) == Some(true) {

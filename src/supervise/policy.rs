@@ -98,6 +98,9 @@ pub struct Policy {
     pub conflicts: Vec<String>,
     /// It has conditions or asserts.
     pub conditional: bool,
+    /// This is a set: the number of its replicas unless it is scaled. It has no process of its own, and the rest of
+    /// this says nothing but `restart`, for those who keep the set up.
+    pub replicas: Option<u32>,
     /// `unit.on_failure`.
     pub on_failure: Vec<String>,
     /// `unit.on_success`.
@@ -105,6 +108,24 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The set of `number` replicas of which this is the policy of one.
+    pub fn into_set(mut self, name: &str, number: u32) -> Policy {
+        for list in self.relations_mut() {
+            list.clear();
+        }
+        Policy {
+            name: name.to_owned(),
+            replicas: Some(number),
+            kind: ServiceType::Exec,
+            ready: ReadyKind::Executed,
+            sockets: false,
+            timers: false,
+            on_demand: false,
+            conditional: false,
+            ..self
+        }
+    }
+
     /// Units that a start brings along.
     pub fn pulled_in(&self) -> impl Iterator<Item = &String> {
         self.requires.iter().chain(&self.binds_to).chain(&self.wants).chain(&self.upholds)
@@ -186,6 +207,7 @@ impl From<&Unit> for Policy {
             upholds: unit.unit.upholds.clone(),
             conflicts: unit.unit.conflicts.clone(),
             conditional: !(unit.unit.condition.is_empty() && unit.unit.assert.is_empty()),
+            replicas: None,
             on_failure: unit.unit.on_failure.clone(),
             on_success: unit.unit.on_success.clone(),
         }

@@ -113,7 +113,11 @@ impl Service {
         match self.state {
             State::Down | State::Failed { .. } => {}
             // What this daemon has started, or is about to, it need not adopt.
-            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => return,
+            State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Keeping(_)
+            | State::Up(_) => return,
         }
         self.restarts = Restarts::carried_over(found.restarts);
         self.last = Last::default();

@@ -1,6 +1,7 @@
 //! One service: what it is when no run exists, what people wait for, and what follows the end of a run.
 
 use super::hooks::{Follows, Verdict};
+use super::keeping::Keeping;
 use super::restart::{Jitter, Restarts};
 use super::run::{After, Fact, Flow, Live, Phase, Run, Says, Step, Stop};
 use super::waiters::{Waiters, answer};
@@ -25,6 +26,8 @@ pub(super) enum State {
     Backoff { until: Moment, upheld: bool },
     /// Its sockets are open, once that has been said; the first thing that arrives starts it.
     Listening { open: bool },
+    /// A set: its replicas are kept (see `replicas`).
+    Keeping(Box<Keeping>),
     /// Something of it exists.
     Up(Box<Run>),
 }
@@ -57,6 +60,10 @@ pub(super) enum Pulse {
     WantsStart,
     /// Its wait before the next automatic start is over.
     RestartDue,
+    /// A set's turn to start has come.
+    Keep,
+    /// A set's turn to stop has come.
+    Dissolve,
 }
 
 /// What one call of `step` collects.
@@ -104,6 +111,8 @@ pub(super) struct Service {
     status_text: Option<String>,
     /// The active state that people saw last, and since when.
     pub shown: (ActiveState, Moment),
+    /// Of a set: the number of replicas that somebody asked for, until it is stopped.
+    pub scaled: Option<u32>,
     /// The next start runs the program, also of a unit that is started on demand.
     pub triggered: bool,
     /// When it was started by its sockets of late.
@@ -125,6 +134,7 @@ impl Service {
             links: 0,
             status_text: None,
             shown: (ActiveState::Inactive, Moment(0)),
+            scaled: None,
             triggered: false,
             triggers: VecDeque::new(),
             indexed: None,
@@ -135,7 +145,11 @@ impl Service {
 
     pub fn deadline(&self) -> Option<Moment> {
         match &self.state {
-            State::Down | State::Failed { .. } | State::Waiting { .. } | State::Listening { .. } => None,
+            State::Down
+            | State::Failed { .. }
+            | State::Waiting { .. }
+            | State::Listening { .. }
+            | State::Keeping(_) => None,
             State::Backoff { until, .. } => Some(*until),
             State::Up(run) => run.next_deadline(),
         }
@@ -147,6 +161,7 @@ impl Service {
             State::Down | State::Failed { .. } | State::Backoff { .. } => false,
             State::Waiting { .. } => true,
             State::Listening { open } => !open,
+            State::Keeping(set) => set.is_start_pending(),
             State::Up(run) => run.started.is_none() || run.then_start,
         }
     }
@@ -159,6 +174,7 @@ impl Service {
             | State::Waiting { .. }
             | State::Backoff { .. }
             | State::Listening { .. } => false,
+            State::Keeping(set) => set.is_stop_pending(),
             State::Up(run) => run.stop != Stop::No,
         }
     }
@@ -171,6 +187,7 @@ impl Service {
             | State::Waiting { .. }
             | State::Backoff { .. }
             | State::Listening { .. } => false,
+            State::Keeping(set) => set.is_stop_queued(),
             State::Up(run) => run.stop == Stop::Queued,
         }
     }
@@ -180,7 +197,11 @@ impl Service {
         match &self.state {
             State::Down => false,
             State::Failed { wanted } => *wanted,
-            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => true,
+            State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Keeping(_)
+            | State::Up(_) => true,
         }
     }
 
@@ -188,12 +209,19 @@ impl Service {
     pub fn is_forgettable(&self) -> bool {
         match &self.state {
             State::Down | State::Failed { .. } => self.waiters.is_empty(),
-            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => false,
+            State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Keeping(_)
+            | State::Up(_) => false,
         }
     }
 
     pub fn abandon(&mut self, request: RequestId) {
         self.waiters.forget(request);
+        if let State::Keeping(set) = &mut self.state {
+            set.forget(request);
+        }
     }
 
     // ── facts ──
@@ -230,8 +258,8 @@ impl Service {
                 | Fact::SocketsFailed(_)
                 | Fact::Triggered => {}
             },
-            State::Down | State::Failed { .. } | State::Waiting { .. } => match fact {
-                // Nothing runs: these are late reports and datagrams of a run that is over.
+            State::Down | State::Failed { .. } | State::Waiting { .. } | State::Keeping(_) => match fact {
+                // Nothing runs, of a set nothing ever does: these are late reports and datagrams of a run that is over.
                 Fact::Executed(_)
                 | Fact::LaunchFailed(_)
                 | Fact::MainExited { .. }
@@ -410,12 +438,20 @@ impl Service {
         }
         match self.state {
             State::Waiting { .. } => {}
-            State::Down | State::Failed { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => {
+            State::Down
+            | State::Failed { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Keeping(_)
+            | State::Up(_) => {
                 return;
             }
         }
         if self.listens_first() {
             return self.listen(turn);
+        }
+        if self.policy.replicas.is_some() {
+            return self.begin_keeping(turn);
         }
         self.triggered = false;
         self.status_text = None;
@@ -435,6 +471,7 @@ impl Service {
                 self.state = State::Waiting { automatic: false, examination: Examination::NotYet };
             }
             State::Waiting { .. } | State::Listening { .. } => {}
+            State::Keeping(ref mut set) => set.then_start |= set.is_stop_pending(),
             State::Up(ref mut run) => run.then_start |= !run.is_heading_up(),
         }
     }
@@ -444,7 +481,7 @@ impl Service {
     pub fn refuse(&mut self, turn: &mut Turn, cause: Cause) {
         self.waiters.answer_starts(turn, Outcome::Failed(cause.clone()));
         match self.state {
-            State::Backoff { .. } | State::Listening { .. } | State::Up(_) => {}
+            State::Backoff { .. } | State::Listening { .. } | State::Keeping(_) | State::Up(_) => {}
             State::Down | State::Failed { .. } | State::Waiting { .. } => {
                 if self.policy.on_demand && self.policy.timers && self.triggered {
                     return self.refuse_this_time(turn, cause);
@@ -492,7 +529,8 @@ impl Service {
             | State::Failed { .. }
             | State::Waiting { .. }
             | State::Backoff { .. }
-            | State::Listening { .. } => None,
+            | State::Listening { .. }
+            | State::Keeping(_) => None,
         };
         Status {
             state,
@@ -502,9 +540,12 @@ impl Service {
             restarts: self.restarts.count,
             next_restart_at: match self.state {
                 State::Backoff { until, .. } => Some(until),
-                State::Down | State::Failed { .. } | State::Waiting { .. } | State::Listening { .. } | State::Up(_) => {
-                    None
-                }
+                State::Down
+                | State::Failed { .. }
+                | State::Waiting { .. }
+                | State::Listening { .. }
+                | State::Keeping(_)
+                | State::Up(_) => None,
             },
             main_exit: run.and_then(|run| run.main_exit).or(self.last.main_exit),
             cause: run.and_then(|run| run.cause.clone()).or_else(|| self.last.cause.clone()),
@@ -517,8 +558,10 @@ impl Service {
             health: run.filter(|run| run.is_up()).and_then(|run| run.checks.as_ref()).map(|checks| checks.health()),
             stop_step: run.and_then(|run| run.stop_step(&self.policy)),
             step_ends_at: run.filter(|run| run.phase != Phase::StopKill).and_then(|run| run.deadline),
-            stop_requested: run.is_some_and(|run| run.stop != Stop::No && !run.then_start),
-            restart_requested: run.is_some_and(|run| run.stop != Stop::No && run.then_start),
+            stop_requested: run.is_some_and(|run| run.stop != Stop::No && !run.then_start)
+                || self.kept().is_some_and(|set| set.is_stop_pending() && !set.then_start),
+            restart_requested: run.is_some_and(|run| run.stop != Stop::No && run.then_start)
+                || self.kept().is_some_and(|set| set.is_stop_pending() && set.then_start),
             wanted: matches!(self.state, State::Failed { wanted: true }),
             upheld: matches!(self.state, State::Backoff { upheld: true, .. }),
         }
@@ -532,6 +575,7 @@ impl Service {
             State::Backoff { .. } => (ActiveState::Activating, SubState::AutoRestart),
             State::Listening { open: false } => (ActiveState::Activating, self.listening_word()),
             State::Listening { open: true } => (ActiveState::Active, self.listening_word()),
+            State::Keeping(set) => set.shown(),
             State::Up(run) => match run.phase {
                 Phase::StartPre { .. } => (ActiveState::Activating, SubState::StartPre),
                 Phase::Launching { .. } | Phase::Starting(_) => (ActiveState::Activating, SubState::Start),

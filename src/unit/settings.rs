@@ -72,6 +72,9 @@ pub struct Settings {
     pub install: Install,
 }
 
+/// The most replicas that a template may have.
+pub const MOST_REPLICAS: u32 = 1000;
+
 /// `[unit]`
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)] // See the key table.
@@ -87,6 +90,8 @@ pub struct UnitTable {
     pub part_of: Vec<String>,
     pub upholds: Vec<String>,
     pub conflicts: Vec<String>,
+    /// In a template: so many of its instances are a set.
+    pub replicas: Option<u32>,
     /// What is needed to start is also ordered before.
     pub default_order: bool,
     pub on_failure: Vec<String>,

@@ -35,6 +35,7 @@ pub fn status_page(unit: &UnitStatus, log: &[String], now: SystemTime, look: Loo
     if let Some(cause) = unit.cause.as_deref().filter(|_| unit.state == "inactive" && unit.result == "exec-condition") {
         page.lines("Condition", cause);
     }
+    page.replicas(unit, now);
     page.readiness(unit);
     page.watched(unit, now);
     page.listen(unit);
@@ -99,6 +100,26 @@ impl Page {
                     self.raw(&format!("{start}{}", harmless(line)));
                 }
                 self.raw(&format!("  {name}"));
+            }
+        }
+    }
+
+    /// The counts, then a line for each.
+    fn replicas(&mut self, unit: &UnitStatus, now: SystemTime) {
+        let Some(set) = &unit.replicas else { return };
+        self.line("Replicas", &crate::cli::scale::words(set));
+        for member in &set.members {
+            let dot = self.look.dot(&member.state);
+            let since = member.since.as_deref().map(|since| format!(" for {}", time::age(since, now)));
+            let pid = member.main_pid.map(|pid| format!(", pid {pid}"));
+            let restarts = (member.restarts > 0).then(|| format!(", restarts {}", member.restarts));
+            let held = if member.held { ", stays down until the set is started or scaled" } else { "" };
+            let more = [since, pid, restarts].map(Option::unwrap_or_default).concat();
+            let (name, state) = (harmless(&member.name), harmless(&member.state));
+            let text = format!("{dot} {name} {state} ({}){more}{held}", harmless(&member.substate));
+            self.line("", &text);
+            if let Some(cause) = member.cause.as_deref().and_then(|cause| cause.lines().next()) {
+                self.line("", &format!("    {}", harmless(cause)));
             }
         }
     }

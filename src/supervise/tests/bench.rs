@@ -50,6 +50,7 @@ pub fn policy(name: &str) -> Policy {
         upholds: Vec::new(),
         conflicts: Vec::new(),
         conditional: false,
+        replicas: None,
         on_failure: Vec::new(),
         on_success: Vec::new(),
     }

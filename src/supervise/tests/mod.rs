@@ -13,6 +13,7 @@ mod policies;
 mod promises;
 mod properties;
 mod remain;
+mod replicas;
 mod requests;
 mod scale;
 

@@ -35,9 +35,9 @@ pub(super) const UNIT: Table = Table::new(
         Key::new(
             "replicas",
             Kind::Int { min: 0, max: 1000 },
-            "In a template: start and keep this many instances, named 1, 2 and so on.",
-        )
-        .later(),
+            "In a template: its instances 1 to N are a set, named as the template without the @. To start web is to start \
+             and keep web@1 to web@N; see REPLICAS. Not for oneshot services, and not in a file of one instance.",
+        ),
         Key::new(
             "requisite",
             Kind::Units,

@@ -108,6 +108,7 @@ fn unit(v: &Values) -> UnitTable {
         part_of: read!(v, "unit", "part_of", Texts),
         upholds: read!(v, "unit", "upholds", Texts),
         conflicts: read!(v, "unit", "conflicts", Texts),
+        replicas: read!(v, "unit", "replicas", Int?).map(small),
         default_order: read!(v, "unit", "default_order", Bool),
         on_failure: read!(v, "unit", "on_failure", Texts),
         on_success: read!(v, "unit", "on_success", Texts),

@@ -7,6 +7,7 @@ mod identity;
 mod logging;
 mod mounts;
 mod paths;
+mod replicas;
 mod shares;
 mod sockets;
 mod timers;
@@ -138,7 +139,10 @@ impl Unit {
         let settings = assemble::assemble(&mut sink, name, file, &mut values);
         let checked = Checked { values: &values, settings: &settings };
         match kind {
-            FileKind::Unit => checked.all(&mut sink),
+            FileKind::Unit => {
+                checked.all(&mut sink);
+                replicas::all(&mut sink, &checked, texts);
+            }
             FileKind::Slice => checks::resources(&mut sink, &checked),
         }
         let written = written(&values, &sink);
@@ -164,6 +168,7 @@ impl Checked<'_> {
         shares::all(sink, self);
     }
 }
+
 /// The bytes as text.
 ///
 /// # Errors
