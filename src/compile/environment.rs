@@ -51,6 +51,9 @@ pub(super) fn environment(context: &mut Context, shape: &Shape, identity: &Ident
             }
         }
     }
+    if unit.service.file_descriptor_store_max > 0 && speaks {
+        variables.set("FDSTORE", &unit.service.file_descriptor_store_max.to_string());
+    }
     for kind in Kind::ALL {
         let root = if shape.mounts { kind.inside() } else { kind.host(context) };
         let paths: Vec<String> = kind.names(unit).iter().map(|name| root.join(name).display().to_string()).collect();

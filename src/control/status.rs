@@ -98,6 +98,12 @@ pub struct UnitStatus {
     pub listen: Vec<String>,
     /// `[[timers]]`
     pub timers: Vec<TimerStatus>,
+    /// Descriptors that rsvc keeps for its next run; `null` where `service.file_descriptor_store_max` is 0.
+    #[serde(default)]
+    pub stored_descriptors: Option<u32>,
+    /// As many may be kept.
+    #[serde(default)]
+    pub stored_descriptors_max: Option<u32>,
     /// Where the output goes.
     pub log: Option<LogPlace>,
     /// Accounting.

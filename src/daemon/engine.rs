@@ -78,6 +78,8 @@ pub(super) enum Source {
     Socket(ServiceId),
     /// The keeper of a unit's sockets ended.
     Keeper(ServiceId),
+    /// A stored descriptor hung up.
+    Stored(ServiceId),
     /// The earliest time of the calendar has come, or the clock was set.
     WallClock,
     /// PID 1 of a run that is over.
@@ -148,6 +150,8 @@ pub(super) enum Timer {
     Elapse(ServiceId),
     /// An adopted main process is gone; its record should be there.
     Record(ServiceId),
+    /// A keeper that ended at once is followed by another.
+    Keeper(ServiceId),
     /// Nothing has been launched for a while.
     Trim,
 }
@@ -316,7 +320,12 @@ impl Engine {
 
     /// Registers a descriptor for reading.
     pub fn watch<F: AsFd>(&mut self, fd: F, source: Source) -> io::Result<Token> {
-        let token = self.poller.add(fd, Interest::Read).map_err(to_io)?;
+        self.watch_for(fd, Interest::Read, source)
+    }
+
+    /// Registers a descriptor.
+    pub fn watch_for<F: AsFd>(&mut self, fd: F, interest: Interest, source: Source) -> io::Result<Token> {
+        let token = self.poller.add(fd, interest).map_err(to_io)?;
         self.sources.insert(token, source);
         Ok(token)
     }
@@ -413,6 +422,7 @@ impl Engine {
                 Timer::RemoveGroup(id) => self.remove_group(id),
                 Timer::Elapse(id) => self.timer_due(id),
                 Timer::Record(id) => self.adopted_main_ended(id),
+                Timer::Keeper(id) => self.keep_again(id),
                 Timer::Trim => trim(),
             }
         }
@@ -452,6 +462,7 @@ impl Engine {
             Source::Journal => self.journal_ready(),
             Source::Socket(id) => self.trigger(id),
             Source::Keeper(id) => self.keeper_ended(id),
+            Source::Stored(id) => self.stored_hung_up(id, event.token),
             Source::WallClock => self.wall_clock_ready(),
             Source::Retired => self.reap_retired(event.token),
         }

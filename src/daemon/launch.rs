@@ -7,7 +7,7 @@ use super::log_file::{self, LogDirectory, LogFile, LogLimits, OutputPipe};
 use super::log_output::{End, Output, Relay};
 use super::service::{Process, Watched};
 use crate::compile;
-use crate::plan::wire::{self, Passed, PerStart};
+use crate::plan::wire::{self, PerStart};
 use crate::plan::{self, Container, LaunchPlan};
 use crate::supervise::{Exit, LaunchFailure, Role, ServiceId, ServiceResult};
 use crate::sys::fd;
@@ -65,15 +65,12 @@ impl Engine {
             ..Default::default()
         };
         self.after(QUIET, Timer::Trim);
-        let (mut inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
+        let passed = if role == Role::Main { self.sockets_to_pass(id) } else { Ok(Vec::new()) };
+        let passed = passed.map_err(io_failure("FDS", 202, "sockets"))?;
+        let (mut inheritance, kept) = self.descriptors(id, &plan, passed, &mut start.descriptors)?;
         if let (Role::Main, Some(stdin)) = (role, &self.stdin) {
             let number = inheritance.copy(stdin).map_err(io_failure("FDS", 202, "standard input"))?;
             start.descriptors.stdin = Some(number);
-        }
-        if role == Role::Main {
-            for (fd, name) in self.sockets_to_pass(id).map_err(io_failure("FDS", 202, "sockets"))? {
-                start.descriptors.passed.push(Passed { number: inheritance.add(fd), name });
-            }
         }
         let bytes = wire::encode(&plan, &start);
         self.clone_stage(id, role, &plan, bytes, inheritance, kept)
@@ -113,6 +110,7 @@ impl Engine {
         service.degraded.clear();
         service.said = super::service::Said::default();
         self.discard_notifications(id);
+        self.fit_store(id);
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         service.lines.clear();
         service.suppressed = 0;
@@ -274,9 +272,10 @@ impl Engine {
         };
         let (pid, pidfd) =
             spawned.map_err(|error| failure("NAMESPACE", 226, plan::hint::clone_failure_message(error.errno)))?;
-        let Kept { report, maps, log_number } = kept;
+        let Kept { report, maps, log_number, notify_number } = kept;
         let mut process = self.register(id, role, plan, (pid, pidfd), report)?;
         process.log_number = log_number;
+        process.notify_number = notify_number;
         process.plan = Some(bytes.into());
         if let Some(service) = self.services.get_mut(&id) {
             service.emptied = false;
@@ -338,6 +337,7 @@ impl Engine {
             failure_told: false,
             exit: None,
             log_number: None,
+            notify_number: None,
             adopted: false,
             looks_for_record: 0,
             identity: Default::default(),

@@ -1,6 +1,6 @@
 //! What the daemon holds of one service: its units, its group, its processes, its sockets.
 
-use super::activation::Sockets;
+use super::activation::{Keeper, Sockets, Store};
 use super::live::Live;
 use super::log_output::Output;
 use super::notify::NotifySocket;
@@ -74,6 +74,10 @@ pub(super) struct Service {
     pub log: Option<Output>,
     /// `[[sockets]]`, while they are open.
     pub sockets: Option<Sockets>,
+    /// What it stored for its next run.
+    pub store: Store,
+    /// Holds sockets and stored descriptors for the next daemon.
+    pub keeper: Option<Watched<Keeper>>,
     /// `[[timers]]`, from the start to the stop.
     pub timers: Option<UnitTimers>,
     /// What it said that only people look at.
@@ -145,6 +149,8 @@ pub(super) struct Process {
     pub exit: Option<Exit>,
     /// Number under which its PID 1 keeps the read end of the log pipe.
     pub log_number: Option<i32>,
+    /// The same of the notify socket.
+    pub notify_number: Option<i32>,
     /// It was running before this daemon was.
     pub adopted: bool,
     /// How often its record was looked for in vain, since it was seen dead.
@@ -256,6 +262,8 @@ impl Service {
             syslog: None,
             log: None,
             sockets: None,
+            store: Store::default(),
+            keeper: None,
             timers: None,
             said: Said::default(),
             complaints: Default::default(),

@@ -282,6 +282,8 @@ impl Engine {
         let service = self.service(id)?;
         let status = self.supervisor.status(id)?;
         let main = service.main.as_ref().filter(|p| p.exit.is_none() && p.executed);
+        let stores = service.running.as_ref().or(service.unit.as_ref());
+        let stores = stores.map(|unit| unit.service.file_descriptor_store_max).filter(|max| *max > 0);
         let mut result = UnitStatus {
             v: 1,
             name: service.name.clone(),
@@ -312,6 +314,8 @@ impl Engine {
             next_restart_at: status.next_restart_at.map(wall_time),
             invocation_id: (!service.invocation.is_empty()).then(|| service.invocation.clone()),
             timers: self.timer_lines(id),
+            stored_descriptors: stores.map(|_| u32::try_from(service.store.len()).unwrap_or(u32::MAX)),
+            stored_descriptors_max: stores,
             listen: service.sockets.as_ref().map(|sockets| sockets.addresses()).unwrap_or_default(),
             ..UnitStatus::default()
         };

@@ -123,6 +123,9 @@ pub struct SavedState {
     /// There are more of them, which the log does not tell of yet.
     #[serde(default)]
     pub log_untold: bool,
+    /// The same of the notify socket, with what has arrived while no daemon ran.
+    #[serde(default)]
+    pub notify_socket: Option<i32>,
     /// Limits changed while it runs: TOML by key.
     #[serde(default)]
     pub live: BTreeMap<String, String>,

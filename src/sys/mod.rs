@@ -12,6 +12,7 @@ pub mod confine;
 pub mod credentials;
 pub mod fd;
 pub mod memory;
+mod message;
 pub mod mount;
 pub mod namespace;
 pub mod peer;

@@ -261,6 +261,8 @@ pub struct Service {
     /// `None`: no watchdog.
     pub watchdog: Option<Duration>,
     pub notify_access: NotifyAccess,
+    /// Descriptors that may be kept for it, 0 to 5000.
+    pub file_descriptor_store_max: u32,
     /// -20 to 19.
     pub nice: i32,
     /// -1000 to 1000.

@@ -39,6 +39,7 @@ pub fn status_page(unit: &UnitStatus, log: &[String], now: SystemTime, look: Loo
     page.watched(unit, now);
     page.listen(unit);
     page.timers(unit, now);
+    page.store(unit);
     page.main_process(unit);
     page.counters(&unit.counters);
     page.restarts(unit, now);
@@ -164,6 +165,12 @@ impl Page {
     fn listen(&mut self, unit: &UnitStatus) {
         for (index, address) in unit.listen.iter().enumerate() {
             self.line(if index == 0 { "Listen" } else { "" }, &harmless(address));
+        }
+    }
+
+    fn store(&mut self, unit: &UnitStatus) {
+        if let (Some(count), Some(max)) = (unit.stored_descriptors, unit.stored_descriptors_max) {
+            self.line("FD store", &format!("{count} of {max}"));
         }
     }
 

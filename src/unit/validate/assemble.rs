@@ -164,6 +164,7 @@ fn service(v: &Values) -> Service {
         runtime_max: read!(v, "service", "runtime_max", Time),
         watchdog,
         notify_access: notify_access(v, kind, watchdog),
+        file_descriptor_store_max: small(read!(v, "service", "file_descriptor_store_max", Int)),
         nice: signed(read!(v, "service", "nice", Int)),
         oom_score_adjust: signed(read!(v, "service", "oom_score_adjust", Int)),
     }
@@ -180,9 +181,10 @@ fn notify_access(v: &Values, kind: ServiceType, watchdog: Option<Duration>) -> N
         ("exec", NotifyAccess::Exec),
         ("all", NotifyAccess::All),
     ];
+    let stores = read!(v, "service", "file_descriptor_store_max", Int) > 0;
     match read!(v, "service", "notify_access", Word?) {
         Some(word) => pick(word, &words),
-        None if kind.notifies() || watchdog.is_some() => NotifyAccess::Main,
+        None if kind.notifies() || watchdog.is_some() || stores => NotifyAccess::Main,
         None => NotifyAccess::None,
     }
 }

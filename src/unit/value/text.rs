@@ -132,7 +132,7 @@ pub fn environment_name(text: &str) -> Result<(), Bad> {
     if !text.starts_with(first) || !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Err(bad("is not a name for an environment variable").help("letters, digits and `_`, no digit first"));
     }
-    const OURS: [&str; 8] = [
+    const OURS: [&str; 10] = [
         "NOTIFY_SOCKET",
         "INVOCATION_ID",
         "JOURNAL_STREAM",
@@ -141,6 +141,8 @@ pub fn environment_name(text: &str) -> Result<(), Bad> {
         "WATCHDOG_USEC",
         "LISTEN_FDS",
         "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "FDSTORE",
     ];
     if OURS.contains(&text) {
         return Err(bad("is set by rsvc and cannot be set by a unit"));
