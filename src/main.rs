@@ -22,8 +22,8 @@ fn main() -> ExitCode {
     }
     let code = match cli::run(arguments) {
         Outcome::Exit(code) => code,
-        Outcome::Run { instance, file, profile, quiet } => run(&instance, &file, profile.as_deref(), quiet),
-        Outcome::RunCommand { instance, text } => run_command(&instance, &text),
+        Outcome::Run { instance, file, profile, quiet, pty } => run(&instance, &file, profile.as_deref(), quiet, pty),
+        Outcome::RunCommand { instance, text, pty } => run_command(&instance, &text, pty),
         Outcome::Daemon { instance, stop_on_exit } => serve(&instance, stop_on_exit),
         Outcome::Features { json, .. } => features(json),
         Outcome::PlanFile { instance, target, json } => {
@@ -58,11 +58,11 @@ fn options(instance: &Instance, foreground: bool) -> Options {
     }
 }
 
-fn run(instance: &Instance, file: &Path, profile: Option<&str>, quiet: bool) -> u8 {
+fn run(instance: &Instance, file: &Path, profile: Option<&str>, quiet: bool, terminal: bool) -> u8 {
     let mut options = options(instance, true);
     daemon::isolate_run(&mut options);
     match daemon::read_for_run(file, profile) {
-        Ok((unit, warnings)) => daemon::run(RunOptions { options, unit, warnings, quiet, command: false }),
+        Ok((unit, warnings)) => daemon::run(RunOptions { options, unit, warnings, quiet, command: false, terminal }),
         Err(text) => {
             eprint!("{text}");
             6
@@ -70,11 +70,13 @@ fn run(instance: &Instance, file: &Path, profile: Option<&str>, quiet: bool) -> 
     }
 }
 
-fn run_command(instance: &Instance, text: &str) -> u8 {
+fn run_command(instance: &Instance, text: &str, terminal: bool) -> u8 {
     let mut options = options(instance, true);
     daemon::isolate_run(&mut options);
     match daemon::read_text_for_run(text) {
-        Ok((unit, warnings)) => daemon::run(RunOptions { options, unit, warnings, quiet: true, command: true }),
+        Ok((unit, warnings)) => {
+            daemon::run(RunOptions { options, unit, warnings, quiet: true, command: true, terminal })
+        }
         Err(text) => {
             eprint!("{text}");
             2

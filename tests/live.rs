@@ -77,7 +77,6 @@ fn what_cannot_be_set_is_refused_with_the_reason_and_nothing_is_changed() {
         (&["web", "resources.memory_max=1k"], 2, "size"),
         (&["web", "resources.memory_max=1K"], 2, "64K"),
         (&["web", "resources.tasks_max=7", "resources.cpu_weight=0"], 2, "10000"),
-        (&["web", "resources.tasks_max=7", "--persist"], 2, "drop-in"),
         (&["nosuch", "resources.tasks_max=7"], 5, "no such unit"),
     ] {
         let said = instance.rsvc(&[&["set"], words].concat()).expect(code);
@@ -161,4 +160,130 @@ fn reload_config_says_what_is_new_changed_gone_and_bad() {
     assert!(said.out.contains("broken: bad") && said.err.contains("broken.toml:3"), "{said:?}");
     let command = fs::read(format!("/proc/{}/cmdline", instance.status("edited")["main_pid"])).expect("cmdline");
     assert!(command.ends_with(b"1000\0"), "what runs goes on as it was started");
+}
+
+/// The drop-in of `rsvc set --persist`.
+fn kept(instance: &Instance, unit: &str) -> String {
+    let text = fs::read_to_string(instance.file(&format!("units/{unit}.d/90-set.toml"))).unwrap_or_default();
+    text.lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn a_kept_value_holds_at_once_and_over_stops_and_daemons() {
+    root_only!();
+    let Some(mut instance) = limited() else { return };
+    let words = ["set", "--persist", "web", "resources.memory_max=256M", "resources.tasks_max=50"];
+    let said = instance.rsvc(&words).expect(0);
+    assert_eq!(said.err, "");
+    assert_eq!(kept(&instance, "web"), "resources.memory_max = \"256M\"\nresources.tasks_max = 50\n");
+    let holds = |instance: &Instance| {
+        let status = instance.status("web");
+        assert_eq!((&status["memory_max"], &status["tasks_max"]), (&json!(256 << 20), &json!(50)), "{status}");
+        assert_eq!(status["changed_live"].as_array().map_or(0, Vec::len), 0, "the files say so: {status}");
+        assert_eq!(instance.rsvc(&["diff", "web"]).expect(0).out, "");
+    };
+    holds(&instance);
+    instance.kill_daemon();
+    instance.start_daemon();
+    holds(&instance);
+    instance.rsvc(&["restart", "web"]).expect(0);
+    holds(&instance);
+    instance.rsvc(&["stop", "web"]).expect(0);
+    instance.rsvc(&["start", "web"]).expect(0);
+    holds(&instance);
+    // A change without the option stands above it, and is a difference.
+    instance.rsvc(&["set", "web", "resources.tasks_max=60"]).expect(0);
+    let diff = instance.rsvc(&["diff", "web"]).expect(1).out;
+    assert!(diff.contains("- resources.tasks_max = 60\n") && diff.contains("+ resources.tasks_max = 50 "), "{diff}");
+    // Kept, it is none; another key stays; what is taken back is as the unit's own file says.
+    instance.rsvc(&["set", "--persist", "web", "resources.tasks_max=70", "resources.memory_max="]).expect(0);
+    assert_eq!(kept(&instance, "web"), "resources.tasks_max = 70\n");
+    let status = instance.status("web");
+    assert_eq!((&status["memory_max"], &status["tasks_max"]), (&json!(512 << 20), &json!(70)), "{status}");
+    instance.rsvc(&["diff", "web"]).expect(0);
+    instance.rsvc(&["set", "--persist", "web", "resources.tasks_max="]).expect(0);
+    assert!(!instance.file("units/web.d").exists(), "nothing is left");
+    assert_eq!(instance.status("web")["tasks_max"], 100);
+}
+
+#[test]
+fn any_key_can_be_kept_and_a_running_unit_says_what_it_takes_up_later() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit("web", SLEEPER);
+    // Not running.
+    assert_eq!(instance.rsvc(&["set", "web", "service.umask=0077", "--persist"]).expect(0).err, "");
+    instance.rsvc(&["start", "web"]).expect(0);
+    let umask = || {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", instance.status("web")["main_pid"])).expect("status");
+        status.lines().find_map(|line| line.strip_prefix("Umask:\t").map(str::to_owned))
+    };
+    assert_eq!(umask().as_deref(), Some("0077"));
+    let said = instance.rsvc(&["set", "web", "service.umask=0027", "--persist"]).expect(0);
+    assert!(said.err.contains("next start") && said.err.contains("service.umask"), "{}", said.err);
+    assert_eq!(umask().as_deref(), Some("0077"), "it runs on");
+    instance.rsvc(&["diff", "web"]).expect(1);
+    instance.rsvc(&["restart", "web"]).expect(0);
+    assert_eq!(umask().as_deref(), Some("0027"));
+    let json = instance.rsvc(&["set", "-o", "json", "web", "service.nice=5", "--persist"]).expect(0).out;
+    let json: Value = serde_json::from_str(&json).expect("an object");
+    assert_eq!((&json["done"], &json["later"]), (&json!("kept"), &json!(["service.nice"])), "{json}");
+    assert!(json["file"].as_str().is_some_and(|file| file.ends_with("/web.d/90-set.toml")), "{json}");
+}
+
+#[test]
+fn an_instance_of_a_template_keeps_its_own_values() {
+    root_only!();
+    let instance = Instance::start();
+    instance.unit("web@", SLEEPER);
+    instance.rsvc(&["set", "web@blue", "service.umask=0077", "--persist"]).expect(0);
+    assert_eq!(kept(&instance, "web@blue"), "service.umask = \"0077\"\n");
+    let shown = |unit: &str| instance.rsvc(&["show", unit]).expect(0).out;
+    assert!(shown("web@blue").contains("0077"), "{}", shown("web@blue"));
+    assert!(!shown("web@green").contains("0077"));
+}
+
+#[test]
+fn what_cannot_be_kept_is_refused_and_nothing_is_written() {
+    root_only!();
+    let Some(instance) = limited() else { return };
+    instance.unit("broken", "[service]\nexec = [\"/bin/true\"]\numask = \"lots\"\n");
+    instance.rsvc(&["set", "--persist", "web", "service.umask=0077"]).expect(0);
+    let before = fs::read(instance.file("units/web.d/90-set.toml")).expect("the drop-in");
+    for (words, code, reason) in [
+        (&["web", "service.umsk=0"][..], 2, "did you mean `umask`"),
+        (&["web", "resources.tasks_max=7", "service.umask=lots"], 2, "lots"),
+        (&["web", "service.user=nobody-of-this-name"], 2, "does not exist"),
+        (&["web", "resources.tasks_max=7", "resources.cpu_weight=0"], 2, "10000"),
+        (&["web", "umask=0"], 2, "table.key=value"),
+        (&["broken", "service.nice=5"], 6, "umask"),
+        (&["nosuch", "resources.tasks_max=7"], 5, "no such unit"),
+    ] {
+        let said = instance.rsvc(&[&["set", "--persist"], words].concat()).expect(code);
+        assert!(said.err.contains(reason), "{words:?}: {}", said.err);
+    }
+    assert_eq!(instance.status("web")["tasks_max"], 100);
+    assert_eq!(fs::read(instance.file("units/web.d/90-set.toml")).expect("the drop-in"), before);
+    // Somebody else's file behind ours, then in its place.
+    fs::write(instance.file("units/web.d/95-last.toml"), "[resources]\ntasks_max = 80\n").expect("a drop-in");
+    let said = instance.rsvc(&["set", "--persist", "web", "resources.tasks_max=7"]).expect(2);
+    assert!(said.err.contains("95-last.toml:2 has the last word"), "{}", said.err);
+    let own = "[service]\numask = \"0002\"\n";
+    fs::write(instance.file("units/web.d/90-set.toml"), own).expect("a drop-in");
+    let said = instance.rsvc(&["set", "--persist", "web", "service.nice=7"]).expect(2);
+    assert!(said.err.contains("was not written by"), "{}", said.err);
+    assert_eq!(kept(&instance, "web"), own);
+}
+
+#[test]
+fn limits_are_taken_back_when_they_cannot_be_written_down() {
+    root_only!();
+    let Some(instance) = limited() else { return };
+    // A directory where the new file is to be made: even root cannot write it.
+    fs::create_dir_all(instance.file("units/web.d/.90-set.toml.new/in-the-way")).expect("directories");
+    let said = instance.rsvc(&["set", "--persist", "web", "resources.tasks_max=7"]).expect(1);
+    assert!(said.err.contains("90-set.toml") && said.err.contains("nothing was changed"), "{}", said.err);
+    let status = instance.status("web");
+    assert_eq!((&status["tasks_max"], status["changed_live"].as_array().map_or(0, Vec::len)), (&json!(100), 0));
 }

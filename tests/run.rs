@@ -1,6 +1,8 @@
 //! `rsvc run`, by root and by an ordinary user: exit codes, what is seen on the terminal, and that nothing is left.
 
 mod instance;
+#[path = "run/terminal.rs"]
+mod terminal;
 
 use instance::process::Process;
 use instance::{PATIENCE, RSVC, Said, eventually, install, is_root, skipped};
@@ -471,11 +473,27 @@ fn keys_of_the_command_line_are_those_of_a_file() {
             (&["-k", "service.umask=lots", "--", "true"], "umask"),
             (&["--mem", "lots", "--", "true"], "lots"),
             (&["--profile", "lax", "--", "true"], "lax"),
-            (&["-t", "--", "true"], "not in this version"),
+            (&["-t", "--", "true"], "needs a terminal"),
             (&["-k", "umask", "--", "true"], "table.key=value"),
         ] {
             let said = run_command(&place, who, words, "").expect(2);
             assert!(said.err.contains(reason), "{words:?}: {}", said.err);
         }
+    }
+}
+
+#[test]
+fn named_variables_of_the_caller_are_passed_on_and_no_others() {
+    let place = Place::new();
+    let file = place.unit("variables.env", "C=file\n");
+    for who in everybody(&place) {
+        let mut command = place.command(who);
+        command.envs([("A", "caller's"), ("B", "caller's"), ("C", "caller's"), ("D", "caller's")]);
+        command.args(["run", "-k", "service.pass_environment=[\"A\", \"B\", \"C\", \"ABSENT\"]"]);
+        command.args(["-k", "service.environment={ B = \"unit\" }"]);
+        command.args(["-k", &format!("service.environment_files=[\"{}\"]", file.display())]);
+        command.args(["--", "sh", "-c", "echo $A, $B, $C, ${D-none}, ${ABSENT-none}"]);
+        let said = Said::from(command.output().expect("it ends")).expect(0);
+        assert_eq!(said.out, "caller's, unit, file, none, none\n", "{who:?}");
     }
 }

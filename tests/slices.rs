@@ -206,3 +206,43 @@ fn units_of_a_slice_share_its_tasks_and_its_memory() {
     assert!(cause.contains("the memory limit of the slice batch"), "{victim}: {cause}");
     assert_eq!(status["result"], "oom-kill", "{victim}");
 }
+
+#[test]
+fn processors_of_a_slice_are_those_of_its_units_and_a_unit_can_move_to_another_slice() {
+    root_only!();
+    let instance = Instance::start();
+    slice(&instance, "[resources]\ncpuset_cpus = \"0\"\ncpu_max = \"90%\"\n");
+    instance.unit_as_is("other.slice", "[resources]\ntasks_max = 33\n");
+    instance.unit("a", &in_slice(SLEEP));
+    let said = instance.rsvc(&["start", "a"]);
+    if said.code != 0 && said.err.contains("controller") {
+        return skipped("needs cpu and cpuset controllers");
+    }
+    said.expect(0);
+    let allowed = |unit: &str| {
+        let pid = instance.main_process(unit).pid;
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process is there");
+        let line = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        line.expect("a list").trim().to_owned()
+    };
+    assert_eq!(allowed("a"), "0");
+    let group = |status: &serde_json::Value| status["slice"]["cgroup"].as_str().expect("a group").to_owned();
+    let before = group(&instance.status("a"));
+    instance.unit("a", &in_slice(SLEEP).replace("batch", "other"));
+    instance.rsvc(&["restart", "a"]).expect(0);
+    let status = instance.status("a");
+    assert_eq!(status["slice"]["name"], "other");
+    assert!(group(&status) != before && group(&status).ends_with("other.slice"), "{status:#}");
+    assert_eq!(
+        allowed("a"),
+        fs::read_to_string("/proc/self/status")
+            .expect("our own")
+            .lines()
+            .find_map(|line| line.strip_prefix("Cpus_allowed_list:"))
+            .expect("a list")
+            .trim()
+    );
+    instance.unit("a", SLEEP);
+    instance.rsvc(&["restart", "a"]).expect(0);
+    assert_eq!(instance.status("a")["slice"], serde_json::Value::Null);
+}

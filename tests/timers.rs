@@ -158,3 +158,67 @@ fn a_zone_that_the_host_does_not_know_fails_the_start_by_name() {
     let said = instance.rsvc(&["start", "job"]).expect(1);
     assert!(said.err.contains("Moon/Crater") && said.err.contains(&format!("{}:", file.display())), "{}", said.err);
 }
+
+/// Seconds of the wall clock.
+fn seconds() -> u64 {
+    #[allow(clippy::disallowed_methods, reason = "the test needs a moment to come")]
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).expect("a clock").as_secs()
+}
+
+/// One second of one day, as on_calendar has it.
+fn calendar_of(at: u64) -> String {
+    let time = jiff::Timestamp::from_second(i64::try_from(at).expect("a time")).expect("a time");
+    time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+#[test]
+fn an_elapse_during_a_run_is_passed_over_or_made_up_for_when_it_is_over() {
+    root_only!();
+    let instance = Instance::start();
+    for (unit, skip) in [("skips", true), ("makes-up", false)] {
+        let go = instance.file(&format!("state/directories/state/{unit}/go"));
+        let script = "echo ran; until test -e $STATE_DIRECTORY/go; do sleep 0.05; done";
+        let mut ahead = 4;
+        // On a machine that takes longer than this to start a job the moment has to be further away.
+        let at = loop {
+            let at = seconds() + ahead;
+            let timers = format!(
+                "[directories]\nstate = [\"{unit}\"]\n[[timers]]\nevery = \"1s\"\nskip_if_running = true\n\
+                 [[timers]]\non_calendar = \"{}\"\nskip_if_running = {skip}\n",
+                calendar_of(at)
+            );
+            instance.unit(unit, &job(script, &timers));
+            let before = runs(&instance, unit);
+            instance.rsvc(&["start", unit]).expect(0);
+            wait_for_runs(&instance, unit, before + 1);
+            if seconds() < at {
+                break at;
+            }
+            instance.rsvc(&["stop", unit]).expect(0);
+            ahead *= 2;
+        };
+        let before = runs(&instance, unit);
+        // From now on only the one moment counts.
+        let timers = format!(
+            "[directories]\nstate = [\"{unit}\"]\n[[timers]]\non_calendar = \"{}\"\nskip_if_running = {skip}\n",
+            calendar_of(at)
+        );
+        instance.unit(unit, &job(script, &timers));
+        instance.rsvc(&["reload-config"]).expect(0);
+        eventually("the moment has come", || (seconds() > at).then_some(()));
+        assert_eq!(runs(&instance, unit), before, "never two at a time");
+        fs::write(&go, "").expect("a file");
+        eventually("it waits again", || (instance.status(unit)["substate"] == "waiting").then_some(()));
+        if skip {
+            assert_eq!(runs(&instance, unit), before);
+        } else {
+            wait_for_runs(&instance, unit, before + 1);
+        }
+        eventually("it is never due again", || {
+            let status = instance.status(unit);
+            (status["substate"] == "waiting" && status["timers"][0]["next"].is_null()).then_some(())
+        });
+        assert_eq!(runs(&instance, unit), before + usize::from(!skip), "once, and not more often");
+    }
+}

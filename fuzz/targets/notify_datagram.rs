@@ -17,6 +17,10 @@ fuzz_target!(|datagram: &[u8]| {
                 assert!(!what.chars().any(char::is_control) && what.len() <= 4 * 64, "{what:?}");
                 assert!(!why.is_empty());
             }
+            Message::Store { name, .. } | Message::RemoveStored { name } => {
+                assert!((1..=255).contains(&name.len()) && !name.contains(':'), "{name:?}");
+                assert!(name.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{name:?}");
+            }
             Message::Ready
             | Message::Reloading(_)
             | Message::Stopping

@@ -185,6 +185,12 @@ impl Tree {
         file::open_directory(&directory).map(Some)
     }
 
+    /// Pids of those that are in that group.
+    pub fn keepers(&self) -> Vec<i32> {
+        let directory = self.places.v2.as_ref().map(|v2| v2.directory.join(guard::KEEPER));
+        directory.and_then(|directory| file::process_ids(&directory.join("cgroup.procs")).ok()).unwrap_or_default()
+    }
+
     /// Removes that group once nobody is in it.
     pub fn remove_keeper_group(&self) {
         if let Some(v2) = &self.places.v2 {

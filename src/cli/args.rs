@@ -8,10 +8,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 /// Words that a later version will know.
-pub const RESERVED: [&str; 20] = [
+pub const RESERVED: [&str; 18] = [
     "clean",
     "convert",
-    "deps",
     "doctor",
     "edit",
     "exec",
@@ -26,7 +25,6 @@ pub const RESERVED: [&str; 20] = [
     "security",
     "shell",
     "top",
-    "tree",
     "unmask",
     "why",
 ];
@@ -295,6 +293,20 @@ pub enum Command {
         property: Vec<String>,
     },
 
+    /// Show what units need as a tree, with their states where a daemon answers
+    #[command(visible_alias = "deps")]
+    Tree {
+        /// Names or patterns; none means the units that no other one names
+        #[arg(value_name = "UNIT")]
+        units: Vec<String>,
+        /// Who needs the units, instead of what they need
+        #[arg(short, long)]
+        reverse: bool,
+        /// Also what is only an order: `after` and `before`
+        #[arg(long)]
+        order: bool,
+    },
+
     /// Compare what a unit runs with to its files, or two units or files; exit 1 if they differ
     Diff {
         /// A unit's name, or a file (with a `/` or ending in .toml): compared with what the unit of its name runs with
@@ -354,7 +366,7 @@ pub enum Command {
         whole: bool,
     },
 
-    /// Change limits of a unit that runs, until it is stopped
+    /// Change limits of a unit that runs, until it is stopped; or keys of any unit, for good
     Set {
         /// Name
         #[arg(value_name = "UNIT")]
@@ -362,7 +374,7 @@ pub enum Command {
         /// Such as `resources.memory_max=1G`; nothing behind the `=` takes a change back
         #[arg(value_name = "KEY=VALUE", required = true)]
         values: Vec<String>,
-        /// Also for later starts (not in this version)
+        /// Any key, and also for later starts: in a drop-in of the unit
         #[arg(long)]
         persist: bool,
     },
@@ -470,8 +482,8 @@ pub struct Run {
     /// For a command: same as `--set service.user=USER`
     #[arg(long, value_name = "USER", conflicts_with = "file")]
     pub user: Option<String>,
-    /// Give the command a terminal of its own (not in this version)
-    #[arg(short = 't', long, conflicts_with = "file")]
+    /// Give the program a terminal of its own, behind this one
+    #[arg(short = 't', long)]
     pub pty: bool,
     /// Say only what goes wrong; always so for a command
     #[arg(short, long)]

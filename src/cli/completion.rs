@@ -13,7 +13,7 @@ pub enum Shell {
 }
 
 /// Commands whose arguments are names of units.
-const UNIT_COMMANDS: [&str; 25] = [
+const UNIT_COMMANDS: [&str; 27] = [
     "start",
     "stop",
     "restart",
@@ -39,6 +39,8 @@ const UNIT_COMMANDS: [&str; 25] = [
     "set",
     "freeze",
     "thaw",
+    "tree",
+    "deps",
 ];
 
 /// Commands that take names or files.

@@ -18,11 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `set`
 pub fn set(session: &mut Session<'_>, unit: &str, words: &[String], persist: bool) -> Result<u8, Failure> {
-    if persist {
-        let text = "`--persist` is not in this version: write the value into the unit's file or into a drop-in of it \
-                    (rsvc.toml(5), DROP-INS), where the next start finds it";
-        return Err(Failure::new(2, text));
-    }
     let mut values = BTreeMap::new();
     for word in words {
         // The form is judged here, the key and the value by the daemon.
@@ -32,7 +27,7 @@ pub fn set(session: &mut Session<'_>, unit: &str, words: &[String], persist: boo
         }
     }
     let unit = unit.strip_suffix(".toml").unwrap_or(unit).to_owned();
-    super::operate::perform(session, vec![Call::Set { unit, values }], "changed", Waiting::default())
+    super::operate::perform(session, vec![Call::Set { unit, values, persist }], "changed", Waiting::default())
 }
 
 /// `freeze` and `thaw`

@@ -254,14 +254,30 @@ fn follow(
     let mut sieves: Vec<_> = files.iter().map(|_| filter.sieve()).collect();
     loop {
         for ((unit, log), sieve) in files.iter_mut().zip(&mut sieves) {
-            let mut text = Vec::new();
-            log.read_on(&mut |line| {
-                if sieve.lets_pass(line) {
-                    text.extend(form.line(unit, line));
+            let mut broken = None;
+            let out = &mut session.out;
+            // Line by line: a reader that is stopped stops this, and nothing gathers here meanwhile.
+            let read = log.read_on(&mut |line| {
+                if !sieve.lets_pass(line) {
+                    return Ok(());
                 }
-            })
-            .map_err(|error| unreadable(log, &error))?;
-            session.out.write_all(&text)?;
+                out.write_all(&form.line(unit, line)).map_err(|error| {
+                    let kind = error.kind();
+                    broken = Some(error);
+                    io::Error::from(kind)
+                })
+            });
+            match (read, broken) {
+                (_, Some(error)) => return Err(Failure::Output(error)),
+                (Err(error), None) => return Err(unreadable(log, &error)),
+                (Ok(true), None) => {}
+                (Ok(false), None) => {
+                    let unit = harmless(unit);
+                    session.say(&format!(
+                        "rsvc: {unit}: log files were removed before they were shown: lines are missing"
+                    ));
+                }
+            }
         }
         session.out.flush()?;
         std::thread::sleep(PAUSE);
@@ -370,6 +386,7 @@ mod tests {
             target: target.into(),
             path: path.map(str::to_owned),
             identifier: identifier.map(str::to_owned),
+            suppressed: 0,
         };
         let instance = Instance { given_state_dir: Some("/s".into()), ..Instance::default() };
         assert_eq!(

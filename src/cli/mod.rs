@@ -25,6 +25,7 @@ mod states;
 mod stopping;
 mod terminal;
 mod time;
+mod tree;
 mod units;
 mod words;
 
@@ -56,6 +57,8 @@ pub enum Outcome {
         profile: Option<String>,
         /// `--quiet`
         quiet: bool,
+        /// `--pty`
+        pty: bool,
     },
     /// `rsvc run -- COMMAND`
     RunCommand {
@@ -63,6 +66,8 @@ pub enum Outcome {
         instance: Instance,
         /// The text of its unit.
         text: String,
+        /// `--pty`
+        pty: bool,
     },
     /// `rsvc daemon`
     Daemon {
@@ -222,6 +227,7 @@ pub fn run(words: Vec<OsString>) -> Outcome {
 fn check_format(global: &Global, command: &Command) -> Result<(), Failure> {
     let format = global.format();
     let known: &[Format] = match command {
+        Command::Tree { .. } => &[Format::Table, Format::Wide, Format::Json],
         Command::List { .. } | Command::Status { .. } => &[Format::Table, Format::Wide, Format::Json, Format::Name],
         Command::Check { .. } => &[Format::Table, Format::Json, Format::Github],
         Command::Logs { .. } => &[Format::Table, Format::Wide, Format::Json, Format::Short, Format::Cat],
@@ -279,6 +285,7 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         Command::Disable { units, now } => units::disable(session, &units, now)?,
         Command::Check { targets, strict } => check::check(session, &targets, strict)?,
         Command::Show { target, property } => show::show(session, &target, &property)?,
+        Command::Tree { units, reverse, order } => tree::tree(session, &tree::Wish { units, reverse, order })?,
         Command::Diff { target, other } => diff::diff(session, &target, other.as_deref())?,
         Command::Cat { units } => units::cat(session, &units)?,
         Command::Explain { key } => explain::explain(session, key.as_deref())?,

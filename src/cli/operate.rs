@@ -149,6 +149,20 @@ fn tell(session: &mut Session<'_>, call: &Call, answered: Answered, past: &str, 
             session.say(&format!("{} {unit}: {}", session.err_look.dot("inactive"), harmless(&why)));
             Ok(0)
         }
+        Ok(Answer::Kept { file, later }) => {
+            if session.json() {
+                let done = json!({ "v": 1, "name": call.unit(), "done": "kept", "file": file, "later": later });
+                session.object(&done)?;
+            } else if session.look.is_terminal() {
+                writeln!(session.out, "{} {unit}: kept in {}", session.look.dot("active"), harmless(&file))?;
+                session.out.flush()?;
+            }
+            if !later.is_empty() {
+                let later = later.iter().map(|key| harmless(key)).collect::<Vec<_>>().join(", ");
+                session.say(&format!("{unit}: runs on as it is, from its next start on with: {later}"));
+            }
+            Ok(0)
+        }
         Ok(_) => {
             if session.json() {
                 session.object(&json!({ "v": 1, "name": call.unit(), "done": past }))?;

@@ -5,6 +5,7 @@ use super::terminal::{harmless, variable};
 use super::{Failure, Outcome, Session};
 use crate::unit::{Assignment, document};
 use std::ffi::OsStr;
+use std::io::IsTerminal;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -14,19 +15,19 @@ const NOT_FOUND: u8 = 127;
 /// `run`
 pub fn run(session: &Session<'_>, run: Run) -> Result<Outcome, Failure> {
     let instance = session.instance.clone();
+    let pty = run.pty;
+    if pty && !std::io::stdin().is_terminal() {
+        let text = "`--pty` needs a terminal as standard input: leave it out where there is none";
+        return Err(Failure::new(2, text));
+    }
     match run.file {
-        Some(file) => Ok(Outcome::Run { instance, file, profile: run.profile, quiet: run.quiet }),
-        None => Ok(Outcome::RunCommand { instance, text: text(&run)? }),
+        Some(file) => Ok(Outcome::Run { instance, file, profile: run.profile, quiet: run.quiet, pty }),
+        None => Ok(Outcome::RunCommand { instance, text: text(&run)?, pty }),
     }
 }
 
 /// The unit of a command.
 fn text(run: &Run) -> Result<String, Failure> {
-    if run.pty {
-        let text = "`--pty` is not in this version: the command can have this terminal's input and output, but no \
-                    terminal of its own";
-        return Err(Failure::new(2, text));
-    }
     let mut words = Vec::new();
     for word in &run.command {
         let text = word.to_str().filter(|word| !word.contains('\0'));
@@ -123,7 +124,6 @@ mod tests {
     fn what_cannot_become_a_unit_is_refused_with_its_code() {
         let of = |run: Run| text(&run).expect_err("refused").code();
         assert_eq!(of(wish(&["no-such-command-anywhere"])), NOT_FOUND);
-        assert_eq!(of(Run { pty: true, ..wish(&["true"]) }), 2);
         for word in ["x", "a=b", "service.exec=[]", "service.user="] {
             assert_eq!(of(Run { set: vec![word.into()], ..wish(&["true"]) }), 2, "{word}");
         }

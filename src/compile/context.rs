@@ -79,6 +79,12 @@ impl<'a> Context<'a> {
         u16::try_from(index).unwrap_or(u16::MAX)
     }
 
+    /// Does the unit send to the journal by itself? Not where rsvc is to choose among its messages: a socket of the
+    /// journal would be a way around that.
+    pub fn syslog_is_journals(&self) -> bool {
+        self.facts.journald && !self.unit.logging.is_read(self.facts.foreground)
+    }
+
     /// The unit cannot be started here.
     pub fn refuse(&mut self, key: &str, step: &'static str, message: impl Into<String>, hint: Option<&str>) {
         self.errors.push(CompileError {

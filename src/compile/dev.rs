@@ -114,7 +114,7 @@ pub(super) fn notify_socket(context: &Context, shape: &Shape) -> PathBuf {
 /// in an empty directory of theirs. `None`: the unit has none, the host's is meant.
 pub(super) fn log_socket(context: &Context) -> Option<PathBuf> {
     let own = context.unit.logging.syslog_socket && context.unit.devices.private;
-    own.then(|| match context.facts.journald {
+    own.then(|| match context.syslog_is_journals() {
         true => JOURNAL_LOG_SOCKET.into(),
         false => io_directory(context).join("log"),
     })
@@ -188,7 +188,7 @@ pub(super) fn steps(
     if context.unit.logging.syslog_socket {
         // Into a directory and not to a bound socket: a log daemon that starts anew makes a new socket.
         let own = Path::new(SOCKETS).join("log");
-        let target = if context.facts.journald { JOURNAL_LOG_SOCKET.into() } else { own };
+        let target = if context.syslog_is_journals() { JOURNAL_LOG_SOCKET.into() } else { own };
         let step = Step::MakeSymlink { slot, name: "log".into(), target };
         context.push("logging.syslog_socket", step);
     }
@@ -205,7 +205,7 @@ fn makes_nodes(context: &Context, shape: &Shape) -> bool {
 /// Does the unit use the sockets that the daemon makes for it?
 fn needs_sockets(context: &Context) -> bool {
     let unit = context.unit;
-    let syslog = unit.logging.syslog_socket && !context.facts.journald && unit.devices.private;
+    let syslog = unit.logging.syslog_socket && !context.syslog_is_journals() && unit.devices.private;
     unit.service.notify_access != NotifyAccess::None || syslog
 }
 

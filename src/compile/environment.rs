@@ -1,6 +1,6 @@
-//! The service's environment: nothing of the daemon's, so that a start from a shell equals a start at boot.
+//! The service's environment: nothing of the daemon's but what the unit names, so that a start from a shell equals a start at boot.
 //!
-//! Later wins: generated, then `service.environment`, then (at the start) `environment_files` and what differs from
+//! Later wins: generated, then `service.pass_environment`, then `service.environment`, then (at the start) `environment_files` and what differs from
 //! start to start. `JOURNAL_STREAM` is set by the step that connects the journal.
 
 use super::Purpose;
@@ -8,6 +8,7 @@ use super::context::{Context, Shape};
 use super::dev::notify_socket;
 use super::directories::Kind;
 use super::identity::Identity;
+use super::needs::TERMINAL_VARIABLES;
 use crate::unit::NotifyAccess;
 
 /// For roots with and without merged /usr.
@@ -25,6 +26,11 @@ pub(super) fn environment(context: &mut Context, shape: &Shape, identity: &Ident
         variables.set("HOME", &account.home);
         variables.set("SHELL", &account.shell);
     }
+    for name in &unit.service.pass_environment {
+        if let Some(value) = context.facts.environment.get(name) {
+            variables.set(name, value);
+        }
+    }
     // Only who is believed is told where to speak.
     let speaks = match unit.service.notify_access {
         NotifyAccess::None => false,
@@ -37,6 +43,16 @@ pub(super) fn environment(context: &mut Context, shape: &Shape, identity: &Ident
     if let Some(interval) = unit.service.watchdog.filter(|_| context.purpose == Purpose::Main) {
         // WATCHDOG_PID beside it is known at exec only, as the number counts in the container.
         variables.set("WATCHDOG_USEC", &interval.as_micros().to_string());
+    }
+    if super::has_terminal(context) {
+        for name in TERMINAL_VARIABLES {
+            if let Some(value) = context.facts.environment.get(name) {
+                variables.set(name, value);
+            }
+        }
+    }
+    if unit.service.file_descriptor_store_max > 0 && speaks {
+        variables.set("FDSTORE", &unit.service.file_descriptor_store_max.to_string());
     }
     for kind in Kind::ALL {
         let root = if shape.mounts { kind.inside() } else { kind.host(context) };

@@ -79,6 +79,10 @@ pub struct HostFacts {
     pub directory_roots: DirectoryRoots,
     /// `rsvc run`: `logging.target = "auto"` means the terminal.
     pub foreground: bool,
+    /// `rsvc run --pty`: the main process gets a terminal of its own.
+    pub terminal: bool,
+    /// Variables that are passed on from the environment of the caller; see [`super::Needs::variables`].
+    pub environment: BTreeMap<String, String>,
     /// Users that the unit names (by name, or by number as text).
     pub users: BTreeMap<String, UserFact>,
     /// Groups that the unit names.
@@ -133,6 +137,8 @@ impl HostFacts {
             unit_path: ["/etc/rsvc/units", "/run/rsvc/units", "/usr/lib/rsvc/units"].map(PathBuf::from).to_vec(),
             directory_roots: DirectoryRoots::default(),
             foreground: false,
+            terminal: false,
+            environment: BTreeMap::new(),
             users: BTreeMap::new(),
             groups: BTreeMap::new(),
             devices: BTreeMap::new(),

@@ -226,11 +226,17 @@ fn check_facts(context: &mut Context) {
 
 /// Where standard output and error go.
 fn output(context: &mut Context) -> Output {
+    // Asked for later than what the unit says, and in vain elsewhere: who asked sits there and looks.
+    if has_terminal(context) {
+        return Output::Terminal;
+    }
     let (journald, foreground) = (context.facts.journald, context.facts.foreground);
-    match context.unit.logging.target {
+    // Who is to choose among messages has to read them.
+    let journal = if context.unit.logging.is_selective() { Output::Relay } else { Output::Journal };
+    let output = match context.unit.logging.target {
         LogTarget::Auto if foreground => Output::Inherit,
-        LogTarget::Auto if journald => Output::Journal,
-        LogTarget::Journald if journald => Output::Journal,
+        LogTarget::Auto if journald => journal,
+        LogTarget::Journald if journald => journal,
         LogTarget::Journald => {
             let why = "no systemd-journald listens on this host";
             context.lacking("logging.target", "STDOUT", why, Some("set logging.target = \"auto\""));
@@ -239,7 +245,26 @@ fn output(context: &mut Context) -> Output {
         LogTarget::Auto | LogTarget::File => Output::Pipe,
         LogTarget::Null => Output::Null,
         LogTarget::Inherit => Output::Inherit,
+    };
+    let logging = &context.unit.logging;
+    if output == Output::Inherit && logging.is_selective() {
+        for key in
+            ["level_max", "rate_limit_burst", "rate_limit_interval", "fields"].map(|key| format!("logging.{key}"))
+        {
+            if context.unit.is_written(&key) {
+                context.degrade(&key, "the output is the terminal's and not a log: all of it is shown");
+            }
+        }
+    } else if output == Output::Pipe && !logging.fields.is_empty() {
+        let why = "no systemd-journald listens on this host, and log files have no fields";
+        context.lacking("logging.fields", "STDOUT", why, None);
     }
+    output
+}
+
+/// Does what is launched get the terminal of `rsvc run --pty`?
+fn has_terminal(context: &Context) -> bool {
+    context.facts.terminal && context.purpose == Purpose::Main
 }
 
 /// The steps that both kinds of container begin with.
@@ -369,6 +394,10 @@ fn become_the_service(context: &mut Context, shape: &Shape, identity: &Identity)
     }
     context.always(identity.verification(context.unit.security.no_new_privileges));
     context.always(Step::ResetSignals);
+    // As the service's user, whose terminal it is to be; the filter may forbid what it takes.
+    if has_terminal(context) {
+        context.always(Step::OpenTerminal);
+    }
     context.always(Step::ArrangeDescriptors);
     // Last: every step above may need what the filter forbids.
     confine::filter_steps(context);

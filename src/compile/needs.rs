@@ -17,7 +17,12 @@ pub struct Needs {
     /// Paths to be listed in [`super::HostFacts::existing`] when they exist: the places of `directories.*` inside. An
     /// instance with redirected directories does not make them on the host, and existing configuration is left alone.
     pub paths: BTreeSet<PathBuf>,
+    /// Keys of [`super::HostFacts::environment`]: `service.pass_environment`, and what a terminal is described by.
+    pub variables: BTreeSet<String>,
 }
+
+/// What tells programs which terminal they have; passed on to the one of `rsvc run --pty`.
+pub(super) const TERMINAL_VARIABLES: [&str; 3] = ["TERM", "COLORTERM", "NO_COLOR"];
 
 /// What to find out for `unit`.
 pub fn needs(unit: &Unit) -> Needs {
@@ -32,6 +37,8 @@ pub fn needs(unit: &Unit) -> Needs {
         }
     }
     needs.paths.extend(super::directories::all(unit).into_iter().map(|directory| directory.inside()));
+    needs.variables.extend(unit.service.pass_environment.iter().cloned());
+    needs.variables.extend(TERMINAL_VARIABLES.map(str::to_owned));
     needs
 }
 

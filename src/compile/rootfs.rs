@@ -205,7 +205,7 @@ impl Tree {
     /// The journal's sockets, which stay reachable in the hidden /run/systemd and in an own root's empty /run.
     fn journal(&mut self, context: &Context) {
         let hidden = self.table.entries.contains_key(Path::new("/run/systemd"));
-        if context.facts.journald && (hidden || (self.table.own_root && context.unit.logging.syslog_socket)) {
+        if context.syslog_is_journals() && (hidden || (self.table.own_root && context.unit.logging.syslog_socket)) {
             let content = Content::Host { path: "/run/systemd/journal".into(), recursive: true };
             let entry = Entry::built_in("logging.syslog_socket", content);
             self.table.put("/run/systemd/journal", entry.flags(handouts::SOCKET_FLAGS).missing_ok(true));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::plan::{CapabilitySet, MountFlags, PlannedStep, TreeSource};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 fn unit(text: &str) -> Unit {
@@ -23,6 +24,12 @@ fn hybrid(unit: &Unit) -> HostFacts {
     facts.cgroups.unified = false;
     facts.cgroups.v1_controllers = facts.cgroups.controllers.clone();
     facts
+}
+
+/// As [`host`], with `rsvc run --pty` on it.
+fn with_terminal(unit: &Unit) -> HostFacts {
+    let environment = BTreeMap::from([("TERM".to_owned(), "vt102".to_owned())]);
+    HostFacts { foreground: true, terminal: true, environment, ..host(unit) }
 }
 
 fn ordinary(unit: &Unit) -> HostFacts {
@@ -419,4 +426,41 @@ fn needs_name_exactly_what_the_unit_asks_of_the_host() {
     assert_eq!(needs.groups.iter().collect::<Vec<_>>(), ["7", "ssl"]);
     assert!(needs.devices.contains(Path::new("/dev/fuse")) && needs.devices.contains(Path::new("/dev/null")));
     assert!(needs.paths.contains(Path::new("/var/lib/web")));
+}
+
+#[test]
+fn a_terminal_is_opened_by_the_service_before_its_filter_and_for_nothing_else() {
+    let unit =
+        unit("[service]\nexec = [\"/bin/sh\"]\nexec_start_pre = [[\"/bin/true\"]]\n[logging]\ntarget = \"file\"\n");
+    let facts = with_terminal(&unit);
+    let plan = compile(&unit, &facts, Purpose::Main).expect("a plan");
+    let at = |wanted: fn(&Step) -> bool| plan.steps.iter().position(|planned| wanted(&planned.step)).expect("the step");
+    let opened = at(|step| matches!(step, Step::OpenTerminal));
+    assert!(at(|step| matches!(step, Step::SetIds { .. })) < opened, "it belongs to who opens it");
+    assert!(at(|step| matches!(step, Step::ForkService)) < opened, "the session is the service's");
+    assert!(opened < at(|step| matches!(step, Step::ArrangeDescriptors)));
+    assert!(opened < at(|step| matches!(step, Step::LoadFilter { .. })));
+    assert_eq!(plan.output, Output::Terminal, "whoever asked sits there and looks");
+    let environment = |plan: &LaunchPlan| match plan.steps.last().map(|planned| &planned.step) {
+        Some(Step::Execute { environment, .. }) => environment.clone(),
+        other => panic!("{other:?}"),
+    };
+    assert!(environment(&plan).contains(&("TERM".to_owned(), "vt102".to_owned())));
+    let before = compile(&unit, &facts, Purpose::StartPre(0)).expect("a plan");
+    assert!(!before.steps.iter().any(|planned| planned.step == Step::OpenTerminal));
+    assert_eq!(before.output, Output::Pipe);
+    assert!(environment(&before).iter().all(|(name, _)| name != "TERM"));
+}
+
+#[test]
+fn passed_variables_stand_between_the_defaults_and_what_the_unit_sets() {
+    let unit = with("pass_environment = [\"LANG\", \"A\", \"B\", \"ABSENT\"]\nenvironment = { B = \"unit\" }\n");
+    assert!(needs(&unit).variables.contains("ABSENT"));
+    let of_caller = [("LANG", "de_DE.UTF-8"), ("A", "caller"), ("B", "caller"), ("OTHER", "caller")];
+    let environment = of_caller.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let plan = plan(&unit, &HostFacts { environment, ..host(&unit) });
+    let Some(Step::Execute { environment, .. }) = plan.steps.last().map(|planned| &planned.step) else { panic!() };
+    let value = |name: &str| environment.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
+    let found = ["LANG", "A", "B", "ABSENT", "OTHER"].map(value);
+    assert_eq!(found, [Some("de_DE.UTF-8"), Some("caller"), Some("unit"), None, None]);
 }

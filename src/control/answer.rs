@@ -22,6 +22,13 @@ pub enum Answer {
     Configuration(Vec<ConfiguredValue>),
     /// `Describe`.
     Description(Box<Description>),
+    /// `Set` with `persist`.
+    Kept {
+        /// The drop-in that was written.
+        file: String,
+        /// Keys that a running unit takes up at its next start.
+        later: Vec<String>,
+    },
     /// `Events`: one entry of the stream.
     Event(Box<UnitEvent>),
     /// `ReloadConfig`: what is not as it was, and how many units are.
@@ -40,6 +47,7 @@ impl Answer {
             Answer::Configuration(values) => json!({ "values": values }),
             Answer::Description(description) => json!({ "description": description }),
             Answer::Changes(changes, unchanged) => json!({ "changes": changes, "unchanged": unchanged }),
+            Answer::Kept { file, later } => json!({ "file": file, "later": later }),
             Answer::Event(event) => json!({ "event": event }),
         }
     }
@@ -64,15 +72,16 @@ impl Answer {
             Verb::ReloadConfig => {
                 Answer::Changes(serde_json::from_value(take("changes"))?, serde_json::from_value(take("unchanged"))?)
             }
+            Verb::Set => match take("file") {
+                Value::Null => Answer::Done,
+                file => {
+                    Answer::Kept { file: serde_json::from_value(file)?, later: serde_json::from_value(take("later"))? }
+                }
+            },
             Verb::Events => Answer::Event(serde_json::from_value(take("event"))?),
-            Verb::Stop
-            | Verb::Reload
-            | Verb::Kill
-            | Verb::ResetFailed
-            | Verb::Set
-            | Verb::Freeze
-            | Verb::Thaw
-            | Verb::StopAll => Answer::Done,
+            Verb::Stop | Verb::Reload | Verb::Kill | Verb::ResetFailed | Verb::Freeze | Verb::Thaw | Verb::StopAll => {
+                Answer::Done
+            }
         })
     }
 }
@@ -267,6 +276,8 @@ mod tests {
             (Verb::Configuration, Answer::Configuration(vec![ConfiguredValue::default()])),
             (Verb::Describe, Answer::Description(Box::new(Description { pid: 5, ..Description::default() }))),
             (Verb::ReloadConfig, Answer::Changes(vec![UnitChange { running: true, ..UnitChange::default() }], 7)),
+            (Verb::Set, Answer::Done),
+            (Verb::Set, Answer::Kept { file: "/x".into(), later: vec!["service.umask".into()] }),
             (Verb::Events, Answer::Event(Box::new(UnitEvent { lost: Some(5), ..UnitEvent::default() }))),
         ];
         for (verb, answer) in answers {

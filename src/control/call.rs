@@ -70,6 +70,8 @@ pub enum Call {
     Set {
         unit: String,
         values: BTreeMap<String, String>,
+        /// Any key, running or not, and also for later starts.
+        persist: bool,
     },
     Freeze {
         unit: String,
@@ -175,7 +177,11 @@ impl Verb {
             Verb::ResetFailed => Call::ResetFailed { unit: given.optional_unit()? },
             Verb::StopAll => Call::StopAll,
             Verb::Describe => Call::Describe,
-            Verb::Set => Call::Set { unit: given.unit()?, values: given.values()? },
+            Verb::Set => Call::Set {
+                unit: given.unit()?,
+                values: given.values()?,
+                persist: given.flag("persist")?.unwrap_or(false),
+            },
             Verb::Freeze => Call::Freeze { unit: given.unit()? },
             Verb::Thaw => Call::Thaw { unit: given.unit()? },
             Verb::ReloadConfig => Call::ReloadConfig,
@@ -238,7 +244,7 @@ impl Call {
         match self {
             Call::Kill { unit, signal, whole } => json!({ "unit": unit, "signal": signal, "whole": whole }),
             Call::Scale { unit, number } => json!({ "unit": unit, "number": number }),
-            Call::Set { unit, values } => json!({ "unit": unit, "values": values }),
+            Call::Set { unit, values, persist } => json!({ "unit": unit, "values": values, "persist": persist }),
             Call::Events { units, present } => json!({ "units": units, "present": present }),
             _ => match self.unit() {
                 Some(unit) => json!({ "unit": unit }),
@@ -373,7 +379,11 @@ mod tests {
             Call::StopAll,
             Call::Describe,
             Call::Events { units: vec![unit()], present: true },
-            Call::Set { unit: unit(), values: [("resources.tasks_max".to_owned(), "5".to_owned())].into() },
+            Call::Set {
+                unit: unit(),
+                values: [("resources.tasks_max".to_owned(), "5".to_owned())].into(),
+                persist: true,
+            },
             Call::Freeze { unit: unit() },
             Call::Thaw { unit: unit() },
             Call::ReloadConfig,

@@ -98,6 +98,12 @@ pub struct UnitStatus {
     pub listen: Vec<String>,
     /// `[[timers]]`
     pub timers: Vec<TimerStatus>,
+    /// Descriptors that rsvc keeps for its next run; `null` where `service.file_descriptor_store_max` is 0.
+    #[serde(default)]
+    pub stored_descriptors: Option<u32>,
+    /// As many may be kept.
+    #[serde(default)]
+    pub stored_descriptors_max: Option<u32>,
     /// Where the output goes.
     pub log: Option<LogPlace>,
     /// Accounting.
@@ -191,6 +197,9 @@ pub struct LogPlace {
     pub path: Option<String>,
     /// For `journald`: SYSLOG_IDENTIFIER.
     pub identifier: Option<String>,
+    /// Messages that `logging.rate_limit_burst` kept out of the log since the unit was started.
+    #[serde(default)]
+    pub suppressed: u64,
 }
 
 /// Accounting of a group; `None` where the controller is missing or nothing runs.

@@ -5,6 +5,7 @@
 //! the boot id.
 
 use super::engine::{Engine, Options, Source};
+use super::log_output::Now;
 use super::service::{Process, Watched};
 use super::state::{self, ProcessIdentity, SavedState, Written};
 use crate::cgroup::Group;
@@ -13,6 +14,7 @@ use crate::sys::process;
 use std::cell::Cell;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// The root groups that an earlier daemon of this instance recorded.
 pub(super) fn recorded_root(options: &Options) -> Option<String> {
@@ -72,6 +74,7 @@ impl Engine {
             }
         }
         sets.iter().for_each(|name| self.adopt_set(name));
+        self.dismiss_doubled_keepers();
         self.events.push_back(Event::Surveyed);
         self.settle();
         Ok(())
@@ -89,7 +92,7 @@ impl Engine {
         match self.load_unit(name) {
             Ok(id) => {
                 self.adopt_sockets(id);
-                self.adopt_timers(id);
+                self.adopt_timers(id, false);
                 let Some(rest) = rest else { return self.listen_on(id, invocation_id) };
                 if let Some(service) = self.services.get_mut(&id) {
                     service.invocation = invocation_id;
@@ -143,7 +146,7 @@ impl Engine {
         }
         self.watch_group(id);
         self.adopt_sockets(id);
-        self.adopt_timers(id);
+        self.adopt_timers(id, populated);
         match saved {
             Ok(SavedState { listening: true, invocation_id, .. }) if !populated => self.listen_on(id, invocation_id),
             Ok(SavedState { rest: Some(rest), invocation_id, .. }) if !populated => {
@@ -221,7 +224,7 @@ impl Engine {
         let service_pid = main.as_ref().map(|(pid, _)| *pid);
         let service_pidfd =
             main.and_then(|(_, fd)| self.watch(&fd, Source::Main(id)).ok().map(|token| Watched { fd, token }));
-        self.reopen_sockets(id, saved, pid);
+        let notify_number = self.reopen_sockets(id, saved, pid);
         let Some(service) = self.services.get_mut(&id) else { return };
         let init_outside = saved.init.is_some() && super::shares::is_outside(pid);
         service.last_main_pid = service_pid.or(Some(pid));
@@ -245,6 +248,7 @@ impl Engine {
             failure_told: false,
             exit: None,
             log_number: saved.log_pipe,
+            notify_number,
             adopted: true,
             looks_for_record: 0,
             identity: Cell::new([saved.init, saved.main].into_iter().flatten().find(|known| known.pid == pid)),
@@ -288,17 +292,18 @@ impl Engine {
         self.ended_meanwhile(id, populated);
     }
 
-    /// The pipe of a file log and the notify socket are pinned by the resident init.
-    fn reopen_sockets(&mut self, id: ServiceId, saved: &SavedState, init: i32) {
-        let Some(unit) = self.service(id).and_then(|service| service.running.clone()) else { return };
+    /// The pipe of a file log and the notify socket are pinned by the resident init. The answer is the number of the
+    /// notify socket there; none when there is another one now.
+    fn reopen_sockets(&mut self, id: ServiceId, saved: &SavedState, init: i32) -> Option<i32> {
+        let unit = self.service(id).and_then(|service| service.running.clone())?;
         if let Some(number) = saved.log_pipe {
             let path = format!("/proc/{init}/fd/{number}");
-            if let Err(error) = self.adopt_log(id, &unit, &path) {
+            if let Err(error) = self.adopt_log(id, &unit, &path, saved) {
                 tracing::warn!(unit = unit.name, "{}: its output is not read any more: {error}", unit.name);
             }
         }
         let directory = self.options.runtime_dir.join("io").join(&unit.name);
-        if unit.logging.syslog_socket && !self.host.journald() {
+        if unit.logging.syslog_socket && (!self.host.journald() || unit.logging.is_read(self.options.foreground)) {
             match super::syslog::SyslogSocket::bind(&directory) {
                 Ok(socket) => {
                     if let Ok(token) = self.watch(&socket, Source::Syslog(id))
@@ -310,23 +315,28 @@ impl Engine {
                 Err(error) => tracing::warn!(unit = unit.name, "{}: syslog socket: {error}", unit.name),
             }
         }
-        if unit.service.notify_access != crate::unit::NotifyAccess::None {
-            match super::notify::NotifySocket::bind(&directory) {
-                Ok(socket) => {
-                    if let Ok(token) = self.watch(&socket, Source::Notify(id))
-                        && let Some(service) = self.services.get_mut(&id)
-                    {
-                        service.notify = Some(Watched { fd: socket, token });
-                    }
-                }
-                Err(error) => tracing::warn!(unit = unit.name, "{}: notify socket: {error}", unit.name),
-            }
+        if unit.service.notify_access == crate::unit::NotifyAccess::None {
+            return None;
         }
+        let pinned = pinned_notify(saved, init, &directory);
+        let number = saved.notify_socket.filter(|_| pinned.is_some());
+        match pinned.map_or_else(|| super::notify::NotifySocket::bind(&directory), Ok) {
+            Ok(socket) => {
+                if let Ok(token) = self.watch(&socket, Source::Notify(id))
+                    && let Some(service) = self.services.get_mut(&id)
+                {
+                    service.notify = Some(Watched { fd: socket, token });
+                }
+            }
+            Err(error) => tracing::warn!(unit = unit.name, "{}: notify socket: {error}", unit.name),
+        }
+        number
     }
 
     /// Opening a pipe through /proc gives another descriptor of the same pipe, whichever end the link names.
-    fn adopt_log(&mut self, id: ServiceId, unit: &crate::unit::Unit, path: &str) -> io::Result<()> {
-        let output = self.log_output(id, unit, path)?;
+    fn adopt_log(&mut self, id: ServiceId, unit: &crate::unit::Unit, path: &str, saved: &SavedState) -> io::Result<()> {
+        let mut output = self.log_output(id, unit, path, saved.log_relayed)?;
+        output.resume(saved.log_suppressed, saved.log_untold, self.journal.client(), Now::get());
         if let Some(service) = self.services.get_mut(&id) {
             service.log = Some(output);
         }
@@ -376,6 +386,10 @@ impl Engine {
             watchdog_usec: status.watchdog.map(|interval| u64::try_from(interval.as_micros()).unwrap_or(u64::MAX)),
             oom_kills_before: service.oom_kills_before,
             log_pipe: main.and_then(|p| p.log_number),
+            log_relayed: service.log.as_ref().is_some_and(|log| log.is_relayed()),
+            log_suppressed: service.log.as_ref().map_or(0, |log| log.suppressed() - log.untold()),
+            log_untold: service.log.as_ref().is_some_and(|log| log.untold() > 0),
+            notify_socket: main.and_then(|p| p.notify_number),
             live: service.live.values.clone(),
             set,
             ..SavedState::new()
@@ -416,6 +430,18 @@ impl Engine {
         self.services.values().any(|service| of(&service.main) || of(&service.control) || of(&service.check))
             || self.retired.values().any(|fd| matches!(process::pid_of_pidfd(fd.as_fd()), Ok(Some(p)) if p == pid))
     }
+}
+
+/// The notify socket that PID 1 has kept, if that is the one whose name services know: what it holds was said while
+/// nobody listened.
+fn pinned_notify(saved: &SavedState, init: i32, directory: &Path) -> Option<super::notify::NotifySocket> {
+    let (pidfd, number) = (process::pidfd_open(init).ok()?, saved.notify_socket?);
+    // The pidfd is open: the number of the process cannot be reused while the start time is compared.
+    saved.init.filter(|identity| ProcessIdentity::of(init) == Some(*identity))?;
+    let descriptor = process::pidfd_getfd(pidfd.as_fd(), number).ok()?;
+    let path = directory.join("notify");
+    path.symlink_metadata().ok()?;
+    super::service_socket::ServiceSocket::adopt(descriptor, path).ok().map(super::notify::NotifySocket::adopt)
 }
 
 fn real_uid(pid: i32) -> Option<u32> {

@@ -32,15 +32,16 @@ impl Engine {
     /// # Errors
     /// What the start of one more service fails with.
     pub(super) fn check_room_for_launch(&self) -> Result<(), LaunchFailure> {
-        let spare = RESERVE.min(self.descriptors / 4) + self.services.len() as u64;
+        let running = self.exits.count() as u64;
+        let spare = RESERVE.min(self.descriptors / 4) + running;
         match self.has_room(spare) {
             true => Ok(()),
             false => {
                 let message = format!(
                     "failed at step FDS: the daemon may not open more than {} files, and the next daemon needs some to \
-                     take {} units over\n  hint: raise the daemon's limit: LimitNOFILE= of its systemd unit, or `ulimit -Hn`",
-                    self.descriptors,
-                    self.services.len()
+                     take {running} services over\n  hint: raise the daemon's limit: LimitNOFILE= of its systemd unit, or \
+                     `ulimit -Hn`",
+                    self.descriptors
                 );
                 Err(failure("FDS", 202, message))
             }

@@ -72,10 +72,14 @@ pub(super) enum Source {
     Notify(ServiceId),
     /// `/dev/log` of the service.
     Syslog(ServiceId),
+    /// The journal has room for output of services.
+    Journal,
     /// Something arrived at a socket of a unit that listens.
     Socket(ServiceId),
     /// The keeper of a unit's sockets ended.
     Keeper(ServiceId),
+    /// A stored descriptor hung up.
+    Stored(ServiceId),
     /// The earliest time of the calendar has come, or the clock was set.
     WallClock,
     /// PID 1 of a run that is over.
@@ -114,6 +118,8 @@ pub(super) enum Notice {
     Reply(RequestId, Outcome),
     /// Something happened to a service.
     Note(Note),
+    /// The main process that is being launched has a terminal: the master's side, and the service's.
+    Terminal(OwnedFd, OwnedFd),
     /// The same for those who listen; only while somebody does.
     Event(Box<UnitEvent>),
 }
@@ -129,6 +135,10 @@ pub(super) enum Timer {
     Kill(ServiceId),
     /// Send what waits for the journal.
     Journal,
+    /// Try again to reach the journal with output of services.
+    Relay,
+    /// The window is over in which messages of the service were suppressed.
+    Suppressed(ServiceId),
     /// Look whether a group without `cgroup.events` is empty.
     Empty(ServiceId),
     /// Try to remove the group again.
@@ -137,6 +147,8 @@ pub(super) enum Timer {
     Elapse(ServiceId),
     /// An adopted main process is gone; its record should be there.
     Record(ServiceId),
+    /// A keeper that ended at once is followed by another.
+    Keeper(ServiceId),
     /// Nothing has been launched for a while.
     Trim,
 }
@@ -185,8 +197,12 @@ pub(super) struct Engine {
     pub null: OwnedFd,
     /// `rsvc run -- COMMAND`: what main processes read.
     pub stdin: Option<OwnedFd>,
+    /// `rsvc run --pty`.
+    pub terminal: Option<super::terminal::Wish>,
     pub log_directory: Option<Rc<LogDirectory>>,
     pub scratch: Scratch,
+    /// Where output goes that the daemon sends to the journal.
+    pub journal: super::log_relay::Journal,
     pub wall_clock: WallClock,
     /// Services whose log file is open, the oldest opening first.
     pub open_logs: VecDeque<ServiceId>,
@@ -275,8 +291,10 @@ impl Engine {
             init_image,
             null,
             stdin: None,
+            terminal: None,
             log_directory: None,
             scratch: Scratch::default(),
+            journal: Default::default(),
             wall_clock: WallClock::default(),
             open_logs: VecDeque::new(),
             since,
@@ -299,7 +317,12 @@ impl Engine {
 
     /// Registers a descriptor for reading.
     pub fn watch<F: AsFd>(&mut self, fd: F, source: Source) -> io::Result<Token> {
-        let token = self.poller.add(fd, Interest::Read).map_err(to_io)?;
+        self.watch_for(fd, Interest::Read, source)
+    }
+
+    /// Registers a descriptor.
+    pub fn watch_for<F: AsFd>(&mut self, fd: F, interest: Interest, source: Source) -> io::Result<Token> {
+        let token = self.poller.add(fd, interest).map_err(to_io)?;
         self.sources.insert(token, source);
         Ok(token)
     }
@@ -388,12 +411,15 @@ impl Engine {
             match timer {
                 Timer::Readiness(id) => self.check_readiness(id),
                 Timer::Journal => {} // The owner of the loop flushes after each turn.
+                Timer::Relay => self.journal_ready(),
+                Timer::Suppressed(id) => self.tell_suppressed(id),
                 Timer::Kill(id) => self.kill_remaining(id),
                 Timer::Empty(id) => self.check_empty(id),
                 Timer::RemoveDirectories(id) => self.remove_directories(id),
                 Timer::RemoveGroup(id) => self.remove_group(id),
                 Timer::Elapse(id) => self.timer_due(id),
                 Timer::Record(id) => self.adopted_main_ended(id),
+                Timer::Keeper(id) => self.keep_again(id),
                 Timer::Trim => trim(),
             }
         }
@@ -430,8 +456,10 @@ impl Engine {
             Source::Log(id) => self.log_ready(id),
             Source::Notify(id) => self.notify_ready(id),
             Source::Syslog(id) => self.syslog_ready(id),
+            Source::Journal => self.journal_ready(),
             Source::Socket(id) => self.trigger(id),
             Source::Keeper(id) => self.keeper_ended(id),
+            Source::Stored(id) => self.stored_hung_up(id, event.token),
             Source::WallClock => self.wall_clock_ready(),
             Source::Retired => self.reap_retired(event.token),
         }
@@ -453,6 +481,9 @@ impl Engine {
             tracing::warn!(unit = unit.name, "{}: {problem}", unit.name);
         }
         let mut facts = gathered.facts;
+        facts.terminal = self.terminal.is_some();
+        facts.environment =
+            needs.variables.into_iter().filter_map(|n| std::env::var(&n).ok().map(|v| (n, v))).collect();
         facts.existing = needs.paths.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect();
         facts
     }

@@ -52,6 +52,11 @@ impl Exits {
         self.inits.remove(&pid);
     }
 
+    /// How many processes are believed: one for each container with a resident init.
+    pub fn count(&self) -> usize {
+        self.inits.len()
+    }
+
     /// The next record, `None` when there is none now. `Some(None)`: nothing that is believed.
     fn next(&self) -> Option<Option<(ServiceId, Place, ExitRecord)>> {
         let mut buffer = [0u8; 32];

@@ -6,6 +6,7 @@
 use super::engine::{Engine, Notice, Options, now, to_io};
 use super::signals::Signals;
 use super::snapshot::{cause_words, note_words};
+use super::terminal::{Terminal, Wanted};
 use crate::cgroup::{RootOptions, Tree};
 use crate::control::GroupCounters;
 use crate::load;
@@ -15,7 +16,7 @@ use crate::supervise::{
 use crate::sys::poll::Interest;
 use crate::unit::problem::{self, Style};
 use crate::unit::value::print_byte_size;
-use crate::unit::{ParseOptions, Unit};
+use crate::unit::{LogTarget, ParseOptions, Unit};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -34,6 +35,8 @@ pub struct RunOptions {
     pub quiet: bool,
     /// A command of the command line: it reads our standard input, and how it ends is told by the exit status alone.
     pub command: bool,
+    /// The main process gets a terminal of its own, behind ours.
+    pub terminal: bool,
 }
 
 /// Exit status when rsvc itself failed.
@@ -52,6 +55,7 @@ struct Foreground {
     start: RequestId,
     stop: Option<RequestId>,
     interrupted: bool,
+    terminal: Option<Terminal>,
     last_cause: Option<Cause>,
     counters: GroupCounters,
     finished: bool,
@@ -90,7 +94,7 @@ pub fn run(run: RunOptions) -> u8 {
 
 /// Says something on standard error. A terminal that has gone away is no reason to end.
 pub(super) fn tell(text: &str) {
-    let _ = writeln!(io::stderr(), "rsvc: {text}");
+    let _ = io::stderr().write_all(super::terminal::for_stderr(format!("rsvc: {text}\n")).as_bytes());
 }
 
 /// The directory must be new: one that is there already could be somebody else's trap in a directory like /tmp.
@@ -150,7 +154,7 @@ pub fn read_text_for_run(text: &str) -> Result<(Unit, String), String> {
 }
 
 fn foreground(run: RunOptions, mut signals: Signals) -> io::Result<u8> {
-    let RunOptions { options, unit, warnings, quiet, command } = run;
+    let RunOptions { options, unit, warnings, quiet, command, terminal } = run;
     let _lock = super::lock::take(&options.runtime_dir)?;
     super::launch::make_directory(&options.runtime_dir.join("services"), 0o700)?;
     let _ = write!(io::stderr(), "{warnings}");
@@ -166,7 +170,19 @@ fn foreground(run: RunOptions, mut signals: Signals) -> io::Result<u8> {
     };
     let mut engine = Engine::new(options, tree)?;
     engine.record_root();
-    if command {
+    let terminal = match terminal {
+        false => None,
+        true => {
+            if unit.origin("logging.target").place.is_some()
+                && !matches!(unit.logging.target, LogTarget::Auto | LogTarget::Inherit)
+            {
+                tell("with --pty the output goes to this terminal, not where `logging.target` says");
+            }
+            signals = signals.with_terminal()?;
+            Some(Terminal::open(&mut engine, quiet && !command)?)
+        }
+    };
+    if command && terminal.is_none() {
         // Closed, it is as good as empty.
         engine.stdin = io::stdin().as_fd().try_clone_to_owned().ok();
     }
@@ -187,6 +203,7 @@ fn foreground(run: RunOptions, mut signals: Signals) -> io::Result<u8> {
         start,
         stop: None,
         interrupted: false,
+        terminal,
         last_cause: None,
         counters: GroupCounters::default(),
         finished: false,
@@ -200,12 +217,29 @@ fn foreground(run: RunOptions, mut signals: Signals) -> io::Result<u8> {
                     if caught.end || caught.hangup {
                         foreground.interrupt();
                     }
+                    if let Some(terminal) = &mut foreground.terminal {
+                        terminal.caught(&mut foreground.engine, caught);
+                    }
                 }
-                Notice::Ready(_) | Notice::Event(_) => {}
+                Notice::Ready(_) => foreground.relay(),
+                Notice::Terminal(master, service) => {
+                    if let Some(terminal) = &mut foreground.terminal {
+                        terminal.attach(&mut foreground.engine, master, service, &signals)?;
+                    }
+                }
+                Notice::Event(_) => {}
                 Notice::Reply(request, outcome) => foreground.replied(request, outcome),
-                Notice::Note(note) => foreground.note(&note),
+                Notice::Note(note) => {
+                    if let (Note::Ended(_) | Note::Failed(_), Some(terminal)) = (&note, &mut foreground.terminal) {
+                        terminal.detach(&mut foreground.engine, &signals);
+                    }
+                    foreground.note(&note);
+                }
             }
         }
+    }
+    if let Some(terminal) = &mut foreground.terminal {
+        terminal.detach(&mut foreground.engine, &signals);
     }
     Ok(foreground.end())
 }
@@ -219,6 +253,14 @@ impl Foreground {
 
     fn name(&self) -> &str {
         self.engine.service(self.id).map_or("", |service| service.name.as_str())
+    }
+
+    /// Bytes between the caller's terminal and the service's.
+    fn relay(&mut self) {
+        let Some(terminal) = &mut self.terminal else { return };
+        if let Wanted::End(times) = terminal.relay(&mut self.engine) {
+            (0..times).for_each(|_| self.interrupt());
+        }
     }
 
     /// Ctrl-C: the same stop as `rsvc stop`; a second one kills.

@@ -181,6 +181,8 @@ impl Host {
             unit_path: self.instance.unit_path.clone(),
             directory_roots: self.instance.directory_roots(),
             foreground: self.instance.foreground,
+            terminal: false,
+            environment: BTreeMap::new(),
             users,
             groups,
             devices: devices(&needs.devices),

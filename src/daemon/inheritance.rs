@@ -2,7 +2,7 @@
 
 use super::engine::{Engine, to_io};
 use super::launch::{failure, io_failure, make_directory};
-use crate::plan::wire::{Descriptors, RECORD_FILE_SIZE};
+use crate::plan::wire::{Descriptors, Passed, RECORD_FILE_SIZE};
 use crate::plan::{self, Container, LaunchPlan};
 use crate::supervise::{LaunchFailure, ServiceId};
 use crate::sys::socket;
@@ -42,6 +42,7 @@ pub(super) struct Kept {
     /// Write end of the pipe on which the stage waits for the id maps.
     pub maps: Option<OwnedFd>,
     pub log_number: Option<i32>,
+    pub notify_number: Option<i32>,
 }
 
 impl Engine {
@@ -50,6 +51,7 @@ impl Engine {
         &mut self,
         id: ServiceId,
         plan: &LaunchPlan,
+        passed: Vec<(OwnedFd, String)>,
         numbers: &mut Descriptors,
     ) -> Result<(Inheritance, Kept), LaunchFailure> {
         let fds = |what: &'static str| io_failure("FDS", 202, what);
@@ -61,7 +63,11 @@ impl Engine {
         let (ours, theirs) = socket::seqpacket_pair().map_err(to_io).map_err(fds("report socket"))?;
         socket::set_passcred(ours.as_fd()).map_err(to_io).map_err(fds("report socket"))?;
         numbers.report = Some(inherit.add(theirs));
-        let mut kept = Kept { report: ours, maps: None, log_number: None };
+        // Before what is pinned: the service has these from 3 on, and what stands in their way is moved by the stage. The
+        // next daemon looks for what is pinned under the number that it has here.
+        let passed = passed.into_iter().map(|(fd, name)| Passed { number: inherit.add(fd), name });
+        numbers.passed = passed.collect();
+        let mut kept = Kept { report: ours, maps: None, log_number: None, notify_number: None };
         if plan.init && plan.container == Container::Own {
             numbers.exits = Some(inherit.copy(self.exits.inits_end()).map_err(fds("exits socket"))?);
             let record = self.record_file(&service.name).map_err(fds("exit record"))?;
@@ -88,7 +94,7 @@ impl Engine {
         }
         numbers.shared = self.shared_namespaces(id, plan)?.into_iter().map(|fd| inherit.add(fd)).collect();
         match plan.output {
-            plan::Output::Pipe => {
+            plan::Output::Pipe | plan::Output::Relay => {
                 if let Some(log) = &service.log {
                     let writer = log.pipe.fd.writer().map_err(fds("log pipe"))?;
                     let number = inherit.add(writer);
@@ -101,17 +107,27 @@ impl Engine {
                     }
                 }
             }
+            plan::Output::Inherit if self.terminal.is_some() => {
+                // Not the caller's own terminal: nothing in the container is to have that open.
+                if let Some(terminal) = &self.terminal {
+                    let number = inherit.copy(&terminal.output).map_err(fds("standard output"))?;
+                    numbers.stdout = Some(number);
+                    numbers.stderr = Some(number);
+                }
+            }
             plan::Output::Inherit => {
                 numbers.stdout = Some(inherit.copy(io::stdout()).map_err(fds("standard output"))?);
                 numbers.stderr = Some(inherit.copy(io::stderr()).map_err(fds("standard error"))?);
             }
-            plan::Output::Journal | plan::Output::Null => {}
+            plan::Output::Journal | plan::Output::Null | plan::Output::Terminal => {}
         }
         if plan.init
             && plan.container == Container::Own
             && let Some(notify) = &service.notify
         {
-            numbers.pinned.push(inherit.copy(&notify.fd).map_err(fds("notify socket"))?);
+            let number = inherit.copy(&notify.fd).map_err(fds("notify socket"))?;
+            kept.notify_number = Some(number);
+            numbers.pinned.push(number);
         }
         Ok((inherit, kept))
     }

@@ -24,11 +24,17 @@ use std::path::{Path, PathBuf};
 /// Where journald listens.
 pub const NATIVE_SOCKET: &str = "/run/systemd/journal/socket";
 
-/// Records that wait at most.
-const QUEUE_RECORDS: usize = 1024;
+/// What may wait for a journal that does not take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Records at most.
+    pub records: usize,
+    /// Bytes at most.
+    pub bytes: usize,
+}
 
-/// Bytes that wait at most.
-const QUEUE_BYTES: usize = 1 << 20;
+/// Of the program's own events.
+const ROOM: Room = Room { records: 1024, bytes: 1 << 20 };
 
 /// One entry of the journal, encoded.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,17 +56,19 @@ impl Record {
         let name: String = name.chars().map(fitting).collect();
         let name = name.trim_start_matches(|c: char| c == '_' || c.is_ascii_digit());
         let name = &name[..name.len().min(64)];
-        if name.is_empty() {
-            return self;
-        }
+        if name.is_empty() { self } else { self.bytes(name, value.as_bytes()) }
+    }
+
+    /// Adds a field of any bytes under a name that fits.
+    pub(super) fn bytes(&mut self, name: &str, value: &[u8]) -> &mut Record {
         self.0.extend_from_slice(name.as_bytes());
-        if value.contains('\n') {
+        if value.contains(&b'\n') {
             self.0.push(b'\n');
             self.0.extend_from_slice(&(value.len() as u64).to_le_bytes());
         } else {
             self.0.push(b'=');
         }
-        self.0.extend_from_slice(value.as_bytes());
+        self.0.extend_from_slice(value);
         self.0.push(b'\n');
         self
     }
@@ -80,6 +88,7 @@ pub struct JournalClient {
     generation: u64,
     queue: VecDeque<Record>,
     queued_bytes: usize,
+    room: Room,
     dropped: u64,
     /// Fields of the record about dropped ones.
     identifier: String,
@@ -99,17 +108,23 @@ enum Sent {
 impl JournalClient {
     /// A client of the socket at `path`, which need not exist yet.
     pub fn new(path: &Path, identifier: &str) -> JournalClient {
-        let mut client = JournalClient {
+        let mut client = JournalClient::idle(path, identifier, ROOM);
+        client.connect();
+        client
+    }
+
+    /// The same, connected by the first record.
+    pub fn idle(path: &Path, identifier: &str, room: Room) -> JournalClient {
+        JournalClient {
             path: path.to_owned(),
             socket: None,
             generation: 0,
             queue: VecDeque::new(),
             queued_bytes: 0,
+            room,
             dropped: 0,
             identifier: identifier.to_owned(),
-        };
-        client.connect();
-        client
+        }
     }
 
     /// Is there a connection? Without one queued records wait for the next [`send`](Self::send) or
@@ -174,7 +189,7 @@ impl JournalClient {
     }
 
     fn enqueue(&mut self, record: Record) {
-        if self.queue.len() >= QUEUE_RECORDS || self.queued_bytes + record.0.len() > QUEUE_BYTES {
+        if self.queue.len() >= self.room.records || self.queued_bytes + record.0.len() > self.room.bytes {
             self.dropped += 1;
             return;
         }

@@ -4,9 +4,10 @@
 use super::engine::{Engine, Place, Source, Timer, to_io};
 use super::inheritance::{FIRST, Inheritance, Kept};
 use super::log_file::{self, LogDirectory, LogFile, LogLimits, OutputPipe};
-use super::service::{Output, Process, Watched};
+use super::log_output::{End, Output, Relay};
+use super::service::{Process, Watched};
 use crate::compile;
-use crate::plan::wire::{self, Passed, PerStart};
+use crate::plan::wire::{self, PerStart};
 use crate::plan::{self, Container, LaunchPlan};
 use crate::supervise::{Exit, LaunchFailure, Role, ServiceId, ServiceResult};
 use crate::sys::fd;
@@ -60,18 +61,16 @@ impl Engine {
             environment: self.start_environment(id, role, result, main_exit)?,
             die_with_launcher: self.options.foreground,
             pid_variables: self.pid_variables(id, role),
+            terminal: self.terminal.as_ref().map(|terminal| terminal.settings).unwrap_or_default(),
             ..Default::default()
         };
         self.after(QUIET, Timer::Trim);
-        let (mut inheritance, kept) = self.descriptors(id, &plan, &mut start.descriptors)?;
+        let passed = if role == Role::Main { self.sockets_to_pass(id) } else { Ok(Vec::new()) };
+        let passed = passed.map_err(io_failure("FDS", 202, "sockets"))?;
+        let (mut inheritance, kept) = self.descriptors(id, &plan, passed, &mut start.descriptors)?;
         if let (Role::Main, Some(stdin)) = (role, &self.stdin) {
             let number = inheritance.copy(stdin).map_err(io_failure("FDS", 202, "standard input"))?;
             start.descriptors.stdin = Some(number);
-        }
-        if role == Role::Main {
-            for (fd, name) in self.sockets_to_pass(id).map_err(io_failure("FDS", 202, "sockets"))? {
-                start.descriptors.passed.push(Passed { number: inheritance.add(fd), name });
-            }
         }
         let bytes = wire::encode(&plan, &start);
         self.clone_stage(id, role, &plan, bytes, inheritance, kept)
@@ -89,6 +88,8 @@ impl Engine {
 
     /// Takes over the unit as last read, a new invocation id, and the counters' present values.
     fn begin_run(&mut self, id: ServiceId) -> Result<(), LaunchFailure> {
+        // What the former run said is its own.
+        self.drain_log(id);
         let invocation = random_id().map_err(io_failure("EXEC", 203, "random bytes"))?;
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         service.invocation = invocation;
@@ -109,10 +110,15 @@ impl Engine {
         service.degraded.clear();
         service.said = super::service::Said::default();
         self.discard_notifications(id);
+        self.fit_store(id);
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         service.lines.clear();
+        service.suppressed = 0;
+        if let (Some(log), Some(unit)) = (&mut service.log, &service.running) {
+            log.adapt(unit, &service.invocation);
+        }
         if let Some(log) = &mut service.log {
-            log.file.forget_lines(true);
+            log.forget_lines(true);
         }
         Ok(())
     }
@@ -159,17 +165,24 @@ impl Engine {
     /// Notify, syslog and log sockets that the plan's processes will find.
     fn make_sockets(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
         let journald = self.host.journald();
+        let relayed = plan.output == plan::Output::Relay;
+        let read = relayed || plan.output == plan::Output::Pipe;
+        if read && self.service(id).and_then(|s| s.log.as_ref()).is_some_and(|log| log.is_relayed() != relayed) {
+            self.close_log(id);
+        }
         let Some(service) = self.services.get(&id) else { return Ok(()) };
         let Some(unit) = service.running.clone() else { return Ok(()) };
         let name = service.name.clone();
         let directory = self.options.runtime_dir.join("io").join(&name);
-        let wants_log = plan.output == plan::Output::Pipe && service.log.is_none();
+        let wants_log = read && service.log.is_none();
         let wants_notify = service.notify.is_none() && unit.service.notify_access != NotifyAccess::None;
-        let wants_syslog = service.syslog.is_none() && unit.logging.syslog_socket && !journald;
+        let wants_syslog = service.syslog.is_none()
+            && unit.logging.syslog_socket
+            && (!journald || unit.logging.is_read(self.options.foreground));
         let made = |what: &'static str| io_failure("STDOUT", 209, what);
         make_directory(&directory, 0o755).map_err(made("directory of sockets"))?;
         if wants_log {
-            let output = self.open_log(id, &unit).map_err(made("log file"))?;
+            let output = self.open_log(id, &unit, relayed).map_err(made("log file"))?;
             if let Some(service) = self.services.get_mut(&id) {
                 service.log = Some(output);
             }
@@ -191,22 +204,29 @@ impl Engine {
         Ok(())
     }
 
-    fn open_log(&mut self, id: ServiceId, unit: &Unit) -> io::Result<Output> {
+    fn open_log(&mut self, id: ServiceId, unit: &Unit, relayed: bool) -> io::Result<Output> {
         let (reader, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        self.log_output(id, unit, &format!("/proc/self/fd/{}", reader.as_raw_fd()))
+        self.log_output(id, unit, &format!("/proc/self/fd/{}", reader.as_raw_fd()), relayed)
     }
 
-    /// A pipe, by its name in /proc, and the file behind it.
-    pub(super) fn log_output(&mut self, id: ServiceId, unit: &Unit, pipe: &str) -> io::Result<Output> {
+    /// A pipe, by its name in /proc, and the file or the journal behind it.
+    pub(super) fn log_output(&mut self, id: ServiceId, unit: &Unit, pipe: &str, relayed: bool) -> io::Result<Output> {
+        let end = if relayed { End::Journal(Relay::new(unit)) } else { End::File(self.log_file(unit)?) };
+        let pipe = OutputPipe::reopen(pipe, log_file::Source(0))?;
+        let token = self.watch(&pipe, Source::Log(id))?;
+        let mut output = Output::new(Watched { fd: pipe, token }, end, unit);
+        if let Some(service) = self.service(id) {
+            output.adapt(unit, &service.invocation);
+        }
+        Ok(output)
+    }
+
+    fn log_file(&mut self, unit: &Unit) -> io::Result<LogFile> {
         let directory = match &self.log_directory {
             Some(directory) => Rc::clone(directory),
             None => Rc::clone(self.log_directory.insert(LogDirectory::open(&self.options.log_dir)?)),
         };
-        let limits = LogLimits { max_size: unit.logging.file_max_size, max_files: unit.logging.file_max_files };
-        let file = LogFile::new(&directory, &unit.name, limits)?;
-        let pipe = OutputPipe::reopen(pipe, log_file::Source(0))?;
-        let token = self.watch(&pipe, Source::Log(id))?;
-        Ok(Output { pipe: Watched { fd: pipe, token }, file })
+        LogFile::new(&directory, &unit.name, log_limits(unit))
     }
 
     /// `[[sockets]]` as the present run has them.
@@ -258,9 +278,10 @@ impl Engine {
         };
         let (pid, pidfd) =
             spawned.map_err(|error| failure("NAMESPACE", 226, plan::hint::clone_failure_message(error.errno)))?;
-        let Kept { report, maps, log_number } = kept;
+        let Kept { report, maps, log_number, notify_number } = kept;
         let mut process = self.register(id, role, plan, (pid, pidfd), report)?;
         process.log_number = log_number;
+        process.notify_number = notify_number;
         process.plan = Some(bytes.into());
         if let Some(service) = self.services.get_mut(&id) {
             service.emptied = false;
@@ -322,6 +343,7 @@ impl Engine {
             failure_told: false,
             exit: None,
             log_number: None,
+            notify_number: None,
             adopted: false,
             looks_for_record: 0,
             identity: Default::default(),
@@ -383,6 +405,11 @@ impl Engine {
             self.retire(process.pidfd);
         }
     }
+}
+
+/// When the unit's log file is rotated.
+pub(super) fn log_limits(unit: &Unit) -> LogLimits {
+    LogLimits { max_size: unit.logging.file_max_size, max_files: unit.logging.file_max_files }
 }
 
 /// Makes the directories on the host.

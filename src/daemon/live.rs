@@ -18,7 +18,7 @@ use crate::unit::{Assignment, Unit, document};
 use std::collections::BTreeMap;
 
 /// Keys whose value can be changed under a service that runs: one write to a file of its group each.
-const CHANGEABLE: [&str; 12] = [
+pub(super) const CHANGEABLE: [&str; 12] = [
     "resources.memory_max",
     "resources.memory_high",
     "resources.memory_low",
@@ -168,7 +168,7 @@ impl Engine {
     }
 
     /// Writes changed limits into the group; after a refusal of the kernel the former ones are written back.
-    fn apply_live(&mut self, id: ServiceId, live: Live) -> Result<(), String> {
+    pub(super) fn apply_live(&mut self, id: ServiceId, live: Live) -> Result<(), String> {
         let plan = self.plan_for(id, Role::Main).map_err(|failure| failure.message)?;
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         let Some(group) = service.group.clone() else {
@@ -234,7 +234,7 @@ impl Engine {
     }
 
     /// A unit that is up.
-    fn running_id(&mut self, asked: &str) -> Result<ServiceId, CallError> {
+    pub(super) fn running_id(&mut self, asked: &str) -> Result<ServiceId, CallError> {
         let id = self.known_or_loaded(asked)?;
         if self.is_up(id) && self.service(id).is_some_and(|service| service.main.is_some() || !service.emptied) {
             Ok(id)

@@ -478,24 +478,47 @@ impl OutputPipe {
         now: SystemTime,
         scratch: &mut Scratch,
     ) -> io::Result<(PipeTurn, Option<LogNotice>)> {
-        let count = loop {
-            match rustix::io::read(&self.descriptor, &mut scratch.input[..]) {
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok((PipeTurn::Idle, None)),
-                Err(e) => return Err(e.into()),
-                Ok(0) => {
-                    let notice = log.finish(self.source, now, &mut scratch.output);
-                    return Ok((PipeTurn::Ended, notice));
-                }
-                Ok(count) => break count,
-            }
-        };
-        let notice = log.feed(self.source, &scratch.input[..count], now, &mut scratch.output);
+        self.turn_with(scratch, now, |source, bytes, output| match bytes {
+            [] => log.finish(source, now, output),
+            bytes => log.feed(source, bytes, now, output),
+        })
+    }
+
+    /// The same for whoever takes the bytes; none of them say that the stream has ended.
+    ///
+    /// # Errors
+    /// As [`OutputPipe::turn`].
+    pub fn turn_with(
+        &mut self,
+        scratch: &mut Scratch,
+        now: SystemTime,
+        take: impl FnOnce(Source, &[u8], &mut Vec<u8>) -> Option<LogNotice>,
+    ) -> io::Result<(PipeTurn, Option<LogNotice>)> {
+        let Some(count) = self.read(&mut scratch.input)? else { return Ok((PipeTurn::Idle, None)) };
+        let notice = take(self.source, &scratch.input[..count], &mut scratch.output);
+        if count == 0 {
+            return Ok((PipeTurn::Ended, notice));
+        }
         let rest = self.pace(count, now);
         if scratch.output.capacity() > 2 * WRITE_SIZE {
             scratch.output = Vec::new();
         }
         Ok((PipeTurn::Read { bytes: count, rest }, notice))
+    }
+
+    /// Reads once, at most as much as `input` holds; `None` when there is nothing now, 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// Of read(2).
+    pub fn read(&mut self, input: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match rustix::io::read(&self.descriptor, &mut *input) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(None),
+                Err(e) => return Err(e.into()),
+                Ok(count) => return Ok(Some(count)),
+            }
+        }
     }
 
     /// A steady stream of lines is read every millisecond; a block producer, which fills the buffer, at once and

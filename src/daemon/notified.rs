@@ -9,6 +9,7 @@ use super::notify::{Message, Notification};
 use super::service_socket::Sender;
 use crate::supervise::{Event, ServiceId, Word};
 use crate::unit::{NotifyAccess, ServiceType};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 /// Datagrams of one service taken in one turn, so that a talkative one does not starve the others.
@@ -16,6 +17,9 @@ const DATAGRAMS: usize = 16;
 
 /// Datagrams taken when a service has ended: more than a socket holds (net.unix.max_dgram_qlen is 10 or 512).
 const LAST_DATAGRAMS: usize = 1024;
+
+/// Descriptors after which a turn ends, whatever else waits.
+const DESCRIPTORS: usize = 64;
 
 /// Why a sender is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,27 +48,47 @@ impl Engine {
     }
 
     fn take_notifications(&mut self, id: ServiceId, most: usize) {
+        let mut barriers = Vec::new();
+        let mut descriptors = 0;
         for _ in 0..most {
-            let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) else { return };
+            let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) else { break };
             match socket.fd.receive() {
-                // Its descriptors are closed when it has been acted on.
-                Ok(Some(notification)) => self.heard(id, &notification),
-                Ok(None) => return,
+                Ok(Some(notification)) => {
+                    descriptors += notification.descriptors.len();
+                    barriers.extend(self.heard(id, notification));
+                }
+                Ok(None) => break,
                 Err(error) => {
                     self.complain(id, &format!("notify socket: {error}"));
-                    return;
+                    break;
                 }
             }
+            // Looking at many descriptors takes time, and nobody may have the daemon for himself.
+            if descriptors > DESCRIPTORS && most <= DATAGRAMS {
+                break;
+            }
         }
+        // What was stored is in the keeper before a barrier says so.
+        self.keep_store(id);
+        drop(barriers);
     }
 
-    fn heard(&mut self, id: ServiceId, notification: &Notification) {
+    /// Acts on a datagram; the answer is what its sender waits for the end of.
+    fn heard(&mut self, id: ServiceId, notification: Notification) -> Vec<OwnedFd> {
         if let Err(disbelief) = self.believes(id, notification.sender) {
-            return self.disbelieve(id, notification, disbelief);
+            self.disbelieve(id, &notification, disbelief);
+            return Vec::new();
         }
-        for message in &notification.messages {
-            self.notified(id, message);
+        let Notification { messages, mut descriptors, .. } = notification;
+        for message in &messages {
+            match message {
+                Message::Store { name, poll } => self.store(id, name, *poll, std::mem::take(&mut descriptors)),
+                Message::RemoveStored { name } => self.remove_stored(id, name),
+                Message::Barrier => return descriptors,
+                other => self.notified(id, other),
+            }
         }
+        Vec::new()
     }
 
     /// May the sender speak for the unit?
@@ -158,8 +182,8 @@ impl Engine {
             Message::Error(text) => {
                 return self.note_error(id, |said| said.error = Some(text.clone()).filter(|text| !text.is_empty()));
             }
-            // Answered by the closing of its descriptor, when all before it has been acted on.
-            Message::Barrier => return,
+            // These come with descriptors, see `heard`.
+            Message::Barrier | Message::Store { .. } | Message::RemoveStored { .. } => return,
             Message::Malformed { what, why } => {
                 return self.complain(id, &format!("notify message {what:?} is not acted on: {why}"));
             }

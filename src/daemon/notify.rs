@@ -15,6 +15,12 @@ pub const DATAGRAM_LIMIT: usize = 4096;
 /// Longest `STATUS=` text kept, bytes of UTF-8.
 pub const STATUS_LIMIT: usize = 1024;
 
+/// Name of stored descriptors that were given none. Source: sd_notify(3).
+pub const STORED_NAME: &str = "stored";
+
+/// Longest name of stored descriptors, characters.
+const NAME_LIMIT: usize = 255;
+
 /// One assignment of a datagram. Those that this version does not act on are left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -43,6 +49,18 @@ pub enum Message {
     WatchdogInterval(u64),
     /// `RESTART_RESET=1`: its restarts are forgotten.
     ResetRestarts,
+    /// `FDSTORE=1`: the descriptors that came along are to be kept for its next run.
+    Store {
+        /// `FDNAME=`, else [`STORED_NAME`]: 1 to 255 printable ASCII characters, no `:`.
+        name: String,
+        /// Each is dropped when it hangs up; not with `FDPOLL=0`.
+        poll: bool,
+    },
+    /// `FDSTOREREMOVE=1`: those of this `FDNAME=` are not needed any more.
+    RemoveStored {
+        /// As above.
+        name: String,
+    },
     /// `BARRIER=1` with one descriptor and nothing else: it waits until that is closed.
     Barrier,
     /// Something that is not acted on, and why: for one line in the log.
@@ -54,7 +72,7 @@ pub enum Message {
     },
 }
 
-/// One datagram of a service. What it carries is closed with it: that is what `BARRIER=1` waits for.
+/// One datagram of a service. What nobody has taken of it is closed with it: that is what `BARRIER=1` waits for.
 #[derive(Debug)]
 pub struct Notification {
     /// Who says so; `None`: it cannot be seen from here, so it is nobody.
@@ -95,11 +113,14 @@ impl NotifySocket {
     /// Of recvmsg(2).
     pub fn receive(&self) -> io::Result<Option<Notification>> {
         Ok(self.0.receive(DATAGRAM_LIMIT)?.map(|datagram| {
-            let messages = if datagram.truncated {
+            let mut messages = if datagram.truncated {
                 vec![malformed(&datagram.bytes, "the datagram is longer than 4096 bytes")]
             } else {
                 with_descriptors(parse(&datagram.bytes), datagram.descriptors.len())
             };
+            if datagram.descriptors_lost {
+                messages.push(malformed(&datagram.bytes, "the daemon has no room for all descriptors that came along"));
+            }
             Notification { sender: datagram.sender, messages, descriptors: datagram.descriptors }
         }))
     }
@@ -119,18 +140,27 @@ impl AsFd for NotifySocket {
     }
 }
 
-/// Holds what was said against what came along. Only a barrier has a use for a descriptor; others are closed unseen.
+/// Holds what was said against what came along: a barrier has a use for one descriptor, the store for any number;
+/// others are closed unseen.
 fn with_descriptors(mut messages: Vec<Message>, count: usize) -> Vec<Message> {
     let barrier = messages.contains(&Message::Barrier);
-    let why = match (barrier, count, messages.len()) {
-        (false, 0, _) | (true, 1, 1) => return messages,
-        (true, 1, _) => "BARRIER=1 must stand alone; it counts for what is before it",
-        (true, _, _) => "BARRIER=1 needs exactly one descriptor",
-        (false, ..) => "descriptors came along that nobody asked for; they are closed",
+    let store = messages.iter().any(|message| matches!(message, Message::Store { .. }));
+    let why = match (barrier, store, count) {
+        (false, false, 0) | (false, true, 1..) => return messages,
+        (true, false, 1) if messages.len() == 1 => return messages,
+        (false, true, 0) => "FDSTORE=1 came without descriptors",
+        (true, true, _) => "BARRIER=1 must stand alone; the descriptors are closed and not stored",
+        (true, false, 1) => "BARRIER=1 must stand alone; it counts for what is before it",
+        (true, false, _) => "BARRIER=1 needs exactly one descriptor",
+        (false, false, _) => "descriptors came along that nobody asked for; they are closed",
     };
-    let what = format!("{count} descriptors{}", if barrier { " with BARRIER=1" } else { "" });
-    messages.retain(|message| *message != Message::Barrier);
-    messages.push(Message::Malformed { what, why });
+    let with = match (barrier, store) {
+        (true, _) => " with BARRIER=1",
+        (false, true) => " with FDSTORE=1",
+        (false, false) => "",
+    };
+    messages.retain(|message| !matches!(message, Message::Barrier | Message::Store { .. }));
+    messages.push(Message::Malformed { what: format!("{count} descriptors{with}"), why });
     messages
 }
 
@@ -143,13 +173,50 @@ pub fn parse(datagram: &[u8]) -> Vec<Message> {
     }
     let lines = || trimmed.split(|b| *b == b'\n').filter(|line| !line.is_empty());
     let monotonic = lines().find_map(|line| number(line.strip_prefix(b"MONOTONIC_USEC=")?));
+    let about_store = store(lines());
     lines()
         .filter_map(assignment)
         .map(|message| match message {
             Message::Reloading(_) => Message::Reloading(monotonic),
             other => other,
         })
+        .chain(about_store)
         .collect()
+}
+
+/// What the lines of one datagram say together about stored descriptors.
+fn store<'l>(lines: impl Iterator<Item = &'l [u8]>) -> Option<Message> {
+    let (mut store, mut remove, mut poll, mut name) = (false, false, true, None);
+    for line in lines {
+        match line {
+            b"FDSTORE=1" => store = true,
+            b"FDSTOREREMOVE=1" => remove = true,
+            b"FDPOLL=0" => poll = false,
+            _ => name = line.strip_prefix(b"FDNAME=").or(name),
+        }
+    }
+    let name = match name.map(descriptor_name) {
+        Some(None) if store || remove => {
+            let what = if store { b"FDSTORE=1".as_slice() } else { b"FDSTOREREMOVE=1" };
+            return Some(malformed(what, "its FDNAME= is not 1 to 255 printable ASCII characters without `:`"));
+        }
+        Some(name) => name,
+        None => None,
+    };
+    match (store, remove, name) {
+        (false, false, _) => None,
+        (true, true, _) => Some(malformed(b"FDSTORE=1", "FDSTOREREMOVE=1 in the same datagram says the opposite")),
+        (true, false, name) => Some(Message::Store { name: name.unwrap_or(STORED_NAME).to_owned(), poll }),
+        (false, true, Some(name)) => Some(Message::RemoveStored { name: name.to_owned() }),
+        (false, true, None) => Some(malformed(b"FDSTOREREMOVE=1", "it needs FDNAME=")),
+    }
+}
+
+/// A name as LISTEN_FDNAMES can carry it; `None`: it is none.
+fn descriptor_name(bytes: &[u8]) -> Option<&str> {
+    let is_fit = |byte: &u8| (0x20..0x7f).contains(byte) && *byte != b':';
+    let fits = (1..=NAME_LIMIT).contains(&bytes.len()) && bytes.iter().all(is_fit);
+    std::str::from_utf8(bytes).ok().filter(|_| fits)
 }
 
 fn assignment(line: &[u8]) -> Option<Message> {
@@ -175,9 +242,6 @@ fn assignment(line: &[u8]) -> Option<Message> {
             None => malformed(line, "not a number of microseconds"),
         }),
         b"MONOTONIC_USEC" => number(value).is_none().then(|| malformed(line, "not a number of microseconds")),
-        b"FDSTORE" | b"FDSTOREREMOVE" => {
-            Some(malformed(line, "service.file_descriptor_store_max is not supported yet"))
-        }
         b"NOTIFYACCESS" => Some(malformed(line, "service.notify_access says who may send")),
         b"MAINPID" => Some(match number(value) {
             Some(pid @ 1..=0x7fff_ffff) => Message::MainPid(pid as i32),
@@ -322,8 +386,37 @@ mod tests {
 
     #[test]
     fn what_is_refused_by_name_says_so() {
-        for text in ["FDSTORE=1\nFDNAME=x", "FDSTOREREMOVE=1", "NOTIFYACCESS=all"] {
+        for text in ["FDSTOREREMOVE=1", "NOTIFYACCESS=all", "FDSTORE=1\nFDNAME=x\nFDSTOREREMOVE=1"] {
             assert!(matches!(parse(text.as_bytes())[..], [Message::Malformed { .. }]), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_stored_descriptors_belongs_together_in_any_order() {
+        let store = |name: &str, poll| Message::Store { name: name.to_owned(), poll };
+        assert_eq!(parse(b"FDSTORE=1"), [store("stored", true)]);
+        assert_eq!(parse(b"FDNAME=a b\nFDPOLL=0\nFDSTORE=1"), [store("a b", false)]);
+        assert_eq!(parse(b"FDSTORE=1\nSTATUS=x\nFDPOLL=1"), [Message::Status("x".into()), store("stored", true)]);
+        assert_eq!(parse(b"FDSTOREREMOVE=1\nFDNAME=x"), [Message::RemoveStored { name: "x".into() }]);
+        assert_eq!(parse(b"FDNAME=x\nFDPOLL=0\nFDSTORE=0\nFDSTOREREMOVE=2"), []);
+        let longest = format!("FDSTORE=1\nFDNAME={}", "x".repeat(255));
+        assert_eq!(parse(longest.as_bytes()), [store(&"x".repeat(255), true)]);
+        for bad in ["", "a:b", "a\tb", "\u{e4}", &"x".repeat(256)] {
+            for what in ["FDSTORE", "FDSTOREREMOVE"] {
+                let messages = parse(format!("{what}=1\nFDNAME={bad}").as_bytes());
+                assert!(matches!(messages[..], [Message::Malformed { .. }]), "{what} {bad:?}: {messages:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn descriptors_are_stored_where_they_were_announced_and_nowhere_else() {
+        let store = || Message::Store { name: "x".into(), poll: true };
+        assert_eq!(with_descriptors(vec![Message::Ready, store()], 7), [Message::Ready, store()]);
+        for (messages, count) in [(vec![store()], 0), (vec![store(), Message::Barrier], 1), (vec![Message::Ready], 1)] {
+            let held = with_descriptors(messages.clone(), count);
+            assert!(!held.contains(&store()), "{messages:?} with {count}");
+            assert!(matches!(held.last(), Some(Message::Malformed { .. })), "{messages:?} with {count}");
         }
     }
 

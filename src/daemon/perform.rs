@@ -80,7 +80,7 @@ impl Engine {
         if let Some(service) = self.services.get_mut(&id) {
             super::snapshot::log_note(service, &note);
             if let (Note::Started | Note::Adopted, Some(log)) = (&note, &mut service.log) {
-                log.file.forget_lines(false);
+                log.forget_lines(false);
             }
         }
         if self.observed

@@ -3,16 +3,16 @@
 //! Three descriptors speak of one process, in any order: the report socket (set-up, exec), the exits pipe (the
 //! service's own end, while its PID 1 lives on for the orphans), and the pidfd of what was cloned.
 
-use super::engine::{Engine, Place, Source, Timer};
+use super::engine::{Engine, Notice, Place, Source, Timer};
 use super::service::{Process, Watched};
 use crate::plan::Degraded;
 use crate::plan::hint;
 use crate::plan::wire::{self, ExitRecord, RECORD_FILE_SIZE, Report, decode_report};
 use crate::supervise::{CommandOutcome, Event, Exit, LaunchFailure, Role, ServiceId};
 use crate::sys::process::{self, SpawnFailure};
-use crate::sys::socket::{self, Credentials};
+use crate::sys::socket::{self, Credentials, Received};
 use std::io::Read;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// Exit codes of waitid(2).
@@ -44,10 +44,12 @@ impl Engine {
         loop {
             let Some(process) = self.process_at(id, place) else { return };
             let Some(report) = &process.report else { return };
-            match socket::recv_report_from(report.fd.as_fd(), &mut buffer) {
-                Ok(Some((0, _))) => return self.report_closed(id, place),
+            match socket::receive(report.fd.as_fd(), &mut buffer) {
+                Ok(Some(received)) if received.length == 0 || received.truncated => {
+                    return self.report_closed(id, place);
+                }
                 Ok(None) => return,
-                Ok(Some((length, sender))) => {
+                Ok(Some(Received { length, sender, descriptors, .. })) => {
                     let bytes = buffer.get(..length).unwrap_or_default();
                     if let Some(error) = SpawnFailure::parse(bytes) {
                         let message = format!("failed at step EXEC: the set-up stage cannot be executed: {error}");
@@ -55,6 +57,7 @@ impl Engine {
                         continue;
                     }
                     match decode_report(bytes) {
+                        Ok(Report::Terminal) => self.terminal_opened(descriptors),
                         Ok(report) => self.reported(id, place, report, sender),
                         Err(error) => tracing::error!("a set-up stage sent nonsense: {error:?}"),
                     }
@@ -96,7 +99,15 @@ impl Engine {
                     service.degraded.push(Degraded { key, why });
                 }
             }
-            Report::Executing => {}
+            Report::Executing | Report::Terminal => {}
+        }
+    }
+
+    /// Both sides of a terminal that the set-up stage opened; somebody must have asked for it.
+    fn terminal_opened(&mut self, descriptors: Vec<OwnedFd>) {
+        match <[OwnedFd; 2]>::try_from(descriptors) {
+            Ok([master, service]) if self.terminal.is_some() => self.notices.push(Notice::Terminal(master, service)),
+            _ => tracing::error!("a set-up stage sent a terminal that nobody waits for"),
         }
     }
 

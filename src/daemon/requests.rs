@@ -74,7 +74,8 @@ impl Engine {
             Call::Plan { unit } => Handled::Now(Ok(Answer::Plan(self.plan_lines(&unit)?))),
             Call::Configuration { unit } => Handled::Now(self.configuration(&unit)),
             Call::Describe => Handled::Now(Ok(Answer::Description(Box::new(self.describe())))),
-            Call::Set { unit, values } => {
+            Call::Set { unit, values, persist: true } => Handled::Now(self.set_persistent(&unit, values)),
+            Call::Set { unit, values, persist: false } => {
                 self.set(&unit, values)?;
                 done()
             }
@@ -260,13 +261,17 @@ impl Engine {
     fn configuration(&self, unit: &str) -> Result<Answer, CallError> {
         let behind = load::name_behind(&self.options.unit_path, unit);
         let id = self.names.get(unit).or_else(|| self.names.get(behind.as_deref()?)).copied();
-        let running = id.filter(|id| self.is_up(*id)).and_then(|id| self.service(id)?.running.clone());
-        match running {
-            Some(running) => {
-                Ok(Answer::Configuration(running.effective().into_iter().map(ConfiguredValue::from).collect()))
-            }
-            None => Err(CallError::NotRunning { unit: unit.to_owned() }),
+        let service = id.filter(|id| self.is_up(*id)).and_then(|id| self.service(id));
+        let Some((service, running)) = service.and_then(|service| Some((service, service.running.as_ref()?))) else {
+            return Err(CallError::NotRunning { unit: unit.to_owned() });
+        };
+        let mut values: Vec<ConfiguredValue> = running.effective().into_iter().map(ConfiguredValue::from).collect();
+        for (key, value) in service.live.values.clone() {
+            // No line says so.
+            values.retain(|other| other.key != key);
+            values.push(ConfiguredValue { key, value, file: None, line: None });
         }
+        Ok(Answer::Configuration(values))
     }
 
     fn cgroup_layout(&self) -> &'static str {

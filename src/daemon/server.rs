@@ -154,7 +154,8 @@ impl Server {
             Notice::Ready(_) => {} // Closed in the same batch.
             Notice::Reply(request, outcome) => self.replied(request, outcome),
             Notice::Event(event) => self.subscribers.publish(&mut self.listener, &event),
-            Notice::Note(_) => {}
+            // Nobody asks for terminals here.
+            Notice::Note(_) | Notice::Terminal(..) => {}
         }
     }
 
@@ -302,6 +303,7 @@ impl Server {
     }
 
     fn close(&mut self) {
+        self.engine.conclude_logs();
         // Left in place otherwise: clients then wait for the next daemon.
         if self.ending.is_some() {
             let _ = self.listener.remove_name();

@@ -1,8 +1,8 @@
 //! What the daemon holds of one service: its units, its group, its processes, its sockets.
 
-use super::activation::Sockets;
+use super::activation::{Keeper, Sockets, Store};
 use super::live::Live;
-use super::log_file::{LogFile, OutputPipe};
+use super::log_output::Output;
 use super::notify::NotifySocket;
 use super::plans::Digest;
 use super::state::{ProcessIdentity, Written};
@@ -76,6 +76,10 @@ pub(super) struct Service {
     pub log: Option<Output>,
     /// `[[sockets]]`, while they are open.
     pub sockets: Option<Sockets>,
+    /// What it stored for its next run.
+    pub store: Store,
+    /// Holds sockets and stored descriptors for the next daemon.
+    pub keeper: Option<Watched<Keeper>>,
     /// `[[timers]]`, from the start to the stop.
     pub timers: Option<UnitTimers>,
     /// What it said that only people look at.
@@ -94,6 +98,8 @@ pub(super) struct Service {
     pub last_counters: GroupCounters,
     /// Last lines of the output, kept when the log of a service that is down was closed.
     pub lines: Vec<String>,
+    /// Messages that the rate limit kept out of a log that was closed.
+    pub suppressed: u64,
     /// The file could not be used at the last attempt.
     pub load_error: Option<String>,
 }
@@ -109,12 +115,6 @@ pub(super) struct Said {
     pub not_ready: Option<String>,
     /// READY=1 came from a process that `notify_access` does not believe.
     pub ready_was_refused: bool,
-}
-
-/// Output that the daemon reads; restarts share one pipe.
-pub(super) struct Output {
-    pub pipe: Watched<OutputPipe>,
-    pub file: LogFile,
 }
 
 /// A launched process: the main one with its PID 1, or a command.
@@ -151,6 +151,8 @@ pub(super) struct Process {
     pub exit: Option<Exit>,
     /// Number under which its PID 1 keeps the read end of the log pipe.
     pub log_number: Option<i32>,
+    /// The same of the notify socket.
+    pub notify_number: Option<i32>,
     /// It was running before this daemon was.
     pub adopted: bool,
     /// How often its record was looked for in vain, since it was seen dead.
@@ -263,6 +265,8 @@ impl Service {
             syslog: None,
             log: None,
             sockets: None,
+            store: Store::default(),
+            keeper: None,
             timers: None,
             said: Said::default(),
             complaints: Default::default(),
@@ -272,6 +276,7 @@ impl Service {
             removing: Vec::new(),
             last_counters: GroupCounters::default(),
             lines: Vec::new(),
+            suppressed: 0,
             load_error: None,
         }
     }
@@ -279,7 +284,7 @@ impl Service {
     /// The last lines of its output, where the daemon reads that.
     pub fn last_lines(&self, count: usize) -> Vec<String> {
         match &self.log {
-            Some(log) => log.file.last_lines(count),
+            Some(log) => log.last_lines(count),
             None => self.lines.clone(),
         }
     }

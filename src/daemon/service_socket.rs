@@ -4,9 +4,9 @@
 //! service of any user must reach them. Which socket a datagram arrives at says which unit it is for; the sender's
 //! pid, which the kernel attaches and translates, only says whether that process may speak.
 
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{setsockopt, sockopt};
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
@@ -40,6 +40,8 @@ pub struct Datagram {
     pub sender: Option<Sender>,
     /// Descriptors that came along, close-on-exec. Dropped with the datagram unless somebody takes them.
     pub descriptors: Vec<OwnedFd>,
+    /// There were more, for which this process had no room (EMFILE): the kernel closed them.
+    pub descriptors_lost: bool,
 }
 
 impl ServiceSocket {
@@ -79,20 +81,16 @@ impl ServiceSocket {
     /// Of recvmsg(2); the socket stays usable.
     pub fn receive(&self, limit: usize) -> io::Result<Option<Datagram>> {
         let mut bytes = vec![0; limit];
-        // Room for all that one message can carry (SCM_MAX_FD), so that no descriptor is left behind unseen.
-        let mut control = nix::cmsg_space!(nix::sys::socket::UnixCredentials, [i32; 253]);
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-        let (length, truncated, (sender, descriptors)) = loop {
-            match recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags) {
-                Err(nix::Error::EINTR) => {}
-                Err(nix::Error::EAGAIN) => return Ok(None),
-                Err(e) => return Err(e.into()),
-                Ok(m) => break (m.bytes, m.flags.contains(MsgFlags::MSG_TRUNC), control_facts(&m)?),
-            }
-        };
-        bytes.truncate(length);
-        Ok(Some(Datagram { bytes, truncated, sender, descriptors }))
+        let Some(received) = crate::sys::socket::receive(self.socket.as_fd(), &mut bytes)? else { return Ok(None) };
+        bytes.truncate(received.length);
+        let sender = received.sender.filter(|sender| sender.pid > 0);
+        Ok(Some(Datagram {
+            bytes,
+            truncated: received.truncated,
+            sender: sender.map(|sender| Sender { pid: sender.pid, uid: sender.uid }),
+            descriptors: received.descriptors,
+            descriptors_lost: received.descriptors_lost,
+        }))
     }
 
     /// Removes the name; who holds the socket keeps it.
@@ -108,24 +106,6 @@ impl AsFd for ServiceSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// The sender, and the descriptors.
-fn control_facts(message: &nix::sys::socket::RecvMsg<'_, '_, ()>) -> io::Result<(Option<Sender>, Vec<OwnedFd>)> {
-    let (mut sender, mut descriptors) = (None, Vec::new());
-    for item in message.cmsgs()? {
-        match item {
-            ControlMessageOwned::ScmCredentials(credentials) => {
-                let found = Sender { pid: credentials.pid(), uid: credentials.uid() };
-                sender = Some(found).filter(|sender| sender.pid > 0);
-            }
-            ControlMessageOwned::ScmRights(received) => {
-                descriptors.extend(received.into_iter().filter_map(|number| crate::sys::fd::received(number).ok()));
-            }
-            _ => {}
-        }
-    }
-    Ok((sender, descriptors))
 }
 
 fn bind_in(directory: &Path, name: &str) -> io::Result<UnixDatagram> {
@@ -156,7 +136,7 @@ fn named(error: io::Error, path: &Path) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::socket::{ControlMessage, UnixAddr, sendmsg};
+    use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
     #[test]
     fn a_datagram_carries_the_senders_pid() {

@@ -1,6 +1,6 @@
 //! Signals to the daemon, as a readable descriptor.
 
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 use signal_hook::low_level::pipe;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -17,6 +17,12 @@ pub(super) struct Caught {
     pub hangup: bool,
     /// SIGCHLD, only as pid 1.
     pub child: bool,
+    /// SIGWINCH, with a terminal.
+    pub resized: bool,
+    /// SIGTSTP, with a terminal.
+    pub suspend: bool,
+    /// SIGCONT, with a terminal: whoever stopped us may have changed its modes.
+    pub resumed: bool,
 }
 
 /// The readable end: a byte for each signal.
@@ -25,6 +31,10 @@ pub(super) struct Signals {
     end: Arc<AtomicBool>,
     hangup: Arc<AtomicBool>,
     child: Arc<AtomicBool>,
+    resized: Arc<AtomicBool>,
+    suspend: Arc<AtomicBool>,
+    resumed: Arc<AtomicBool>,
+    writer: UnixStream,
 }
 
 impl Signals {
@@ -46,9 +56,21 @@ impl Signals {
         }
         if std::process::id() == 1 {
             signal_hook::flag::register(SIGCHLD, Arc::clone(&child))?;
-            pipe::register(SIGCHLD, writer)?;
+            pipe::register(SIGCHLD, writer.try_clone()?)?;
         }
-        Ok(Signals { reader, end, hangup, child })
+        let [resized, suspend, resumed] = std::array::from_fn(|_| Arc::default());
+        Ok(Signals { reader, end, hangup, child, resized, suspend, resumed, writer })
+    }
+
+    /// Catches those too that matter to who has changed the modes of the terminal. SIGQUIT ends like SIGTERM then.
+    pub fn with_terminal(self) -> io::Result<Signals> {
+        let flags =
+            [(SIGQUIT, &self.end), (SIGWINCH, &self.resized), (SIGTSTP, &self.suspend), (SIGCONT, &self.resumed)];
+        for (signal, flag) in flags {
+            signal_hook::flag::register(signal, Arc::clone(flag))?;
+            pipe::register(signal, self.writer.try_clone()?)?;
+        }
+        Ok(self)
     }
 
     /// Drains the descriptor.
@@ -56,7 +78,14 @@ impl Signals {
         let mut buffer = [0u8; 64];
         while matches!(self.reader.read(&mut buffer), Ok(count) if count > 0) {}
         let caught = |flag: &AtomicBool| flag.swap(false, Ordering::SeqCst);
-        Caught { end: caught(&self.end), hangup: caught(&self.hangup), child: caught(&self.child) }
+        Caught {
+            end: caught(&self.end),
+            hangup: caught(&self.hangup),
+            child: caught(&self.child),
+            resized: caught(&self.resized),
+            suspend: caught(&self.suspend),
+            resumed: caught(&self.resumed),
+        }
     }
 }
 

@@ -228,3 +228,42 @@ impl Engine {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::BlockDevice;
+
+    fn disk(minor: u32, wbps: Option<u64>) -> IoMax {
+        IoMax { device: BlockDevice::Number(8, minor), rbps: None, wbps, riops: None, wiops: None }
+    }
+
+    #[test]
+    fn what_a_slice_no_longer_says_is_taken_back_and_nothing_else_is_written() {
+        let former = CgroupSettings {
+            memory_max: Some(7),
+            memory_low: Some(7),
+            memory_oom_group: Some(true),
+            cpu_max: Some(CpuMax { quota: Some(50_000), period: 100_000 }),
+            cpu_weight: Some(7),
+            cpuset_cpus: Some("0".into()),
+            io_max: vec![disk(0, Some(7)), disk(16, Some(7))],
+            ..CgroupSettings::default()
+        };
+        let wanted = CgroupSettings { pids_max: Some(9), io_max: vec![disk(16, Some(9))], ..CgroupSettings::default() };
+        let expected = CgroupSettings {
+            memory_max: Some(u64::MAX),
+            memory_low: Some(0),
+            memory_oom_group: Some(false),
+            cpu_max: Some(CpuMax { quota: None, period: 100_000 }),
+            cpu_weight: Some(100),
+            cpuset_cpus: Some("0".into()),
+            pids_max: Some(9),
+            io_max: vec![disk(16, Some(9)), disk(0, None)],
+            ..CgroupSettings::default()
+        };
+        assert_eq!(change(&former, &wanted), expected);
+        assert_eq!(change(&CgroupSettings::default(), &wanted), wanted);
+        assert_eq!(change(&wanted, &wanted), wanted);
+    }
+}

@@ -297,6 +297,8 @@ impl Engine {
         let service = self.service(id)?;
         let status = self.supervisor.status(id)?;
         let main = service.main.as_ref().filter(|p| p.exit.is_none() && p.executed);
+        let stores = service.running.as_ref().or(service.unit.as_ref());
+        let stores = stores.map(|unit| unit.service.file_descriptor_store_max).filter(|max| *max > 0);
         let mut result = UnitStatus {
             v: 1,
             name: service.name.clone(),
@@ -326,6 +328,8 @@ impl Engine {
             next_restart_at: status.next_restart_at.map(wall_time),
             invocation_id: (!service.invocation.is_empty()).then(|| service.invocation.clone()),
             timers: self.timer_lines(id),
+            stored_descriptors: stores.map(|_| u32::try_from(service.store.len()).unwrap_or(u32::MAX)),
+            stored_descriptors_max: stores,
             listen: service.sockets.as_ref().map(|sockets| sockets.addresses()).unwrap_or_default(),
             ..UnitStatus::default()
         };
@@ -402,19 +406,22 @@ impl Engine {
     fn log_place(&self, service: &Service) -> Option<LogPlace> {
         let unit = service.running.as_ref().or(service.unit.as_ref())?;
         let output = service.digest.as_ref()?.output.clone();
+        let suppressed = service.log.as_ref().map_or(service.suppressed, |log| log.suppressed());
         Some(match output {
-            Output::Journal => LogPlace {
+            Output::Journal | Output::Relay => LogPlace {
                 target: "journald".to_owned(),
                 path: None,
                 identifier: Some(unit.logging.identifier.clone()),
+                suppressed,
             },
             Output::Pipe => LogPlace {
                 target: "file".to_owned(),
                 path: Some(self.options.log_dir.join(format!("{}.log", service.name)).display().to_string()),
                 identifier: None,
+                suppressed,
             },
-            Output::Null => LogPlace { target: "null".to_owned(), path: None, identifier: None },
-            Output::Inherit => LogPlace { target: "inherit".to_owned(), path: None, identifier: None },
+            Output::Null => LogPlace { target: "null".to_owned(), ..LogPlace::default() },
+            Output::Inherit | Output::Terminal => LogPlace { target: "inherit".to_owned(), ..LogPlace::default() },
         })
     }
 

@@ -1,11 +1,11 @@
 //! What services say: syslog datagrams and output; and whether it was they who said it (readiness: `notified`).
 
-use super::engine::Engine;
+use super::engine::{Engine, Timer};
 use super::log_file::{LogNotice, PipeTurn};
+use super::log_output::{End, Now, Output};
 use super::service::Service;
 use super::service_socket::Sender;
 use crate::supervise::ServiceId;
-use std::time::SystemTime;
 
 /// Datagrams of one service taken in one turn, so that a talkative one does not starve the others.
 const DATAGRAMS: usize = 16;
@@ -47,7 +47,7 @@ impl Engine {
                     }
                     let Some(service) = self.services.get_mut(&id) else { return };
                     if let Some(log) = &mut service.log {
-                        let notice = log.file.record(&line.text, SystemTime::now(), &mut Vec::new());
+                        let notice = log.record(&line, self.journal.client(), Now::get());
                         say_notice(&service.name, notice);
                         self.log_written(id);
                     }
@@ -60,7 +60,7 @@ impl Engine {
     pub(super) fn log_ready(&mut self, id: ServiceId) {
         let Some(service) = self.services.get_mut(&id) else { return };
         let Some(log) = service.log.as_mut() else { return };
-        match log.pipe.fd.turn(&mut log.file, SystemTime::now(), &mut self.scratch) {
+        match log.turn(self.journal.client(), Now::get(), &mut self.scratch) {
             Ok((_, notice)) => {
                 say_notice(&service.name, notice);
                 self.log_written(id);
@@ -74,9 +74,36 @@ impl Engine {
         }
     }
 
-    /// Closes the log file that was opened first, when too many are open.
+    /// Something was written, or is waiting to be.
     fn log_written(&mut self, id: ServiceId) {
-        let log = |service: &mut Service| service.log.as_mut().is_some_and(|log| log.file.take_opened());
+        self.limit_open_files(id);
+        self.relay_written(id);
+        let Some(log) = self.services.get(&id).and_then(|service| service.log.as_ref()) else { return };
+        if let Some(due) = log.due()
+            && !self.is_set(Timer::Suppressed(id))
+        {
+            self.after(due.since(super::engine::now()), Timer::Suppressed(id));
+            // The next daemon is to know that something is missing, should this one not come to saying it.
+            self.dirty.insert(id);
+        }
+    }
+
+    /// The window is over in which messages were suppressed.
+    pub(super) fn tell_suppressed(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let Some(log) = service.log.as_mut() else { return };
+        let notice = log.settle(false, self.journal.client(), Now::get());
+        say_notice(&service.name, notice);
+        self.dirty.insert(id);
+        self.log_written(id);
+    }
+
+    /// Closes the log file that was opened first, when too many are open.
+    fn limit_open_files(&mut self, id: ServiceId) {
+        let log = |service: &mut Service| match &mut service.log {
+            Some(Output { end: End::File(file), .. }) => file.take_opened(),
+            _ => false,
+        };
         if !self.services.get_mut(&id).is_some_and(log) {
             return;
         }
@@ -86,33 +113,61 @@ impl Engine {
         if self.open_logs.len() > OPEN_LOGS
             && let Some(oldest) = self.open_logs.pop_front()
             && let Some(log) = self.services.get_mut(&oldest).and_then(|service| service.log.as_mut())
+            && let End::File(file) = &mut log.end
         {
-            log.file.close();
+            file.close();
         }
     }
 
     /// Reads what is in the pipe now, at most as much as the largest pipe holds.
     pub(super) fn drain_log(&mut self, id: ServiceId) {
+        let paused = self.service(id).and_then(|service| service.log.as_ref()).is_some_and(|log| log.paused);
+        if !paused {
+            self.read_all(id);
+        }
+    }
+
+    fn read_all(&mut self, id: ServiceId) {
         const TURNS: usize = 32;
         for _ in 0..TURNS {
             let Some(service) = self.services.get_mut(&id) else { return };
             let Some(log) = service.log.as_mut() else { return };
-            match log.pipe.fd.turn(&mut log.file, SystemTime::now(), &mut self.scratch) {
+            match log.turn(self.journal.client(), Now::get(), &mut self.scratch) {
                 Ok((PipeTurn::Read { .. }, notice)) => say_notice(&service.name, notice),
-                Ok((PipeTurn::Idle | PipeTurn::Ended, _)) | Err(_) => return,
+                Ok((PipeTurn::Idle | PipeTurn::Ended, _)) | Err(_) => break,
             }
+            self.relay_written(id);
         }
     }
 
     /// Closes the log of a service that is down: a thousand units that ran once must not hold three descriptors each.
     pub(super) fn close_log(&mut self, id: ServiceId) {
-        self.drain_log(id);
+        // Whatever the journal takes at present: nobody reads the pipe afterwards.
+        self.read_all(id);
         let Some(service) = self.services.get_mut(&id) else { return };
         let Some(mut log) = service.log.take() else { return };
-        let notice = log.file.finish(super::log_file::Source(0), SystemTime::now(), &mut Vec::new());
+        let notice = log.finish(self.journal.client(), Now::get());
         say_notice(&service.name, notice);
-        service.lines = log.file.last_lines(KEPT_LINES);
+        service.lines = log.last_lines(KEPT_LINES);
+        service.suppressed = log.suppressed();
         self.unwatch(&log.pipe.fd, log.pipe.token);
+        self.cancel(Timer::Suppressed(id));
+        self.await_journal();
+    }
+
+    /// Before the daemon ends: every log says what is missing in it.
+    pub(super) fn conclude_logs(&mut self) {
+        let ids: Vec<ServiceId> = self.services.keys().copied().collect();
+        for id in ids {
+            let Some(service) = self.services.get_mut(&id) else { continue };
+            let Some(log) = service.log.as_mut() else { continue };
+            if log.untold() > 0 {
+                let notice = log.settle(true, self.journal.client(), Now::get());
+                say_notice(&service.name, notice);
+                self.persist(id);
+            }
+        }
+        self.conclude_relay();
     }
 }
 

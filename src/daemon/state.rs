@@ -108,6 +108,18 @@ pub struct SavedState {
     /// This is a set of replicas, which is kept.
     #[serde(default)]
     pub set: Option<KeptSet>,
+    /// That pipe leads to the journal and not to a file.
+    #[serde(default)]
+    pub log_relayed: bool,
+    /// Messages that the rate limit kept out of its log.
+    #[serde(default)]
+    pub log_suppressed: u64,
+    /// There are more of them, which the log does not tell of yet.
+    #[serde(default)]
+    pub log_untold: bool,
+    /// The same of the notify socket, with what has arrived while no daemon ran.
+    #[serde(default)]
+    pub notify_socket: Option<i32>,
     /// Limits changed while it runs: TOML by key.
     #[serde(default)]
     pub live: BTreeMap<String, String>,

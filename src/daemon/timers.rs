@@ -111,7 +111,8 @@ impl Engine {
             let past = Past {
                 // What was missed since the very first start counts too.
                 armed: Both { wall: known.as_ref().map_or(present.wall, |past| past.armed.wall), ..present },
-                waiting: present.wall,
+                began: present,
+                waiting: present,
                 last_wall: known.as_ref().and_then(|past| past.last_wall),
                 last_boot: None,
                 boot_done: known.is_some_and(|past| past.boot_done),
@@ -121,21 +122,21 @@ impl Engine {
             match timers.adopted {
                 // What was due while no daemon ran is due now.
                 true => timers.adopted = false,
-                false => timers.past.waiting = self::present().wall,
+                false => timers.past.waiting = self::present(),
             }
         }
         self.look_at_timers(id, unit)
     }
 
-    /// A unit whose timers an earlier daemon had armed.
-    pub(super) fn adopt_timers(&mut self, id: ServiceId) {
+    /// A unit whose timers an earlier daemon had armed. One that does not run waits, or did until it was started unseen.
+    pub(super) fn adopt_timers(&mut self, id: ServiceId, runs: bool) {
         let Some(unit) = self.service(id).and_then(|service| service.unit.clone()) else { return };
         if !unit.timers.is_empty()
             && let Some(past) = self.read_stamp(&unit.name)
         {
             self.begin_timers(id, &unit, past);
             if let Some(timers) = self.services.get_mut(&id).and_then(|service| service.timers.as_mut()) {
-                timers.adopted = true;
+                timers.adopted = !runs;
             }
         }
     }
@@ -290,14 +291,17 @@ impl Engine {
         let same_boot = stamp.boot_id == state::boot_id();
         let present = present();
         let wall = |micros: i64| Timestamp::from_microsecond(micros).ok();
-        let armed = wall(stamp.armed_wall)?;
-        Some(Past {
-            armed: Both { wall: armed, boot: if same_boot { Moment(stamp.armed_boot) } else { present.boot } },
-            waiting: stamp.last_wall.and_then(wall).map_or(armed, |last| last.max(armed)),
-            last_wall: stamp.last_wall.and_then(wall),
-            last_boot: stamp.last_boot.filter(|_| same_boot).map(Moment),
-            boot_done: same_boot && stamp.boot_done,
-        })
+        let armed = Both {
+            wall: wall(stamp.armed_wall)?,
+            boot: if same_boot { Moment(stamp.armed_boot) } else { present.boot },
+        };
+        let last_wall = stamp.last_wall.and_then(wall);
+        let last_boot = stamp.last_boot.filter(|_| same_boot).map(Moment);
+        let waiting = Both {
+            wall: last_wall.map_or(armed.wall, |last| last.max(armed.wall)),
+            boot: last_boot.map_or(armed.boot, |last| last.max(armed.boot)),
+        };
+        Some(Past { armed, began: waiting, waiting, last_wall, last_boot, boot_done: same_boot && stamp.boot_done })
     }
 
     fn write_stamp(&self, unit: &str, past: &Past) {

@@ -21,6 +21,7 @@ mod inherited;
 mod mounts;
 mod paths;
 mod run_step;
+mod terminal;
 
 pub use run_step::namespace_flags;
 
@@ -139,6 +140,8 @@ struct Stage {
     pid_variables: Vec<String>,
     /// See [`PerStart::die_with_launcher`].
     die_with_launcher: bool,
+    /// See [`PerStart::terminal`].
+    terminal: wire::TerminalSettings,
     /// Descriptors from the daemon.
     inherited: Inherited,
     /// What was opened on the host.
@@ -165,6 +168,7 @@ impl Stage {
             environment: start.environment,
             pid_variables: start.pid_variables,
             die_with_launcher: start.die_with_launcher,
+            terminal: start.terminal,
             inherited,
             host,
             mounts: Mounts::default(),

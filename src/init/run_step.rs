@@ -4,6 +4,7 @@ use super::execute;
 use super::fork;
 use super::identity;
 use super::mounts;
+use super::terminal;
 use super::{Context, Failure, Stage};
 use crate::plan::{LaunchPlan, LimitResource, NamespaceKind, Namespaces, PlannedStep, Step};
 use crate::sys::confine::{self, limits};
@@ -101,6 +102,7 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
             process::default_signals()?;
             Ok(process::unblock_signals()?)
         }
+        Step::OpenTerminal => terminal::open(stage),
         Step::ArrangeDescriptors => arrange_descriptors(stage),
         Step::LoadFilter { program, log } => execute::load_filter(stage, plan, &program.0, *log),
         Step::Execute { argv, environment } => execute::execute(stage, plan, argv, environment),

@@ -9,12 +9,14 @@
 
 mod boot;
 mod drop_in;
+mod own_drop_in;
 mod read;
 mod set;
 mod slice;
 
 pub use boot::{BootSetError, Change, disable, enable, enabled_units, is_enabled};
 pub use drop_in::DropIn;
+pub use own_drop_in::OwnDropIn;
 pub use set::{find_set, is_set, shadowed_set, templates};
 pub use slice::{SLICE_SUFFIX, find_slice, is_slice, missing_slice};
 

@@ -93,6 +93,17 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
         }
         Step::PivotRoot => (errno == Errno::EINVAL)
             .then(|| "the root is shared or on the initial ramfs: run the daemon from a real root".to_owned()),
+        Step::OpenTerminal => match errno {
+            Errno::EPERM | Errno::EACCES => Some(
+                "the unit's device rules leave terminals out: set devices.policy = \"closed\", or run without --pty"
+                    .to_owned(),
+            ),
+            Errno::ENOENT => {
+                Some("the unit's /dev has no terminals: set devices.private = true, or run without --pty".to_owned())
+            }
+            Errno::ENOSPC => Some("kernel.pty.max is reached".to_owned()),
+            _ => None,
+        },
         Step::SetHostname { .. }
         | Step::NewSession
         | Step::PrivatePropagation

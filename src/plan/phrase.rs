@@ -59,6 +59,7 @@ impl Step {
             Step::DenyWriteExecute | Step::LoadFilter { .. } => "SECCOMP",
             Step::NoNewPrivileges => "NO_NEW_PRIVILEGES",
             Step::ResetSignals => "SIGNAL_MASK",
+            Step::OpenTerminal => "STDIN",
             Step::ArrangeDescriptors => "FDS",
             Step::Execute { .. } => "EXEC",
         }
@@ -112,6 +113,7 @@ impl Step {
             Step::DenyWriteExecute => "PR_SET_MDWE(2const)",
             Step::NoNewPrivileges => "PR_SET_NO_NEW_PRIVS(2const)",
             Step::ResetSignals => "signal(7)",
+            Step::OpenTerminal => "pts(4)",
             Step::ArrangeDescriptors => "dup(2)",
             Step::LoadFilter { .. } => "seccomp(2)",
             Step::Execute { .. } => "execve(2)",
@@ -244,6 +246,7 @@ impl Step {
                 format!("check by reading back: uid {uid}, gid {gid}{groups}{privileges}, bounding set {bounding}")
             }
             Step::ResetSignals => "reset all signals".to_owned(),
+            Step::OpenTerminal => "open a terminal of its own and control it".to_owned(),
             Step::ArrangeDescriptors => "arrange standard input, output and error; close the rest".to_owned(),
             Step::LoadFilter { program, log } => {
                 let log = if *log { ", logging" } else { "" };

@@ -52,8 +52,10 @@ impl LaunchPlan {
         let output = match self.output {
             Output::Journal => "the journal",
             Output::Pipe => "a pipe to the log file",
+            Output::Relay => "a pipe to the daemon, which sends to the journal what may pass",
             Output::Null => "/dev/null",
             Output::Inherit => "inherited",
+            Output::Terminal => "a terminal of its own",
         };
         section(f, "output", &[output.to_owned()])
     }

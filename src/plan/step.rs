@@ -433,6 +433,10 @@ pub enum Step {
     },
     /// All signals to their default action, empty mask (SIGPIPE too, which the Rust runtime ignores).
     ResetSignals,
+    /// Opens a terminal in the container's devpts (`/dev/ptmx`), makes it the controlling one of this session, and
+    /// standard input, output and error. The daemon is sent both sides ([`super::wire::Report::Terminal`]). Stands after
+    /// the ids are set: a terminal belongs to who opens it; and before the filter.
+    OpenTerminal,
     /// Standard input from `/dev/null`, standard output and error from what was connected or inherited; every other
     /// descriptor close-on-exec. Stands before `PivotRoot` for the opening, see `init::run_step`.
     ArrangeDescriptors,

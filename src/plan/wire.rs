@@ -24,6 +24,19 @@ pub struct PerStart {
     /// What is launched ends with the launching process, whatever that dies of: for `rsvc run`, after which nobody
     /// would look after it.
     pub die_with_launcher: bool,
+    /// For `Step::OpenTerminal`: how the terminal is when the service finds it.
+    pub terminal: TerminalSettings,
+}
+
+/// What a new terminal takes over from the caller's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TerminalSettings {
+    /// Lines; 0 when unknown.
+    pub rows: u16,
+    /// Columns; 0 when unknown.
+    pub columns: u16,
+    /// A character may have several bytes (IUTF8), which matters to the erase key.
+    pub utf8: bool,
 }
 
 /// Descriptors that the stage inherits besides 0 (`/dev/null`), by number. They are fixed here so that the stage
@@ -95,6 +108,8 @@ pub enum Report {
     /// Sent by the service's process just before exec: its credentials carry its pid. End of file afterwards means
     /// that exec succeeded; end of file without it that the process was killed during set-up.
     Executing,
+    /// `Step::OpenTerminal` has opened a terminal: two descriptors come along, the master's side and the service's.
+    Terminal,
 }
 
 /// Size of the record file, bytes.
@@ -333,6 +348,7 @@ mod tests {
     fn reports_survive_the_journey_and_nothing_longer_does() {
         let reports = [
             Report::Executing,
+            Report::Terminal,
             Report::Failed { step: 8, errno: 13, detail: "/srv".into() },
             Report::Degraded { step: 300, errno: 1, detail: "clamped to 20000".into() },
         ];

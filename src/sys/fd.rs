@@ -23,18 +23,15 @@ pub fn adopt(number: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Takes ownership of a descriptor that the kernel has just made for us in recvmsg(2) with MSG_CMSG_CLOEXEC. Nobody
-/// else has been told its number.
-///
-/// # Errors
-/// EBADF for a number that is no descriptor, as the kernel gives none.
-pub fn received(number: RawFd) -> Result<OwnedFd> {
-    if number < 0 {
-        return Err(SysError::new("recvmsg", libc::EBADF));
-    }
-    // SAFETY: the kernel installed the descriptor for this message alone; the caller takes each number of a control
-    // message once, right after recvmsg, so nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+/// Are these two descriptors of one open file (kcmp(2))? A kernel without the call (CONFIG_KCMP) never says so.
+pub fn is_same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> bool {
+    const KCMP_FILE: libc::c_int = 0;
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    // SAFETY: the call takes five numbers and changes nothing.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_kcmp, own, own, KCMP_FILE, one.as_raw_fd() as usize, other.as_raw_fd() as usize)
+    };
+    answer == 0
 }
 
 /// A second descriptor for the same open file, close-on-exec, number at least `lowest`.

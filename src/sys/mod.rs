@@ -12,6 +12,7 @@ pub mod confine;
 pub mod credentials;
 pub mod fd;
 pub mod memory;
+mod message;
 pub mod mount;
 pub mod namespace;
 pub mod peer;
@@ -21,6 +22,7 @@ pub mod process;
 mod raw;
 pub mod socket;
 mod spawn;
+pub mod terminal;
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Namespaces as files: what one is, and to which user namespace it belongs. Source: ioctl_ns(2).
 
 use super::{Result, cvt_retry};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// `_IO(0xb7, 1)`
 const NS_GET_USERNS: u64 = 0xb701;
@@ -27,7 +27,8 @@ pub fn user_namespace(namespace: BorrowedFd<'_>) -> Result<OwnedFd> {
     // SAFETY: the call takes no argument and writes no memory.
     let number =
         cvt_retry("ioctl", || unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_USERNS as libc::Ioctl, 0usize) })?;
-    super::fd::received(i32::try_from(number).unwrap_or(-1))
+    // SAFETY: a successful call has made this descriptor, close-on-exec, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number as i32) })
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub enum Interest {
     Write,
     /// Both.
     ReadWrite,
+    /// Only hang-up and error.
+    HangUp,
 }
 
 /// One readiness event.
@@ -47,6 +49,7 @@ impl Interest {
             Interest::Read => EpollFlags::EPOLLIN,
             Interest::Write => EpollFlags::EPOLLOUT,
             Interest::ReadWrite => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
+            Interest::HangUp => EpollFlags::empty(),
         }
     }
 }

@@ -1,10 +1,9 @@
 //! Unix sockets: pairs, passed descriptors, credentials stamped by the kernel.
 
 use super::{Named, Result, SysError, cvt, cvt_retry};
-use nix::cmsg_space;
-use nix::sys::socket::{self as ns, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType};
-use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use nix::sys::socket::{self as ns, ControlMessage, MsgFlags, SockFlag, SockType};
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// A connected pair of SOCK_SEQPACKET sockets: datagrams with an end of file.
 ///
@@ -54,63 +53,22 @@ pub struct Received {
     pub sender: Option<Credentials>,
     /// Descriptors that came along, close-on-exec. Dropping them closes them.
     pub descriptors: Vec<OwnedFd>,
+    /// There were more, for which this process had no room (EMFILE): the kernel closed them.
+    pub descriptors_lost: bool,
 }
 
-/// recvmsg(2) without blocking: `None` when nothing waits.
-///
-/// # Errors
-/// ECONNRESET and the rest of recvmsg(2), not EAGAIN.
-pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<Received>> {
-    let mut slices = [IoSliceMut::new(buffer)];
-    // Room for the most descriptors one message can carry (SCM_MAX_FD, 253), so that none is lost uncounted.
-    let mut space = cmsg_space!(nix::sys::socket::UnixCredentials, [std::os::fd::RawFd; 253]);
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = loop {
-        match ns::recvmsg::<()>(fd.as_raw_fd(), &mut slices, Some(&mut space), flags) {
-            Err(nix::errno::Errno::EINTR) => continue,
-            Err(nix::errno::Errno::EAGAIN) => return Ok(None),
-            other => break other.named("recvmsg")?,
-        }
-    };
-    let mut received = Received {
-        length: message.bytes,
-        truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
-        sender: None,
-        descriptors: Vec::new(),
-    };
-    for control in message.cmsgs().named("recvmsg")? {
-        match control {
-            ControlMessageOwned::ScmCredentials(who) => {
-                received.sender = Some(Credentials { pid: who.pid(), uid: who.uid(), gid: who.gid() });
-            }
-            ControlMessageOwned::ScmRights(numbers) => {
-                // SAFETY: the kernel has just installed these descriptors for us; nobody else knows them.
-                received.descriptors.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
-            }
-            _ => {}
-        }
-    }
-    Ok(Some(received))
-}
+pub use super::message::receive;
 
 /// Reads one report without blocking: its length (0 at the end of file) and the sender's pid. `None`: nothing waits.
 ///
 /// # Errors
 /// EMSGSIZE when the buffer was too small; those of [`receive`].
 pub fn recv_report(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<(usize, Option<i32>)>> {
-    Ok(recv_report_from(fd, buffer)?.map(|(length, sender)| (length, sender.map(|sender| sender.pid))))
-}
-
-/// As [`recv_report`], with all that the kernel tells of the sender.
-///
-/// # Errors
-/// The same.
-pub fn recv_report_from(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<(usize, Option<Credentials>)>> {
     let Some(received) = receive(fd, buffer)? else { return Ok(None) };
     if received.truncated {
         return Err(SysError::new("recvmsg", libc::EMSGSIZE));
     }
-    Ok(Some((received.length, received.sender)))
+    Ok(Some((received.length, received.sender.map(|sender| sender.pid))))
 }
 
 /// A readiness message (sd_notify(3)).

@@ -92,7 +92,7 @@ codes! {
     BadCpus = "E0217", "not a list of CPUs or a share of CPU time";
     BadDevice = "E0218", "not a device";
     BadText = "E0219", "the text contains a character that it must not contain";
-    BadVariable = "E0220", "not a name for an environment variable";
+    BadVariable = "E0220", "not a name for an environment variable, or for a field of the journal";
     BadCommand = "E0221", "not a command line";
     BadName = "E0222", "not the name of a unit or target";
     BadMapping = "E0223", "not an id mapping";

@@ -87,6 +87,7 @@ fn kind_schema(kind: Kind) -> Value {
         // A path may begin with a variable.
         Kind::Path => json!({ "type": "string", "pattern": "^(/|\\$\\{)" }),
         Kind::Texts
+        | Kind::VariableNames
         | Kind::Units
         | Kind::Addresses
         | Kind::DirectoryNames
@@ -117,7 +118,9 @@ fn kind_schema(kind: Kind) -> Value {
             { "type": "object", "properties": { "argv": {}, "ignore_failure": { "type": "boolean" } },
               "required": ["argv"], "additionalProperties": false },
         ] } }),
-        Kind::Variables => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        Kind::Variables | Kind::JournalFields => {
+            json!({ "type": "object", "additionalProperties": { "type": "string" } })
+        }
         Kind::HugePages => json!({ "type": "object", "additionalProperties": { "type": ["integer", "string"] } }),
         Kind::Namespace => word_or_path(&["private", "host"]),
         Kind::UserNamespace => word_or_path(&["host", "identity", "mapped"]),

@@ -3,10 +3,12 @@
 //! One struct per table of the schema, one field per key. Names follow the schema, so the key table describes each.
 
 mod isolation;
+mod logging;
 mod sockets;
 mod timers;
 
 pub use isolation::*;
+pub use logging::*;
 pub use sockets::*;
 pub use timers::*;
 
@@ -241,6 +243,8 @@ pub struct Service {
     pub umask: u32,
     pub working_directory: PathBuf,
     pub environment: Vec<(String, String)>,
+    /// Names of variables of the daemon, or of the caller of `rsvc run`.
+    pub pass_environment: Vec<String>,
     /// Path, and whether a leading `-` makes it optional.
     pub environment_files: Vec<(PathBuf, bool)>,
     pub pid_file: Option<PathBuf>,
@@ -257,6 +261,8 @@ pub struct Service {
     /// `None`: no watchdog.
     pub watchdog: Option<Duration>,
     pub notify_access: NotifyAccess,
+    /// Descriptors that may be kept for it, 0 to 5000.
+    pub file_descriptor_store_max: u32,
     /// -20 to 19.
     pub nice: i32,
     /// -1000 to 1000.
@@ -383,31 +389,6 @@ pub struct Resources {
     pub slice: Option<String>,
     /// soft, hard; `u64::MAX` is infinity.
     pub rlimits: Vec<(LimitResource, u64, u64)>,
-}
-
-/// `logging.target`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum LogTarget {
-    Auto,
-    Journald,
-    File,
-    Null,
-    Inherit,
-}
-
-/// `[logging]`
-#[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
-pub struct Logging {
-    pub target: LogTarget,
-    /// SYSLOG_IDENTIFIER
-    pub identifier: String,
-    pub syslog_socket: bool,
-    /// Bytes before rotation.
-    pub file_max_size: u64,
-    /// Files kept, the current one included.
-    pub file_max_files: u32,
 }
 
 /// `[install]`

@@ -206,6 +206,7 @@ impl Draft {
                     .collect(),
             },
             die_with_launcher: false,
+            terminal: Default::default(),
         };
         let plan_fd = fd::sealed_memfd(c"plan", &wire::encode(&plan, &start), false).unwrap();
         let program = fd::open(&CString::new(env!("CARGO_BIN_EXE_rsvc")).unwrap(), Open::Path).unwrap();

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Bytes of the time before each line.
 const TIME: usize = 27;
@@ -97,42 +98,119 @@ impl LogFiles {
         if partial.is_empty() || !shown { Ok(()) } else { sink(&partial) }
     }
 
-    /// Hands over what was written since the last time, over rotations.
+    /// Hands over what was written since the last time, over as many rotations as there were: whoever reads may have been
+    /// stopped for long. `false` when files are gone that were not read.
     ///
     /// # Errors
-    /// Of open(2), stat(2) and read(2).
-    pub fn read_on(&mut self, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-        let mut sink = |line: &[u8]| {
-            sink(line);
-            Ok(())
-        };
-        if let Some(reader) = &mut self.open {
-            self.partial = lines(reader, std::mem::take(&mut self.partial), &mut sink)?;
-            let newest = match std::fs::metadata(&self.path) {
-                Ok(newest) => newest,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-                Err(error) => return Err(error),
-            };
-            let open = reader.get_ref().metadata()?;
-            if (open.dev(), open.ino()) == (newest.dev(), newest.ino()) {
-                return Ok(());
+    /// Of open(2), stat(2) and read(2), and those of `sink`.
+    pub fn read_on(&mut self, sink: &mut Sink<'_>) -> io::Result<bool> {
+        let mut complete = true;
+        loop {
+            if let Some(reader) = &mut self.open {
+                self.partial = lines(reader, std::mem::take(&mut self.partial), sink)?;
             }
-            // Rotated: what was written to the old file between the two looks comes first.
-            self.partial = lines(reader, std::mem::take(&mut self.partial), &mut sink)?;
-            if !self.partial.is_empty() {
-                sink(&std::mem::take(&mut self.partial))?;
+            match self.following()? {
+                Next::Same => return Ok(complete),
+                Next::File(file) => self.turn_to(file, sink)?,
+                Next::Unknown(file) => {
+                    complete = false;
+                    self.turn_to(file, sink)?;
+                }
             }
-        }
-        match File::open(&self.path) {
-            Ok(file) => {
-                let reader = self.open.insert(BufReader::new(file));
-                self.partial = lines(reader, Vec::new(), &mut sink)?;
-                Ok(())
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
         }
     }
+
+    /// Goes on with another file.
+    fn turn_to(&mut self, file: File, sink: &mut Sink<'_>) -> io::Result<()> {
+        if let Some(mut former) = self.open.replace(BufReader::new(file)) {
+            // What was written to it between the last look and its rotation comes first.
+            let rest = lines(&mut former, std::mem::take(&mut self.partial), sink)?;
+            if !rest.is_empty() {
+                sink(&rest)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file after the one that is open.
+    fn following(&self) -> io::Result<Next> {
+        /// Looks before a file that is not found counts as removed: while files are renamed one may be between two names.
+        const LOOKS: u32 = 5;
+        let Some(open) = &self.open else {
+            return Ok(opened(&self.path)?.map_or(Next::Same, Next::File));
+        };
+        let metadata = open.get_ref().metadata()?;
+        let open = identity(&metadata);
+        let mut missed = 0;
+        loop {
+            match self.place_of(open)? {
+                Some(0) => return Ok(Next::Same),
+                Some(number) => {
+                    let newer = if number == 1 { self.path.clone() } else { self.rotated(number - 1) };
+                    let file = opened(&newer)?;
+                    // Only if nothing was renamed meanwhile it is the next one.
+                    if self.place_of(open)? == Some(number) {
+                        // The newest is made by the first line that goes into it.
+                        return Ok(file.map_or(Next::Same, Next::File));
+                    }
+                }
+                None if missed < LOOKS => missed += 1,
+                None => return self.oldest_since(metadata.modified()?),
+            }
+        }
+    }
+
+    /// Number of the file; 0 is the newest.
+    fn place_of(&self, wanted: (u64, u64)) -> io::Result<Option<u32>> {
+        let mut missing = 0;
+        for number in 0.. {
+            let path = if number == 0 { self.path.clone() } else { self.rotated(number) };
+            match std::fs::metadata(path) {
+                Ok(found) if identity(&found) == wanted => return Ok(Some(number)),
+                Ok(_) => missing = 0,
+                // One name may be free while files are renamed.
+                Err(error) if error.kind() == ErrorKind::NotFound && missing < 2 => missing += 1,
+                Err(error) if error.kind() == ErrorKind::NotFound => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Where to go on when the open file, last written to at `since`, is gone: an older one was shown already, if it was
+    /// wanted.
+    fn oldest_since(&self, since: SystemTime) -> io::Result<Next> {
+        let mut oldest = opened(&self.path)?;
+        for number in 1.. {
+            match opened(&self.rotated(number))? {
+                Some(file) if file.metadata()?.modified()? >= since => oldest = Some(file),
+                _ => break,
+            }
+        }
+        Ok(oldest.map_or(Next::Same, Next::Unknown))
+    }
+}
+
+/// What comes after a file.
+enum Next {
+    /// Nothing yet.
+    Same,
+    /// This one.
+    File(File),
+    /// This one, and perhaps there were others in between.
+    Unknown(File),
+}
+
+fn opened(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn identity(of: &std::fs::Metadata) -> (u64, u64) {
+    (of.dev(), of.ino())
 }
 
 /// Time and message of a line; no time for a line without one.
@@ -267,7 +345,11 @@ mod tests {
         assert_eq!(read(log, Some(10), None), ["one"]);
         let mut got: Vec<String> = Vec::new();
         let follow = |log: &mut LogFiles, got: &mut Vec<String>| {
-            log.read_on(&mut |line| got.push(String::from_utf8_lossy(split_time(line).1).into_owned())).expect("read");
+            let complete = log.read_on(&mut |line| {
+                got.push(String::from_utf8_lossy(split_time(line).1).into_owned());
+                Ok(())
+            });
+            assert!(complete.expect("read"));
         };
         follow(log, &mut got);
         write(&log.path.clone(), "2026-11-21T22:00:02.000000Z tw");
@@ -291,8 +373,54 @@ mod tests {
         assert!(read(log, Some(10), None).is_empty());
         write(&log.path.clone(), &stamped(1, "first"));
         let mut got = 0;
-        log.read_on(&mut |_| got += 1).expect("read");
-        assert_eq!(got, 1);
+        let complete = log.read_on(&mut |_| {
+            got += 1;
+            Ok(())
+        });
+        assert_eq!((got, complete.expect("read")), (1, true));
+    }
+
+    #[test]
+    fn a_follower_that_was_stopped_reads_every_file_that_is_still_there_and_says_what_is_not() {
+        let mut bench = bench();
+        write(bench.log.path(), &stamped(0, "0"));
+        let log = &mut bench.log;
+        assert_eq!(read(log, Some(10), None), ["0"]);
+        let mut got: Vec<String> = Vec::new();
+        let follow = |log: &mut LogFiles, got: &mut Vec<String>| {
+            let complete = log.read_on(&mut |line| {
+                got.push(String::from_utf8_lossy(split_time(line).1).into_owned());
+                Ok(())
+            });
+            complete.expect("read")
+        };
+        let rotate = |log: &LogFiles, kept: u32| {
+            (1..kept).rev().for_each(|n| drop(std::fs::rename(log.rotated(n), log.rotated(n + 1))));
+            std::fs::rename(log.path(), log.rotated(1)).expect("rename");
+        };
+        for n in 1..=4 {
+            write(&log.path.clone(), &stamped(n, &format!("{n}")));
+            rotate(log, 9);
+            write(&log.path.clone(), &stamped(n, &format!("{n} in the next")));
+        }
+        assert!(follow(log, &mut got));
+        let want = ["1", "1 in the next", "2", "2 in the next", "3", "3 in the next", "4", "4 in the next"];
+        assert_eq!(got, want);
+        got.clear();
+        // Files that nobody rotates any more, since fewer are kept, were shown long ago.
+        for n in 1..=4 {
+            let file = File::options().append(true).open(log.rotated(n)).expect("open");
+            file.set_modified(SystemTime::UNIX_EPOCH).expect("a time");
+        }
+        // Three files are kept: two are gone when it looks again.
+        for n in 5..=8 {
+            rotate(log, 2);
+            write(&log.path.clone(), &stamped(n, &format!("{n}")));
+        }
+        assert!(!follow(log, &mut got));
+        assert_eq!(got, ["6", "7", "8"]);
+        assert!(follow(log, &mut got));
+        assert_eq!(got.len(), 3);
     }
 
     #[test]

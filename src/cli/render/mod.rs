@@ -1,11 +1,13 @@
 //! What people see: the status page, the table of units, the summary. Values in, text out; nothing here asks anybody.
 
+mod dependencies;
 mod page;
 mod summary;
 mod table;
 mod timers;
 mod tree;
 
+pub use dependencies::{Direction, Graph, dependency_tree};
 pub use page::{status_page, stop_words};
 pub use summary::{needs_attention, summary};
 pub use table::unit_table;

@@ -40,11 +40,12 @@ pub fn status_page(unit: &UnitStatus, log: &[String], now: SystemTime, look: Loo
     page.watched(unit, now);
     page.listen(unit);
     page.timers(unit, now);
+    page.store(unit);
     page.main_process(unit);
     page.counters(&unit.counters);
     page.restarts(unit, now);
     page.sandbox(unit);
-    page.limits_hit(&unit.counters);
+    page.limits_hit(&unit.counters, unit.log.as_ref().map(|log| log.suppressed));
     if let Some(slice) = &unit.slice {
         page.slice(slice);
     }
@@ -187,6 +188,12 @@ impl Page {
         }
     }
 
+    fn store(&mut self, unit: &UnitStatus) {
+        if let (Some(count), Some(max)) = (unit.stored_descriptors, unit.stored_descriptors_max) {
+            self.line("FD store", &format!("{count} of {max}"));
+        }
+    }
+
     fn timers(&mut self, unit: &UnitStatus, now: SystemTime) {
         for (index, timer) in unit.timers.iter().enumerate() {
             let next = timer.next.as_deref().and_then(time::parse);
@@ -292,7 +299,7 @@ impl Page {
         self.line("Slice", &format!("{}{limits}", harmless(&slice.name)));
     }
 
-    fn limits_hit(&mut self, c: &GroupCounters) {
+    fn limits_hit(&mut self, c: &GroupCounters, suppressed: Option<u64>) {
         let hit = |count: Option<u64>, what: &str| count.filter(|n| *n > 0).map(|n| format!("{what} {n}"));
         let hits: Vec<String> = [
             hit(c.oom_kills, "OOM kills"),
@@ -300,6 +307,7 @@ impl Page {
             hit(c.memory_events_max, "memory limit"),
             hit(c.memory_events_high, "memory_high"),
             hit(c.tasks_refused, "refused forks"),
+            hit(suppressed, "suppressed messages"),
         ]
         .into_iter()
         .flatten()

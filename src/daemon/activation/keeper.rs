@@ -1,11 +1,15 @@
-//! The keeper: a process of a few KiB that has the same sockets open, so that they outlive the daemon.
+//! The keeper: a process of a few KiB that has the same descriptors open, so that they outlive the daemon.
 //!
 //! It is the resident init's image in its other role: it holds what it was born with and does nothing. The next daemon
-//! finds it by `services/NAME/sockets` and takes copies of its descriptors (pidfd_getfd(2)). Each unit with sockets has
-//! one; another set of sockets is another keeper. It stands in a group of its own below the instance's, so that nobody
-//! who ends the daemon's group ends it too.
+//! finds it by `services/NAME/sockets` and takes copies of its descriptors (pidfd_getfd(2)). Each unit with sockets or
+//! stored descriptors has one; another set is another keeper, and the file names always one that is complete: the new
+//! one is born, the file replaced, the old one ended. A daemon that dies between these leaves one too many, which the
+//! next daemon ends, as no file names it. Keepers stand in a group of their own below the instance's, so that nobody who
+//! ends the daemon's group ends them too.
 
+use crate::daemon::engine::now;
 use crate::daemon::state::{self, ProcessIdentity};
+use crate::supervise::Moment;
 use crate::sys::process::{self, Spawn, spawn};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -14,10 +18,10 @@ use std::path::{Path, PathBuf};
 
 /// Version of the file's form.
 const VERSION: u32 = 1;
-/// Number of the first socket in the keeper.
+/// Number of the first descriptor in the keeper.
 const FIRST: i32 = 3;
-/// Most that is read of the file, bytes.
-const FILE_LIMIT: usize = 64 * 1024;
+/// Most that is read of the file, bytes: that of all names, and 64 for each of the most descriptors.
+const FILE_LIMIT: usize = 1024 * 1024;
 
 /// A keeper of this daemon or of an earlier one.
 #[derive(Debug)]
@@ -26,9 +30,27 @@ pub struct Keeper {
     pub identity: ProcessIdentity,
     /// By which it is ended, and its end seen.
     pub pidfd: OwnedFd,
+    /// When this daemon started it, or took it over.
+    pub since: Moment,
 }
 
-/// One line of the file: a socket in the keeper, in order from descriptor 3 on.
+/// What a keeper holds, in order from descriptor 3 on: the sockets, then what was stored.
+#[derive(Debug, Default)]
+pub struct Held<F> {
+    /// `[[sockets]]`
+    pub sockets: Vec<(F, Kept)>,
+    /// FDSTORE=1
+    pub stored: Vec<(F, KeptStored)>,
+}
+
+impl<F> Held<F> {
+    /// Is there nothing to keep?
+    pub fn is_empty(&self) -> bool {
+        self.sockets.is_empty() && self.stored.is_empty()
+    }
+}
+
+/// One line of the file: a socket in the keeper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
     /// As `sockets.listen` has it.
@@ -38,13 +60,22 @@ pub struct Kept {
     pub identity: Option<(u64, u64)>,
 }
 
+/// One line of the file: a stored descriptor in the keeper.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptStored {
+    /// FDNAME=
+    pub name: String,
+    /// It is dropped when it hangs up.
+    pub poll: bool,
+}
+
 /// A keeper of an earlier daemon, with copies of what it holds.
 #[derive(Debug)]
 pub struct Found {
     /// Who.
     pub keeper: Keeper,
-    /// What, in order.
-    pub sockets: Vec<(OwnedFd, Kept)>,
+    /// What.
+    pub held: Held<OwnedFd>,
 }
 
 /// `services/NAME/sockets`
@@ -54,6 +85,8 @@ struct Saved {
     boot_id: String,
     keeper: ProcessIdentity,
     sockets: Vec<Kept>,
+    #[serde(default)]
+    stored: Vec<KeptStored>,
 }
 
 /// What a keeper is made of.
@@ -67,7 +100,7 @@ pub struct Making<'a> {
 }
 
 impl Keeper {
-    /// Starts a keeper of `sockets` and writes down where they are.
+    /// Starts a keeper of what is `held` and writes down where it is.
     ///
     /// # Errors
     /// Of the clone, or of writing the file; then there is no keeper.
@@ -75,10 +108,11 @@ impl Keeper {
         making: &Making<'_>,
         runtime_dir: &Path,
         unit: &str,
-        sockets: &[(BorrowedFd<'_>, Kept)],
+        held: &Held<BorrowedFd<'_>>,
     ) -> io::Result<Keeper> {
         let mut inherit: Vec<(BorrowedFd<'_>, i32)> = (0..=2).map(|number| (making.null, number)).collect();
-        inherit.extend(sockets.iter().zip(FIRST..).map(|((fd, _), number)| (*fd, number)));
+        let descriptors = held.sockets.iter().map(|(fd, _)| *fd).chain(held.stored.iter().map(|(fd, _)| *fd));
+        inherit.extend(descriptors.zip(FIRST..));
         let (pid, pidfd) = spawn(&Spawn {
             flags: 0,
             cgroup: making.group,
@@ -89,16 +123,20 @@ impl Keeper {
             raise_ambient: false,
             error: None,
         })?;
-        let keeper =
-            ProcessIdentity::of(pid).ok_or_else(|| io::Error::other("the keeper of the sockets ended at once"));
+        let keeper = ProcessIdentity::of(pid).ok_or_else(|| io::Error::other("the keeper ended at once"));
         let written = keeper.and_then(|identity| {
-            let sockets = sockets.iter().map(|(_, kept)| kept.clone()).collect();
-            let saved = Saved { v: VERSION, boot_id: state::boot_id().to_owned(), keeper: identity, sockets };
+            let saved = Saved {
+                v: VERSION,
+                boot_id: state::boot_id().to_owned(),
+                keeper: identity,
+                sockets: held.sockets.iter().map(|(_, kept)| kept.clone()).collect(),
+                stored: held.stored.iter().map(|(_, kept)| kept.clone()).collect(),
+            };
             write(runtime_dir, unit, &saved)?;
             Ok(identity)
         });
         match written {
-            Ok(identity) => Ok(Keeper { identity, pidfd }),
+            Ok(identity) => Ok(Keeper { identity, pidfd, since: now() }),
             Err(error) => {
                 let _ = process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
                 Err(error)
@@ -129,12 +167,19 @@ impl Keeper {
         if ProcessIdentity::of(saved.keeper.pid) != Some(saved.keeper) {
             return Err(gone());
         }
-        let mut sockets = Vec::new();
-        for (kept, number) in saved.sockets.into_iter().zip(FIRST..) {
-            let fd = process::pidfd_getfd(pidfd.as_fd(), number).map_err(|error| error.to_string())?;
-            sockets.push((fd, kept));
+        let mut numbers = FIRST..;
+        let mut copy = || {
+            let number = numbers.next().unwrap_or(i32::MAX);
+            process::pidfd_getfd(pidfd.as_fd(), number).map_err(|error| error.to_string())
+        };
+        let mut held = Held { sockets: Vec::new(), stored: Vec::new() };
+        for kept in saved.sockets {
+            held.sockets.push((copy()?, kept));
         }
-        Ok(Some(Found { keeper: Keeper { identity: saved.keeper, pidfd }, sockets }))
+        for kept in saved.stored {
+            held.stored.push((copy()?, kept));
+        }
+        Ok(Some(Found { keeper: Keeper { identity: saved.keeper, pidfd, since: now() }, held }))
     }
 
     /// Ends it. Its sockets stay open with whoever else has them.
@@ -142,7 +187,7 @@ impl Keeper {
         if let Err(error) = process::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL)
             && error.errno != libc::ESRCH
         {
-            tracing::warn!("cannot end the keeper of sockets {}: {error}", self.identity.pid);
+            tracing::warn!("cannot end keeper {}: {error}", self.identity.pid);
         }
     }
 }

@@ -1,4 +1,5 @@
 //! `[[sockets]]`: opened by the daemon, kept beside it, handed to the service, watched while that is not running.
+//! What a service has stored (`store`) is kept and handed over in the same way.
 //!
 //! ```text
 //!           opens                 copies                     copies
@@ -13,26 +14,32 @@ mod in_use;
 mod keeper;
 mod open;
 mod path;
+mod store;
 
-use super::engine::{Engine, Source};
+use super::engine::{Engine, Source, Timer, now};
 use super::launch::{failure, set_by};
-use super::service::Watched;
+use super::service::{Service, Watched};
 use crate::supervise::{Event, LaunchFailure, ServiceId};
 use crate::sys::poll::Token;
 use crate::unit::value::{print_account, print_socket_address, socket_address};
 use crate::unit::{SocketSettings, Unit};
-use keeper::{Found, Keeper, Kept, Making};
+pub(super) use keeper::Keeper;
+use keeper::{Found, Held, Kept, KeptStored, Making};
 use open::{OpenSocket, Owner};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Duration;
+pub(super) use store::Store;
+
+/// Between two keepers of a unit, when the first of them ends by itself.
+const KEEPER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The sockets of one unit.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     /// In the order of the unit file.
     open: Vec<OpenSocket>,
-    keeper: Option<Watched<Keeper>>,
     /// Registrations, while the unit listens.
     watched: Vec<Token>,
 }
@@ -84,7 +91,7 @@ impl Engine {
         let unchanged = present.map_or(wanted.is_empty(), |sockets| {
             sockets.open.len() == wanted.len() && sockets.open.iter().zip(wanted).all(|(o, w)| o.settings == *w)
         });
-        let kept = present.is_some_and(|sockets| sockets.keeper.is_some()) || self.options.foreground;
+        let kept = self.service(id).is_some_and(|service| service.keeper.is_some()) || self.options.foreground;
         if unchanged && (kept || wanted.is_empty()) {
             return Ok(());
         }
@@ -125,7 +132,7 @@ impl Engine {
         }
         old.iter().for_each(OpenSocket::unlink);
         drop(old);
-        self.keep_sockets(id).map_err(|error| sockets_failure(unit, None, &format!("their keeper: {error}")))
+        self.keep(id).map_err(|error| sockets_failure(unit, None, &format!("their keeper: {error}")))
     }
 
     fn owner(&mut self, socket: &SocketSettings) -> Result<Owner, String> {
@@ -144,10 +151,18 @@ impl Engine {
         Ok(Owner { uid, gid })
     }
 
-    /// Starts a keeper of the present sockets in the place of the last one. `rsvc run` has none: nothing outlives it.
-    fn keep_sockets(&mut self, id: ServiceId) -> io::Result<()> {
+    /// Starts a keeper of the present sockets and stored descriptors in the place of the last one, or ends that when
+    /// there is nothing to keep. `rsvc run` has none: nothing outlives it.
+    fn keep(&mut self, id: ServiceId) -> io::Result<()> {
         if self.options.foreground {
             return Ok(());
+        }
+        let Some(service) = self.services.get(&id) else { return Ok(()) };
+        let held = held(service);
+        if held.is_empty() {
+            // The file first: it must not name a keeper that is gone.
+            keeper::forget(&self.options.runtime_dir, &service.name);
+            return self.replace_keeper(id, None);
         }
         let group = self.tree.as_ref().map(|tree| tree.keeper_group()).transpose();
         let group = match group {
@@ -157,24 +172,13 @@ impl Engine {
                 None
             }
         };
-        let Some(service) = self.services.get(&id) else { return Ok(()) };
-        let Some(sockets) = &service.sockets else { return Ok(()) };
-        let kept = |socket: &OpenSocket| Kept {
-            listen: print_socket_address(&socket.settings.listen),
-            identity: socket.identity,
-        };
-        let held: Vec<_> = sockets.open.iter().map(|socket| (socket.fd.as_fd(), kept(socket))).collect();
         let making = Making {
             image: self.init_image.as_fd(),
             null: self.null.as_fd(),
             group: group.as_ref().map(|g| g.as_fd()),
         };
-        let keeper = if held.is_empty() {
-            None
-        } else {
-            Some(Keeper::start(&making, &self.options.runtime_dir, &service.name, &held)?)
-        };
-        self.replace_keeper(id, keeper)
+        let keeper = Keeper::start(&making, &self.options.runtime_dir, &service.name, &held)?;
+        self.replace_keeper(id, Some(keeper))
     }
 
     fn replace_keeper(&mut self, id: ServiceId, keeper: Option<Keeper>) -> io::Result<()> {
@@ -183,8 +187,7 @@ impl Engine {
             None => None,
         };
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
-        let Some(sockets) = &mut service.sockets else { return Ok(()) };
-        if let Some(old) = std::mem::replace(&mut sockets.keeper, keeper) {
+        if let Some(old) = std::mem::replace(&mut service.keeper, keeper) {
             self.dismiss(old);
         }
         Ok(())
@@ -196,17 +199,33 @@ impl Engine {
         self.retire(Watched { fd: keeper.fd.pidfd, token: keeper.token });
     }
 
-    /// Somebody has ended a keeper.
+    /// Somebody has ended a keeper, or it could not begin. One that has just begun is not followed by another at once:
+    /// a host that lets none live would keep the daemon busy with nothing else.
     pub(super) fn keeper_ended(&mut self, id: ServiceId) {
-        let Some(service) = self.services.get_mut(&id) else { return };
-        let name = service.name.clone();
-        let Some(keeper) = service.sockets.as_mut().and_then(|sockets| sockets.keeper.take()) else { return };
+        let Some(keeper) = self.services.get_mut(&id).and_then(|service| service.keeper.take()) else { return };
+        let lived = now().since(keeper.fd.since);
         self.dismiss(keeper);
-        match self.keep_sockets(id) {
-            Ok(()) => tracing::warn!(unit = name, "{name}: the keeper of its sockets was ended; there is a new one"),
+        if lived < KEEPER_INTERVAL {
+            self.after(KEEPER_INTERVAL, Timer::Keeper(id));
+        } else {
+            self.keep_again(id);
+        }
+    }
+
+    pub(super) fn keep_again(&mut self, id: ServiceId) {
+        let Some(service) = self.service(id).filter(|service| service.keeper.is_none()) else { return };
+        if held(service).is_empty() {
+            return;
+        }
+        let name = service.name.clone();
+        match self.keep(id) {
+            Ok(()) => {
+                tracing::warn!(unit = name, "{name}: the keeper of its descriptors was ended; there is a new one")
+            }
             Err(error) => tracing::error!(
                 unit = name,
-                "{name}: the keeper of its sockets was ended, and there is no new one: {error}; they end with the daemon"
+                "{name}: the keeper of its descriptors was ended, and there is no new one: {error}; they end with the \
+                 daemon"
             ),
         }
     }
@@ -241,67 +260,101 @@ impl Engine {
         }
     }
 
-    /// Copies for the main process, and their names.
+    /// Copies for the main process, and their names: the sockets, then what it stored.
     pub(super) fn sockets_to_pass(&self, id: ServiceId) -> io::Result<Vec<(OwnedFd, String)>> {
-        let Some(sockets) = self.service(id).and_then(|service| service.sockets.as_ref()) else {
-            return Ok(Vec::new());
-        };
+        let Some(service) = self.service(id) else { return Ok(Vec::new()) };
         let copy = |socket: &OpenSocket| {
             socket.make_blocking();
             Ok((socket.fd.try_clone()?, socket.settings.name.clone()))
         };
-        sockets.open.iter().map(copy).collect()
+        let open = service.sockets.iter().flat_map(|sockets| &sockets.open);
+        let stored = service.store.held().into_iter();
+        let stored = stored.map(|(fd, kept)| Ok((fd.try_clone_to_owned()?, kept.name)));
+        open.map(copy).chain(stored).collect()
     }
 
-    /// Closes the sockets of a unit that is down, and removes their names.
+    /// Closes the sockets of a unit that is down, removes their names, and drops what it stored.
     pub(super) fn close_activation(&mut self, id: ServiceId) {
         self.unwatch_sockets(id);
         self.disarm_timers(id);
+        self.drop_store(id);
         let Some(service) = self.services.get_mut(&id) else { return };
         service.timers = None;
-        let Some(sockets) = service.sockets.take() else { return };
-        sockets.open.iter().for_each(OpenSocket::unlink);
-        keeper::forget(&self.options.runtime_dir, &service.name);
-        if let Some(keeper) = sockets.keeper {
-            self.dismiss(keeper);
+        if let Some(sockets) = service.sockets.take() {
+            sockets.open.iter().for_each(OpenSocket::unlink);
         }
+        let Some(keeper) = service.keeper.take() else { return };
+        keeper::forget(&self.options.runtime_dir, &service.name);
+        self.dismiss(keeper);
         if let Some(tree) = &self.tree {
             tree.remove_keeper_group();
         }
     }
 
-    /// Takes over what the keeper of an earlier daemon holds. Says whether there is anything.
-    pub(super) fn adopt_sockets(&mut self, id: ServiceId) -> bool {
-        let Some(service) = self.service(id) else { return false };
+    /// Takes over what the keeper of an earlier daemon holds.
+    pub(super) fn adopt_sockets(&mut self, id: ServiceId) {
+        let Some(service) = self.service(id) else { return };
         let (name, unit) = (service.name.clone(), service.unit.clone());
-        let Found { keeper, sockets } = match Keeper::find(&self.options.runtime_dir, &name) {
+        let Found { keeper, held } = match Keeper::find(&self.options.runtime_dir, &name) {
             Ok(Some(found)) => found,
-            Ok(None) => return false,
+            Ok(None) => return,
             Err(why) => {
-                tracing::warn!(unit = name, "{name}: {why}; they are opened anew, what waited in them is lost");
-                keeper::forget(&self.options.runtime_dir, &name);
-                return false;
+                tracing::warn!(
+                    unit = name,
+                    "{name}: {why}; its sockets are opened anew, what waited in them or was stored is lost"
+                );
+                return keeper::forget(&self.options.runtime_dir, &name);
             }
         };
-        let open = sockets.into_iter().filter_map(|(fd, kept)| reopened(fd, &kept, unit.as_deref())).collect();
-        if let Some(service) = self.services.get_mut(&id) {
+        let open: Vec<OpenSocket> =
+            held.sockets.into_iter().filter_map(|(fd, kept)| reopened(fd, &kept, unit.as_deref())).collect();
+        if let Some(service) = self.services.get_mut(&id).filter(|_| !open.is_empty()) {
             service.sockets = Some(Sockets { open, ..Sockets::default() });
         }
-        if let Err(error) = self.replace_keeper(id, Some(keeper)) {
-            tracing::error!(unit = name, "{name}: the keeper of its sockets cannot be watched: {error}");
+        for (fd, KeptStored { name, poll }) in held.stored {
+            self.keep_stored(id, fd, &name, poll);
         }
-        true
+        if let Err(error) = self.replace_keeper(id, Some(keeper)) {
+            tracing::error!(unit = name, "{name}: the keeper of its descriptors cannot be watched: {error}");
+        }
     }
 
     /// Ends keepers whose unit is gone: nobody would ever take what arrives.
     pub(super) fn dismiss_stray_keeper(&mut self, name: &str) {
-        if let Ok(Some(Found { keeper, sockets })) = Keeper::find(&self.options.runtime_dir, name) {
-            tracing::warn!("{name}: its unit is gone, its sockets are closed");
-            sockets.into_iter().filter_map(|(fd, kept)| reopened(fd, &kept, None)).for_each(|socket| socket.unlink());
+        if let Ok(Some(Found { keeper, held })) = Keeper::find(&self.options.runtime_dir, name) {
+            tracing::warn!("{name}: its unit is gone or down, its sockets and stored descriptors are closed");
+            held.sockets
+                .into_iter()
+                .filter_map(|(fd, kept)| reopened(fd, &kept, None))
+                .for_each(|socket| socket.unlink());
             keeper.end();
         }
         keeper::forget(&self.options.runtime_dir, name);
     }
+
+    /// Ends keepers that no unit has: of a daemon that was killed while it replaced one by another.
+    pub(super) fn dismiss_doubled_keepers(&mut self) {
+        let Some(tree) = &self.tree else { return };
+        let known = |pid: i32| {
+            let keepers = self.services.values().filter_map(|service| service.keeper.as_ref());
+            keepers.into_iter().any(|keeper| keeper.fd.identity.pid == pid)
+        };
+        for pid in tree.keepers().into_iter().filter(|pid| !known(*pid)) {
+            let Ok(pidfd) = crate::sys::process::pidfd_open(pid) else { continue };
+            // The pidfd is open: who is still in the group is the one that was opened.
+            if tree.keepers().contains(&pid) {
+                let _ = crate::sys::process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+            }
+        }
+    }
+}
+
+/// All that a keeper of this service would have to hold.
+fn held(service: &Service) -> Held<BorrowedFd<'_>> {
+    let kept =
+        |socket: &OpenSocket| Kept { listen: print_socket_address(&socket.settings.listen), identity: socket.identity };
+    let open = service.sockets.iter().flat_map(|sockets| &sockets.open);
+    Held { sockets: open.map(|socket| (socket.fd.as_fd(), kept(socket))).collect(), stored: service.store.held() }
 }
 
 /// A socket of an earlier daemon, with the settings that the unit has for it now.

@@ -72,6 +72,8 @@ fn each_known_failure_has_its_hint() {
         (Step::EnterCgroups, Errno::EBUSY, "", "cgroup v2"),
         (Step::UnshareCgroupNamespace, Errno::ENOSPC, "", "no disk is full"),
         (Step::ConnectJournal { identifier: "a".into(), priority: 6 }, Errno::ECONNREFUSED, "", "logging.target"),
+        (Step::OpenTerminal, Errno::EPERM, "", "devices.policy"),
+        (Step::OpenTerminal, Errno::ENOSPC, "", "kernel.pty.max"),
         (Step::ArrangeDescriptors, Errno::ENXIO, "", "socket"),
         (limit(LimitResource::Nofile), Errno::EPERM, "", "fs.nr_open"),
         (limit(LimitResource::Core), Errno::EPERM, "", "resources.rlimits.core"),

@@ -40,13 +40,19 @@ pub(super) fn decode(
         Kind::Path => parsed(sink, key, value, "an absolute path", value::absolute_path).map(Value::Path),
         Kind::Paths => list(sink, key, value, items, |_, t| word::path_entry(t)).map(Value::Paths),
         Kind::PlainPaths => list(sink, key, value, items, |_, t| value::absolute_path(t)).map(Value::PlainPaths),
+        Kind::VariableNames => list(sink, key, value, items, |_, t| {
+            value::environment_name(t)?;
+            Ok(t.to_owned())
+        })
+        .map(Value::Texts),
         Kind::Units => {
             list(sink, key, value, items, |_, t| value::unit_name(t).map(|()| t.to_owned())).map(Value::Texts)
         }
         Kind::UnitName => {
             parsed(sink, key, value, "a name", |t| value::unit_name(t).map(|()| t.to_owned())).map(Value::Text)
         }
-        Kind::Variables => tables::variables(sink, key, value).map(Value::Variables),
+        Kind::Variables => tables::texts(sink, key, value, value::environment_name).map(Value::Variables),
+        Kind::JournalFields => tables::texts(sink, key, value, value::journal_field).map(Value::Variables),
         Kind::Statuses => number::statuses(sink, key, value).map(Value::Statuses),
         Kind::Addresses => list(sink, key, value, items, |_, t| value::listen_address(t)).map(Value::Addresses),
         Kind::SocketAddress => parsed(sink, key, value, "an address", value::socket_address).map(Value::SocketAddress),
@@ -93,6 +99,7 @@ pub(in crate::unit) fn is_list(kind: Kind) -> bool {
             | Kind::Accounts
             | Kind::Paths
             | Kind::PlainPaths
+            | Kind::VariableNames
             | Kind::Units
             | Kind::Statuses
             | Kind::Addresses

@@ -238,7 +238,13 @@ pub(super) fn huge_pages(sink: &mut Sink<'_>, key: &str, value: &Spanned<DeValue
 }
 
 /// `{ NAME = "value" }`
-pub(super) fn variables(sink: &mut Sink<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Vec<(String, String)>> {
+/// Texts by name; `check` says which names are possible.
+pub(super) fn texts(
+    sink: &mut Sink<'_>,
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    check: fn(&str) -> Result<(), Bad>,
+) -> Option<Vec<(String, String)>> {
     let DeValue::Table(table) = value.get_ref() else {
         let help = Some("write { NAME = \"value\" }".to_owned());
         sink.wrong_type(value, key, "a table of strings", help);
@@ -247,7 +253,7 @@ pub(super) fn variables(sink: &mut Sink<'_>, key: &str, value: &Spanned<DeValue<
     let mut all = Vec::new();
     let before = sink.problems.len();
     for (name, value) in table {
-        if let Err(bad) = value::environment_name(name.get_ref()) {
+        if let Err(bad) = check(name.get_ref()) {
             sink.bad(bad, name.span(), key);
         }
         match value.get_ref() {

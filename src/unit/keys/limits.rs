@@ -147,9 +147,15 @@ pub(super) const RLIMITS: Table = Table::new(
     ],
 );
 
+/// Levels of a message, most urgent first: the index is the number of syslog(3).
+pub const LEVELS: [&str; 8] = ["emerg", "alert", "crit", "err", "warning", "notice", "info", "debug"];
+
 pub(super) const LOGGING: Table = Table::new(
     "logging",
-    "Where standard output and error go.",
+    "Where standard output and error go, and what of it. A journal is connected to the service directly, unless level_max, \
+     a rate limit or fields are given: then rsvc reads all that the unit says, by /dev/log too, and passes on what may pass, \
+     under the identifier of the unit. What a program sends by itself to sockets of the journal passes by these keys; they \
+     are hidden from it where /run/systemd is. journald limits what rsvc passes on as one sender.",
     &[
         Key::new(
             "target",
@@ -169,22 +175,36 @@ pub(super) const LOGGING: Table = Table::new(
         )
         .default("true"),
         Key::new("file", Kind::Table, "How log files are rotated; see [logging.file].").default("{}"),
-        Key::new("level_max", Kind::Text, "Drop what is less important than this.")
-            .default("\"debug\"")
-            .systemd(&["LogLevelMax"])
-            .later(),
-        Key::new("rate_limit_interval", Kind::Delay, "Window of rate_limit_burst.")
-            .default("\"30s\"")
-            .systemd(&["LogRateLimitIntervalSec"])
-            .later(),
-        Key::new("rate_limit_burst", Kind::Int { min: 0, max: i64::MAX }, "Lines in the window.")
-            .default("10000")
-            .systemd(&["LogRateLimitBurst"])
-            .later(),
-        Key::new("fields", Kind::Later("table"), "Further journal fields.")
-            .default("{}")
-            .systemd(&["LogExtraFields"])
-            .later(),
+        Key::new(
+            "level_max",
+            Kind::Word { words: &LEVELS, later: &[] },
+            "Drop messages that are less urgent than this. A line says its level by `<N>` in front, 0 (emerg) to 7 (debug), \
+             as in sd-daemon(3); one that does not is `info`.",
+        )
+        .default("\"debug\"")
+        .systemd(&["LogLevelMax"]),
+        Key::new(
+            "rate_limit_burst",
+            Kind::Int { min: 0, max: i64::MAX },
+            "So many messages are kept in each rate_limit_interval, of emerg to crit, err, warning, notice, and the rest each; \
+             what comes above it is dropped, and the log and status say how many they were. 0 is no limit.",
+        )
+        .note("no limit: the files are rotated; 10000 if only the interval is given")
+        .systemd(&["LogRateLimitBurst"]),
+        Key::new(
+            "rate_limit_interval",
+            Kind::Delay,
+            "Window of rate_limit_burst; it begins with the first message. 0 is no limit.",
+        )
+        .note("30s if the burst is given")
+        .systemd(&["LogRateLimitIntervalSec"]),
+        Key::new(
+            "fields",
+            Kind::JournalFields,
+            "Further fields of each message in the journal: { NAME = \"value\" }. Needs a journal.",
+        )
+        .default("{}")
+        .systemd(&["LogExtraFields"]),
     ],
 );
 

@@ -12,6 +12,8 @@ mod service;
 mod sockets;
 mod timers;
 
+pub use limits::LEVELS;
+
 /// What a key takes. The decoder has one arm for each, so has the JSON schema.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -72,10 +74,14 @@ pub enum Kind {
     PlainPaths,
     /// Names of units.
     Units,
+    /// Array of names of environment variables.
+    VariableNames,
     /// The name of a unit or slice.
     UnitName,
     /// Environment variables.
     Variables,
+    /// Fields of the journal.
+    JournalFields,
     /// Exit statuses and signals.
     Statuses,
     /// Listen addresses.

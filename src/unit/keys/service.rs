@@ -242,10 +242,15 @@ pub(super) const SERVICE: Table = Table::new(
         )
         .default("[]")
         .systemd(&["EnvironmentFile"]),
-        Key::new("pass_environment", Kind::Texts, "Variables of the daemon to hand on.")
-            .default("[]")
-            .systemd(&["PassEnvironment"])
-            .later(),
+        Key::new(
+            "pass_environment",
+            Kind::VariableNames,
+            "Variables to hand on from the environment of the daemon, or of the caller of `rsvc run`; one that is not \
+             there, or is no UTF-8, is not set. `environment` and `environment_files` win over these, these over what \
+             is set by default.",
+        )
+        .default("[]")
+        .systemd(&["PassEnvironment"]),
         Key::new("stdin", Kind::Word { words: &["null"], later: &[] }, "Standard input is /dev/null.")
             .default("\"null\"")
             .systemd(&["StandardInput"]),
@@ -314,16 +319,24 @@ pub(super) const SERVICE: Table = Table::new(
             "Which processes may send to the notify socket: the main one, that and the commands around it (`exec`), or \
              every process of the unit, such as systemd-notify(1) run by a script. `none` means that there is no socket.",
         )
-        .note("`main` with `type` notify or notify-reload and with `watchdog`, else `none`")
+        .note("`main` with `type` notify or notify-reload, `watchdog` or `file_descriptor_store_max`, else `none`")
         .systemd(&["NotifyAccess"]),
         Key::new(
             "file_descriptor_store_max",
-            Kind::Int { min: 0, max: 10_000 },
-            "How many descriptors the service may leave with FDSTORE=1 and find again after a restart.",
+            Kind::Int { min: 0, max: 5000 },
+            "How many descriptors the service may leave with FDSTORE=1, see NOTIFICATIONS. The main process of the next \
+             run finds them behind its sockets, by LISTEN_FDS and LISTEN_FDNAMES. 0: none is taken.",
         )
         .default("0")
-        .systemd(&["FileDescriptorStoreMax"])
-        .later(),
+        .systemd(&["FileDescriptorStoreMax"]),
+        Key::new(
+            "file_descriptor_store_preserve",
+            Kind::Word { words: &["restart"], later: &["no", "yes"] },
+            "How long they are kept: over restarts and over the death of the daemon, until the unit is stopped or has \
+             failed for good. A unit that waits for a connection or its timers keeps them too.",
+        )
+        .default("\"restart\"")
+        .systemd(&["FileDescriptorStorePreserve"]),
         Key::new("nice", Kind::Int { min: -20, max: 19 }, "Scheduling priority, -20 (most) to 19 (least).")
             .default("0")
             .systemd(&["Nice"]),

@@ -6,8 +6,8 @@ pub(super) const TIMERS: Table = Table::new(
     "timers",
     "When the clock starts the unit; several entries add up. A unit with timers is one of `service.activation = \
      \"on-demand\"`: a start arms the timers, each elapse runs the service once, and a run that has ended, well or not, \
-     leaves the timers armed. An elapse while the service runs, or waits for another attempt, is passed over. Nothing \
-     wakes up while nothing is due.",
+     leaves the timers armed. There is never a second run beside the first: see `skip_if_running`. Nothing wakes up \
+     while nothing is due.",
     &[
         Key::new(
             "on_calendar",
@@ -41,9 +41,14 @@ pub(super) const TIMERS: Table = Table::new(
         )
         .default("false")
         .systemd(&["Persistent"]),
-        Key::new("skip_if_running", Kind::Bool, "Pass an elapse over while the unit runs, instead of running it again.")
-            .default("true")
-            .later(),
+        Key::new(
+            "skip_if_running",
+            Kind::Bool,
+            "What becomes of an elapse while the service runs or waits for another attempt. It is passed over, and the \
+             next one counts: a job of 90 s with `every = \"1min\"` runs every other minute. With `false` it is made up \
+             for when the run is over, at once and once, however many there were: such a job runs without a pause.",
+        )
+        .default("true"),
     ],
 )
 .array();

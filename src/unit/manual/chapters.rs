@@ -266,12 +266,26 @@ The present step (start, reload, stop, or \fBruntime_max\fR) may take at least s
 .B RESTART_RESET=1
 The restart counter and the delay begin anew; \fBlimit_burst\fR is not touched.
 .TP
+.B FDSTORE=1
+The descriptors that come along are kept, at most \fBservice.file_descriptor_store_max\fR of the unit, and passed to the
+next run behind the sockets, in the order in which they came. FDNAME= gives them a name for LISTEN_FDNAMES, 1 to 255 ASCII
+characters without `:`, else it is `stored`; with another they are closed. One that hangs up is dropped, unless FDPOLL=0
+stands beside it. Of several descriptors of one open file the first is kept, and so are those that were passed on: they
+need not be sent again.
+They survive a killed daemon at the latest from the moment at which a BARRIER=1 that follows is answered.
+What is too much, or stored already under another name, is closed with a line in the daemon's log. All units together may
+store one in four of the descriptors that the daemon may have (its hard limit of open files).
+The environment names the maximum in FDSTORE.
+.TP
+.B FDSTOREREMOVE=1
+With FDNAME=: those of that name are dropped.
+.TP
 .B BARRIER=1
 Alone in its datagram, with one descriptor, which is closed when all that was sent before has been heard.
 .PP
 Unknown assignments are passed over.
-FDSTORE=1, FDSTOREREMOVE=1 and NOTIFYACCESS= are refused with a line in the daemon's log, as are malformed datagrams;
-descriptors that come along are always closed.
+NOTIFYACCESS= is refused with a line in the daemon's log, as are malformed datagrams; descriptors that come along with
+anything but FDSTORE=1 are closed.
 After ten such lines within half a minute the rest is only counted.
 "#;
 

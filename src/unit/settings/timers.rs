@@ -23,6 +23,8 @@ pub struct TimerSettings {
     pub jitter: Duration,
     /// What was missed while nothing ran is made up for, once.
     pub persistent: bool,
+    /// An elapse during a run is passed over, not made up for after it.
+    pub skip_if_running: bool,
     /// Position in the list, for `timers[N]` as key of origins.
     pub index: usize,
 }

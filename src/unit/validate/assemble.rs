@@ -147,6 +147,7 @@ fn service(v: &Values) -> Service {
         umask: read!(v, "service", "umask", Mode),
         working_directory: read!(v, "service", "working_directory", Path),
         environment: read!(v, "service", "environment", Variables),
+        pass_environment: read!(v, "service", "pass_environment", Texts),
         environment_files: files.into_iter().map(|f| (f.path, f.optional)).collect(),
         pid_file: read!(v, "service", "pid_file", Path?),
         success_exit_status: read!(v, "service", "success_exit_status", Statuses),
@@ -162,6 +163,7 @@ fn service(v: &Values) -> Service {
         runtime_max: read!(v, "service", "runtime_max", Time),
         watchdog,
         notify_access: notify_access(v, kind, watchdog),
+        file_descriptor_store_max: small(read!(v, "service", "file_descriptor_store_max", Int)),
         nice: signed(read!(v, "service", "nice", Int)),
         oom_score_adjust: signed(read!(v, "service", "oom_score_adjust", Int)),
     }
@@ -178,9 +180,10 @@ fn notify_access(v: &Values, kind: ServiceType, watchdog: Option<Duration>) -> N
         ("exec", NotifyAccess::Exec),
         ("all", NotifyAccess::All),
     ];
+    let stores = read!(v, "service", "file_descriptor_store_max", Int) > 0;
     match read!(v, "service", "notify_access", Word?) {
         Some(word) => pick(word, &words),
-        None if kind.notifies() || watchdog.is_some() => NotifyAccess::Main,
+        None if kind.notifies() || watchdog.is_some() || stores => NotifyAccess::Main,
         None => NotifyAccess::None,
     }
 }
@@ -399,5 +402,17 @@ fn logging(v: &Values, name: &str) -> Logging {
         syslog_socket: read!(v, "logging", "syslog_socket", Bool),
         file_max_size: read!(v, "logging.file", "max_size", Size),
         file_max_files: small(read!(v, "logging.file", "max_files", Int)),
+        level_max: level(&read!(v, "logging", "level_max", Word)),
+        rate_limit: RateLimit::of(
+            read!(v, "logging", "rate_limit_burst", Int?).map(i64::unsigned_abs),
+            read!(v, "logging", "rate_limit_interval", Time?).map(finite),
+        ),
+        fields: read!(v, "logging", "fields", Variables),
     }
+}
+
+/// Its number for syslog(3).
+fn level(word: &str) -> u8 {
+    let number = keys::LEVELS.iter().position(|level| *level == word);
+    number.and_then(|number| u8::try_from(number).ok()).expect("the decoder lets only words of the key table pass")
 }

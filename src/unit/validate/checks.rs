@@ -90,7 +90,11 @@ fn kind(sink: &mut Sink<'_>, c: &Checked<'_>) {
 fn notifications(sink: &mut Sink<'_>, c: &Checked<'_>) {
     let service = &c.settings.service;
     if service.notify_access == NotifyAccess::None && !c.is_broken("service", "notify_access") {
-        let needs = [("type", service.kind.notifies()), ("watchdog", service.watchdog.is_some())];
+        let needs = [
+            ("type", service.kind.notifies()),
+            ("watchdog", service.watchdog.is_some()),
+            ("file_descriptor_store_max", service.file_descriptor_store_max > 0),
+        ];
         if let Some((key, _)) = needs.into_iter().find(|(_, needs)| *needs) {
             let message = format!("`notify_access = \"none\"`, but `{key}` needs the notify socket");
             let help = Some("leave notify_access out, or say who may send: \"main\", \"exec\", \"all\"".to_owned());

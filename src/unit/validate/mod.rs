@@ -3,6 +3,7 @@
 mod assemble;
 mod checks;
 mod identity;
+mod logging;
 mod mounts;
 mod paths;
 mod replicas;
@@ -159,6 +160,7 @@ impl Checked<'_> {
         checks::all(sink, self);
         sockets::all(sink, self);
         timers::all(sink, self);
+        logging::all(sink, self);
         identity::all(sink, self);
         paths::all(sink, self);
         shares::all(sink, self);

@@ -75,10 +75,12 @@ fn one(sink: &mut Sink<'_>, entry: &MountEntry) -> Option<TimerSettings> {
         (_, _, Some(Value::Time(Some(span)))) => Elapse::OnBoot(*span),
         _ => return None,
     };
-    let (Some(Value::Time(Some(jitter))), Some(Value::Bool(persistent))) = (get("jitter"), get("persistent")) else {
+    let (Some(Value::Time(Some(jitter))), Some(Value::Bool(persistent)), Some(Value::Bool(skip))) =
+        (get("jitter"), get("persistent"), get("skip_if_running"))
+    else {
         return None;
     };
-    Some(TimerSettings { elapse, jitter: *jitter, persistent: *persistent, index: entry.index })
+    Some(TimerSettings { elapse, jitter: *jitter, persistent: *persistent, skip_if_running: *skip, index: entry.index })
 }
 
 fn no_effects(sink: &mut Sink<'_>, entry: &MountEntry) {

@@ -132,7 +132,7 @@ pub fn environment_name(text: &str) -> Result<(), Bad> {
     if !text.starts_with(first) || !text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         return Err(bad("is not a name for an environment variable").help("letters, digits and `_`, no digit first"));
     }
-    const OURS: [&str; 8] = [
+    const OURS: [&str; 10] = [
         "NOTIFY_SOCKET",
         "INVOCATION_ID",
         "JOURNAL_STREAM",
@@ -141,8 +141,28 @@ pub fn environment_name(text: &str) -> Result<(), Bad> {
         "WATCHDOG_USEC",
         "LISTEN_FDS",
         "LISTEN_PID",
+        "LISTEN_FDNAMES",
+        "FDSTORE",
     ];
     if OURS.contains(&text) {
+        return Err(bad("is set by rsvc and cannot be set by a unit"));
+    }
+    Ok(())
+}
+
+/// Checks the name of a field of the journal: capital letters, digits and `_`, at most 64, no digit and no `_` first
+/// (those are the journal's own), and none that rsvc sets.
+///
+/// # Errors
+/// [`Code::BadVariable`]
+pub fn journal_field(text: &str) -> Result<(), Bad> {
+    let bad = |why: &str| Bad::new(Code::BadVariable, format!("`{}` {why}", text.escape_debug()));
+    let fits = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    if !text.starts_with(|c: char| c.is_ascii_uppercase()) || !text.chars().all(fits) || text.len() > 64 {
+        let help = "capital letters, digits and `_`, a letter first, at most 64 characters";
+        return Err(bad("is not a name for a field of the journal").help(help));
+    }
+    if ["MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER"].contains(&text) || text.starts_with("RSVC_") {
         return Err(bad("is set by rsvc and cannot be set by a unit"));
     }
     Ok(())
