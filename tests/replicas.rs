@@ -139,6 +139,8 @@ fn what_cannot_be_scaled_is_refused_with_a_way_out() {
     instance.rsvc(&["scale", "nosuch"]).expect(5);
     let said = instance.rsvc(&["set", "web", "resources.tasks_max=50"]).expect(7);
     assert!(said.err.contains("web@1"), "{}", said.err);
+    let said = instance.rsvc(&["set", "--persist", "web", "resources.tasks_max=50"]).expect(7);
+    assert!(said.err.contains("web@1"), "{}", said.err);
     instance.unit("bad", &format!("[unit]\nreplicas = 2\n\n{SLEEP}"));
     let said = instance.rsvc(&["start", "bad"]).expect(6);
     assert!(said.err.contains("bad@.toml"), "{}", said.err);

@@ -137,10 +137,7 @@ impl Engine {
     /// `Set`: changes limits of a unit that runs. An empty value takes a change back.
     pub(super) fn set(&mut self, asked: &str, values: BTreeMap<String, String>) -> Result<(), CallError> {
         let id = self.known_or_loaded(asked)?;
-        if self.is_replica_set(id) {
-            let message = format!("{asked}: a set of replicas; change one of them, such as {asked}@1, or the template");
-            return Err(CallError::NotSupported { unit: asked.to_owned(), message });
-        }
+        self.refuse_set(id, asked)?;
         let id = self.running_id(asked)?;
         let unit = asked.to_owned();
         let bad = |message: String| CallError::BadSetting { unit: unit.clone(), message };

@@ -165,6 +165,18 @@ impl Engine {
         self.service(id).is_some_and(|service| service.template.is_some())
     }
 
+    /// For what is done to one unit only.
+    ///
+    /// # Errors
+    /// When this is a set.
+    pub(super) fn refuse_set(&self, id: ServiceId, asked: &str) -> Result<(), CallError> {
+        if !self.is_replica_set(id) {
+            return Ok(());
+        }
+        let message = format!("{asked}: a set of replicas; change one of them, such as {asked}@1, or the template");
+        Err(CallError::NotSupported { unit: asked.to_owned(), message })
+    }
+
     /// Names of the replicas 1 to `number` of a set.
     pub(super) fn replica_names(&self, set: ServiceId, number: u32) -> Vec<String> {
         let name = self.service(set).map_or("", |service| &service.name);
