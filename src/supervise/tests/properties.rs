@@ -176,7 +176,7 @@ fn any_set() -> impl Strategy<Value = Vec<Policy>> {
     (any_policy(), bonds, any_policy(), any_policy()).prop_map(|(mut one, (number, needs, needed), db, app)| {
         (one.on_demand, one.timers, one.sockets) = (false, false, false);
         if one.kind == ServiceType::Oneshot {
-            (one.kind, one.ready) = (ServiceType::Notify, ReadyKind::Notify);
+            (one.kind, one.ready, one.remains) = (ServiceType::Notify, ReadyKind::Notify, false);
         }
         match needs {
             0 => {}
