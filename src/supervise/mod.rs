@@ -99,6 +99,7 @@
 //!   come, which may be the present moment.
 #![forbid(unsafe_code)]
 
+mod action;
 mod adopt;
 mod bonds;
 mod condition;
@@ -117,6 +118,7 @@ mod restart;
 mod roll;
 mod run;
 mod service;
+mod shown;
 mod start;
 mod status;
 mod stop;
@@ -127,10 +129,8 @@ mod waiters;
 mod watch;
 mod wishes;
 
-pub use event::{
-    Action, Cause, CommandOutcome, Event, Exit, LaunchFailure, Moment, Note, Outcome, Removal, RequestId, Rest, Role,
-    ServiceId, ServiceResult, Target, Unmet, Word,
-};
+pub use action::{Action, Cause, Note, Outcome, Removal, ServiceResult, Target};
+pub use event::{CommandOutcome, Event, Exit, LaunchFailure, Moment, RequestId, Rest, Role, ServiceId, Unmet, Word};
 pub use hooks::Told;
 pub use policy::{Command, HealthPolicy, Policy};
 pub use replicas::{KeptSet, SetStatus, replica_number};
