@@ -76,9 +76,13 @@ impl Engine {
     /// A unit without a group, which may be waiting for its next automatic start, or have failed.
     fn remember(&mut self, name: &str) {
         let saved = state::read(&self.options.runtime_dir, name).ok();
-        let Some(SavedState { rest, invocation_id, listening, .. }) = saved else {
+        let Some(SavedState { rest, invocation_id, listening, connections, connection, .. }) = saved else {
             return self.dismiss_stray_keeper(name);
         };
+        if connection.is_some() {
+            // Its connection ended with the daemon that held it, or with its processes.
+            return state::remove(&self.options.runtime_dir, name);
+        }
         if rest.is_none() && !listening {
             return self.dismiss_stray_keeper(name);
         }
@@ -86,6 +90,7 @@ impl Engine {
             Ok(id) => {
                 self.adopt_sockets(id);
                 self.adopt_timers(id, false);
+                self.count_on(id, connections);
                 let Some(rest) = rest else { return self.listen_on(id, invocation_id) };
                 if let Some(service) = self.services.get_mut(&id) {
                     service.invocation = invocation_id;
@@ -97,6 +102,15 @@ impl Engine {
                 self.dismiss_stray_keeper(name);
                 state::remove(&self.options.runtime_dir, name);
             }
+        }
+    }
+
+    /// A unit that accepted goes on counting.
+    fn count_on(&mut self, id: ServiceId, connections: u64) {
+        if connections > 0
+            && let Some(service) = self.services.get_mut(&id)
+        {
+            service.accepting.get_or_insert_default().last = connections;
         }
     }
 
@@ -112,7 +126,9 @@ impl Engine {
     fn adopt(&mut self, name: &str, group: Group) {
         let saved = state::read(&self.options.runtime_dir, name);
         let populated = group.populated().unwrap_or(true);
-        let id = match self.load_unit(name) {
+        let connection = saved.as_ref().ok().and_then(|saved| saved.connection.clone());
+        let adopted = self.adopt_connection(name, connection);
+        let id = match adopted.map_or_else(|| self.load_unit(name), Ok) {
             Ok(id) => id,
             Err(error) => {
                 tracing::warn!(
@@ -141,7 +157,10 @@ impl Engine {
         self.adopt_sockets(id);
         self.adopt_timers(id, populated);
         match saved {
-            Ok(SavedState { listening: true, invocation_id, .. }) if !populated => self.listen_on(id, invocation_id),
+            Ok(SavedState { listening: true, invocation_id, connections, .. }) if !populated => {
+                self.count_on(id, connections);
+                self.listen_on(id, invocation_id);
+            }
             Ok(SavedState { rest: Some(rest), invocation_id, .. }) if !populated => {
                 let failed = rest.until.is_none();
                 if let Some(service) = self.services.get_mut(&id) {
@@ -159,7 +178,7 @@ impl Engine {
     }
 
     /// A service without a file: it can be shown and stopped.
-    fn bare_service(&mut self, name: &str) -> ServiceId {
+    pub(super) fn bare_service(&mut self, name: &str) -> ServiceId {
         let text = format!("[service]\nexec = [\"/nonexistent/{name}\"]\n[restart]\npolicy = \"no\"\n");
         match crate::unit::Unit::parse_bytes(name, "(no unit file)", text.as_bytes()) {
             Ok((unit, _)) => {
@@ -375,6 +394,8 @@ impl Engine {
             // One that waits for its turn is triggered again by what is still in its sockets.
             listening: matches!(status.substate, SubState::Listening | SubState::Waiting)
                 && (service.sockets.is_some() || service.timers.is_some()),
+            connections: service.accepting.as_ref().map_or(0, |accepting| accepting.last),
+            connection: service.connection.as_ref().map(|connection| connection.saved.clone()),
             watchdog_usec: status.watchdog.map(|interval| u64::try_from(interval.as_micros()).unwrap_or(u64::MAX)),
             oom_kills_before: service.oom_kills_before,
             log_pipe: main.and_then(|p| p.log_number),
