@@ -91,6 +91,7 @@ fn the_corpus_shows_every_code_that_a_text_can_have() {
         Code::DropIn,
         Code::MissingUnit,
         Code::NotRead,
+        Code::Shadowed,
     ];
     let missing: Vec<_> = Code::ALL.iter().filter(|c| !seen.contains(c) && !elsewhere.contains(c)).collect();
     assert!(missing.is_empty(), "no unit of the corpus has {missing:?}");

@@ -434,6 +434,7 @@ fn every_built_in_value_may_also_be_written() {
             "" => format!("{line}\n{MINIMAL}"),
             "service" => format!("{MINIMAL}{line}\n"),
             "health" => format!("{MINIMAL}[health]\ncommand = [\"/bin/true\"]\n{line}\n"),
+            "hooks" => format!("{MINIMAL}[hooks]\non_exit = [\"/bin/true\"]\n{line}\n"),
             _ => format!("{MINIMAL}[{table}]\n{line}\n"),
         };
         let (unit, _) = parse(&text);

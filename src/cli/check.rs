@@ -73,9 +73,15 @@ fn examine(session: &Session<'_>, target: &str) -> Result<Report, Failure> {
         }
     } else {
         let name = load::example_of(target);
-        match load::find(&session.instance.unit_path(), name.as_deref().unwrap_or(target), Trust::Any) {
+        let paths = session.instance.unit_path();
+        match load::find(&paths, name.as_deref().unwrap_or(target), Trust::Any) {
+            Ok(Lookup::Found(found)) if name.is_some() => Ok(found.as_replica()),
             Ok(Lookup::Found(found)) => Ok(found),
-            Ok(Lookup::NotFound) => return Err(Failure::new(5, format!("{}: no such unit", harmless(target)))),
+            Ok(Lookup::NotFound) => match load::find_set(&paths, target, Trust::Any) {
+                Ok(Some(found)) => Ok(found),
+                Ok(None) => return Err(Failure::new(5, format!("{}: no such unit", harmless(target)))),
+                Err(problem) => Err(problem),
+            },
             Ok(Lookup::Masked { file }) => {
                 return Err(Failure::new(6, format!("{} is masked by {}", harmless(target), file.display())));
             }
@@ -102,6 +108,7 @@ fn examine(session: &Session<'_>, target: &str) -> Result<Report, Failure> {
             let mut paths: Vec<PathBuf> = session.instance.unit_path();
             paths.extend(found.file.parent().map(Path::to_path_buf));
             report.problems.extend(found.missing_units(&paths, &unit));
+            report.problems.extend(load::shadowed_set(&paths, &found, &unit));
             sort(&mut report.problems);
             report.refusals = refusals(&unit);
         }
@@ -121,7 +128,8 @@ fn refusals(unit: &Unit) -> Vec<CompileError> {
         .chain((0..service.exec_stop.len()).map(Purpose::Stop))
         .chain((0..service.exec_stop_post.len()).map(Purpose::StopPost))
         .chain((!unit.ready.command.is_empty()).then_some(Purpose::Ready))
-        .chain(unit.health.iter().filter(|health| !health.command.is_empty()).map(|_| Purpose::Health));
+        .chain(unit.health.iter().filter(|health| !health.command.is_empty()).map(|_| Purpose::Health))
+        .chain(unit.hooks.present().map(Purpose::Hook));
     let mut all = Vec::new();
     for error in purposes.filter_map(|purpose| compile(unit, &facts, purpose).err()).flatten() {
         if !all.contains(&error) {

@@ -13,12 +13,13 @@ pub enum Shell {
 }
 
 /// Commands whose arguments are names of units.
-const UNIT_COMMANDS: [&str; 26] = [
+const UNIT_COMMANDS: [&str; 27] = [
     "start",
     "stop",
     "restart",
     "try-restart",
     "reload",
+    "scale",
     "status",
     "list",
     "ls",

@@ -67,7 +67,7 @@ enum Source {
 
 /// `logs`
 pub fn logs(session: &mut Session<'_>, wish: &Wish) -> Result<u8, Failure> {
-    let units = super::operate::names(session, &wish.units)?;
+    let units = with_replicas(session, super::operate::names(session, &wish.units)?);
     let filter = filter(session, wish, &units)?;
     let mut sources = Vec::new();
     for unit in &units {
@@ -100,6 +100,24 @@ pub fn logs(session: &mut Session<'_>, wish: &Wish) -> Result<u8, Failure> {
     }
     session.out.flush()?;
     journal::show(session, &identifiers, wish.lines, wish.follow, &filter)
+}
+
+/// A set has no output but that of its replicas.
+fn with_replicas(session: &Session<'_>, units: Vec<String>) -> Vec<String> {
+    let members = |unit: &String| {
+        let status = Client::connect_now(&session.instance.socket()).ok()?.status(unit).ok()?.ok()?;
+        Some(status.replicas?.members.into_iter().map(|member| member.name).collect())
+    };
+    let mut all: Vec<String> = Vec::new();
+    for unit in units {
+        let names = members(&unit).unwrap_or_else(|| vec![unit]);
+        names.into_iter().for_each(|name| {
+            if !all.contains(&name) {
+                all.push(name)
+            }
+        });
+    }
+    all
 }
 
 /// What of the output is wanted.

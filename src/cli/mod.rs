@@ -19,6 +19,7 @@ mod manual;
 mod operate;
 mod render;
 mod run;
+mod scale;
 mod show;
 mod states;
 mod stopping;
@@ -235,7 +236,9 @@ fn check_format(global: &Global, command: &Command) -> Result<(), Failure> {
         Command::Start(_) | Command::Stop { .. } | Command::Restart(_) | Command::TryRestart(_) => {
             &[Format::Table, Format::Json]
         }
-        Command::Reload(_) | Command::Kill { .. } | Command::ResetFailed { .. } => &[Format::Table, Format::Json],
+        Command::Scale { .. } | Command::Reload(_) | Command::Kill { .. } | Command::ResetFailed { .. } => {
+            &[Format::Table, Format::Json]
+        }
         Command::IsActive(_) | Command::IsEnabled(_) | Command::IsFailed(_) => &[Format::Table, Format::Json],
         Command::Set { .. } | Command::Freeze { .. } | Command::Thaw { .. } | Command::ReloadConfig => {
             &[Format::Table, Format::Json]
@@ -258,6 +261,7 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         Command::Restart(job) => operate::jobs(session, Verb::Restart, &job.units, job.waiting)?,
         Command::TryRestart(job) => operate::jobs(session, Verb::TryRestart, &job.units, job.waiting)?,
         Command::Reload(job) => operate::jobs(session, Verb::Reload, &job.units, job.waiting)?,
+        Command::Scale { units, waiting } => scale::scale(session, &units, waiting)?,
         Command::Kill { units, signal, whole } => operate::kill(session, &units, signal, whole)?,
         Command::ResetFailed { units } => operate::reset_failed(session, &units)?,
         Command::Status { units, lines } => states::status(session, &units, lines)?,

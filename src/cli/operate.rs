@@ -168,6 +168,10 @@ fn tell(session: &mut Session<'_>, call: &Call, answered: Answered, past: &str, 
                 session.object(&json!({ "v": 1, "name": call.unit(), "done": past }))?;
             } else if session.look.is_terminal() {
                 let dot = session.look.dot(if past.starts_with("stopped") { "inactive" } else { "active" });
+                let past = match call {
+                    Call::Scale { number, .. } => format!("{past} to {number}"),
+                    _ => past.to_owned(),
+                };
                 writeln!(session.out, "{dot} {unit}: {past} ({})", coarse(took))?;
                 session.out.flush()?;
             }
@@ -179,7 +183,8 @@ fn tell(session: &mut Session<'_>, call: &Call, answered: Answered, past: &str, 
                 session.object(&json!({ "v": 1, "name": call.unit(), "error": error.name(), "message": message }))?;
             }
             let mut text = refusal(&unit, &error);
-            if let (CallError::JobFailed { .. }, Some(name)) = (&error, call.unit()) {
+            // Of a set the error names the replica.
+            if let CallError::JobFailed { unit: name, .. } = &error {
                 for line in super::logs::lines_of_failure(session, name) {
                     text.push_str("\n  | ");
                     text.push_str(&harmless(&line));

@@ -47,7 +47,10 @@ pub(super) fn what_holds_up(session: &Session<'_>, call: &Call) -> Vec<String> {
 }
 
 fn stops(call: &Call) -> bool {
-    matches!(call, Call::Stop { .. } | Call::Restart { .. } | Call::TryRestart { .. } | Call::StopAll)
+    matches!(
+        call,
+        Call::Stop { .. } | Call::Scale { .. } | Call::Restart { .. } | Call::TryRestart { .. } | Call::StopAll
+    )
 }
 
 /// The units that are on their way down. Not being able to ask costs the news, not the wait.

@@ -28,7 +28,7 @@ fn draw(session: &Session<'_>, problem: Problem) -> String {
     render(&[problem], "", style(session))
 }
 
-/// The file of a unit.
+/// The file of a unit; of a set of replicas that of its first one.
 ///
 /// # Errors
 /// 5 when there is none, 6 when it is masked or cannot be used.
@@ -37,7 +37,11 @@ pub fn load(session: &Session<'_>, name: &str) -> Result<Found, Failure> {
     match load::find(&session.instance.unit_path(), name, Trust::Any) {
         Ok(Lookup::Found(found)) => Ok(found),
         Ok(Lookup::Masked { file }) => Err(Failure::new(6, format!("{shown} is masked by {}", file.display()))),
-        Ok(Lookup::NotFound) => Err(Failure::new(5, format!("{shown}: no such unit"))),
+        Ok(Lookup::NotFound) => match load::find_set(&session.instance.unit_path(), name, Trust::Any) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(Failure::new(5, format!("{shown}: no such unit"))),
+            Err(problem) => Err(Failure::new(6, draw(session, *problem))),
+        },
         Err(problem) => Err(Failure::new(6, draw(session, *problem))),
     }
 }
@@ -51,7 +55,10 @@ pub fn read(session: &Session<'_>, target: &str) -> Result<Found, Failure> {
         return load::read_file(Path::new(target)).map_err(|problem| Failure::new(6, draw(session, *problem)));
     }
     // A template can be looked at, by an instance that nobody has.
-    load(session, load::example_of(target).as_deref().unwrap_or(target))
+    match load::example_of(target) {
+        Some(example) => load(session, &example).map(Found::as_replica),
+        None => load(session, target),
+    }
 }
 
 /// A file or a unit, read and valid, with its warnings.
@@ -74,6 +81,12 @@ fn names(session: &Session<'_>, words: &[String]) -> Result<Vec<String>, Failure
     let all =
         if words.iter().any(|word| is_pattern(word)) { load::list(&session.instance.unit_path()) } else { Vec::new() };
     expand(words, &all)
+}
+
+/// Is this the name of a set of replicas? A unit of that name comes first.
+fn is_set(session: &Session<'_>, name: &str) -> bool {
+    let paths = session.instance.unit_path();
+    matches!(load::find(&paths, name, Trust::Any), Ok(Lookup::NotFound)) && load::is_set(&paths, name)
 }
 
 /// `cat`
@@ -105,6 +118,12 @@ pub fn enable(session: &mut Session<'_>, words: &[String], now: bool) -> Result<
             load(session, name)?;
         }
         let (unit, _, _) = parse(session, name)?;
+        let set = is_set(session, name);
+        // A template that only mentions replicas is none.
+        if !set && load::find(&paths, name, Trust::Any).is_ok_and(|lookup| lookup == Lookup::NotFound) {
+            return Err(Failure::new(5, format!("{}: no such unit", harmless(name))));
+        }
+        let own_name = if set { name } else { &unit.name };
         let own = Path::new(&unit.file).file_stem() == Some(OsStr::new(&unit.name));
         if !unit.install.alias.is_empty() && load::template_of(&unit.name).is_some() && !own {
             let message =
@@ -114,7 +133,7 @@ pub fn enable(session: &mut Session<'_>, words: &[String], now: bool) -> Result<
         if unit.install.wanted_by.is_empty() && unit.install.alias.is_empty() {
             return Err(Failure::new(1, format!("{}: nothing wants it: install.wanted_by is empty", harmless(name))));
         }
-        let changes = load::enable(&paths, &unit.name, Path::new(&unit.file), &unit.install);
+        let changes = load::enable(&paths, own_name, Path::new(&unit.file), &unit.install);
         told(session, name, "enabled", changes)?;
     }
     if now { operate::jobs(session, Verb::Start, &names, Waiting { no_wait: false, timeout: None }) } else { Ok(0) }
@@ -126,7 +145,8 @@ pub fn disable(session: &mut Session<'_>, words: &[String], now: bool) -> Result
     let paths = session.instance.unit_path();
     for name in &names {
         let changed = told(session, name, "disabled", load::disable(&paths, name))?;
-        if !changed && matches!(load::find(&paths, name, Trust::Any), Ok(Lookup::NotFound)) {
+        let missing = matches!(load::find(&paths, name, Trust::Any), Ok(Lookup::NotFound));
+        if !changed && missing && !is_set(session, name) {
             return Err(Failure::new(5, format!("{}: no such unit", harmless(name))));
         }
         if load::is_enabled(&paths, name) {
@@ -164,7 +184,7 @@ pub fn is_enabled(session: &mut Session<'_>, question: &Question) -> Result<u8, 
     for name in names(session, &question.units)? {
         let (word, own) = match load::find(&paths, &name, Trust::Any) {
             Ok(Lookup::Masked { .. }) => ("masked", 1),
-            Ok(Lookup::NotFound) => ("not-found", 4),
+            Ok(Lookup::NotFound) if !is_set(session, &name) => ("not-found", 4),
             _ if load::is_enabled(&paths, &name) => ("enabled", 0),
             _ => ("disabled", 1),
         };

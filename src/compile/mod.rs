@@ -36,7 +36,7 @@ pub use needs::{Needs, needs};
 pub use slice::slice_settings;
 
 use crate::plan::{CgroupSettings, Container, LaunchPlan, NamespaceKind, Namespaces, Origin, Output, Step};
-use crate::unit::{Isolation, LogTarget, NetworkMode, ServiceType, Unit};
+use crate::unit::{Hook, Isolation, LogTarget, NetworkMode, ServiceType, Unit};
 use context::{Context, PidMode, Shape, UserMode};
 use identity::Identity;
 use std::fmt;
@@ -52,7 +52,7 @@ pub enum Purpose {
     StartPost(usize),
     /// `exec_reload[n]`, joined container.
     Reload(usize),
-    /// `exec_stop[n]`, joined container.
+    /// `exec_stop[n]`, joined container; its own where nothing runs any more (`remain_after_exit`).
     Stop(usize),
     /// `exec_stop_post[n]`, own container.
     StopPost(usize),
@@ -60,6 +60,8 @@ pub enum Purpose {
     Ready,
     /// `health.command`, joined container.
     Health,
+    /// One of `[hooks]`, own container.
+    Hook(Hook),
 }
 
 impl Purpose {
@@ -68,8 +70,9 @@ impl Purpose {
     pub fn joins(self, unit: &Unit) -> bool {
         match self {
             Purpose::StartPost(_) => unit.service.kind != ServiceType::Oneshot,
-            Purpose::Reload(_) | Purpose::Stop(_) | Purpose::Ready | Purpose::Health => true,
-            Purpose::Main | Purpose::StartPre(_) | Purpose::StopPost(_) => false,
+            Purpose::Stop(_) => !unit.service.remain_after_exit,
+            Purpose::Reload(_) | Purpose::Ready | Purpose::Health => true,
+            Purpose::Main | Purpose::StartPre(_) | Purpose::StopPost(_) | Purpose::Hook(_) => false,
         }
     }
 
@@ -84,6 +87,7 @@ impl Purpose {
             Purpose::StopPost(_) => "service.exec_stop_post",
             Purpose::Ready => "ready.command",
             Purpose::Health => "health.command",
+            Purpose::Hook(hook) => hook.dotted(),
         }
     }
 
@@ -98,6 +102,7 @@ impl Purpose {
             Purpose::StopPost(index) => (&unit.service.exec_stop_post, index),
             Purpose::Ready => return Some(&unit.ready.command),
             Purpose::Health => return unit.health.as_ref().map(|health| health.command.as_slice()),
+            Purpose::Hook(hook) => return Some(unit.hooks.command(hook)),
         };
         list.get(index).map(|command| command.argv.as_slice())
     }
@@ -108,7 +113,7 @@ impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Purpose::Main => f.write_str("main"),
-            Purpose::Ready | Purpose::Health => f.write_str(self.key()),
+            Purpose::Ready | Purpose::Health | Purpose::Hook(_) => f.write_str(self.key()),
             Purpose::StartPre(index)
             | Purpose::StartPost(index)
             | Purpose::Reload(index)

@@ -429,6 +429,42 @@ fn needs_name_exactly_what_the_unit_asks_of_the_host() {
 }
 
 #[test]
+fn who_chooses_among_messages_reads_them_and_there_is_no_way_around() {
+    let link = |plan: &LaunchPlan| {
+        plan.steps.iter().find_map(|planned| match &planned.step {
+            Step::MakeSymlink { name, target, .. } if name == "log" => Some(target.display().to_string()),
+            _ => None,
+        })
+    };
+    let plain = with("");
+    let journal = |unit: &Unit| HostFacts { journald: true, ..host(unit) };
+    let direct = plan(&plain, &journal(&plain));
+    assert_eq!(direct.output, Output::Journal);
+    assert!(link(&direct).is_some_and(|target| target.starts_with("/run/systemd/journal")));
+    for rule in
+        ["level_max = \"info\"", "rate_limit_burst = 5", "rate_limit_interval = \"1s\"", "fields = { A = \"b\" }"]
+    {
+        let unit = with(&format!("[logging]\n{rule}"));
+        let relayed = plan(&unit, &journal(&unit));
+        assert_eq!(relayed.output, Output::Relay, "{rule}");
+        assert!(link(&relayed).is_some_and(|target| target == "/dev/rsvc/log"), "{rule}");
+        assert!(!relayed.to_string().contains("/run/systemd/journal"), "{rule}");
+        let shown = plan(&unit, &HostFacts { foreground: true, ..journal(&unit) });
+        assert_eq!(shown.output, Output::Inherit);
+        let key = format!("logging.{}", rule.split(' ').next().unwrap());
+        assert!(degraded(&shown, &key), "{rule}");
+    }
+    for nothing in
+        ["level_max = \"debug\"", "rate_limit_burst = 0", "rate_limit_interval = \"0s\"\nrate_limit_burst = 9"]
+    {
+        let unit = with(&format!("[logging]\n{nothing}"));
+        assert_eq!(plan(&unit, &journal(&unit)).output, Output::Journal, "{nothing}");
+    }
+    let fields = with("[logging]\nfields = { A = \"b\" }");
+    assert!(refusal(&fields, &HostFacts { journald: false, ..host(&fields) }).contains("logging.fields"));
+}
+
+#[test]
 fn a_terminal_is_opened_by_the_service_before_its_filter_and_for_nothing_else() {
     let unit =
         unit("[service]\nexec = [\"/bin/sh\"]\nexec_start_pre = [[\"/bin/true\"]]\n[logging]\ntarget = \"file\"\n");

@@ -65,7 +65,7 @@ impl Answer {
             Verb::Plan => Answer::Plan(serde_json::from_value(take("lines"))?),
             Verb::Configuration => Answer::Configuration(serde_json::from_value(take("values"))?),
             Verb::Describe => Answer::Description(serde_json::from_value(take("description"))?),
-            Verb::Start | Verb::Restart | Verb::TryRestart => match take("skipped") {
+            Verb::Start | Verb::Restart | Verb::TryRestart | Verb::Scale => match take("skipped") {
                 Value::Null => Answer::Done,
                 why => Answer::Skipped(serde_json::from_value(why)?),
             },

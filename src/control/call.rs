@@ -4,6 +4,7 @@
 //! [`super::who`]): whoever may not ask is not told what is wrong with the question.
 
 use super::varlink::ServiceError;
+use crate::unit::MOST_REPLICAS;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -35,6 +36,11 @@ pub enum Call {
     /// Compiles what a start would do now, as text lines.
     Plan {
         unit: String,
+    },
+    /// So many replicas of a set are to be up from now on.
+    Scale {
+        unit: String,
+        number: u32,
     },
     /// What the unit runs with, key by key.
     Configuration {
@@ -86,6 +92,7 @@ pub enum Verb {
     Restart,
     TryRestart,
     Reload,
+    Scale,
     Status,
     List,
     Plan,
@@ -103,12 +110,13 @@ pub enum Verb {
 
 impl Verb {
     /// All verbs with the names of their methods.
-    pub const ALL: [(Verb, &'static str); 18] = [
+    pub const ALL: [(Verb, &'static str); 19] = [
         (Verb::Start, "Start"),
         (Verb::Stop, "Stop"),
         (Verb::Restart, "Restart"),
         (Verb::TryRestart, "TryRestart"),
         (Verb::Reload, "Reload"),
+        (Verb::Scale, "Scale"),
         (Verb::Status, "Status"),
         (Verb::List, "List"),
         (Verb::Plan, "Plan"),
@@ -136,7 +144,10 @@ impl Verb {
 
     /// A job that runs on after it was accepted: takes the parameter `wait`.
     pub fn is_job(self) -> bool {
-        matches!(self, Verb::Start | Verb::Stop | Verb::Restart | Verb::TryRestart | Verb::Reload | Verb::StopAll)
+        matches!(
+            self,
+            Verb::Start | Verb::Stop | Verb::Restart | Verb::TryRestart | Verb::Reload | Verb::Scale | Verb::StopAll
+        )
     }
 
     /// Decodes the parameters of this verb. The second value is `wait`: `false` asks for a reply as soon as the job
@@ -153,6 +164,7 @@ impl Verb {
             Verb::Restart => Call::Restart { unit: given.unit()? },
             Verb::TryRestart => Call::TryRestart { unit: given.unit()? },
             Verb::Reload => Call::Reload { unit: given.unit()? },
+            Verb::Scale => Call::Scale { unit: given.unit()?, number: given.replicas()? },
             Verb::Status => Call::Status { unit: given.unit()? },
             Verb::List => Call::List,
             Verb::Plan => Call::Plan { unit: given.unit()? },
@@ -189,6 +201,7 @@ impl Call {
             Call::Restart { .. } => Verb::Restart,
             Call::TryRestart { .. } => Verb::TryRestart,
             Call::Reload { .. } => Verb::Reload,
+            Call::Scale { .. } => Verb::Scale,
             Call::Status { .. } => Verb::Status,
             Call::List => Verb::List,
             Call::Plan { .. } => Verb::Plan,
@@ -213,6 +226,7 @@ impl Call {
             | Call::Restart { unit }
             | Call::TryRestart { unit }
             | Call::Reload { unit }
+            | Call::Scale { unit, .. }
             | Call::Status { unit }
             | Call::Plan { unit }
             | Call::Configuration { unit }
@@ -230,6 +244,7 @@ impl Call {
         match self {
             Call::Kill { unit, signal, whole } => json!({ "unit": unit, "signal": signal, "whole": whole }),
             Call::Set { unit, values, persist } => json!({ "unit": unit, "values": values, "persist": persist }),
+            Call::Scale { unit, number } => json!({ "unit": unit, "number": number }),
             Call::Events { units, present } => json!({ "units": units, "present": present }),
             _ => match self.unit() {
                 Some(unit) => json!({ "unit": unit }),
@@ -307,6 +322,12 @@ impl Parameters {
         }
     }
 
+    /// How many replicas, 0 to [`MOST_REPLICAS`].
+    fn replicas(&mut self) -> Result<u32, ServiceError> {
+        let number = self.take("number").as_ref().and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
+        number.filter(|number| *number <= MOST_REPLICAS).ok_or_else(|| invalid("number"))
+    }
+
     /// Nothing may be left: a misspelt parameter must not be silently without effect.
     fn finish(self) -> Result<(), ServiceError> {
         match self.0.into_iter().next() {
@@ -347,6 +368,7 @@ mod tests {
             Call::Restart { unit: unit() },
             Call::TryRestart { unit: unit() },
             Call::Reload { unit: unit() },
+            Call::Scale { unit: unit(), number: 5 },
             Call::Status { unit: unit() },
             Call::List,
             Call::Plan { unit: unit() },
@@ -397,6 +419,11 @@ mod tests {
             (Verb::Set, json!({ "unit": "web", "values": {} }), "values"),
             (Verb::Set, json!({ "unit": "web", "values": { "a.b": 5 } }), "values"),
             (Verb::Freeze, json!({}), "unit"),
+            (Verb::Scale, json!({ "unit": "web" }), "number"),
+            (Verb::Scale, json!({ "unit": "web", "number": -1 }), "number"),
+            (Verb::Scale, json!({ "unit": "web", "number": 1001 }), "number"),
+            (Verb::Scale, json!({ "unit": "web", "number": "5" }), "number"),
+            (Verb::Scale, json!({ "unit": "web", "number": 1.5 }), "number"),
         ];
         for (verb, parameters, name) in table {
             assert_eq!(decode(verb, parameters.clone()), Err(invalid(name)), "{verb:?} {parameters}");

@@ -20,7 +20,8 @@ pub struct UnitEvent {
     pub unit: Option<String>,
     /// `starting`, `started`, `stopping`, `stopped`, `ended`, `restart-scheduled`, `failed`, `reloading`, `reloaded`,
     /// `reload-failed`, `killing`, `status`, `healthy`, `unhealthy`, `adopted`, `changed` (by `rsvc set`), `frozen`,
-    /// `thawed`, [`PRESENT`], [`LOST`].
+    /// `thawed`, of a set `scaled`, `replicas` (how they stand has changed), `incomplete`, `rolling`, `rolled`,
+    /// `roll-failed`; [`PRESENT`], [`LOST`].
     pub event: String,
     /// systemd's active state, after all that happened at this moment.
     pub state: Option<String>,

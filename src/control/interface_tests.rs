@@ -65,6 +65,7 @@ fn the_status_of_a_unit_is_as_described() {
     status.counters.io_pressure = Some(Pressure::default());
     status.main_pid = Some(1);
     status.stop = Some(StopProgress::default());
+    status.replicas = Some(ReplicaSet { members: vec![Replica::default()], ..ReplicaSet::default() });
     status.slice = Some(SliceStatus::default());
     assert!(matches_type(&json!(status), "UnitStatus"), "with everything nested");
 }
@@ -118,6 +119,8 @@ fn identifiers_obey_the_grammar_of_varlink() {
         "LogPlace",
         "Pressure",
         "Process",
+        "ReplicaSet",
+        "Replica",
         "SliceStatus",
         "StopProgress",
         "UnitStatus",

@@ -24,7 +24,10 @@ pub use call::{Call, Verb, is_unit_name};
 pub use configuration::ConfiguredValue;
 pub use event::{LOST, PRESENT, UnitEvent};
 pub use frame::{FrameReader, REPLY_LIMIT, REQUEST_LIMIT, TooLong};
-pub use status::{GroupCounters, LogPlace, Pressure, ProcessLine, SliceStatus, StopProgress, TimerStatus, UnitStatus};
+pub use status::{
+    GroupCounters, LogPlace, Pressure, ProcessLine, Replica, ReplicaSet, SliceStatus, StopProgress, TimerStatus,
+    UnitStatus,
+};
 pub use time::{STAMP_LENGTH, format_rfc3339, parse_rfc3339, rfc3339_stamp};
 pub use varlink::{
     Asked, CallOptions, INTERFACE, INTERFACE_TEXT, Malformed, Reply, Request, SERVICE_INTERFACE, ServiceError,

@@ -32,6 +32,9 @@ pub struct UnitStatus {
     pub result: String,
     /// The sentence that says why it failed or is restarting; several lines possible.
     pub cause: Option<String>,
+    /// The first of `[hooks]` that failed after the last run, in a sentence.
+    #[serde(default)]
+    pub hook_failure: Option<String>,
     /// Since when in `state`.
     pub since: Option<String>,
     /// How readiness is known: `exec`, `notify`, `listen`, `pid-file`, `exit`.
@@ -70,6 +73,9 @@ pub struct UnitStatus {
     pub exit_code: Option<i32>,
     /// Name of the signal that ended it, `SIGKILL`.
     pub exit_signal: Option<String>,
+    /// Of a set: its replicas.
+    #[serde(default)]
+    pub replicas: Option<ReplicaSet>,
     /// Automatic restarts.
     pub restarts: u32,
     /// When the next one will be.
@@ -117,6 +123,42 @@ pub struct UnitStatus {
     pub counters: GroupCounters,
     /// Processes of the group.
     pub processes: Vec<ProcessLine>,
+}
+
+/// The replicas of a set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaSet {
+    /// So many are to be up: as the unit says, or as it was scaled to.
+    pub number: u32,
+    /// It was scaled: the number is not the unit's, and holds until the set is stopped.
+    pub scaled: bool,
+    /// So many are ready.
+    pub ready: u32,
+    /// The replica that a rolling restart is at.
+    pub rolling: Option<String>,
+    /// Each of them, by number, also those above the number that are up; none in a list of units.
+    pub members: Vec<Replica>,
+}
+
+/// One replica of a set.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Replica {
+    /// Unit name.
+    pub name: String,
+    /// systemd's active state.
+    pub state: String,
+    /// systemd's sub-state.
+    pub substate: String,
+    /// It was stopped by request, or a condition is not met: it stays down until the set is started or scaled.
+    pub held: bool,
+    /// Since when in `state`.
+    pub since: Option<String>,
+    /// The service's own pid on the host.
+    pub main_pid: Option<i32>,
+    /// Automatic restarts.
+    pub restarts: u32,
+    /// Why it failed or is restarting.
+    pub cause: Option<String>,
 }
 
 /// A slice, as one of its units shows it: what all of them use together, and the common limit.

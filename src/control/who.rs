@@ -52,9 +52,14 @@ fn kind(verb: Verb) -> Kind {
     match verb {
         Verb::Status | Verb::List | Verb::Describe | Verb::Events => Kind::Look,
         Verb::Plan | Verb::Configuration => Kind::Inspect,
-        Verb::Start | Verb::Stop | Verb::Restart | Verb::TryRestart | Verb::Reload | Verb::Freeze | Verb::Thaw => {
-            Kind::Operate
-        }
+        Verb::Start
+        | Verb::Stop
+        | Verb::Restart
+        | Verb::TryRestart
+        | Verb::Reload
+        | Verb::Freeze
+        | Verb::Thaw
+        | Verb::Scale => Kind::Operate,
         Verb::Kill | Verb::ResetFailed | Verb::StopAll | Verb::Set | Verb::ReloadConfig => Kind::Administer,
     }
 }
@@ -100,7 +105,7 @@ mod tests {
     #[test]
     fn the_table_of_rights() {
         let all: Vec<&str> = Verb::ALL.iter().map(|(_, name)| *name).collect();
-        let operate = ["Start", "Stop", "Restart", "TryRestart", "Reload"];
+        let operate = ["Start", "Stop", "Restart", "TryRestart", "Reload", "Scale"];
         let rules = |status| Rules { owner: 0, group: Some(GROUP), status };
         for status in [Audience::Everyone, Audience::Group, Audience::Root] {
             assert_eq!(allowed(&rules(status), &peer(0, &[])), all, "root may do everything");

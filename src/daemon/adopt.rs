@@ -61,13 +61,20 @@ impl Engine {
             self.check_room_to_adopt()?;
             self.adopt(&name, group);
         }
+        let mut sets = Vec::new();
         for name in state::names(&self.options.runtime_dir) {
-            if !self.names.contains_key(&name) {
-                self.check_room_to_adopt()?;
-                self.remember(&name);
+            match state::read(&self.options.runtime_dir, &name) {
+                // After their replicas.
+                Ok(SavedState { set: Some(_), .. }) => sets.push(name),
+                _ if self.names.contains_key(&name) => {}
+                _ => {
+                    self.check_room_to_adopt()?;
+                    self.remember(&name);
+                }
             }
         }
         self.dismiss_doubled_keepers();
+        sets.iter().for_each(|name| self.adopt_set(name));
         self.events.push_back(Event::Surveyed);
         self.settle();
         Ok(())
@@ -76,22 +83,25 @@ impl Engine {
     /// A unit without a group, which may be waiting for its next automatic start, or have failed.
     fn remember(&mut self, name: &str) {
         let saved = state::read(&self.options.runtime_dir, name).ok();
-        let Some(SavedState { rest, invocation_id, listening, connections, connection, .. }) = saved else {
+        if let Some(saved) = saved.as_ref().filter(|saved| saved.connection.is_some()) {
+            return self.remember_connection(name, saved.clone());
+        }
+        let Some(saved) = saved.filter(is_known) else {
             return self.dismiss_stray_keeper(name);
         };
-        if connection.is_some() {
-            // Its connection ended with the daemon that held it, or with its processes.
-            return state::remove(&self.options.runtime_dir, name);
-        }
-        if rest.is_none() && !listening {
-            return self.dismiss_stray_keeper(name);
-        }
         match self.load_unit(name) {
             Ok(id) => {
                 self.adopt_sockets(id);
                 self.adopt_timers(id, false);
-                self.count_on(id, connections);
-                let Some(rest) = rest else { return self.listen_on(id, invocation_id) };
+                self.count_on(id, saved.connections);
+                let SavedState { rest, invocation_id, listening, .. } = saved.clone();
+                let Some(rest) = rest else {
+                    return match () {
+                        () if listening => self.listen_on(id, invocation_id),
+                        () if saved.exited => self.adopt_exited(id, saved),
+                        () => self.adopt_at_end(id, saved),
+                    };
+                };
                 if let Some(service) = self.services.get_mut(&id) {
                     service.invocation = invocation_id;
                 }
@@ -112,6 +122,60 @@ impl Engine {
         {
             service.accepting.get_or_insert_default().last = connections;
         }
+    }
+
+    /// Its connection ended with the daemon that held it, or with its processes; only its end may be left.
+    fn remember_connection(&mut self, name: &str, saved: SavedState) {
+        let adopted = match saved.end {
+            Some(_) => self.adopt_connection(name, saved.connection.clone()),
+            None => None,
+        };
+        match adopted {
+            Some(id) => self.adopt_at_end(id, saved),
+            None => self.remove_traces(name),
+        }
+    }
+
+    /// A run of which only commands after its end may be left, or the pause between two of them.
+    fn adopt_at_end(&mut self, id: ServiceId, saved: SavedState) {
+        let Some(end) = saved.end else { return };
+        if let Some(service) = self.services.get_mut(&id) {
+            service.running = service.unit.clone();
+            service.running_fingerprint = service.fingerprint;
+            service.invocation = saved.invocation_id;
+            service.oom_kills_before = saved.oom_kills_before;
+        }
+        self.events.push_back(Event::AdoptedAtEnd {
+            id,
+            stopping: saved.stop_requested || saved.restart_requested,
+            end,
+        });
+        if saved.restart_requested {
+            self.events.push_back(Event::StartRequested { id, request: None });
+        }
+    }
+
+    /// A unit that stays up after its program has ended goes on doing so.
+    fn adopt_exited(&mut self, id: ServiceId, saved: SavedState) {
+        if let Some(service) = self.services.get_mut(&id) {
+            service.running = service.unit.clone();
+            service.running_fingerprint = service.fingerprint;
+            service.invocation = saved.invocation_id.clone();
+            service.oom_kills_before = saved.oom_kills_before;
+            service.written = Written::by_others(&saved);
+            service.emptied = false;
+        }
+        self.events.push_back(Event::AdoptedExited {
+            id,
+            since: Moment(saved.since),
+            restarts: saved.restarts,
+            stopping: saved.stop_requested || saved.restart_requested,
+            main_exit: saved.main_exit,
+        });
+        if saved.restart_requested {
+            self.events.push_back(Event::StartRequested { id, request: None });
+        }
+        self.check_empty(id);
     }
 
     /// A unit that listened goes on doing so.
@@ -172,6 +236,8 @@ impl Engine {
                     self.remove_group(id);
                 }
             }
+            Ok(saved) if saved.end.is_some() => self.adopt_at_end(id, saved),
+            Ok(saved) if saved.exited => self.adopt_exited(id, saved),
             Ok(saved) => self.adopt_saved(id, &saved, populated),
             Err(error) => self.adopt_unknown(id, populated, &error.to_string()),
         }
@@ -361,7 +427,8 @@ impl Engine {
         if self.options.foreground {
             return;
         }
-        if status.state == ActiveState::Inactive && service.emptied {
+        let set = self.supervisor.set_status(id).and_then(|set| set.kept);
+        if status.state == ActiveState::Inactive && service.emptied && set.is_none() {
             state::remove(&self.options.runtime_dir, &service.name);
             if let Some(service) = self.services.get_mut(&id) {
                 service.written.forget();
@@ -369,15 +436,21 @@ impl Engine {
             return;
         }
         let at_rest = status.state == ActiveState::Failed || status.next_restart_at.is_some();
-        let rest = at_rest.then(|| Rest {
+        let at_end = matches!(
+            status.substate,
+            SubState::StopPost | SubState::FinalSigkill | SubState::OnExit | SubState::OnRestart | SubState::OnGiveUp
+        ) || (status.remains && status.state == ActiveState::Deactivating);
+        let exited = status.remains && !at_end;
+        let rest = Rest {
             restarts: status.restarts,
             until: status.next_restart_at,
             result: status.result,
             cause: status.cause.clone(),
             main_exit: status.main_exit,
+            hook_failure: status.hook_failure.clone(),
             wanted: status.wanted,
             upheld: status.upheld,
-        });
+        };
         let main = service.main.as_ref();
         let saved = SavedState {
             unit: service.name.clone(),
@@ -390,7 +463,10 @@ impl Engine {
             restarts: status.restarts,
             stop_requested: status.stop_requested,
             restart_requested: status.restart_requested,
-            rest,
+            rest: at_rest.then(|| rest.clone()),
+            end: at_end.then_some(rest),
+            exited,
+            main_exit: status.main_exit.filter(|_| exited),
             // One that waits for its turn is triggered again by what is still in its sockets.
             listening: matches!(status.substate, SubState::Listening | SubState::Waiting)
                 && (service.sockets.is_some() || service.timers.is_some()),
@@ -404,6 +480,7 @@ impl Engine {
             log_untold: service.log.as_ref().is_some_and(|log| log.untold() > 0),
             notify_socket: main.and_then(|p| p.notify_number),
             live: service.live.values.clone(),
+            set,
             ..SavedState::new()
         };
         let Some(service) = self.services.get_mut(&id) else { return };
@@ -454,6 +531,11 @@ fn pinned_notify(saved: &SavedState, init: i32, directory: &Path) -> Option<supe
     let path = directory.join("notify");
     path.symlink_metadata().ok()?;
     super::service_socket::ServiceSocket::adopt(descriptor, path).ok().map(super::notify::NotifySocket::adopt)
+}
+
+/// Does the state say more than that something ran?
+fn is_known(saved: &SavedState) -> bool {
+    saved.rest.is_some() || saved.listening || saved.end.is_some() || saved.exited
 }
 
 fn real_uid(pid: i32) -> Option<u32> {

@@ -285,23 +285,23 @@ impl Engine {
         if load::exists(&self.options.unit_path, name) {
             return None;
         }
-        let saved = match saved {
-            Some(saved) => saved,
-            // The daemon was killed before it wrote anything down; what it runs is ended like all that is not known.
-            None => {
-                let listener = listener.to_owned();
-                SavedConnection { listener, listen: String::new(), source: String::new(), remote: None }
-            }
-        };
-        let found = match load::find(&self.options.unit_path, &saved.listener, self.trust()) {
+        let file = saved.as_ref().map_or(listener, |saved| &saved.listener).to_owned();
+        let found = match load::find(&self.options.unit_path, &file, self.trust()) {
             Ok(load::Lookup::Found(found)) => Some(found),
             _ => None,
         };
-        let defined = found.map(|found| self.define_instance(&found, name));
-        let id = match defined {
+        let accepts = |found: &load::Found| found.parse(ParseOptions::default()).is_ok_and(|(unit, _)| unit.accepts());
+        if saved.is_none() && !found.as_ref().is_some_and(accepts) {
+            return None;
+        }
+        // Without a word: the daemon was killed before it wrote one. What runs is ended, like all that is not known.
+        let unknown = SavedConnection { listener: file, listen: String::new(), source: String::new(), remote: None };
+        let id = match found.map(|found| self.define_instance(&found, name)) {
             Some(Ok(id)) => id,
             _ => self.bare_service(name),
         };
+        let saved = saved.unwrap_or(unknown);
+        self.ended_connections.insert(id);
         if let Some(service) = self.services.get_mut(&id) {
             service.connection = Some(Connection { socket: None, name: String::new(), saved });
         }
@@ -364,7 +364,7 @@ impl Engine {
         }
     }
 
-    fn remove_traces(&self, name: &str) {
+    pub(super) fn remove_traces(&self, name: &str) {
         let _ = std::fs::remove_dir_all(super::state::directory(&self.options.runtime_dir, name));
         let Some((listener, number)) = split(name) else { return };
         let Some(old) = number.checked_sub(KEPT_LOGS) else { return };

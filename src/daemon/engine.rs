@@ -2,8 +2,8 @@
 
 use super::exits::Exits;
 use super::host::Host;
-use super::log_file::{LogDirectory, Scratch};
-use super::log_layer::SharedJournal;
+use super::log_file::LogDirectory;
+use super::log_pipe::Scratch;
 use super::plans::PlanCache;
 use super::service::Service;
 use super::shares::HeldBack;
@@ -21,7 +21,6 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 /// Where everything of one instance lives.
@@ -102,9 +101,12 @@ impl From<Role> for Place {
         match role {
             Role::Main => Place::Main,
             Role::Ready | Role::Health => Place::Check,
-            Role::StartPre(_) | Role::StartPost(_) | Role::Reload(_) | Role::Stop(_) | Role::StopPost(_) => {
-                Place::Control
-            }
+            Role::StartPre(_)
+            | Role::StartPost(_)
+            | Role::Reload(_)
+            | Role::Stop(_)
+            | Role::StopPost(_)
+            | Role::Hook(_) => Place::Control,
         }
     }
 }
@@ -161,9 +163,6 @@ const STATES_AT_ONCE: usize = 8;
 
 /// A sleep of the machine that is worth a thought; less is the time between two looks at two clocks.
 const SLEEP: Duration = Duration::from_secs(1);
-
-/// Between tries to reach a journal that does not take records.
-const JOURNAL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// See the module documentation.
 pub(super) struct Engine {
@@ -494,19 +493,6 @@ impl Engine {
             needs.variables.into_iter().filter_map(|n| std::env::var(&n).ok().map(|v| (n, v))).collect();
         facts.existing = needs.paths.into_iter().filter(|path| path.symlink_metadata().is_ok()).collect();
         facts
-    }
-
-    /// Sends what waits for the journal; tries again soon while it does not take it.
-    pub fn flush_journal(&mut self, journal: &SharedJournal) {
-        let mut client = journal.lock().unwrap_or_else(PoisonError::into_inner);
-        if client.is_waiting() {
-            client.flush();
-        }
-        let waiting = client.is_waiting();
-        drop(client);
-        if waiting && !self.timer_at.contains_key(&Timer::Journal) {
-            self.after(JOURNAL_INTERVAL, Timer::Journal);
-        }
     }
 
     /// Opens the directory of file logs with a limit for all of them together, bytes.

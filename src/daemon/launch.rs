@@ -3,8 +3,9 @@
 
 use super::engine::{Engine, Place, Source, Timer, to_io};
 use super::inheritance::{FIRST, Inheritance, Kept};
-use super::log_file::{self, LogDirectory, LogFile, LogLimits, OutputPipe};
+use super::log_file::{self, LogDirectory, LogFile, LogLimits};
 use super::log_output::{End, Output, Relay};
+use super::log_pipe::OutputPipe;
 use super::service::{Process, Watched};
 use crate::compile;
 use crate::plan::wire::{self, PerStart};
@@ -150,13 +151,7 @@ impl Engine {
         {
             environment.push(("MAINPID".to_owned(), main.inner_pid.to_string()));
         }
-        if matches!(role, Role::Stop(_) | Role::StopPost(_)) {
-            environment.push(("SERVICE_RESULT".to_owned(), super::snapshot::result_word(result).to_owned()));
-            if let Some((code, status)) = main_exit.and_then(super::snapshot::exit_words) {
-                environment.push(("EXIT_CODE".to_owned(), code.to_owned()));
-                environment.push(("EXIT_STATUS".to_owned(), status));
-            }
-        }
+        environment.extend(self.outcome_environment(id, role, result, main_exit));
         Ok(environment)
     }
 

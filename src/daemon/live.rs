@@ -136,6 +136,8 @@ impl Engine {
 
     /// `Set`: changes limits of a unit that runs. An empty value takes a change back.
     pub(super) fn set(&mut self, asked: &str, values: BTreeMap<String, String>) -> Result<(), CallError> {
+        let id = self.known_or_loaded(asked)?;
+        self.refuse_set(id, asked)?;
         let id = self.running_id(asked)?;
         let unit = asked.to_owned();
         let bad = |message: String| CallError::BadSetting { unit: unit.clone(), message };
@@ -197,6 +199,11 @@ impl Engine {
 
     /// `Freeze`, `Thaw`. Asked for what is so already, it is done.
     pub(super) fn freeze(&mut self, asked: &str, frozen: bool) -> Result<(), CallError> {
+        let id = self.known_or_loaded(asked)?;
+        if self.is_replica_set(id) {
+            let names = self.running_replicas(id, asked)?;
+            return names.iter().try_for_each(|name| self.freeze(name, frozen));
+        }
         let id = self.running_id(asked)?;
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         let Some(group) = &service.group else {

@@ -1,8 +1,9 @@
 //! Tests of the log files: what ends up on disk, byte for byte.
 
+use super::super::log_pipe::{OutputPipe, PipeTurn, Scratch};
 use super::*;
 use std::fs;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 const BEGIN: &str = "1970-01-01T00:00:01.000000Z ";
 const BIG: LogLimits = LogLimits { max_size: 1 << 30, max_files: 3 };

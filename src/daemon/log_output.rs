@@ -7,8 +7,9 @@
 //! ```
 
 use super::journal::{JournalClient, Record};
-use super::log_file::{LogFile, LogNotice, OutputPipe, PipeTurn, Scratch, Source};
+use super::log_file::{LogFile, LogNotice, Source};
 use super::log_gate::{Gate, MESSAGE_LENGTH, Passed};
+use super::log_pipe::{OutputPipe, PipeTurn, Scratch};
 use super::service::Watched;
 use super::syslog::SyslogLine;
 use crate::supervise::Moment;
@@ -362,7 +363,8 @@ impl Relay {
         let gate = gate.get_or_insert_with(Gate::open);
         let waiting = std::mem::take(&mut self.waiting);
         let mut rest = waiting.as_slice();
-        while !(rest.is_empty() || journal.is_waiting() && journal.is_connected()) {
+        let full = |journal: &JournalClient| journal.is_waiting() && journal.is_connected();
+        while !rest.is_empty() && !full(journal) {
             let end = rest.iter().position(|b| *b == b'\n').map_or(rest.len(), |at| at + 1);
             let (line, more) = rest.split_at(end);
             rest = more;

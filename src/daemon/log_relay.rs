@@ -6,12 +6,13 @@
 
 use super::engine::{Engine, Source, Timer};
 use super::journal::{JournalClient, NATIVE_SOCKET, Room};
-use super::log_layer::IDENTIFIER;
+use super::log_layer::{IDENTIFIER, SharedJournal};
 use super::log_output::Now;
 use crate::supervise::ServiceId;
 use crate::sys::poll::{Interest, Token};
 use std::collections::VecDeque;
 use std::path::Path;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 /// What may wait: the pipes of services that ended while the journal was busy.
@@ -19,6 +20,9 @@ const ROOM: Room = Room { records: 1 << 17, bytes: 16 << 20 };
 
 /// Between tries to reach a journal that is not there.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// The same for events of the daemon.
+const EVENTS_AGAIN: Duration = Duration::from_millis(100);
 
 /// See the module documentation.
 #[derive(Debug)]
@@ -45,6 +49,19 @@ impl Journal {
 }
 
 impl Engine {
+    /// Sends what waits of the daemon's own events; tries again soon while it does not take it.
+    pub fn flush_journal(&mut self, journal: &SharedJournal) {
+        let mut client = journal.lock().unwrap_or_else(PoisonError::into_inner);
+        if client.is_waiting() {
+            client.flush();
+        }
+        let waiting = client.is_waiting();
+        drop(client);
+        if waiting && !self.is_set(Timer::Journal) {
+            self.after(EVENTS_AGAIN, Timer::Journal);
+        }
+    }
+
     /// Output of a unit was read: if the journal did not take all of it, no more is read until it has.
     pub(super) fn relay_written(&mut self, id: ServiceId) {
         let Some(log) = self.services.get_mut(&id).and_then(|service| service.log.as_mut()) else { return };

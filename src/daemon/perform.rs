@@ -31,6 +31,10 @@ impl Engine {
         }
         match action {
             Action::Launch { id, role, result, main_exit } => {
+                // From now on the record of the main process is not the last one.
+                if matches!(role, Role::StopPost(_) | Role::Hook(_)) {
+                    self.dirty.insert(id);
+                }
                 if let Err(failure) = self.launch(id, role, result, main_exit) {
                     self.events.push_back(match role {
                         Role::Main => Event::LaunchFailed { id, failure },

@@ -24,6 +24,7 @@ impl Engine {
         let unit = asked.to_owned();
         let bad = |message: String| CallError::BadSetting { unit: unit.clone(), message };
         let id = self.load_unit(asked)?;
+        self.refuse_set(id, asked)?;
         let Ok(Lookup::Found(found)) = load::find(&self.options.unit_path, asked, self.trust()) else {
             return Err(CallError::UnitNotFound { unit });
         };

@@ -119,5 +119,6 @@ fn purpose(role: Role) -> Purpose {
         Role::StopPost(n) => Purpose::StopPost(n.into()),
         Role::Ready => Purpose::Ready,
         Role::Health => Purpose::Health,
+        Role::Hook(hook) => Purpose::Hook(hook),
     }
 }

@@ -146,7 +146,12 @@ impl Engine {
         self.unwatch(&report.fd, report.token);
         match failure {
             Some(failure) => self.launch_failed(id, role, failure),
-            None if executed => self.events.push_back(Event::Executed { id, role }),
+            None if executed => {
+                // From now on it is known which process is the main one; a service that takes its time to get ready says
+                // READY=1 perhaps to the next daemon, which has to believe it.
+                self.dirty.insert(id);
+                self.events.push_back(Event::Executed { id, role });
+            }
             None => {} // Killed during set-up: the pidfd tells by what.
         }
     }

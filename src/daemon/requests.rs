@@ -4,7 +4,7 @@ use super::engine::Engine;
 use super::snapshot::cause_words;
 use crate::control::{Answer, Call, CallError, ConfiguredValue, Description, UnitEvent, UnitStatus};
 use crate::load;
-use crate::supervise::{Event, Outcome, RequestId, ServiceId, Target};
+use crate::supervise::{Cause, Event, Outcome, RequestId, ServiceId, Target};
 use std::collections::BTreeSet;
 
 /// What a call leads to.
@@ -33,7 +33,7 @@ impl Engine {
         Ok(match call {
             Call::Start { unit } => {
                 self.refuse_connection(&unit)?;
-                let id = self.load_for_start(&unit)?;
+                let id = self.load_all_for_start(&unit, None)?;
                 self.request(id, |request| Event::StartRequested { id, request: Some(request) })
             }
             Call::Stop { unit } => {
@@ -42,7 +42,7 @@ impl Engine {
             }
             Call::Restart { unit } => {
                 self.refuse_connection(&unit)?;
-                let id = self.load_for_start(&unit)?;
+                let id = self.load_all_for_start(&unit, None)?;
                 self.request_with_connections(id, |request| Event::RestartRequested { id, request: Some(request) })
             }
             Call::TryRestart { unit } => {
@@ -51,8 +51,12 @@ impl Engine {
                 if !self.is_up(id) {
                     return Ok(done());
                 }
-                let id = self.load_for_start(&unit)?;
+                let id = self.load_all_for_start(&unit, None)?;
                 self.request_with_connections(id, |request| Event::RestartRequested { id, request: Some(request) })
+            }
+            Call::Scale { unit, number } => {
+                let id = self.load_set_to_scale(&unit, number)?;
+                self.request(id, |request| Event::ScaleRequested { id, number, request: Some(request) })
             }
             Call::Reload { unit } => {
                 let id = self.known_or_loaded(&unit)?;
@@ -121,7 +125,8 @@ impl Engine {
 
     /// Asks every service that is up to stop; the order is the supervisor's.
     pub(super) fn stop_all(&mut self) -> Vec<RequestId> {
-        let ids: Vec<ServiceId> = self.services.keys().copied().filter(|id| self.is_up(*id)).collect();
+        let is_kept = |id| self.supervisor.set_status(id).is_some_and(|set| set.kept.is_some());
+        let ids: Vec<ServiceId> = self.services.keys().copied().filter(|id| self.is_up(*id) || is_kept(*id)).collect();
         ids.into_iter()
             .map(|id| {
                 let request = self.new_request();
@@ -150,6 +155,8 @@ impl Engine {
         match unit {
             Some(unit) => {
                 let id = self.known_or_loaded(&unit)?;
+                let members = self.replicas_of(id);
+                self.events.extend(members.into_iter().map(|id| Event::ResetFailedRequested { id, request: None }));
                 Ok(self.request(id, |request| Event::ResetFailedRequested { id, request: Some(request) }))
             }
             None => {
@@ -162,6 +169,13 @@ impl Engine {
 
     fn kill(&mut self, unit: &str, signal: i32, whole: bool) -> Result<Handled, CallError> {
         let id = self.known_or_loaded(unit)?;
+        if self.is_replica_set(id) {
+            let names = self.running_replicas(id, unit)?;
+            for name in names {
+                self.kill(&name, signal, whole)?;
+            }
+            return Ok(done());
+        }
         let running = self.service(id).is_some_and(|s| s.main.is_some() || !s.emptied);
         if !running {
             return Err(CallError::NotRunning { unit: unit.to_owned() });
@@ -208,6 +222,9 @@ impl Engine {
         let gone: Vec<String> = self.names.keys().filter(|name| names.binary_search(name).is_err()).cloned().collect();
         for name in gone {
             // An instance lives by its template's file.
+            if load::is_set(&self.options.unit_path, &name) {
+                continue;
+            }
             if !load::exists(&self.options.unit_path, &name) {
                 self.file_gone(&name);
             } else if !enabled.contains(&name) {
@@ -216,6 +233,7 @@ impl Engine {
         }
         names.extend(self.names.keys().cloned());
         names.extend(enabled.iter().filter(|name| load::template_of(name).is_some()).cloned());
+        names.extend(self.sets_on_disk());
         names.sort();
         names.dedup();
         names
@@ -238,6 +256,10 @@ impl Engine {
     /// What a start would do now, or why it would be refused.
     fn plan_lines(&mut self, unit: &str) -> Result<Vec<String>, CallError> {
         let id = self.load_unit(unit)?;
+        if self.is_replica_set(id) {
+            // They differ in their numbers only.
+            return self.plan_lines(&format!("{unit}@1"));
+        }
         let Some(parsed) = self.service(id).and_then(|service| service.unit.clone()) else {
             return Err(CallError::UnitNotFound { unit: unit.to_owned() });
         };
@@ -320,6 +342,9 @@ impl Engine {
                 unit: name,
                 message: "the unit has neither `service.exec_reload` nor `service.reload_signal`".to_owned(),
             }),
+            Outcome::Failed(cause @ (Cause::Replicas { .. } | Cause::Roll { .. })) => {
+                Err(self.failure_of_set(unit, &cause))
+            }
             Outcome::Failed(cause) => {
                 let id = self.names.get(unit).copied();
                 if let Some(id) = id {

@@ -32,6 +32,8 @@ pub(super) struct Service {
     pub name: String,
     /// As last read from disk: what the next start uses. `None` when the service was adopted and its file is gone.
     pub unit: Option<Rc<Unit>>,
+    /// Of a set: its first replica as last read from disk, which is never started from here; `unit` is `None` then.
+    pub template: Option<Rc<Unit>>,
     /// Identifies the text that `unit` was read from.
     pub fingerprint: u64,
     /// What the present (or last) run uses.
@@ -242,6 +244,7 @@ impl Service {
         Service {
             name: name.to_owned(),
             unit: None,
+            template: None,
             fingerprint: 0,
             running: None,
             running_fingerprint: 0,

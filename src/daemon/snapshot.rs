@@ -88,6 +88,7 @@ fn role_words(role: Role) -> String {
         Role::StopPost(n) => format!("exec_stop_post[{n}]"),
         Role::Ready => "ready.command".to_owned(),
         Role::Health => "health.command".to_owned(),
+        Role::Hook(hook) => hook.dotted().to_owned(),
     }
 }
 
@@ -105,6 +106,7 @@ pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
         }
         Cause::StartTimeout => timeout_words(service),
         Cause::StopTimeout => "did not stop within service.timeout_stop and was killed".to_owned(),
+        Cause::HookTimeout { hook } => format!("{} did not end within hooks.timeout and was killed", hook.dotted()),
         Cause::RuntimeMax => "was up for service.runtime_max".to_owned(),
         Cause::ReloadTimeout => {
             "no RELOADING=1 with MONOTONIC_USEC= and READY=1 came within service.timeout_start of the reload signal; it \
@@ -145,6 +147,7 @@ pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
         Cause::Conflict { unit } => {
             format!("it cannot be up together with the unit {unit} (unit.conflicts), which is up or needed")
         }
+        Cause::Replicas { .. } | Cause::Roll { .. } => super::replicas::cause_words(cause),
     }
 }
 
@@ -214,8 +217,11 @@ pub(super) fn log_note(service: &Service, note: &Note) {
         Note::Reloaded(Some(cause)) => {
             tracing::warn!(unit, invocation_id, "{unit}: reload failed: {}", cause_words(cause, Some(service)));
         }
-        Note::Unhealthy(cause) => {
+        Note::Unhealthy(cause) | Note::HookFailed(cause) => {
             tracing::warn!(unit, invocation_id, "{unit}: {}", cause_words(cause, Some(service)));
+        }
+        Note::Incomplete(cause) | Note::Rolled(Some(cause)) => {
+            tracing::warn!(unit, "{unit}: {}", cause_words(cause, Some(service)));
         }
         Note::Killing => tracing::warn!(unit, invocation_id, "{unit}: time is up, killing what is left"),
         Note::Listening
@@ -225,10 +231,18 @@ pub(super) fn log_note(service: &Service, note: &Note) {
         | Note::Skipped(_)
         | Note::Reloaded(None)
         | Note::Adopted
+        | Note::Scaled { .. }
+        | Note::Rolling { .. }
+        | Note::Rolled(None)
         | Note::Healthy => {
             tracing::info!(unit, invocation_id, "{unit}: {}", note_words(note));
         }
-        Note::Starting { .. } | Note::Stopping | Note::RestartScheduled { .. } | Note::Reloading | Note::StatusText => {
+        Note::Starting { .. }
+        | Note::Stopping
+        | Note::RestartScheduled { .. }
+        | Note::Reloading
+        | Note::StatusText
+        | Note::Replicas { .. } => {
             tracing::debug!(unit, invocation_id, "{unit}: {}", note_words(note));
         }
     }
@@ -254,8 +268,15 @@ pub(super) fn note_words(note: &Note) -> String {
         Note::Killing => "killing".to_owned(),
         Note::StatusText => "status changed".to_owned(),
         Note::Adopted => "taken over".to_owned(),
+        Note::Scaled { number } => format!("{number} replicas are to be up"),
+        Note::Replicas { ready, number } => format!("{ready} of {number} replicas are ready"),
+        Note::Incomplete(_) => "started in part".to_owned(),
+        Note::Rolling { replica } => format!("rolling restart: {replica}"),
+        Note::Rolled(None) => "rolling restart done".to_owned(),
+        Note::Rolled(Some(_)) => "rolling restart ended early".to_owned(),
         Note::Healthy => "healthy".to_owned(),
         Note::Unhealthy(_) => "unhealthy".to_owned(),
+        Note::HookFailed(_) => "a hook failed".to_owned(),
         Note::Ended(_) => "ended".to_owned(),
         Note::Failed(_) => "failed".to_owned(),
     }
@@ -292,6 +313,7 @@ impl Engine {
             result: result_word(status.result).to_owned(),
             cause: status.cause.as_ref().map(|cause| cause_words(cause, Some(service))),
             since: (status.since.0 > 0).then(|| wall_time(status.since)),
+            hook_failure: status.hook_failure.as_ref().map(|cause| cause_words(cause, Some(service))),
             status_text: status.status_text.clone(),
             status_errno: service.said.errno,
             status_error: service.said.error.clone(),
@@ -330,6 +352,9 @@ impl Engine {
     /// Everything about one service; without details neither processes nor counters beyond what is in use now, which is
     /// what makes a list of thousands cheap.
     pub(super) fn snapshot(&mut self, id: ServiceId, detailed: bool) -> Option<UnitStatus> {
+        if self.is_replica_set(id) {
+            return self.set_snapshot(id, detailed);
+        }
         self.digest(id);
         let service = self.service(id)?;
         let unit = service.running.as_ref().or(service.unit.as_ref());

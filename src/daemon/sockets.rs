@@ -1,8 +1,9 @@
 //! What services say: syslog datagrams and output; and whether it was they who said it (readiness: `notified`).
 
 use super::engine::{Engine, Timer};
-use super::log_file::{LogNotice, PipeTurn};
+use super::log_file::LogNotice;
 use super::log_output::{End, Now, Output};
+use super::log_pipe::PipeTurn;
 use super::service::Service;
 use super::service_socket::Sender;
 use crate::supervise::ServiceId;

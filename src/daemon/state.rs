@@ -6,7 +6,7 @@
 //! started; a number alone may belong to anybody by now.
 
 use super::connections::SavedConnection;
-use crate::supervise::Rest;
+use crate::supervise::{KeptSet, Rest};
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -94,6 +94,15 @@ pub struct SavedState {
     /// There are no processes: it waits for its next automatic start, or has failed.
     #[serde(default)]
     pub rest: Option<Rest>,
+    /// The run is over but for commands after its end: how it ended.
+    #[serde(default)]
+    pub end: Option<Rest>,
+    /// It stays up after its program has ended.
+    #[serde(default)]
+    pub exited: bool,
+    /// How its program ended, for the same.
+    #[serde(default)]
+    pub main_exit: Option<crate::supervise::Exit>,
     /// Nothing of it runs: what arrives at its sockets starts it.
     #[serde(default)]
     pub listening: bool,
@@ -124,6 +133,9 @@ pub struct SavedState {
     /// The same of the notify socket, with what has arrived while no daemon ran.
     #[serde(default)]
     pub notify_socket: Option<i32>,
+    /// This is a set of replicas, which is kept.
+    #[serde(default)]
+    pub set: Option<KeptSet>,
     /// Limits changed while it runs: TOML by key.
     #[serde(default)]
     pub live: BTreeMap<String, String>,

@@ -119,7 +119,14 @@ fn word(note: &Note) -> &'static str {
         Note::StatusText => "status",
         Note::Healthy => "healthy",
         Note::Unhealthy(_) => "unhealthy",
+        Note::HookFailed(_) => "hook-failed",
         Note::Adopted => "adopted",
+        Note::Scaled { .. } => "scaled",
+        Note::Replicas { .. } => "replicas",
+        Note::Incomplete(_) => "incomplete",
+        Note::Rolling { .. } => "rolling",
+        Note::Rolled(None) => "rolled",
+        Note::Rolled(Some(_)) => "roll-failed",
     }
 }
 
@@ -151,9 +158,13 @@ impl Engine {
     pub(super) fn event_of(&self, id: ServiceId, note: &Note) -> Option<UnitEvent> {
         let mut event = entry(self.state_of(id)?, word(note));
         let cause = match note {
-            Note::Ended(cause) | Note::Failed(cause) | Note::Reloaded(Some(cause)) | Note::Unhealthy(cause) => {
-                Some(cause)
-            }
+            Note::Ended(cause)
+            | Note::Failed(cause)
+            | Note::Reloaded(Some(cause))
+            | Note::Unhealthy(cause)
+            | Note::HookFailed(cause)
+            | Note::Incomplete(cause)
+            | Note::Rolled(Some(cause)) => Some(cause),
             _ => None,
         };
         if let Some(cause) = cause {

@@ -40,6 +40,9 @@ impl Engine {
                 return Err(unusable(asked, message));
             }
             Ok(load::Lookup::NotFound) => {
+                if let Some(id) = self.load_set(asked)? {
+                    return Ok(id);
+                }
                 self.file_gone(asked);
                 return Err(CallError::UnitNotFound { unit: asked.to_owned() });
             }
@@ -51,6 +54,7 @@ impl Engine {
         };
         let name = found.name.as_str();
         let known = self.names.get(name).copied();
+        self.gives_way(name, &found.file)?;
         let print = fingerprint(&found);
         if let Some(id) = known
             && let Some(service) = self.services.get_mut(&id)
@@ -98,7 +102,7 @@ impl Engine {
         forgotten
     }
 
-    fn remember_error(&mut self, known: Option<ServiceId>, text: &str) {
+    pub(super) fn remember_error(&mut self, known: Option<ServiceId>, text: &str) {
         if let Some(service) = known.and_then(|id| self.services.get_mut(&id)) {
             service.load_error = Some(text.to_owned());
         }
@@ -119,6 +123,7 @@ impl Engine {
         };
         if let Some(service) = self.services.get_mut(&id) {
             service.unit = Some(unit);
+            service.template = None;
             service.fingerprint = fingerprint;
             service.load_error = None;
         }
@@ -127,7 +132,7 @@ impl Engine {
     }
 
     /// What the supervisor needs to know. It knows units by their own names only.
-    fn policy(&self, unit: &Unit) -> Policy {
+    pub(super) fn policy(&self, unit: &Unit) -> Policy {
         let mut policy = Policy::from(unit);
         for list in policy.relations_mut() {
             if self.options.foreground {
@@ -181,6 +186,9 @@ impl Engine {
     }
 
     fn pulled_in(&self, id: ServiceId) -> Vec<String> {
+        if let Some(set) = self.supervisor.set_status(id) {
+            return self.replica_names(id, set.number);
+        }
         let unit = self.service(id).and_then(|service| service.unit.as_ref());
         let names = |unit: &Rc<Unit>| {
             let unit = &unit.unit;
@@ -190,6 +198,6 @@ impl Engine {
     }
 }
 
-fn unusable(name: &str, message: String) -> CallError {
+pub(super) fn unusable(name: &str, message: String) -> CallError {
     CallError::UnitUnusable { unit: name.to_owned(), message }
 }

@@ -11,11 +11,13 @@ mod boot;
 mod drop_in;
 mod own_drop_in;
 mod read;
+mod set;
 mod slice;
 
 pub use boot::{BootSetError, Change, disable, enable, enabled_units, is_enabled};
 pub use drop_in::DropIn;
 pub use own_drop_in::OwnDropIn;
+pub use set::{find_set, is_set, shadowed_set, templates};
 pub use slice::{SLICE_SUFFIX, find_slice, is_slice, missing_slice};
 
 use crate::unit::problem::{Style, render_texts};
@@ -178,6 +180,7 @@ fn host_name() -> Option<String> {
 /// As [`find`]; also when there is no such file.
 pub fn read_file(file: &Path) -> Result<Found, Box<Problem>> {
     let shown = file.to_string_lossy();
+    let template = file.file_stem().and_then(|stem| stem.to_str()).is_some_and(|stem| stem.ends_with('@'));
     let name = match file.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".toml")) {
         Some(name) => example_of(name).unwrap_or_else(|| name.to_owned()),
         None => {
@@ -191,7 +194,8 @@ pub fn read_file(file: &Path) -> Result<Found, Box<Problem>> {
     }
     match read::read(file, Trust::Any)? {
         read::Content::Bytes(bytes) => {
-            Ok(Found { name, file: file.to_path_buf(), bytes, drop_ins: Vec::new(), warnings: Vec::new() })
+            let found = Found { name, file: file.to_path_buf(), bytes, drop_ins: Vec::new(), warnings: Vec::new() };
+            Ok(if template { found.as_replica() } else { found })
         }
         read::Content::Null => {
             Err(Box::new(Problem::of_file(Code::NotAFile, &shown, "the unit is masked: a link to /dev/null")))
@@ -236,7 +240,7 @@ pub fn missing_units(paths: &[PathBuf], unit: &Unit, texts: &[UnitText<'_>]) -> 
     let mut problems = Vec::new();
     for (key, names) in unit.unit.relations() {
         for name in names {
-            if exists(paths, name) {
+            if exists(paths, name) || is_set(paths, name) {
                 continue;
             }
             let dotted = format!("unit.{key}");

@@ -3,7 +3,8 @@
 //! The daemon says what it found ([`Adopted`]); processes that have died meanwhile it reports afterwards as for any run,
 //! with [`Exit::Unknown`](super::Exit::Unknown) where no record was left. Two things cannot be known and are resolved
 //! towards doing too much: a start that was not complete runs `exec_start_post` (again), and a stop that had begun sends
-//! the stop signal (again) with a fresh budget, without `exec_stop`.
+//! the stop signal (again) with a fresh budget, without `exec_stop`. A run of which only commands after its end were left
+//! is judged again: what is left of them is killed, and `exec_stop_post` and the hooks run (again).
 
 use super::restart::Restarts;
 use super::run::{Await, Flow, Live, Main, Phase, Run, Says, Stop};
@@ -29,13 +30,18 @@ impl Service {
         match self.state {
             State::Down | State::Failed { .. } => {}
             // What this daemon has started, or is about to, it need not adopt.
-            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => return,
+            State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Keeping(_)
+            | State::Up(_) => return,
         }
         self.restarts = Restarts::carried_over(found.restarts);
         self.last = Last::default();
         let mut run = Run::new();
         run.populated = true;
         run.main = Main::Alive;
+        run.epilogue.launched = true;
         run.phase = Phase::Running { says: Says::Serving };
         // A oneshot is ready when it is gone; one that is still there is not.
         let ready = found.ready && self.policy.kind != ServiceType::Oneshot;
@@ -57,6 +63,30 @@ impl Service {
 }
 
 impl Service {
+    /// Takes over the end of a run.
+    pub fn adopt_at_end(&mut self, turn: &mut Turn, stopping: bool, end: Rest) {
+        match self.state {
+            State::Down | State::Failed { .. } => {}
+            // What this daemon has started, or is about to, it need not adopt.
+            State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Keeping(_)
+            | State::Up(_) => return,
+        }
+        self.restarts = Restarts::carried_over(end.restarts);
+        self.last = Last::default();
+        let mut run = Run::new();
+        run.populated = true;
+        run.main = Main::Gone;
+        run.epilogue.launched = end.main_exit.is_some();
+        (run.result, run.cause, run.main_exit) = (end.result, end.cause, end.main_exit);
+        run.stop = if stopping { Stop::Granted } else { Stop::No };
+        self.state = State::Up(Box::new(run));
+        self.record(turn, Note::Adopted);
+        self.live(turn, |live| live.kill());
+    }
+
     /// Goes on waiting for the next automatic start, or shows the failure. Only a service of which this daemon knows
     /// nothing can be remembered. The window of `limit_burst` begins anew.
     pub fn remember(&mut self, rest: Rest) {
@@ -67,10 +97,12 @@ impl Service {
             | State::Waiting { .. }
             | State::Backoff { .. }
             | State::Listening { .. }
+            | State::Keeping(_)
             | State::Up(_) => return,
         }
         self.restarts = Restarts::carried_over(rest.restarts);
-        self.last = Last { result: rest.result, cause: rest.cause, main_exit: rest.main_exit };
+        self.last =
+            Last { result: rest.result, cause: rest.cause, main_exit: rest.main_exit, hook_failure: rest.hook_failure };
         self.state = match rest.until {
             Some(until) => State::Backoff { until, upheld: rest.upheld },
             None => State::Failed { wanted: rest.wanted },

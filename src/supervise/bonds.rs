@@ -37,12 +37,16 @@ impl Run {
 }
 
 impl Service {
-    fn is_serving(&self) -> bool {
-        matches!(&self.state, State::Up(run) if run.is_serving())
+    pub(super) fn is_serving(&self) -> bool {
+        match &self.state {
+            State::Up(run) => run.is_serving(),
+            State::Keeping(set) => set.is_serving(),
+            _ => false,
+        }
     }
 
     /// It has no run, and whoever needs it will find it.
-    fn is_listening(&self) -> bool {
+    pub(super) fn is_listening(&self) -> bool {
         matches!(self.state, State::Listening { .. })
     }
 
@@ -51,14 +55,15 @@ impl Service {
         let done =
             |run: &Run| self.policy.kind == ServiceType::Oneshot && run.started.is_some() && run.stop == Stop::No;
         self.is_listening()
+            || self.kept().is_some_and(|set| !set.is_stop_pending())
             || matches!(&self.state, State::Up(run) if run.is_heading_up() || (done(run) && !run.then_start))
     }
 
-    fn is_at_rest(&self) -> bool {
+    pub(super) fn is_at_rest(&self) -> bool {
         matches!(self.state, State::Down | State::Failed { .. })
     }
 
-    fn is_wanted(&self) -> bool {
+    pub(super) fn is_wanted(&self) -> bool {
         matches!(self.state, State::Failed { wanted: true })
     }
 
@@ -77,7 +82,8 @@ impl Service {
             | State::Failed { .. }
             | State::Waiting { .. }
             | State::Backoff { .. }
-            | State::Listening { .. } => false,
+            | State::Listening { .. }
+            | State::Keeping(_) => false,
         }
     }
 
@@ -158,20 +164,27 @@ impl Supervisor {
             State::Failed { .. } | State::Backoff { upheld: false, .. } => true,
             State::Backoff { upheld: true, .. } => service.last.result != ServiceResult::Success,
             State::Up(run) => service.policy.kind != ServiceType::Oneshot && !run.is_heading_up() && !run.then_start,
+            State::Keeping(set) => set.has_failed(),
             State::Down | State::Waiting { .. } | State::Listening { .. } => false,
         }
     }
 
     fn is_heading_up(&self, id: ServiceId) -> bool {
         let service = &self.services[&id];
-        service.is_listening() || matches!(&service.state, State::Up(run) if run.is_heading_up())
+        service.is_listening()
+            || service.kept().is_some_and(|set| !set.is_stop_pending())
+            || matches!(&service.state, State::Up(run) if run.is_heading_up())
     }
 
     /// A unit that cannot be up beside this one and is not down yet.
     pub(super) fn rival_that_ends(&self, id: ServiceId) -> Option<ServiceId> {
         let service = self.services.get(&id)?;
         let mut rivals = self.graph.rivals(id, &service.policy);
-        rivals.find(|other| matches!(&self.services[other].state, State::Up(run) if !run.is_heading_up()))
+        rivals.find(|other| match &self.services[other].state {
+            State::Up(run) => !run.is_heading_up(),
+            State::Keeping(set) => set.is_stop_pending(),
+            _ => false,
+        })
     }
 
     // ── conflicts ──
@@ -259,7 +272,7 @@ impl Supervisor {
     fn is_upheld(&self, id: ServiceId) -> bool {
         let Some(service) = self.services.get(&id) else { return false };
         let mut upholders = self.graph.upholders(&service.policy.name);
-        upholders.any(|other| other != id && self.services[&other].is_serving())
+        upholders.any(|other| other != id && self.services[&other].is_serving()) || self.is_kept(id)
     }
 
     fn look_after_upheld(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
@@ -382,9 +395,9 @@ impl Supervisor {
             } else if service.is_serving() {
                 let names = service.policy.binds_to.clone();
                 let gone = |name: &String| {
-                    self.graph
-                        .id(name)
-                        .is_none_or(|b| !matches!(self.services[&b].state, State::Up(_) | State::Listening { .. }))
+                    self.graph.id(name).is_none_or(|b| {
+                        !matches!(self.services[&b].state, State::Up(_) | State::Listening { .. } | State::Keeping(_))
+                    })
                 };
                 if let Some(unit) = names.into_iter().find(gone)
                     && self.with(now, work, id, |service, turn| service.fall_with(turn, &unit)) == Some(true)
@@ -394,6 +407,7 @@ impl Supervisor {
                 self.look_after_upheld(now, work, id);
             }
         }
+        self.resume_sets(now, work);
     }
 }
 

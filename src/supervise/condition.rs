@@ -45,6 +45,7 @@ impl Service {
             | State::Failed { .. }
             | State::Backoff { .. }
             | State::Listening { .. }
+            | State::Keeping(_)
             | State::Up(_) => false,
         }
     }
@@ -52,7 +53,7 @@ impl Service {
     fn skip(&mut self, turn: &mut Turn, what: String) {
         let cause = Cause::Condition { what: what.clone() };
         self.waiters.answer_starts(turn, Outcome::Skipped(cause.clone()));
-        self.last = Last { result: ServiceResult::ExecCondition, cause: Some(cause), main_exit: None };
+        self.last = Last { result: ServiceResult::ExecCondition, cause: Some(cause), ..Last::default() };
         self.record(turn, Note::Skipped(what));
         if self.policy.on_demand && std::mem::take(&mut self.triggered) {
             self.listen_again(turn);

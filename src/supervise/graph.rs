@@ -8,6 +8,7 @@
 
 use super::{Policy, ServiceId};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// Name → those that have it in one of their lists.
 type Index = BTreeMap<String, BTreeSet<ServiceId>>;
@@ -76,6 +77,12 @@ impl Graph {
 
     pub fn id(&self, name: &str) -> Option<ServiceId> {
         self.ids.get(name).copied()
+    }
+
+    /// Units whose names begin with this.
+    pub fn named_from<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, ServiceId)> {
+        let from = self.ids.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
+        from.take_while(move |(name, _)| name.starts_with(prefix)).map(|(name, id)| (name.as_str(), *id))
     }
 
     /// Those that finish starting before `id` begins, and stop after it. One that both units name comes twice.

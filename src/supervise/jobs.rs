@@ -49,6 +49,9 @@ impl Supervisor {
     // ── starts ──
 
     pub(super) fn start(&mut self, now: Moment, work: &mut Work, id: ServiceId, request: Option<RequestId>) {
+        if self.is_keeping(id) {
+            return self.start_kept(now, work, id, request);
+        }
         match self.with(now, work, id, |service, turn| service.wish_start(turn, request)) {
             Some(true) => self.begin_start(now, work, id),
             Some(false) => {}
@@ -119,12 +122,16 @@ impl Supervisor {
             State::Up(run) => run.then_start || (members.contains(id) && !run.is_heading_up()),
             State::Waiting { .. } => true,
             State::Listening { .. } => false,
+            State::Keeping(set) => set.is_start_pending(),
             State::Down | State::Failed { .. } | State::Backoff { .. } => members.contains(id),
         };
-        find_cycle(members.iter().copied(), |id| self.predecessors(id).filter(&will_wait).collect())
+        find_cycle(members.iter().copied(), |id| {
+            // A set waits for its replicas as well.
+            self.predecessors(id).chain(self.members_if_kept(id)).filter(&will_wait).collect()
+        })
     }
 
-    fn predecessors(&self, id: ServiceId) -> impl DoubleEndedIterator<Item = ServiceId> + '_ {
+    pub(super) fn predecessors(&self, id: ServiceId) -> impl DoubleEndedIterator<Item = ServiceId> + '_ {
         let service = self.services.get(&id);
         service.into_iter().flat_map(move |service| self.graph.predecessors(id, &service.policy))
     }
@@ -138,7 +145,7 @@ impl Supervisor {
     fn has_idle_predecessor(&self, id: ServiceId) -> bool {
         self.predecessors(id).any(|other| match &self.services[&other].state {
             State::Down | State::Failed { .. } | State::Backoff { .. } => true,
-            State::Waiting { .. } | State::Listening { .. } | State::Up(_) => false,
+            State::Waiting { .. } | State::Listening { .. } | State::Keeping(_) | State::Up(_) => false,
         })
     }
 
@@ -196,6 +203,9 @@ impl Supervisor {
     }
 
     pub(super) fn restart(&mut self, now: Moment, work: &mut Work, id: ServiceId, request: Option<RequestId>) {
+        if self.is_keeping(id) {
+            return self.roll(now, work, id, request);
+        }
         let is_up = |service: &Service| matches!(service.state, State::Up(_));
         if self.services.get(&id).is_some_and(|service| matches!(service.state, State::Listening { .. })) {
             self.take_new_policy(id);
@@ -253,7 +263,11 @@ impl Supervisor {
     /// Do units that wait for each other's stop wait for this one, which waits for them? The last to join opens it.
     fn closes_circle_of_stops(&self, id: ServiceId) -> bool {
         let queued = |other: &ServiceId| self.services[other].is_stop_queued();
-        let next = |id: ServiceId| -> Vec<ServiceId> { self.successors(id).filter(queued).collect() };
+        let stops = |other: &ServiceId| queued(other) || self.is_dissolving(*other);
+        let next = |id: ServiceId| -> Vec<ServiceId> {
+            let members = if self.is_dissolving(id) { self.members_if_kept(id) } else { Vec::new() };
+            self.successors(id).filter(stops).chain(members.into_iter().filter(queued)).collect()
+        };
         queued(&id) && next(id).into_iter().any(|other| reach(other, next).contains(&id))
     }
 
@@ -261,7 +275,7 @@ impl Supervisor {
     fn has_running_successor(&self, id: ServiceId) -> bool {
         self.successors(id).any(|other| {
             let service = &self.services[&other];
-            matches!(service.state, State::Up(_)) && !service.is_stop_pending()
+            matches!(service.state, State::Up(_) | State::Keeping(_)) && !service.is_stop_pending()
         })
     }
 
@@ -297,10 +311,16 @@ impl Supervisor {
                         self.wake(now, work, id);
                         self.pass_on_end(now, work, id);
                     }
-                    Pulse::Rested { asked } => self.rested(now, work, id, asked),
+                    Pulse::Rested { asked } => {
+                        self.replica_rests(id, asked);
+                        self.rested(now, work, id, asked);
+                    }
                     Pulse::WantsStart => self.start_with_others(now, work, id),
                     Pulse::RestartDue => self.start_automatically(now, work, id),
+                    Pulse::Keep => self.keep(now, work, id),
+                    Pulse::Dissolve => self.dissolve(now, work, id),
                 }
+                self.replica_moved(id);
             }
         }
     }
@@ -383,7 +403,7 @@ impl Supervisor {
     }
 
     /// The definition that was given meanwhile comes into force.
-    fn take_new_policy(&mut self, id: ServiceId) {
+    pub(super) fn take_new_policy(&mut self, id: ServiceId) {
         let Some(service) = self.services.get_mut(&id) else { return };
         if matches!(service.state, State::Up(_)) {
             return;

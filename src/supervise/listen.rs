@@ -112,7 +112,7 @@ impl Service {
     fn give_up_listening(&mut self, turn: &mut Turn, result: ServiceResult, cause: Cause) {
         answer(&mut self.waiters.starts, turn, Outcome::Failed(cause.clone()));
         self.remove(turn, Removal::AtStop);
-        self.last = Last { result, cause: Some(cause.clone()), main_exit: None };
+        self.last = Last { result, cause: Some(cause.clone()), ..Last::default() };
         self.state = State::Failed { wanted: false };
         self.record(turn, Note::Failed(cause));
         turn.pulse(self.id, Pulse::NotStarted);

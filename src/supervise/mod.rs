@@ -6,7 +6,7 @@
 //!
 //! # The states of a service
 //!
-//! A service is in one of six states. Five of them are the service without processes; everything that exists only
+//! A service is in one of seven states. Six of them are the service without processes; everything that exists only
 //! while something runs is in the sixth and vanishes with it.
 //!
 //! ```text
@@ -27,6 +27,7 @@
 //! * `Backoff`: waits before the next automatic attempt. Shown as `activating/auto-restart`.
 //! * `Listening`: started, for a unit that is started on demand: its sockets are open, and the first thing that arrives
 //!   takes it to `Waiting` and on. After a run that ended well it comes back here. Shown as `active/listening`.
+//! * `Keeping`: a set of replicas, which has no process of its own; they are units like all others (see `replicas`).
 //! * `Up`: a run exists, in one of the phases below.
 //!
 //! # The phases of a run
@@ -45,12 +46,14 @@
 //!      StopKill: the group has been killed
 //!                  │ main process, command and group are all gone: the only way on
 //!                  ▼
-//!              StopPost n ──▶ over
+//!              StopPost n ──▶ Hook on_exit, on_restart or on_give_up ──▶ over
 //! ```
 //!
 //! Three facts make up "gone", and they arrive in any order: the end of the main process, the end of the command beside
 //! it, and the emptiness of the group. A run is over when all three are in. So no report of one run can be taken for one
 //! of the next, and nothing is ever launched beside something that still lives: **down means empty**.
+//!
+//! A oneshot that stays up is in `Exited` instead of `Running`, and its stop in `StopAlone n` instead of `StopCommands n`.
 //!
 //! What a start means depends on what makes the service ready:
 //!
@@ -58,18 +61,18 @@
 //! |---|---|
 //! | exec | the program is executed and `exec_start_post` is done |
 //! | notify, checks | READY=1, or all of `[ready]` holds, and `exec_start_post` is done; a good end before that is `protocol` |
-//! | exit (oneshot) | the main process has ended well and `exec_start_post` is done; then the service goes down |
+//! | exit (oneshot) | the main process has ended well and `exec_start_post` is done; then the service goes down, or stays up without a process (see `remain`) |
 //! | pid file (forking) | the first process has ended well, the pid file names one of the group, and so on |
 //!
 //! Time: `timeout_start` is one budget from the first `exec_start_pre` to the last `exec_start_post`, and each reload has
 //! one as long. `timeout_stop` is one budget for `exec_stop`, signal and wait; at its end the group is killed.
-//! `exec_stop_post` has another. EXTEND_TIMEOUT_USEC= prolongs the present one, or `runtime_max`.
+//! `exec_stop_post` has another, and each hook its own. EXTEND_TIMEOUT_USEC= prolongs the present one, or `runtime_max`.
 //!
 //! While it is up a service is watched: it must send WATCHDOG=1 in time, may not run longer than `runtime_max`, and is
 //! asked for its health at intervals (see `watch` and `health`). STOPPING=1 ends the watch and begins a stop's budget.
 //!
 //! `exec_stop` is run only where it can be: when the start had succeeded and the main process lives, as the commands join
-//! its container. `exec_stop_post` always runs. The first failure of a run gives it its result and its cause.
+//! its container, or when the service stays up without one. `exec_stop_post` always runs. The first failure of a run gives it its result and its cause.
 //!
 //! # Requests
 //!
@@ -93,11 +96,12 @@
 //! * Of a unit that accepts connections nothing is told when one arrives: each is served by a service of its own
 //!   (`Policy::of_connection`), which the caller defines, starts, and forgets when it is down or has failed.
 //! * For each `Examine` one `Examined`.
-//! * `Adopted` and `Remembered` come before everything else, and `Surveyed` follows the last of them.
+//! * `Adopted`, `AdoptedAtEnd`, `AdoptedExited` and `Remembered` come before everything else, and `Surveyed` follows the last of them.
 //! * Actions are carried out in their order, and `DeadlinePassed` is delivered once [`Supervisor::next_deadline`] has
 //!   come, which may be the present moment.
 #![forbid(unsafe_code)]
 
+mod action;
 mod adopt;
 mod bonds;
 mod condition;
@@ -105,12 +109,18 @@ mod event;
 mod exit;
 mod graph;
 mod health;
+mod hooks;
 mod jobs;
+mod keeping;
 mod listen;
 mod policy;
+mod remain;
+mod replicas;
 mod restart;
+mod roll;
 mod run;
 mod service;
+mod shown;
 mod start;
 mod status;
 mod stop;
@@ -121,16 +131,18 @@ mod waiters;
 mod watch;
 mod wishes;
 
-pub use event::{
-    Action, Cause, CommandOutcome, Event, Exit, LaunchFailure, Moment, Note, Outcome, Removal, RequestId, Rest, Role,
-    ServiceId, ServiceResult, Target, Unmet, Word,
-};
+pub use action::{Action, Cause, Note, Outcome, Removal, ServiceResult, Target};
+pub use event::{CommandOutcome, Event, Exit, LaunchFailure, Moment, RequestId, Rest, Role, ServiceId, Unmet, Word};
+pub use hooks::Told;
 pub use policy::{Command, HealthPolicy, Policy};
+pub use replicas::{KeptSet, SetStatus, replica_number};
+pub use roll::KeptRoll;
 pub use status::{ActiveState, Health, HealthState, Status, StopStep, SubState};
 
 use adopt::Adopted;
 use graph::{Graph, reach};
 use jobs::{Work, no_such_service};
+use remain::Remained;
 use restart::Jitter;
 use run::Fact;
 use service::{Pulse, Service, State};
@@ -156,6 +168,11 @@ pub struct Supervisor {
     surveying: bool,
     /// Those consequences.
     held_back: Vec<(ServiceId, Pulse)>,
+    /// Requests of sets to their replicas: whose each is, and how many there have been.
+    of_sets: BTreeMap<RequestId, ServiceId>,
+    asked_by_sets: u64,
+    /// Sets that are to be looked at again in this step.
+    moved_sets: BTreeSet<ServiceId>,
     jitter: Jitter,
     /// How often a service was looked at or changed, for the tests of cost.
     #[cfg(test)]
@@ -185,7 +202,10 @@ impl Supervisor {
             }
             // Order among those that wait must not change under them.
             // Those that listen have the sockets of the old one.
-            State::Waiting { .. } | State::Listening { .. } | State::Up(_) => service.next_policy = Some(policy),
+            // A set takes it with the next start or scaling, too.
+            State::Waiting { .. } | State::Listening { .. } | State::Keeping(_) | State::Up(_) => {
+                service.next_policy = Some(policy);
+            }
         }
     }
 
@@ -217,7 +237,12 @@ impl Supervisor {
     pub fn step(&mut self, now: Moment, event: Event) -> Vec<Action> {
         let mut work = Work::default();
         self.take_in(now, &mut work, event);
-        self.pass_on(now, &mut work);
+        loop {
+            self.pass_on(now, &mut work);
+            if !self.hear_replicas(now, &mut work) {
+                break;
+            }
+        }
         for id in std::mem::take(&mut work.touched) {
             self.settle(now, id);
         }
@@ -259,6 +284,14 @@ impl Supervisor {
                 self.note_request(request, id);
                 self.restart(now, work, id, request);
             }
+            Event::ScaleRequested { id, number, request } => {
+                self.note_request(request, id);
+                self.scale(now, work, id, number, request);
+            }
+            Event::ReloadRequested { id, request } if self.is_keeping(id) => {
+                self.note_request(request, id);
+                self.reload_kept(now, work, id, request);
+            }
             Event::ReloadRequested { id, request } => {
                 self.note_request(request, id);
                 if self.with(now, work, id, |service, turn| service.wish_reload(turn, request)).is_none() {
@@ -296,9 +329,22 @@ impl Supervisor {
                 let found = Adopted { ready, since, restarts, stopping, watchdog };
                 self.with(now, work, id, |service, turn| service.adopt(turn, found));
             }
+            Event::AdoptedExited { id, since, restarts, stopping, main_exit } => {
+                self.surveying = true;
+                let found = Remained { since, restarts, stopping, main_exit };
+                self.with(now, work, id, |service, turn| service.adopt_exited(turn, found));
+            }
+            Event::AdoptedAtEnd { id, stopping, end } => {
+                self.surveying = true;
+                self.with(now, work, id, |service, turn| service.adopt_at_end(turn, stopping, end));
+            }
             Event::Remembered { id, rest } => {
                 self.surveying = true;
                 self.with(now, work, id, |service, _| service.remember(rest));
+            }
+            Event::SetRemembered { id, kept } => {
+                self.surveying = true;
+                self.with(now, work, id, |service, _| service.remember_set(kept));
             }
             Event::Examined { id, unmet } => {
                 if self.with(now, work, id, |service, turn| service.examined(turn, unmet)) == Some(true) {

@@ -1,6 +1,6 @@
 //! The part of a unit that the state machine looks at.
 
-use crate::unit::{Activation, HealthAction, KillMode, ReadyKind, RestartSettings, ServiceType, StatusSet, Unit};
+use crate::unit::{Activation, HealthAction, Hook, KillMode, ReadyKind, RestartSettings, ServiceType, StatusSet, Unit};
 use std::time::Duration;
 
 /// One command around the main process, as far as the machine cares.
@@ -60,6 +60,12 @@ pub struct Policy {
     pub watchdog: Option<Duration>,
     /// `[health]`; `None`: it is not asked.
     pub health: Option<HealthPolicy>,
+    /// `service.remain_after_exit`
+    pub remains: bool,
+    /// Those of `[hooks]` that have a command.
+    pub hooks: Vec<Hook>,
+    /// How long each may take.
+    pub hook_timeout: Duration,
     /// Statuses and signals that count as success besides the usual.
     pub success: StatusSet,
     /// What makes it ready.
@@ -94,6 +100,9 @@ pub struct Policy {
     pub conflicts: Vec<String>,
     /// It has conditions or asserts.
     pub conditional: bool,
+    /// This is a set: the number of its replicas unless it is scaled. It has no process of its own, and the rest of
+    /// this says nothing but `restart`, for those who keep the set up.
+    pub replicas: Option<u32>,
     /// `unit.on_failure`.
     pub on_failure: Vec<String>,
     /// `unit.on_success`.
@@ -101,6 +110,24 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The set of `number` replicas of which this is the policy of one.
+    pub fn into_set(mut self, name: &str, number: u32) -> Policy {
+        for list in self.relations_mut() {
+            list.clear();
+        }
+        Policy {
+            name: name.to_owned(),
+            replicas: Some(number),
+            kind: ServiceType::Exec,
+            ready: ReadyKind::Executed,
+            sockets: false,
+            timers: false,
+            on_demand: false,
+            conditional: false,
+            ..self
+        }
+    }
+
     /// Units that a start brings along.
     pub fn pulled_in(&self) -> impl Iterator<Item = &String> {
         self.requires.iter().chain(&self.binds_to).chain(&self.wants).chain(&self.upholds)
@@ -163,6 +190,9 @@ impl From<&Unit> for Policy {
                 start_period: health.start_period,
                 action: health.action,
             }),
+            remains: service.remain_after_exit,
+            hooks: unit.hooks.present().collect(),
+            hook_timeout: unit.hooks.timeout,
             success: service.success_exit_status.clone(),
             ready: unit.ready_kind(),
             sockets: !unit.sockets.is_empty(),
@@ -180,6 +210,7 @@ impl From<&Unit> for Policy {
             upholds: unit.unit.upholds.clone(),
             conflicts: unit.unit.conflicts.clone(),
             conditional: !(unit.unit.condition.is_empty() && unit.unit.assert.is_empty()),
+            replicas: None,
             on_failure: unit.unit.on_failure.clone(),
             on_success: unit.unit.on_success.clone(),
         }

@@ -58,7 +58,7 @@ pub(super) fn decide(
 }
 
 /// How often a service has been restarted, and when.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Restarts {
     /// Automatic restarts since the last manual start, reset, or `reset_after` of running.
     pub count: u32,

@@ -2,10 +2,11 @@
 //!
 //! The way up is in `start.rs`, the way down in `stop.rs`. Neither knows of restarts, requests to start, or other units:
 //! they see one policy and one control group, and say [`Flow::Over`] when main process, command and group are gone and
-//! `exec_stop_post` is done.
+//! `exec_stop_post` is done, and again after each hook (see `hooks`).
 
 use super::exit::SIGABRT;
 use super::health::Checks;
+use super::hooks::Epilogue;
 use super::service::Turn;
 use super::waiters::Waiters;
 use super::watch::Watchdog;
@@ -13,6 +14,7 @@ use super::{
     Action, Cause, CommandOutcome, Exit, LaunchFailure, Moment, Note, Outcome, Policy, Role, ServiceId, ServiceResult,
     StopStep, Word,
 };
+use crate::unit::Hook;
 
 /// Where a run is. The diagram is in the module's documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +33,10 @@ pub(super) enum Phase {
     Reload { index: u16, expired: bool },
     /// `reload_signal` was sent `since`; `confirmed` by a RELOADING=1 that is not older, so that READY=1 ends it.
     ReloadSignal { since: Moment, confirmed: bool },
+    /// The work of a oneshot is done and it stays up (see `remain`).
+    Exited,
+    /// `exec_stop` of one that stayed up so; `next` is the first that has not been launched.
+    StopAlone { next: u16, step: Step },
     /// `exec_stop`; `next` is the first that has not been launched.
     StopCommands { next: u16 },
     /// Waits for main process and group to go away after the stop signal.
@@ -39,6 +45,8 @@ pub(super) enum Phase {
     StopKill,
     /// `exec_stop_post[index]`.
     StopPost { index: u16, step: Step },
+    /// One of `[hooks]`.
+    Hook { hook: Hook, step: Step },
 }
 
 /// Where a command with a container of its own is.
@@ -174,6 +182,8 @@ pub(super) struct Run {
     pub cause: Option<Cause>,
     /// How the main process ended.
     pub main_exit: Option<Exit>,
+    /// What comes after its end.
+    pub epilogue: Epilogue,
 }
 
 impl Run {
@@ -197,6 +207,7 @@ impl Run {
             result: ServiceResult::Success,
             cause: None,
             main_exit: None,
+            epilogue: Epilogue::default(),
         }
     }
 
@@ -208,13 +219,16 @@ impl Run {
             | Phase::Starting(_)
             | Phase::StartPost { .. }
             | Phase::Running { says: Says::Serving | Says::Reloading }
+            | Phase::Exited
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. } => self.stop == Stop::No,
             Phase::Running { says: Says::Stopping }
+            | Phase::StopAlone { .. }
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
-            | Phase::StopPost { .. } => false,
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => false,
         }
     }
 
@@ -229,10 +243,13 @@ impl Run {
             | Phase::Launching { .. }
             | Phase::Starting(_)
             | Phase::StartPost { .. }
+            | Phase::Exited
+            | Phase::StopAlone { .. }
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
-            | Phase::StopPost { .. } => false,
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => false,
         }
     }
 
@@ -248,18 +265,25 @@ impl Run {
     /// What a run on its way down is at; `None` for one that is not.
     pub fn stop_step(&self, policy: &Policy) -> Option<StopStep> {
         match self.phase {
-            Phase::StopCommands { .. } | Phase::StopPost { step: Step::Running, .. } => {
+            Phase::StopCommands { .. }
+            | Phase::StopAlone { step: Step::Running, .. }
+            | Phase::StopPost { step: Step::Running, .. }
+            | Phase::Hook { step: Step::Running, .. } => {
                 Some(self.control.map_or(StopStep::Signal(policy.stop_signal), StopStep::Command))
             }
             Phase::StopSignal if self.abort => Some(StopStep::Signal(SIGABRT)),
             Phase::StopSignal => Some(StopStep::Signal(policy.stop_signal)),
-            Phase::StopKill | Phase::StopPost { step: Step::Clearing, .. } => Some(StopStep::Kill),
+            Phase::StopKill
+            | Phase::StopAlone { step: Step::Clearing, .. }
+            | Phase::StopPost { step: Step::Clearing, .. }
+            | Phase::Hook { step: Step::Clearing, .. } => Some(StopStep::Kill),
             Phase::Running { says: Says::Stopping } if self.stop == Stop::No => Some(StopStep::ByItself),
             Phase::StartPre { .. }
             | Phase::Launching { .. }
             | Phase::Starting(_)
             | Phase::StartPost { .. }
             | Phase::Running { .. }
+            | Phase::Exited
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. } => (self.stop == Stop::Queued).then_some(StopStep::Queued),
         }
@@ -321,14 +345,20 @@ impl Live<'_, '_> {
     pub fn launch(&mut self, role: Role) {
         self.run.populated = true;
         match role {
-            Role::Main => self.run.main = Main::Launching { ended: None },
-            Role::StartPre(_) | Role::StartPost(_) | Role::Reload(_) | Role::Stop(_) | Role::StopPost(_) => {
-                self.run.control = Some(role);
+            Role::Main => {
+                self.run.main = Main::Launching { ended: None };
+                self.run.epilogue.launched = true;
             }
+            Role::StartPre(_)
+            | Role::StartPost(_)
+            | Role::Reload(_)
+            | Role::Stop(_)
+            | Role::StopPost(_)
+            | Role::Hook(_) => self.run.control = Some(role),
             // The machine orders a look at readiness or health, never this command itself.
             Role::Ready | Role::Health => {}
         }
-        let (result, main_exit) = (self.run.result, self.run.main_exit);
+        let (result, main_exit) = (self.run.result_for(role), self.run.main_exit);
         self.act(Action::Launch { id: self.id, role, result, main_exit });
     }
 

@@ -1,14 +1,14 @@
 //! One service: what it is when no run exists, what people wait for, and what follows the end of a run.
 
-use super::restart::{Jitter, Next, Restarts, decide};
-use super::run::{After, Fact, Flow, Live, Phase, Run, Says, Step, Stop};
+use super::hooks::{Follows, Verdict};
+use super::keeping::Keeping;
+use super::restart::{Jitter, Restarts};
+use super::run::{After, Fact, Flow, Live, Run, Stop};
 use super::waiters::{Waiters, answer};
 use super::{
-    Action, ActiveState, Cause, Exit, Moment, Note, Outcome, Policy, Removal, RequestId, ServiceId, ServiceResult,
-    Status, SubState, Word,
+    Action, ActiveState, Cause, Exit, Moment, Note, Outcome, Policy, Removal, RequestId, ServiceId, ServiceResult, Word,
 };
 use std::collections::VecDeque;
-use std::time::Duration;
 
 /// The state of a service. What belongs to a run exists only in `Up`.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(super) enum State {
     Backoff { until: Moment, upheld: bool },
     /// Its sockets are open, once that has been said; the first thing that arrives starts it.
     Listening { open: bool },
+    /// A set: its replicas are kept (see `replicas`).
+    Keeping(Box<Keeping>),
     /// Something of it exists.
     Up(Box<Run>),
 }
@@ -56,6 +58,10 @@ pub(super) enum Pulse {
     WantsStart,
     /// Its wait before the next automatic start is over.
     RestartDue,
+    /// A set's turn to start has come.
+    Keep,
+    /// A set's turn to stop has come.
+    Dissolve,
 }
 
 /// What one call of `step` collects.
@@ -82,6 +88,8 @@ pub(super) struct Last {
     pub result: ServiceResult,
     pub cause: Option<Cause>,
     pub main_exit: Option<Exit>,
+    /// The first hook that failed after it.
+    pub hook_failure: Option<Cause>,
 }
 
 /// One service.
@@ -98,9 +106,11 @@ pub(super) struct Service {
     pub last: Last,
     /// How many starts on behalf of another unit's end led to the present one.
     pub links: u8,
-    status_text: Option<String>,
+    pub status_text: Option<String>,
     /// The active state that people saw last, and since when.
     pub shown: (ActiveState, Moment),
+    /// Of a set: the number of replicas that somebody asked for, until it is stopped.
+    pub scaled: Option<u32>,
     /// The next start runs the program, also of a unit that is started on demand.
     pub triggered: bool,
     /// When it was started by its sockets of late.
@@ -122,6 +132,7 @@ impl Service {
             links: 0,
             status_text: None,
             shown: (ActiveState::Inactive, Moment(0)),
+            scaled: None,
             triggered: false,
             triggers: VecDeque::new(),
             indexed: None,
@@ -132,7 +143,11 @@ impl Service {
 
     pub fn deadline(&self) -> Option<Moment> {
         match &self.state {
-            State::Down | State::Failed { .. } | State::Waiting { .. } | State::Listening { .. } => None,
+            State::Down
+            | State::Failed { .. }
+            | State::Waiting { .. }
+            | State::Listening { .. }
+            | State::Keeping(_) => None,
             State::Backoff { until, .. } => Some(*until),
             State::Up(run) => run.next_deadline(),
         }
@@ -144,6 +159,7 @@ impl Service {
             State::Down | State::Failed { .. } | State::Backoff { .. } => false,
             State::Waiting { .. } => true,
             State::Listening { open } => !open,
+            State::Keeping(set) => set.is_start_pending(),
             State::Up(run) => run.started.is_none() || run.then_start,
         }
     }
@@ -156,6 +172,7 @@ impl Service {
             | State::Waiting { .. }
             | State::Backoff { .. }
             | State::Listening { .. } => false,
+            State::Keeping(set) => set.is_stop_pending(),
             State::Up(run) => run.stop != Stop::No,
         }
     }
@@ -168,6 +185,7 @@ impl Service {
             | State::Waiting { .. }
             | State::Backoff { .. }
             | State::Listening { .. } => false,
+            State::Keeping(set) => set.is_stop_queued(),
             State::Up(run) => run.stop == Stop::Queued,
         }
     }
@@ -177,7 +195,11 @@ impl Service {
         match &self.state {
             State::Down => false,
             State::Failed { wanted } => *wanted,
-            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => true,
+            State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Keeping(_)
+            | State::Up(_) => true,
         }
     }
 
@@ -185,12 +207,19 @@ impl Service {
     pub fn is_forgettable(&self) -> bool {
         match &self.state {
             State::Down | State::Failed { .. } => self.waiters.is_empty(),
-            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => false,
+            State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Keeping(_)
+            | State::Up(_) => false,
         }
     }
 
     pub fn abandon(&mut self, request: RequestId) {
         self.waiters.forget(request);
+        if let State::Keeping(set) = &mut self.state {
+            set.forget(request);
+        }
     }
 
     // ── facts ──
@@ -201,7 +230,7 @@ impl Service {
             self.learn_status_text(turn, text);
         }
         if matches!((&fact, &self.state), (Fact::Said(Word::ResetRestarts), State::Up(_))) {
-            self.restarts.count = 0;
+            self.begin_delays_anew();
             self.record(turn, Note::StatusText);
         }
         match &self.state {
@@ -227,8 +256,8 @@ impl Service {
                 | Fact::SocketsFailed(_)
                 | Fact::Triggered => {}
             },
-            State::Down | State::Failed { .. } | State::Waiting { .. } => match fact {
-                // Nothing runs: these are late reports and datagrams of a run that is over.
+            State::Down | State::Failed { .. } | State::Waiting { .. } | State::Keeping(_) => match fact {
+                // Nothing runs, of a set nothing ever does: these are late reports and datagrams of a run that is over.
                 Fact::Executed(_)
                 | Fact::LaunchFailed(_)
                 | Fact::MainExited { .. }
@@ -270,7 +299,7 @@ impl Service {
         }
         match flow {
             Flow::Goes => {}
-            Flow::Over => self.finish(turn),
+            Flow::Over => self.run_over(turn),
         }
     }
 
@@ -284,21 +313,26 @@ impl Service {
 
     // ── the end of a run ──
 
-    fn finish(&mut self, turn: &mut Turn) {
+    /// Leaves the run, which has no hook any more.
+    pub fn finish(&mut self, turn: &mut Turn) {
         let State::Up(run) = std::mem::replace(&mut self.state, State::Down) else { return };
         let cause = run.cause.clone();
-        self.last = Last { result: run.result, cause: run.cause, main_exit: run.main_exit };
+        let hook_failure = run.epilogue.failure;
+        self.last = Last { result: run.result, cause: run.cause, main_exit: run.main_exit, hook_failure };
         if let (Some(unit), false) = (run.fallen_with, run.then_start) {
             self.last.result = ServiceResult::Resources;
             self.last.cause = Some(Cause::Bound { unit });
         }
-        if let Some(started) = run.started {
-            // What it left behind may have taken long to go; that was no running.
-            self.restarts.ran(&self.policy.restart, run.ended.unwrap_or(turn.now).since(started));
-        } else if let Some(cause) = cause {
-            self.waiters.answer_starts(turn, Outcome::Failed(cause));
-        } else {
-            self.waiters.answer_starts(turn, Outcome::Cancelled);
+        let follows = match run.epilogue.verdict {
+            Some(Verdict { follows, restarts }) => {
+                self.restarts = restarts;
+                follows
+            }
+            None => Follows::Nothing,
+        };
+        if run.started.is_none() {
+            let outcome = cause.map_or(Outcome::Cancelled, Outcome::Failed);
+            self.waiters.answer_starts(turn, outcome);
         }
         if run.then_start {
             self.remove(turn, Removal::AfterRun);
@@ -314,7 +348,7 @@ impl Service {
                 turn.pulse(self.id, Pulse::NotStarted);
             }
             match (run.stop, &self.last.cause) {
-                (Stop::No, _) => self.restart_or_rest(turn, run.after),
+                (Stop::No, _) => self.restart_or_rest(turn, run.after, follows),
                 (Stop::Queued | Stop::Granted, Some(Cause::Bound { .. })) => self.rest(turn, false),
                 (Stop::Queued | Stop::Granted, _) => self.rest(turn, true),
             }
@@ -328,27 +362,17 @@ impl Service {
         answer(&mut self.waiters.stops, turn, Outcome::Done);
     }
 
-    /// Nobody asked for this end: the policy decides, or the action of `[health]`.
-    fn restart_or_rest(&mut self, turn: &mut Turn, after: After) {
-        let settings = &self.policy.restart;
-        let restarts = match after {
-            After::Policy => decide(settings, self.policy.kind, self.last.result, self.last.main_exit),
-            After::Restart => true,
-            After::Rest => false,
-        };
-        if !restarts {
-            return match after {
-                After::Rest => self.rest(turn, false),
-                After::Policy | After::Restart => self.rest_or_listen(turn),
-            };
-        }
-        match self.restarts.schedule(settings, turn.now, Duration::ZERO, turn.jitter) {
-            Next::GiveUp => {
+    /// Nobody asked for this end: what was decided when it came.
+    fn restart_or_rest(&mut self, turn: &mut Turn, after: After, follows: Follows) {
+        match follows {
+            Follows::Nothing if after == After::Rest => self.rest(turn, false),
+            Follows::Nothing => self.rest_or_listen(turn),
+            Follows::Limit => {
                 self.last.result = ServiceResult::StartLimitHit;
                 self.last.cause = Some(Cause::StartLimit);
                 self.rest_or_listen(turn);
             }
-            Next::At(at) => {
+            Follows::Restart(at) => {
                 self.remove(turn, Removal::AfterRun);
                 self.state = State::Backoff { until: at, upheld: false };
                 self.record(turn, Note::RestartScheduled { at, restarts: self.restarts.count });
@@ -412,12 +436,20 @@ impl Service {
         }
         match self.state {
             State::Waiting { .. } => {}
-            State::Down | State::Failed { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => {
+            State::Down
+            | State::Failed { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Keeping(_)
+            | State::Up(_) => {
                 return;
             }
         }
         if self.listens_first() {
             return self.listen(turn);
+        }
+        if self.policy.replicas.is_some() {
+            return self.begin_keeping(turn);
         }
         self.triggered = false;
         self.status_text = None;
@@ -437,6 +469,7 @@ impl Service {
                 self.state = State::Waiting { automatic: false, examination: Examination::NotYet };
             }
             State::Waiting { .. } | State::Listening { .. } => {}
+            State::Keeping(ref mut set) => set.then_start |= set.is_stop_pending(),
             State::Up(ref mut run) => run.then_start |= !run.is_heading_up(),
         }
     }
@@ -446,7 +479,7 @@ impl Service {
     pub fn refuse(&mut self, turn: &mut Turn, cause: Cause) {
         self.waiters.answer_starts(turn, Outcome::Failed(cause.clone()));
         match self.state {
-            State::Backoff { .. } | State::Listening { .. } | State::Up(_) => {}
+            State::Backoff { .. } | State::Listening { .. } | State::Keeping(_) | State::Up(_) => {}
             State::Down | State::Failed { .. } | State::Waiting { .. } => {
                 if self.policy.on_demand && self.policy.timers && self.triggered {
                     return self.refuse_this_time(turn, cause);
@@ -457,7 +490,7 @@ impl Service {
                     self.remove(turn, Removal::AtStop);
                 }
                 let wanted = is_want_of_another(&cause);
-                self.last = Last { result: ServiceResult::Resources, cause: Some(cause.clone()), main_exit: None };
+                self.last = Last { result: ServiceResult::Resources, cause: Some(cause.clone()), ..Last::default() };
                 self.state = State::Failed { wanted };
                 self.record(turn, Note::Failed(cause));
                 turn.pulse(self.id, Pulse::NotStarted);
@@ -469,86 +502,11 @@ impl Service {
     /// A start by the clock that cannot be: its next time comes all the same.
     fn refuse_this_time(&mut self, turn: &mut Turn, cause: Cause) {
         self.triggered = false;
-        self.last = Last { result: ServiceResult::Resources, cause: Some(cause.clone()), main_exit: None };
+        self.last = Last { result: ServiceResult::Resources, cause: Some(cause.clone()), ..Last::default() };
         self.record(turn, Note::Failed(cause));
         self.listen_again(turn);
         turn.pulse(self.id, Pulse::NotStarted);
         turn.pulse(self.id, Pulse::Rested { asked: false });
-    }
-
-    // ── what people see ──
-
-    /// Notes when the active state changes; called after every event that touched the service.
-    pub fn look(&mut self, now: Moment) {
-        let state = self.active_state().0;
-        if self.shown.0 != state {
-            self.shown = (state, now);
-        }
-    }
-
-    pub fn status(&self) -> Status {
-        let (state, substate) = self.active_state();
-        let run = match &self.state {
-            State::Up(run) => Some(run),
-            State::Down
-            | State::Failed { .. }
-            | State::Waiting { .. }
-            | State::Backoff { .. }
-            | State::Listening { .. } => None,
-        };
-        Status {
-            state,
-            substate,
-            result: run.map_or(self.last.result, |run| run.result),
-            since: self.shown.1,
-            restarts: self.restarts.count,
-            next_restart_at: match self.state {
-                State::Backoff { until, .. } => Some(until),
-                State::Down | State::Failed { .. } | State::Waiting { .. } | State::Listening { .. } | State::Up(_) => {
-                    None
-                }
-            },
-            main_exit: run.and_then(|run| run.main_exit).or(self.last.main_exit),
-            cause: run.and_then(|run| run.cause.clone()).or_else(|| self.last.cause.clone()),
-            status_text: self.status_text.clone(),
-            watchdog: run.filter(|run| run.is_up()).map(|run| run.watchdog.interval.unwrap_or_default()),
-            runtime_ends_at: run.filter(|run| run.is_up()).and_then(|run| run.runtime_end),
-            health: run.filter(|run| run.is_up()).and_then(|run| run.checks.as_ref()).map(|checks| checks.health()),
-            stop_step: run.and_then(|run| run.stop_step(&self.policy)),
-            step_ends_at: run.filter(|run| run.phase != Phase::StopKill).and_then(|run| run.deadline),
-            stop_requested: run.is_some_and(|run| run.stop != Stop::No && !run.then_start),
-            restart_requested: run.is_some_and(|run| run.stop != Stop::No && run.then_start),
-            wanted: matches!(self.state, State::Failed { wanted: true }),
-            upheld: matches!(self.state, State::Backoff { upheld: true, .. }),
-        }
-    }
-
-    pub fn active_state(&self) -> (ActiveState, SubState) {
-        match &self.state {
-            State::Down => (ActiveState::Inactive, SubState::Dead),
-            State::Failed { .. } => (ActiveState::Failed, SubState::Failed),
-            State::Waiting { .. } => (ActiveState::Activating, SubState::Waiting),
-            State::Backoff { .. } => (ActiveState::Activating, SubState::AutoRestart),
-            State::Listening { open: false } => (ActiveState::Activating, self.listening_word()),
-            State::Listening { open: true } => (ActiveState::Active, self.listening_word()),
-            State::Up(run) => match run.phase {
-                Phase::StartPre { .. } => (ActiveState::Activating, SubState::StartPre),
-                Phase::Launching { .. } | Phase::Starting(_) => (ActiveState::Activating, SubState::Start),
-                Phase::StartPost { .. } => (ActiveState::Activating, SubState::StartPost),
-                Phase::Running { says: Says::Serving } => (ActiveState::Active, SubState::Running),
-                Phase::Running { says: Says::Reloading } => (ActiveState::Reloading, SubState::Reload),
-                Phase::Running { says: Says::Stopping } => (ActiveState::Deactivating, SubState::Stop),
-                Phase::Reload { .. } => (ActiveState::Reloading, SubState::Reload),
-                Phase::ReloadSignal { confirmed: false, .. } => (ActiveState::Reloading, SubState::ReloadSignal),
-                Phase::ReloadSignal { confirmed: true, .. } => (ActiveState::Reloading, SubState::ReloadNotify),
-                Phase::StopCommands { .. } => (ActiveState::Deactivating, SubState::Stop),
-                Phase::StopSignal if run.abort => (ActiveState::Deactivating, SubState::StopWatchdog),
-                Phase::StopSignal => (ActiveState::Deactivating, SubState::StopSigterm),
-                Phase::StopKill => (ActiveState::Deactivating, SubState::StopSigkill),
-                Phase::StopPost { step: Step::Running, .. } => (ActiveState::Deactivating, SubState::StopPost),
-                Phase::StopPost { step: Step::Clearing, .. } => (ActiveState::Deactivating, SubState::FinalSigkill),
-            },
-        }
     }
 }
 

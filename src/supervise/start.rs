@@ -41,6 +41,7 @@ impl Live<'_, '_> {
             | Role::Reload(_)
             | Role::Stop(_)
             | Role::StopPost(_)
+            | Role::Hook(_)
             | Role::Ready
             | Role::Health => Flow::Goes,
         }
@@ -64,7 +65,10 @@ impl Live<'_, '_> {
             | Phase::Running { .. }
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
-            | Phase::StopPost { .. } => Flow::Goes,
+            | Phase::Exited
+            | Phase::StopAlone { .. }
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => Flow::Goes,
         };
         match (flow, ended) {
             (Flow::Goes, Some((exit, oom))) => self.main_exited(exit, oom),
@@ -109,7 +113,10 @@ impl Live<'_, '_> {
             | Phase::Running { .. }
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
-            | Phase::StopPost { .. } => Flow::Goes,
+            | Phase::Exited
+            | Phase::StopAlone { .. }
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => Flow::Goes,
         }
     }
 
@@ -129,7 +136,10 @@ impl Live<'_, '_> {
             Phase::StartPre { .. }
             | Phase::Launching { .. }
             | Phase::Starting(Await::PidFile)
-            | Phase::StopPost { .. } => {
+            | Phase::Exited
+            | Phase::StopAlone { .. }
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => {
                 return Flow::Goes;
             }
             Phase::Starting(Await::Readiness | Await::Exit)
@@ -158,7 +168,10 @@ impl Live<'_, '_> {
             | Phase::Running { .. }
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
-            | Phase::StopPost { .. } => Circumstance::Alone,
+            | Phase::Exited
+            | Phase::StopAlone { .. }
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => Circumstance::Alone,
         }
     }
 
@@ -183,7 +196,13 @@ impl Live<'_, '_> {
                 self.fail(result, cause);
                 self.drain()
             }
-            Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill | Phase::StopPost { .. } => {
+            Phase::StopCommands { .. }
+            | Phase::StopSignal
+            | Phase::StopKill
+            | Phase::Exited
+            | Phase::StopAlone { .. }
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => {
                 if result != ServiceResult::Success {
                     self.run.blame(result, cause);
                 }
@@ -249,7 +268,10 @@ impl Live<'_, '_> {
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
-            | Phase::StopPost { .. } => Flow::Goes,
+            | Phase::Exited
+            | Phase::StopAlone { .. }
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => Flow::Goes,
         }
     }
 
@@ -287,7 +309,10 @@ impl Live<'_, '_> {
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
-            | Phase::StopPost { .. } => {}
+            | Phase::Exited
+            | Phase::StopAlone { .. }
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => {}
         }
         Flow::Goes
     }
@@ -317,7 +342,11 @@ impl Live<'_, '_> {
         self.record(Note::Started);
         self.waiters.answer_starts(self.turn, Outcome::Done);
         self.turn.pulse(self.id, Pulse::Started);
-        if self.policy.kind == ServiceType::Oneshot { self.drain() } else { Flow::Goes }
+        match self.policy.kind {
+            ServiceType::Oneshot if self.policy.remains => self.remain(),
+            ServiceType::Oneshot => self.drain(),
+            ServiceType::Exec | ServiceType::Notify | ServiceType::NotifyReload | ServiceType::Forking => Flow::Goes,
+        }
     }
 
     pub fn command_ended(&mut self, role: Role, outcome: CommandOutcome) -> Flow {
@@ -357,13 +386,27 @@ impl Live<'_, '_> {
                 }
                 self.stop_post_ended(index, failure.is_some())
             }
+            (Phase::Hook { hook, step: Step::Running }, _) => self.hook_ended(hook, outcome),
+            (Phase::StopAlone { next, step: Step::Running }, failure) => {
+                self.stop_alone_ended(next, role, outcome, failure)
+            }
             // A command that the stop cut short; its outcome is our own doing.
             (Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill, _)
-            | (Phase::StopPost { step: Step::Clearing, .. }, _) => self.go_down(),
+            | (
+                Phase::StopAlone { step: Step::Clearing, .. }
+                | Phase::StopPost { step: Step::Clearing, .. }
+                | Phase::Hook { step: Step::Clearing, .. },
+                _,
+            ) => self.go_down(),
             // Cannot be: no command is out in these phases.
-            (Phase::Launching { .. } | Phase::Starting(_) | Phase::Running { .. } | Phase::ReloadSignal { .. }, _) => {
-                Flow::Goes
-            }
+            (
+                Phase::Launching { .. }
+                | Phase::Starting(_)
+                | Phase::Running { .. }
+                | Phase::Exited
+                | Phase::ReloadSignal { .. },
+                _,
+            ) => Flow::Goes,
         }
     }
 
@@ -371,7 +414,7 @@ impl Live<'_, '_> {
     /// whose failure matters.
     fn command(&self, role: Role) -> Command {
         let (list, index) = match role {
-            Role::Main | Role::Ready | Role::Health => return Command { ignore_failure: false },
+            Role::Main | Role::Ready | Role::Health | Role::Hook(_) => return Command { ignore_failure: false },
             Role::StartPre(index) => (&self.policy.start_pre, index),
             Role::StartPost(index) => (&self.policy.start_post, index),
             Role::Reload(index) => (&self.policy.reload, index),
@@ -409,11 +452,16 @@ impl Live<'_, '_> {
             | Phase::Running { .. }
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
-            | Phase::StopPost { step: Step::Running, .. } => Flow::Goes,
+            | Phase::StopAlone { step: Step::Running, .. }
+            | Phase::StopPost { step: Step::Running, .. }
+            | Phase::Hook { step: Step::Running, .. } => Flow::Goes,
+            Phase::Exited => self.exited_emptied(),
             Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
-            | Phase::StopPost { step: Step::Clearing, .. } => self.go_down(),
+            | Phase::StopAlone { step: Step::Clearing, .. }
+            | Phase::StopPost { step: Step::Clearing, .. }
+            | Phase::Hook { step: Step::Clearing, .. } => self.go_down(),
         }
     }
 
@@ -453,6 +501,9 @@ impl Live<'_, '_> {
             Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill | Phase::StopPost { .. } => {
                 self.stop_deadline_passed()
             }
+            Phase::Hook { hook, step } => self.hook_deadline_passed(hook, step),
+            Phase::Exited => self.exited_deadline_passed(),
+            Phase::StopAlone { step, .. } => self.stop_alone_deadline_passed(step),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What people see of a service's state, in systemd's words.
 
-use super::{Cause, Exit, Moment, Role, ServiceResult};
+use super::{Cause, Exit, Moment, Role, ServiceResult, Told};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -44,6 +44,10 @@ pub enum SubState {
     FinalSigkill,
     AutoRestart,
     Failed,
+    /// rsvc's own, as the next two: `hooks.on_exit` runs.
+    OnExit,
+    OnRestart,
+    OnGiveUp,
 }
 
 /// What a stop is at.
@@ -103,6 +107,12 @@ pub struct Status {
     pub main_exit: Option<Exit>,
     /// Why the last run ended or the last start failed.
     pub cause: Option<Cause>,
+    /// The first hook that failed after the last run.
+    pub hook_failure: Option<Cause>,
+    /// Its program has ended and it stays up, or is on its way down from there.
+    pub remains: bool,
+    /// What the hook that runs is told.
+    pub hook: Option<Told>,
     /// STATUS= text.
     pub status_text: Option<String>,
     /// Interval of the watchdog, while it is up; zero when there is none.

@@ -34,8 +34,20 @@ impl Live<'_, '_> {
                 self.waiters.answer_reloads(self.turn, Outcome::Cancelled);
                 self.leave()
             }
-            // Already on the way down.
-            Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill | Phase::StopPost { .. } => Flow::Goes,
+            Phase::Exited => {
+                self.record(Note::Stopping);
+                self.stop_alone()
+            }
+            // Already on the way down; noted all the same, so that no restart follows, nor one by the next daemon.
+            Phase::StopAlone { .. }
+            | Phase::StopCommands { .. }
+            | Phase::StopSignal
+            | Phase::StopKill
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => {
+                self.record(Note::Stopping);
+                Flow::Goes
+            }
         }
     }
 
@@ -80,13 +92,16 @@ impl Live<'_, '_> {
             Phase::StopSignal => self.wait_after_signal(),
             Phase::StopKill if self.run.is_empty() => self.stop_post(),
             Phase::StopPost { index, step: Step::Clearing } if self.run.is_empty() => self.next_stop_post(index + 1),
-            Phase::StopKill | Phase::StopPost { .. } => Flow::Goes,
+            Phase::StopAlone { next, step: Step::Clearing } if self.run.is_empty() => self.continue_alone(next),
+            Phase::Hook { step: Step::Clearing, .. } if self.run.is_empty() => Flow::Over,
+            Phase::StopAlone { .. } | Phase::StopKill | Phase::StopPost { .. } | Phase::Hook { .. } => Flow::Goes,
             // Not on the way down.
             Phase::StartPre { .. }
             | Phase::Launching { .. }
             | Phase::Starting(_)
             | Phase::StartPost { .. }
             | Phase::Running { .. }
+            | Phase::Exited
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. } => Flow::Goes,
         }
@@ -160,14 +175,14 @@ impl Live<'_, '_> {
         Flow::Goes
     }
 
-    fn kill_group(&mut self) {
+    pub fn kill_group(&mut self) {
         self.run.deadline = Some(self.turn.now.after(KILL_AGAIN_AFTER));
         if self.run.populated {
             self.act(Action::KillCgroup { id: self.id });
         }
     }
 
-    fn stop_post(&mut self) -> Flow {
+    pub fn stop_post(&mut self) -> Flow {
         self.arm_stop();
         self.next_stop_post(0)
     }
@@ -221,6 +236,8 @@ impl Live<'_, '_> {
                 self.kill_group();
                 Flow::Goes
             }
+            // Theirs are in `hooks` and `remain`.
+            Phase::Hook { .. } | Phase::Exited | Phase::StopAlone { .. } => Flow::Goes,
             // Their deadlines are for the way up.
             Phase::StartPre { .. }
             | Phase::Launching { .. }
@@ -241,12 +258,15 @@ impl Live<'_, '_> {
             | Phase::Launching { .. }
             | Phase::Starting(_)
             | Phase::StartPost { .. }
+            | Phase::Exited
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. }
+            | Phase::StopAlone { .. }
             | Phase::StopCommands { .. }
             | Phase::StopSignal
             | Phase::StopKill
-            | Phase::StopPost { .. } => return Some(Outcome::NotRunning),
+            | Phase::StopPost { .. }
+            | Phase::Hook { .. } => return Some(Outcome::NotRunning),
         }
         if self.run.main != Main::Alive || !self.run.populated {
             // Its end has been half reported.

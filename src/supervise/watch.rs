@@ -92,8 +92,10 @@ impl Live<'_, '_> {
             | Phase::ReloadSignal { .. }
             | Phase::StopCommands { .. }
             | Phase::StopSignal => &mut self.run.deadline,
-            // Killed: there is nobody to give time to.
-            Phase::StopKill | Phase::StopPost { .. } => return,
+            // Killed, or gone: there is nobody to give time to.
+            Phase::Exited | Phase::StopAlone { .. } | Phase::StopKill | Phase::StopPost { .. } | Phase::Hook { .. } => {
+                return;
+            }
         };
         *limit = limit.map(|at| at.max(until));
     }

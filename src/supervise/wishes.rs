@@ -39,6 +39,8 @@ impl Service {
                 self.waiters.starts.extend(request);
                 false
             }
+            // Seen to in `replicas`, with the replicas at hand.
+            State::Keeping(_) => false,
             State::Down | State::Failed { .. } | State::Backoff { .. } => {
                 self.waiters.starts.extend(request);
                 true
@@ -50,7 +52,12 @@ impl Service {
     /// stopped when its turn comes; otherwise the wish has been answered or noted.
     pub fn wish_stop(&mut self, turn: &mut Turn, request: Option<RequestId>) -> bool {
         answer(&mut self.waiters.next_starts, turn, Outcome::Cancelled);
+        self.scaled = None;
         match &mut self.state {
+            State::Keeping(set) => {
+                self.waiters.stops.extend(request);
+                return set.wish_stop(turn);
+            }
             State::Up(run) => {
                 self.waiters.stops.extend(request);
                 if run.started.is_none() {
@@ -104,6 +111,9 @@ impl Service {
 
     /// Begins the stop that was wished for; the caller has seen to order.
     pub fn begin_stop(&mut self, turn: &mut Turn) {
+        if self.begin_dissolving(turn) {
+            return;
+        }
         self.live(turn, |live| {
             if live.run.stop != Stop::Queued {
                 return Flow::Goes;
@@ -133,7 +143,7 @@ impl Service {
 
     /// Forgets failure and counters. A wait before the next attempt goes on.
     pub fn reset(&mut self, turn: &mut Turn) {
-        self.restarts.forget();
+        self.forget_restarts();
         match self.state {
             State::Failed { .. } => {
                 self.state = State::Down;
@@ -141,7 +151,11 @@ impl Service {
                 self.record(turn, Note::Stopped);
             }
             State::Down => self.last = Last::default(),
-            State::Waiting { .. } | State::Backoff { .. } | State::Listening { .. } | State::Up(_) => {}
+            State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Keeping(_)
+            | State::Up(_) => {}
         }
     }
 }

@@ -9,7 +9,7 @@ mod pods;
 use super::keys::{self, Key, Kind, LimitUnit, Table};
 use super::problem::Code;
 use super::variables;
-use chapters::{DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, TAIL, TEMPLATES, VALUES, VARIABLES};
+use chapters::{DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, REPLICAS, TAIL, TEMPLATES, VALUES, VARIABLES};
 use pods::{PODS, SLICES};
 use std::fmt::Write;
 
@@ -209,6 +209,7 @@ pub fn manual() -> String {
     page.push_str(HEAD);
     page.push_str(DROP_INS);
     page.push_str(TEMPLATES);
+    page.push_str(REPLICAS);
     page.push_str(PODS);
     page.push_str(SLICES);
     page.push_str(VARIABLES);

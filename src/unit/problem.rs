@@ -123,6 +123,7 @@ codes! {
     MissingUnit = "W0308", "a unit that is named does not exist";
     NotInList = "W0309", "a list does not have what is to be removed from it";
     NotRead = "W0310", "a file in a drop-in directory that is not read";
+    Shadowed = "W0311", "a unit and a set of replicas have one name";
 }
 
 impl Code {

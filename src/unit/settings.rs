@@ -2,11 +2,13 @@
 //!
 //! One struct per table of the schema, one field per key. Names follow the schema, so the key table describes each.
 
+mod hooks;
 mod isolation;
 mod logging;
 mod sockets;
 mod timers;
 
+pub use hooks::*;
 pub use isolation::*;
 pub use logging::*;
 pub use sockets::*;
@@ -38,6 +40,8 @@ pub struct Settings {
     pub restart: RestartSettings,
     /// `[health]`; `None`: it is not asked.
     pub health: Option<HealthSettings>,
+    /// `[hooks]`
+    pub hooks: HookSettings,
     /// `[rootfs]`
     pub rootfs: Rootfs,
     /// `[filesystem]`
@@ -70,6 +74,9 @@ pub struct Settings {
     pub install: Install,
 }
 
+/// The most replicas that a template may have.
+pub const MOST_REPLICAS: u32 = 1000;
+
 /// `[unit]`
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)] // See the key table.
@@ -85,6 +92,8 @@ pub struct UnitTable {
     pub part_of: Vec<String>,
     pub upholds: Vec<String>,
     pub conflicts: Vec<String>,
+    /// In a template: so many of its instances are a set.
+    pub replicas: Option<u32>,
     /// What is needed to start is also ordered before.
     pub default_order: bool,
     pub on_failure: Vec<String>,
@@ -245,6 +254,7 @@ pub struct Service {
     /// Path, and whether a leading `-` makes it optional.
     pub environment_files: Vec<(PathBuf, bool)>,
     pub pid_file: Option<PathBuf>,
+    pub remain_after_exit: bool,
     pub success_exit_status: StatusSet,
     pub reload_signal: Option<SignalName>,
     pub stop_signal: SignalName,

@@ -45,8 +45,18 @@ fn row(unit: &UnitStatus, now: SystemTime) -> [String; 9] {
         number(c.memory_current.map(size)),
         number(c.tasks_current.map(|n| n.to_string())),
         unit.restarts.to_string(),
-        harmless(unit.description.as_deref().unwrap_or_default()),
+        description(unit),
     ]
+}
+
+/// Of a set how many of its replicas are ready comes first.
+fn description(unit: &UnitStatus) -> String {
+    let description = harmless(unit.description.as_deref().unwrap_or_default());
+    match &unit.replicas {
+        Some(set) if description.is_empty() => crate::cli::scale::words(set),
+        Some(set) => format!("{}: {description}", crate::cli::scale::words(set)),
+        None => description,
+    }
 }
 
 /// One line; `mark` takes two columns whatever its bytes are.

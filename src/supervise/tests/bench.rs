@@ -31,6 +31,9 @@ pub fn policy(name: &str) -> Policy {
         runtime_max: None,
         watchdog: None,
         health: None,
+        remains: false,
+        hooks: Vec::new(),
+        hook_timeout: 30 * SECOND,
         success: StatusSet::default(),
         ready: ReadyKind::Executed,
         sockets: false,
@@ -48,6 +51,7 @@ pub fn policy(name: &str) -> Policy {
         upholds: Vec::new(),
         conflicts: Vec::new(),
         conditional: false,
+        replicas: None,
         on_failure: Vec::new(),
         on_success: Vec::new(),
     }

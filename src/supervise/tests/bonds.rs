@@ -285,6 +285,7 @@ fn an_automatic_restart_gives_way_to_a_rival_that_is_up() {
         result: ServiceResult::ExitCode,
         cause: Some(Cause::StartTimeout),
         main_exit: None,
+        hook_failure: None,
         wanted: false,
         upheld: false,
     };

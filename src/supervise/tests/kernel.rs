@@ -243,12 +243,14 @@ impl World {
                 assert!(host.inbox.is_empty(), "reports of an earlier launch are owed: {:?}", host.inbox);
                 host.main = Main::SettingUp;
             }
-            Role::StartPre(_) | Role::StopPost(_) => {
+            Role::StartPre(_) | Role::StopPost(_) | Role::Hook(_) => {
                 assert!(host.is_empty() && !host.emptied, "{role:?} beside what is there: {host:?}");
                 assert!(host.inbox.is_empty(), "reports of an earlier launch are owed: {:?}", host.inbox);
                 host.control = Some(role);
             }
             Role::StartPost(_) | Role::Reload(_) | Role::Stop(_) => {
+                let alone = matches!(role, Role::Stop(_)) && self.policies[index].remains;
+                assert!(!alone || host.is_empty(), "{role:?} beside what is there: {host:?}");
                 assert_eq!(host.control, None, "one command at a time");
                 host.control = Some(role);
             }

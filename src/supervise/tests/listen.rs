@@ -187,6 +187,7 @@ fn the_wait_of_a_remembered_unit_ends_in_a_run() {
         result: ServiceResult::ExitCode,
         cause: None,
         main_exit: None,
+        hook_failure: None,
         wanted: false,
         upheld: false,
     };

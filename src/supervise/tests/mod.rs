@@ -4,6 +4,7 @@ mod backoff;
 mod bench;
 mod bonds;
 mod conditions;
+mod hooks;
 mod kernel;
 mod listen;
 mod order;
@@ -11,6 +12,8 @@ mod phases;
 mod policies;
 mod promises;
 mod properties;
+mod remain;
+mod replicas;
 mod requests;
 mod scale;
 

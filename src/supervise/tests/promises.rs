@@ -33,6 +33,7 @@ impl World {
                 self.history.push(format!("    {action:?}"));
                 self.perform(action, &was_waiting);
             }
+            self.watch_rolls();
             steps += 1;
             assert!(steps < 50_000, "starts on behalf of others go on and on");
         }
@@ -45,8 +46,31 @@ impl World {
         lines.fold(String::new(), |text, line| text + "\n" + line)
     }
 
-    fn serves(&self, index: usize) -> bool {
+    pub fn serves(&self, index: usize) -> bool {
         matches!(self.bench.status(id(index)).state, ActiveState::Active | ActiveState::Reloading)
+    }
+
+    /// Whenever a roll takes the next replica, those that it took before are up.
+    fn watch_rolls(&mut self) {
+        let sets = (0..self.policies.len()).filter(|index| self.policies[*index].replicas.is_some());
+        for index in sets.collect::<Vec<_>>() {
+            let Some(status) = self.bench.supervisor.set_status(id(index)) else { continue };
+            let Some(kept) = status.kept else { continue };
+            let Some((roll, current)) = kept.roll.and_then(|roll| Some((roll.clone(), roll.current?))) else {
+                continue;
+            };
+            if self.rolling.insert(index, current) == Some(current) {
+                continue;
+            }
+            for number in roll.done.iter().filter(|number| **number <= status.number && !kept.held.contains(number)) {
+                let replica = status.replicas.iter().find(|(other, _)| other == number).expect("it is known").1;
+                assert!(
+                    self.serves(at(replica)),
+                    "{replica:?} is down and the roll goes on with {current:?}{}",
+                    self.history_of(replica, id(index))
+                );
+            }
+        }
     }
 
     fn is_waiting(&self, index: usize) -> bool {
@@ -148,14 +172,19 @@ impl World {
                 }
                 self.check_limit(index, at);
             }
-            Note::Stopped | Note::Failed(_) | Note::Skipped(_) => self.is_over(index),
+            Note::Stopped | Note::Failed(_) | Note::Skipped(_) | Note::Incomplete(_) => self.is_over(index),
             Note::Triggered
             | Note::Ended(_)
             | Note::Reloading
             | Note::Reloaded(_)
             | Note::Killing
             | Note::StatusText
+            | Note::Scaled { .. }
+            | Note::Replicas { .. }
+            | Note::Rolling { .. }
+            | Note::Rolled(_)
             | Note::Healthy
+            | Note::HookFailed(_)
             | Note::Unhealthy(_)
             | Note::Adopted => {}
         }

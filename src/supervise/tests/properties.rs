@@ -1,9 +1,9 @@
 //! Promises that hold whatever happens, in whatever order.
 
 use super::bench::{SECOND, commands, policy, restart_settings, statuses};
-use super::world::{Choices, Order, World};
-use crate::supervise::{HealthPolicy, Policy};
-use crate::unit::{HealthAction, KillMode, ReadyKind, RestartPolicy, RestartSettings, ServiceType};
+use super::world::{Choices, Order, World, id};
+use crate::supervise::{Event, HealthPolicy, Policy};
+use crate::unit::{HealthAction, Hook, KillMode, ReadyKind, RestartPolicy, RestartSettings, ServiceType};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -23,7 +23,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
     let lists = (0..3usize, 0..2usize, 0..3usize, 0..2usize, 0..3usize);
     let signal = prop_oneof![Just(None), Just(Some(1))];
     let start = prop_oneof![Just(None), Just(Some(5 * SECOND))];
-    let watch = (any_time(), any_time(), any_health(), 0..4u8, 0..5u8);
+    let watch = (any_time(), any_time(), any_health(), 0..4u8, 0..5u8, (any_hooks(), any::<bool>()));
     (kind, kill_mode, lists, signal, start, any_restart(), watch).prop_map(
         |(
             (kind, ready),
@@ -34,12 +34,15 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             restart,
             watch,
         )| {
-            let (watchdog, runtime_max, health, conditional, activation) = watch;
+            let (watchdog, runtime_max, health, conditional, activation, (hooks, remains)) = watch;
             Policy {
                 conditional: conditional == 0,
                 watchdog,
                 runtime_max,
                 health,
+                remains: remains && kind == ServiceType::Oneshot && activation < 3,
+                hooks,
+                hook_timeout: 2 * SECOND,
                 kind,
                 ready,
                 kill_mode,
@@ -75,6 +78,13 @@ fn any_health() -> impl Strategy<Value = Option<HealthPolicy>> {
         action,
     });
     prop_oneof![Just(None).boxed(), health.prop_map(Some).boxed()]
+}
+
+fn any_hooks() -> impl Strategy<Value = Vec<Hook>> {
+    prop_oneof![
+        Just(Vec::new()).boxed(),
+        proptest::sample::subsequence(Hook::ALL.to_vec(), 0..=Hook::ALL.len()).boxed()
+    ]
 }
 
 fn any_restart() -> impl Strategy<Value = RestartSettings> {
@@ -160,6 +170,38 @@ fn without_endless_jobs(mut units: Vec<Policy>) -> Vec<Policy> {
     units
 }
 
+/// The set `web`, its instances 1 to 5, what these may need, and what may need the set.
+fn any_set() -> impl Strategy<Value = Vec<Policy>> {
+    let bonds = (0..6u32, 0..3u8, 0..5u8);
+    (any_policy(), bonds, any_policy(), any_policy()).prop_map(|(mut one, (number, needs, needed), db, app)| {
+        (one.on_demand, one.timers, one.sockets) = (false, false, false);
+        if one.kind == ServiceType::Oneshot {
+            (one.kind, one.ready, one.remains) = (ServiceType::Notify, ReadyKind::Notify, false);
+        }
+        match needs {
+            0 => {}
+            1 => one.after.push("db".to_owned()),
+            _ => {
+                one.after.push("db".to_owned());
+                one.requires.push("db".to_owned());
+            }
+        }
+        let mut app = Policy { name: "app".to_owned(), ..app };
+        if needed > 0 {
+            app.after.push("web".to_owned());
+        }
+        match needed {
+            2 => app.requires.push("web".to_owned()),
+            3 => app.binds_to.push("web".to_owned()),
+            4 => app.wants.push("web".to_owned()),
+            _ => {}
+        }
+        let set = one.clone().into_set("web", number);
+        let replicas = (1..=5).map(|n| Policy { name: format!("web@{n}"), ..one.clone() });
+        std::iter::once(set).chain(replicas).chain([Policy { name: "db".to_owned(), ..db }, app]).collect()
+    })
+}
+
 fn any_choices() -> impl Strategy<Value = Choices> {
     vec(any::<u16>(), 0..1200).prop_map(Choices::new)
 }
@@ -202,6 +244,31 @@ proptest! {
         let mut world = World::new(without_endless_jobs(units), Order::Unchecked, choices);
         world.live();
         world.prosper();
+        world.settle();
+    }
+
+    #[test]
+    fn sets_and_their_replicas_keep_every_promise_and_a_stop_settles(units in any_set(), choices in any_choices()) {
+        let mut world = World::new(units, Order::Checked, choices);
+        world.live();
+        world.settle();
+    }
+
+    #[test]
+    fn replicas_converge(units in any_set(), choices in any_choices(), number in 0..6u32) {
+        let mut world = World::new(without_endless_jobs(units), Order::Checked, choices);
+        world.live();
+        world.prosper();
+        let request = Some(world.new_request());
+        world.step(Event::ScaleRequested { id: id(0), number, request });
+        world.prosper();
+        for index in 1..=5 {
+            prop_assert_eq!(
+                world.serves(index),
+                u32::try_from(index).is_ok_and(|n| n <= number),
+                "web@{} of {}: {:?}{}", index, number, world.bench.status(id(index)), world.history_of(id(index), id(0))
+            );
+        }
         world.settle();
     }
 }

@@ -5,9 +5,11 @@
 
 use super::super::bonds::MOST_LINKS;
 use super::bench::Bench;
-use crate::supervise::{ActiveState, Cause, Event, Moment, Policy, RequestId, Rest, Role, ServiceId, ServiceResult};
+use crate::supervise::{
+    ActiveState, Cause, Event, Exit, KeptRoll, KeptSet, Moment, Policy, RequestId, Rest, Role, ServiceId, ServiceResult,
+};
 use crate::unit::ReadyKind;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Numbers that decide what happens; when they are used up, zeros follow.
@@ -111,6 +113,8 @@ pub struct World {
     pub says_stopping: Option<usize>,
     /// Events and actions, for people who read a failure.
     pub history: Vec<String>,
+    /// The replica at which each roll was when it was last looked at.
+    pub rolling: BTreeMap<usize, (u32, Moment)>,
     next_request: u64,
 }
 
@@ -130,6 +134,7 @@ impl World {
             served: Vec::new(),
             says_stopping: None,
             history: Vec::new(),
+            rolling: BTreeMap::new(),
             next_request: 0,
         }
     }
@@ -137,9 +142,11 @@ impl World {
     /// Lets things happen until the choices are used up.
     pub fn live(&mut self) {
         for index in 0..self.hosts.len() {
-            match self.choices.below(12) {
+            match self.choices.below(14) {
                 10 => self.remember(index),
                 11 => self.adopt(index),
+                12 => self.adopt_at_end(index),
+                13 if self.policies[index].remains => self.adopt_exited(index),
                 _ => {}
             }
         }
@@ -235,7 +242,7 @@ impl World {
         assert!(self.waiting.is_empty(), "every request is answered, but not {:?}", self.waiting);
     }
 
-    fn new_request(&mut self) -> RequestId {
+    pub fn new_request(&mut self) -> RequestId {
         self.next_request += 1;
         let request = RequestId(self.next_request);
         self.waiting.insert(request);
@@ -253,6 +260,10 @@ impl World {
         }
         let request = Some(self.new_request());
         let id = id(index);
+        if self.policies[index].replicas.is_some() && kind < 3 {
+            let number = self.choices.below(6) as u32;
+            return self.step(Event::ScaleRequested { id, number, request });
+        }
         match kind {
             0..=4 => self.step(Event::StartRequested { id, request }),
             5 | 6 => self.step(Event::StopRequested { id, request }),
@@ -280,6 +291,9 @@ impl World {
 
     /// A former daemon left it waiting for its next attempt, or failed.
     fn remember(&mut self, index: usize) {
+        if self.policies[index].replicas.is_some() {
+            return self.remember_set(index);
+        }
         let failed = self.choices.one_in(2);
         let (wanted, upheld) = (self.choices.one_in(2), self.choices.one_in(2));
         let until = (!failed).then(|| self.bench.now.after(Duration::from_millis(self.choices.below(5_000) as u64)));
@@ -289,17 +303,70 @@ impl World {
             result: ServiceResult::ExitCode,
             cause: Some(Cause::StartTimeout),
             main_exit: None,
+            hook_failure: None,
             wanted: failed && wanted,
             upheld: !failed && upheld,
         };
         self.step(Event::Remembered { id: id(index), rest });
     }
 
-    fn adopt(&mut self, index: usize) {
-        // The former daemon let no rivals be up together, and one of them may still be on its way down.
+    fn remember_set(&mut self, index: usize) {
+        let some = |choices: &mut Choices| (1..=5).filter(|_| choices.one_in(3)).collect::<Vec<u32>>();
+        let scaled = self.choices.one_in(2).then(|| self.choices.below(6) as u32);
+        let (held, ready) = (some(&mut self.choices).into_iter().collect(), self.choices.one_in(2));
+        let roll = self.choices.one_in(2).then(|| {
+            let current = self.choices.one_in(2).then(|| self.choices.below(5) as u32 + 1);
+            let left = some(&mut self.choices).into_iter().filter(|number| Some(*number) != current).collect();
+            KeptRoll { left, current: current.map(|number| (number, self.bench.now)), done: Vec::new() }
+        });
+        let kept = KeptSet { written: 2, scaled, held, ready, roll };
+        self.step(Event::SetRemembered { id: id(index), kept });
+    }
+
+    /// A set has no process. The former daemon let no rivals be up together, and one of them may still be on its way down.
+    fn cannot_be_adopted(&self, index: usize) -> bool {
+        if self.policies[index].replicas.is_some() {
+            return true;
+        }
         let is_there =
             |rival: usize| !matches!(self.bench.status(id(rival)).state, ActiveState::Inactive | ActiveState::Failed);
-        if self.rivals(index).into_iter().any(is_there) {
+        self.rivals(index).into_iter().any(is_there)
+    }
+
+    /// A former daemon left commands after the end of a run, or what they left.
+    fn adopt_at_end(&mut self, index: usize) {
+        if self.cannot_be_adopted(index) {
+            return;
+        }
+        let (failed, stopping) = (self.choices.one_in(2), self.choices.one_in(4));
+        self.hosts[index].leftovers = true;
+        let end = Rest {
+            restarts: 3,
+            until: None,
+            result: if failed { ServiceResult::ExitCode } else { ServiceResult::Success },
+            cause: failed.then_some(Cause::StartTimeout),
+            main_exit: Some(Exit::Exited(u8::from(failed))),
+            hook_failure: None,
+            wanted: false,
+            upheld: false,
+        };
+        self.step(Event::AdoptedAtEnd { id: id(index), stopping, end });
+    }
+
+    /// A former daemon left a unit that stays up without a process, or with what its program left.
+    fn adopt_exited(&mut self, index: usize) {
+        if self.cannot_be_adopted(index) {
+            return;
+        }
+        let (leftovers, stopping) = (self.choices.one_in(2), self.choices.one_in(4));
+        self.hosts[index].leftovers = leftovers;
+        let (since, main_exit) = (self.bench.now, Some(Exit::Exited(0)));
+        self.step(Event::AdoptedExited { id: id(index), since, restarts: 3, stopping, main_exit });
+        self.note_emptiness(index);
+    }
+
+    fn adopt(&mut self, index: usize) {
+        if self.cannot_be_adopted(index) {
             return;
         }
         let forking = self.policies[index].ready == ReadyKind::PidFile;

@@ -6,6 +6,7 @@
 //!
 //! Defaults are TOML text and go through the same decoder as a file; the profiles' values too.
 
+mod hooks;
 mod isolation;
 mod limits;
 mod service;
@@ -265,6 +266,7 @@ pub const TABLES: &[Table] = &[
     service::READY,
     service::RESTART,
     service::HEALTH,
+    hooks::HOOKS,
     isolation::ROOTFS,
     isolation::FILESYSTEM,
     isolation::MOUNTS,

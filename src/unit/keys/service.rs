@@ -35,9 +35,9 @@ pub(super) const UNIT: Table = Table::new(
         Key::new(
             "replicas",
             Kind::Int { min: 0, max: 1000 },
-            "In a template: start and keep this many instances, named 1, 2 and so on.",
-        )
-        .later(),
+            "In a template: its instances 1 to N are a set, named as the template without the @. To start web is to start \
+             and keep web@1 to web@N; see REPLICAS. Not for oneshot services, and not in a file of one instance.",
+        ),
         Key::new(
             "requisite",
             Kind::Units,
@@ -261,10 +261,17 @@ pub(super) const SERVICE: Table = Table::new(
              unit's own control group is believed.",
         )
         .systemd(&["PIDFile"]),
-        Key::new("remain_after_exit", Kind::Bool, "Stay active when the program has ended with success.")
-            .default("false")
-            .systemd(&["RemainAfterExit"])
-            .later(),
+        Key::new(
+            "remain_after_exit",
+            Kind::Bool,
+            "For `oneshot`: the unit stays up (active, exited) when its program has ended with success, until it is \
+             stopped, so that a stop can undo what the start did. Processes that the program left get `stop_signal`, and \
+             are killed after `timeout_stop`. `exec_stop` runs at the stop, each command in a container of its own, then \
+             `exec_stop_post`. Directories stay until then. Refused for other types, and for units that are started on \
+             demand or by `[[timers]]`, which would never be started a second time.",
+        )
+        .default("false")
+        .systemd(&["RemainAfterExit"]),
         Key::new(
             "success_exit_status",
             Kind::Statuses,

@@ -106,7 +106,8 @@ name masks it.
 An instance is a unit in every respect: other units name it in after, wants and the like, \fBrsvc enable web@blue\fR
 puts it into the boot set, it has drop\-ins, a log, groups and limits of its own.
 Instances that are neither up nor failed nor enabled are not listed.
-A template itself can be shown, printed and checked (as an instance \fBexample\fR), and not be started.
+A template itself can be shown, printed and checked (as an instance \fBexample\fR, or \fB1\fR where it has replicas),
+and not be started.
 .EX
 # /etc/rsvc/units/web@.toml
 [unit]
@@ -120,6 +121,41 @@ user = "web\-${instance}"
 runtime = ["web"]
 state = ["web/${instance}"]
 .EE
+"#;
+
+pub(super) const REPLICAS: &str = r#".SH REPLICAS
+With \fBreplicas = 3\fR below [unit] of web@.toml the instances web@1, web@2 and web@3 are the \fIset\fR web, unless there
+is a file web.toml: that comes first, and \fBrsvc check\fR warns.
+Each replica is a unit with the number as \fB${instance}\fR; other instances, such as web@blue, are not of the set.
+.PP
+\fBrsvc start web\fR starts the replicas, all at once, and returns when all of them are ready; when some failed it says
+which and why, and the others stay.
+\fBrsvc stop web\fR stops them all.
+\fBrsvc scale web=5\fR changes their number, from 0 to 1000: more are started, or the highest stopped; the set is started
+if it was down.
+That number counts until the set is stopped or the host is booted, over restarts of the daemon; then the file's does.
+A changed number in the file counts from the next start, restart or scaling, unless the set was scaled.
+.PP
+A replica that ends by itself, well or not, or fails is started again: as its [restart] says, and beyond that after a wait
+that grows in the same way and is at least 1 s; \fBlimit_burst\fR holds.
+One that was stopped by request (by its name, or with a unit that it requires), or whose condition is not met, stays down
+until the set is started or scaled, or it is started by its name; status says so.
+An instance above the number that somebody starts by its name runs until the next start, restart or scaling of the set.
+.PP
+\fBrsvc restart web\fR restarts one replica after the other, each only when the one before is ready.
+Those that are not up come first, so that a version that cannot start is found out before it costs anything.
+The first that does not get ready, or that ends again before the roll is over, ends the roll: the rest stay as they are, and
+the command says which one it was and why, which were restarted and which not.
+A roll outlives the daemon; a stop, or another restart, ends it.
+.PP
+Other units name the set in any of their lists and mean all of its replicas: \fBafter\fR waits until all are ready, or one
+has failed; \fBrequires\fR refuses the start in that case, and starts the unit when all are ready.
+Once all have been ready the set counts as up as long as one of them is.
+A stop of the set by request stops who requires it; a scaling, a rolling restart and the stop of one replica do not.
+\fBafter\fR, \fBrequires\fR and the other lists in the template are each replica's own.
+.PP
+reload, kill, freeze, thaw and reset\-failed reach each replica that is up; logs shows the output of all; set and diff take
+one replica by its name.
 "#;
 
 pub(super) const VARIABLES: &str = r#".SH VARIABLES

@@ -65,6 +65,7 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
         },
         restart: restart(v),
         health: health(v),
+        hooks: hooks(v),
         rootfs: rootfs(v),
         filesystem: filesystem(v),
         mounts,
@@ -109,6 +110,7 @@ fn unit(v: &Values) -> UnitTable {
         part_of: read!(v, "unit", "part_of", Texts),
         upholds: read!(v, "unit", "upholds", Texts),
         conflicts: read!(v, "unit", "conflicts", Texts),
+        replicas: read!(v, "unit", "replicas", Int?).map(small),
         default_order: read!(v, "unit", "default_order", Bool),
         on_failure: read!(v, "unit", "on_failure", Texts),
         on_success: read!(v, "unit", "on_success", Texts),
@@ -151,6 +153,7 @@ fn service(v: &Values) -> Service {
         pass_environment: read!(v, "service", "pass_environment", Texts),
         environment_files: files.into_iter().map(|f| (f.path, f.optional)).collect(),
         pid_file: read!(v, "service", "pid_file", Path?),
+        remain_after_exit: read!(v, "service", "remain_after_exit", Bool),
         success_exit_status: read!(v, "service", "success_exit_status", Statuses),
         // systemd's default for this type, and what programs of it expect.
         reload_signal: reload_signal.or((kind == ServiceType::NotifyReload).then_some(SignalName(SIGHUP))),
@@ -225,6 +228,15 @@ fn health(v: &Values) -> Option<HealthSettings> {
         action: pick(read!(v, "health", "action", Word), &actions),
     };
     (!health.command.is_empty() || !health.listen.is_empty()).then_some(health)
+}
+
+fn hooks(v: &Values) -> HookSettings {
+    HookSettings {
+        on_exit: read!(v, "hooks", "on_exit", Argv?).unwrap_or_default(),
+        on_restart: read!(v, "hooks", "on_restart", Argv?).unwrap_or_default(),
+        on_give_up: read!(v, "hooks", "on_give_up", Argv?).unwrap_or_default(),
+        timeout: finite(read!(v, "hooks", "timeout", Time)),
+    }
 }
 
 fn rootfs(v: &Values) -> Rootfs {

@@ -2,7 +2,7 @@
 
 use super::super::decode::{Entry, Sink, Source, Value};
 use super::super::problem::Code;
-use super::super::{NotifyAccess, RestartPolicy, RootfsKind, ServiceType, SyscallMode};
+use super::super::{Activation, NotifyAccess, RestartPolicy, RootfsKind, ServiceType, SyscallMode};
 use super::Checked;
 use std::ops::Range;
 
@@ -70,6 +70,7 @@ fn kind(sink: &mut Sink<'_>, c: &Checked<'_>) {
         }
         _ => {}
     }
+    remaining(sink, c);
     notifications(sink, c);
     super::watched::all(sink, c);
     if service.kind == ServiceType::Oneshot {
@@ -84,6 +85,24 @@ fn kind(sink: &mut Sink<'_>, c: &Checked<'_>) {
         let help = Some("keep one: the signal is the shorter way".to_owned());
         sink.add(Code::Conflict, c.value_place("service", "reload_signal"), "service.reload_signal", message, help);
     }
+}
+
+/// Who stays up without a process.
+fn remaining(sink: &mut Sink<'_>, c: &Checked<'_>) {
+    let service = &c.settings.service;
+    if !service.remain_after_exit || c.is_broken("service", "type") {
+        return;
+    }
+    let (message, help) = if service.kind != ServiceType::Oneshot {
+        ("`remain_after_exit` is for `type = \"oneshot\"`", "other types are up as long as their program runs")
+    } else if service.activation == Activation::OnDemand {
+        let message = "`remain_after_exit` does not go with a start on demand: the unit would never be started again";
+        (message, "drop it: such a unit waits, and what needs it finds it")
+    } else {
+        return;
+    };
+    let place = c.value_place("service", "remain_after_exit");
+    sink.add(Code::Conflict, place, "service.remain_after_exit", message.to_owned(), Some(help.to_owned()));
 }
 
 /// What needs the notify socket, and a reload that is answered on it.
@@ -267,15 +286,19 @@ fn variables(sink: &mut Sink<'_>, c: &Checked<'_>) {
     ];
     let all = std::iter::once(("exec", &service.exec))
         .chain(commands.into_iter().flat_map(|(key, list)| list.iter().map(move |command| (key, &command.argv))));
-    for (key, argv) in all {
+    let hooks = &c.settings.hooks;
+    let hooks = [("on_exit", &hooks.on_exit), ("on_restart", &hooks.on_restart), ("on_give_up", &hooks.on_give_up)];
+    let all = all.map(|(key, argv)| ("service", key, argv)).chain(hooks.map(|(key, argv)| ("hooks", key, argv)));
+    for (table, key, argv) in all {
         if let Some((n, name)) = (0..argv.len()).find_map(|n| Some((n, expandable(argv, n)?))) {
             let message = format!("`{name}` is passed on as it stands: nothing expands the environment");
             let help = match name.as_str() {
                 "$MAINPID" | "${MAINPID}" if key == "exec_reload" => "write reload_signal = \"SIGHUP\" instead",
                 _ => "write [\"/bin/sh\", \"-c\", \"exec program $NAME\"] if a shell is meant",
             };
-            let place = if key == "exec" { c.item_place("service", key, n) } else { c.value_place("service", key) };
-            sink.add(Code::NotExpanded, place, &format!("service.{key}"), message, Some(help.to_owned()));
+            let is_list = key != "exec" && table == "service";
+            let place = if is_list { c.value_place(table, key) } else { c.item_place(table, key, n) };
+            sink.add(Code::NotExpanded, place, &format!("{table}.{key}"), message, Some(help.to_owned()));
         }
     }
 }

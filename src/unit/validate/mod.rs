@@ -2,10 +2,12 @@
 
 mod assemble;
 mod checks;
+mod hooks;
 mod identity;
 mod logging;
 mod mounts;
 mod paths;
+mod replicas;
 mod shares;
 mod sockets;
 mod timers;
@@ -137,7 +139,10 @@ impl Unit {
         let settings = assemble::assemble(&mut sink, name, file, &mut values);
         let checked = Checked { values: &values, settings: &settings };
         match kind {
-            FileKind::Unit => checked.all(&mut sink),
+            FileKind::Unit => {
+                checked.all(&mut sink);
+                replicas::all(&mut sink, &checked, texts);
+            }
             FileKind::Slice => checks::resources(&mut sink, &checked),
         }
         let written = written(&values, &sink);
@@ -156,12 +161,14 @@ impl Checked<'_> {
         checks::all(sink, self);
         sockets::all(sink, self);
         timers::all(sink, self);
+        hooks::all(sink, self);
         logging::all(sink, self);
         identity::all(sink, self);
         paths::all(sink, self);
         shares::all(sink, self);
     }
 }
+
 /// The bytes as text.
 ///
 /// # Errors

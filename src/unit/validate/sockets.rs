@@ -176,12 +176,23 @@ fn accepting(sink: &mut Sink<'_>, c: &Checked<'_>) {
         let message = "a unit with `accept = true` is not restarted: its connection is gone with it";
         refuse("restart", "policy", message, "remove `policy`, or accept in the service itself");
     }
+    if c.settings.service.remain_after_exit {
+        let message = "with `accept = true` nothing is left to stay up for: the connection is gone";
+        refuse("service", "remain_after_exit", message, "remove `remain_after_exit`");
+    }
     for table in ["ready", "health"] {
         let mut keys = ["listen", "path", "command"].into_iter();
         if let Some(written) = keys.find(|key| c.is_written(table, key)) {
             let message = "nobody asks the processes of single connections whether they are well";
             refuse(table, written, message, "remove the table, or accept in the service itself");
         }
+    }
+    // Of the file: a unit that serves a connection has another name than it.
+    let file = c.settings.file.rsplit('/').next().unwrap_or_default();
+    if let Some(entry) = c.values.sockets.first().filter(|_| file.contains('@')) {
+        let message = "`accept = true` in an instance of a template: its connections would be instances of an instance";
+        let help = Some("write a unit of its own: it is the template of its connections".to_owned());
+        sink.add(Code::Conflict, place(entry, "accept"), &key(entry, "accept"), message, help);
     }
     if let Some(timer) = c.values.timers.first() {
         let help = Some("put the timers into a unit of their own".to_owned());
