@@ -109,3 +109,19 @@ fn a_daemon_adds_the_states() {
     assert_eq!((&first["name"], &first["state"]), (&"db".into(), &"active".into()));
     assert_eq!(first["needed_by"][0]["name"], "web");
 }
+
+#[test]
+fn a_set_has_its_replicas_below_it() {
+    let instance = Instance::prepared();
+    instance.unit("web@", &format!("{SLEEPER}[unit]\nreplicas = 2\nwants = [\"db\"]\n"));
+    instance.unit("db", SLEEPER);
+    instance.unit("app", &format!("{SLEEPER}[unit]\nrequires = [\"web\"]\n"));
+    let tree = |words: &[&str]| instance.rsvc(&[&["tree"], words].concat()).expect(0).out;
+    let set = "web\n├─replica web@1\n│ └─wants db\n└─replica web@2\n  └─wants db\n";
+    assert_eq!(tree(&["web"]), set);
+    assert_eq!(
+        tree(&["app"]),
+        "app\n└─requires web\n  ├─replica web@1\n  │ └─wants db\n  └─replica web@2\n    └─wants db\n"
+    );
+    assert_eq!(tree(&["-r", "web@2"]), "web@2\n└─replica of web\n  └─required by app\n");
+}

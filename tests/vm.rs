@@ -25,11 +25,13 @@ struct Executable {
 }
 
 /// As much as an emulated machine does in a few minutes; `RSVC_TESTVM_FULL=1` runs all of all everywhere.
-const EXECUTABLES: [Executable; 4] = [
+const EXECUTABLES: [Executable; 6] = [
     Executable { name: "cgroup", tests: "", suites: &BOTH },
     Executable { name: "stage", tests: "", suites: &BOTH },
     Executable { name: "lifecycle", tests: "", suites: &BOTH },
     Executable { name: "inside", tests: "", suites: &BOTH },
+    Executable { name: "pods", tests: "", suites: &BOTH },
+    Executable { name: "slices", tests: "", suites: &BOTH },
 ];
 
 /// Debian 12 and 13.

@@ -36,6 +36,7 @@ pub fn tree(session: &mut Session<'_>, wish: &Wish) -> Result<u8, Failure> {
     all.dedup();
     let mut builder = Builder {
         paths: &paths,
+        known: &all,
         order: wish.order,
         graph: Graph::default(),
         names: BTreeMap::new(),
@@ -44,11 +45,14 @@ pub fn tree(session: &mut Session<'_>, wish: &Wish) -> Result<u8, Failure> {
     let mut roots = Vec::new();
     for word in expand(&wish.units, &all)? {
         // What is asked for by name must be there, and its mistakes are shown as everywhere.
-        let (unit, _, _) = super::units::parse(session, &word)?;
-        if !roots.contains(&unit.name) {
-            roots.push(unit.name.clone());
+        let name = match builder.replicas(&word) {
+            Some(_) => word,
+            None => super::units::parse(session, &word)?.0.name.clone(),
+        };
+        builder.add(&name);
+        if !roots.contains(&name) {
+            roots.push(name);
         }
-        builder.add(&unit.name);
     }
     if wish.reverse || wish.units.is_empty() {
         all.iter().for_each(|name| builder.add(name));
@@ -113,6 +117,8 @@ const NOT_VALID: &str = "not valid, see `rsvc check`";
 /// Reads units, and those that they name.
 struct Builder<'a> {
     paths: &'a [PathBuf],
+    /// Names that have a file, or that a daemon knows.
+    known: &'a [String],
     order: bool,
     graph: Graph,
     /// What a unit is asked for by, and what it is called: an alias names another one.
@@ -136,12 +142,32 @@ impl Builder<'_> {
                         waiting.extend(self.relate(&unit));
                     }
                 }
+                Err(NOT_FOUND) if self.replicas(&asked).is_some() => {
+                    self.graph.nodes.entry(asked.clone()).or_default();
+                    for replica in self.replicas(&asked).unwrap_or_default() {
+                        self.graph.relate(&asked, "replica", &replica);
+                        waiting.push(replica);
+                    }
+                    self.names.insert(asked.clone(), asked);
+                }
                 Err(trouble) => {
                     self.graph.nodes.entry(asked.clone()).or_default().trouble = Some(trouble);
                     self.names.insert(asked.clone(), asked);
                 }
             }
         }
+    }
+
+    /// The replicas of a set: those that its template asks for, and further ones that a daemon knows.
+    fn replicas(&self, name: &str) -> Option<Vec<String>> {
+        if !matches!(load::find(self.paths, name, Trust::Any), Ok(Lookup::NotFound)) {
+            return None;
+        }
+        let template = load::find_set(self.paths, name, Trust::Any).ok().flatten()?;
+        let number = template.parse(ParseOptions::default()).ok()?.0.unit.replicas?;
+        let further = self.known.iter().filter_map(|known| known.strip_prefix(name)?.strip_prefix('@')?.parse().ok());
+        let numbers: BTreeSet<u32> = (1..=number).chain(further).collect();
+        Some(numbers.into_iter().map(|number| format!("{name}@{number}")).collect())
     }
 
     fn parse(&self, name: &str) -> Result<Unit, &'static str> {

@@ -25,8 +25,9 @@ pub(super) struct Adopted {
 }
 
 impl Service {
-    /// Takes the run over. Only a service of which this daemon knows nothing can be adopted.
-    pub fn adopt(&mut self, turn: &mut Turn, found: Adopted) {
+    /// A run that a former daemon began, for what was found to be filled in: without a main process, in a group that is
+    /// not empty. Only a service of which this daemon knows nothing can be adopted.
+    pub fn found_run(&mut self, restarts: u32, stopping: bool) -> Option<Box<Run>> {
         match self.state {
             State::Down | State::Failed { .. } => {}
             // What this daemon has started, or is about to, it need not adopt.
@@ -34,20 +35,28 @@ impl Service {
             | State::Backoff { .. }
             | State::Listening { .. }
             | State::Keeping(_)
-            | State::Up(_) => return,
+            | State::Up(_) => return None,
         }
-        self.restarts = Restarts::carried_over(found.restarts);
+        self.restarts = Restarts::carried_over(restarts);
         self.last = Last::default();
-        let mut run = Run::new();
+        let mut run = Box::new(Run::new());
+        // Whoever delivers this says in the next moment if nobody is there.
         run.populated = true;
+        run.main = Main::Gone;
+        run.stop = if stopping { Stop::Granted } else { Stop::No };
+        Some(run)
+    }
+
+    /// Takes the run over.
+    pub fn adopt(&mut self, turn: &mut Turn, found: Adopted) {
+        let Some(mut run) = self.found_run(found.restarts, found.stopping) else { return };
         run.main = Main::Alive;
         run.epilogue.launched = true;
         run.phase = Phase::Running { says: Says::Serving };
         // A oneshot is ready when it is gone; one that is still there is not.
         let ready = found.ready && self.policy.kind != ServiceType::Oneshot;
         run.started = ready.then_some(found.since);
-        run.stop = if found.stopping { Stop::Granted } else { Stop::No };
-        self.state = State::Up(Box::new(run));
+        self.state = State::Up(run);
         self.record(turn, Note::Adopted);
         self.live(turn, |live| match (found.stopping, ready) {
             (true, _) => live.drain(),
@@ -65,24 +74,10 @@ impl Service {
 impl Service {
     /// Takes over the end of a run.
     pub fn adopt_at_end(&mut self, turn: &mut Turn, stopping: bool, end: Rest) {
-        match self.state {
-            State::Down | State::Failed { .. } => {}
-            // What this daemon has started, or is about to, it need not adopt.
-            State::Waiting { .. }
-            | State::Backoff { .. }
-            | State::Listening { .. }
-            | State::Keeping(_)
-            | State::Up(_) => return,
-        }
-        self.restarts = Restarts::carried_over(end.restarts);
-        self.last = Last::default();
-        let mut run = Run::new();
-        run.populated = true;
-        run.main = Main::Gone;
+        let Some(mut run) = self.found_run(end.restarts, stopping) else { return };
         run.epilogue.launched = end.main_exit.is_some();
         (run.result, run.cause, run.main_exit) = (end.result, end.cause, end.main_exit);
-        run.stop = if stopping { Stop::Granted } else { Stop::No };
-        self.state = State::Up(Box::new(run));
+        self.state = State::Up(run);
         self.record(turn, Note::Adopted);
         self.live(turn, |live| live.kill());
     }

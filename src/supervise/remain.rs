@@ -9,9 +9,8 @@
 //! each of its commands has one of its own, and what it leaves is killed before the next. All of them together have
 //! `timeout_stop`; the first that fails ends them.
 
-use super::restart::Restarts;
-use super::run::{Flow, Live, Main, Phase, Run, Step, Stop};
-use super::service::{Last, Service, State, Turn};
+use super::run::{Flow, Live, Phase, Step};
+use super::service::{Service, State, Turn};
 use super::stop::KILL_AGAIN_AFTER;
 use super::{Action, Cause, CommandOutcome, Exit, Moment, Note, Role, ServiceResult, Target};
 
@@ -110,27 +109,12 @@ pub(super) struct Remained {
 impl Service {
     /// Goes on remaining.
     pub fn adopt_exited(&mut self, turn: &mut Turn, found: Remained) {
-        match self.state {
-            State::Down | State::Failed { .. } => {}
-            // What this daemon has started, or is about to, it need not adopt.
-            State::Waiting { .. }
-            | State::Backoff { .. }
-            | State::Listening { .. }
-            | State::Keeping(_)
-            | State::Up(_) => return,
-        }
-        self.restarts = Restarts::carried_over(found.restarts);
-        self.last = Last::default();
-        let mut run = Run::new();
-        // Whoever delivers this says in the next moment whether anybody is there.
-        run.populated = true;
-        run.main = Main::Gone;
+        let Some(mut run) = self.found_run(found.restarts, found.stopping) else { return };
         run.main_exit = found.main_exit;
         run.epilogue.launched = true;
         run.started = Some(found.since);
         run.phase = Phase::Exited;
-        run.stop = if found.stopping { Stop::Granted } else { Stop::No };
-        self.state = State::Up(Box::new(run));
+        self.state = State::Up(run);
         self.record(turn, Note::Adopted);
         self.live(turn, |live| if found.stopping { live.begin_stop() } else { live.remain() });
         self.shown = (self.active_state().0, found.since);

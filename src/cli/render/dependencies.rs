@@ -43,7 +43,8 @@ pub enum Direction {
 }
 
 /// A relation, the word for its other end, and whether what is named comes along with the unit (and is looked into).
-const RELATIONS: [(&str, &str, bool); 11] = [
+const RELATIONS: [(&str, &str, bool); 12] = [
+    ("replica", "replica of", true),
     ("requires", "required by", true),
     ("requisite", "requisite of", true),
     ("binds_to", "bound by", true),
