@@ -21,9 +21,10 @@ pub(super) fn sockets(context: &mut Context) -> Vec<PlannedSocket> {
         .map(|(descriptor, socket)| PlannedSocket {
             address: print_socket_address(&socket.listen),
             file: socket.listen.path().map(|_| file(context, socket)),
-            descriptor,
+            descriptor: if socket.accept { FIRST_PASSED } else { descriptor },
             name: socket.name.clone(),
             starts: unit.service.activation == Activation::OnDemand,
+            accepts: socket.accept,
             origin: unit.origin(&format!("sockets[{}].listen", socket.index)),
         })
         .collect()

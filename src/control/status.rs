@@ -99,6 +99,15 @@ pub struct UnitStatus {
     pub degraded: Vec<String>,
     /// What rsvc listens on for the unit, as `sockets.listen` has it; empty while nothing is open.
     pub listen: Vec<String>,
+    /// Connections that instances serve now; `null` where no socket accepts.
+    #[serde(default)]
+    pub connections: Option<u64>,
+    /// Connections that were given to an instance, since the unit or the daemon began to listen.
+    #[serde(default)]
+    pub connections_accepted: Option<u64>,
+    /// The same of those that were closed at once.
+    #[serde(default)]
+    pub connections_refused: Option<u64>,
     /// `[[timers]]`
     pub timers: Vec<TimerStatus>,
     /// Descriptors that rsvc keeps for its next run; `null` where `service.file_descriptor_store_max` is 0.

@@ -83,6 +83,9 @@ impl Engine {
     /// A unit without a group, which may be waiting for its next automatic start, or have failed.
     fn remember(&mut self, name: &str) {
         let saved = state::read(&self.options.runtime_dir, name).ok();
+        if let Some(saved) = saved.as_ref().filter(|saved| saved.connection.is_some()) {
+            return self.remember_connection(name, saved.clone());
+        }
         let Some(saved) = saved.filter(is_known) else {
             return self.dismiss_stray_keeper(name);
         };
@@ -90,6 +93,7 @@ impl Engine {
             Ok(id) => {
                 self.adopt_sockets(id);
                 self.adopt_timers(id, false);
+                self.count_on(id, saved.connections);
                 let SavedState { rest, invocation_id, listening, .. } = saved.clone();
                 let Some(rest) = rest else {
                     return match () {
@@ -108,6 +112,27 @@ impl Engine {
                 self.dismiss_stray_keeper(name);
                 state::remove(&self.options.runtime_dir, name);
             }
+        }
+    }
+
+    /// A unit that accepted goes on counting.
+    fn count_on(&mut self, id: ServiceId, connections: u64) {
+        if connections > 0
+            && let Some(service) = self.services.get_mut(&id)
+        {
+            service.accepting.get_or_insert_default().last = connections;
+        }
+    }
+
+    /// Its connection ended with the daemon that held it, or with its processes; only its end may be left.
+    fn remember_connection(&mut self, name: &str, saved: SavedState) {
+        let adopted = match saved.end {
+            Some(_) => self.adopt_connection(name, saved.connection.clone()),
+            None => None,
+        };
+        match adopted {
+            Some(id) => self.adopt_at_end(id, saved),
+            None => self.remove_traces(name),
         }
     }
 
@@ -165,7 +190,9 @@ impl Engine {
     fn adopt(&mut self, name: &str, group: Group) {
         let saved = state::read(&self.options.runtime_dir, name);
         let populated = group.populated().unwrap_or(true);
-        let id = match self.load_unit(name) {
+        let connection = saved.as_ref().ok().and_then(|saved| saved.connection.clone());
+        let adopted = self.adopt_connection(name, connection);
+        let id = match adopted.map_or_else(|| self.load_unit(name), Ok) {
             Ok(id) => id,
             Err(error) => {
                 tracing::warn!(
@@ -194,7 +221,10 @@ impl Engine {
         self.adopt_sockets(id);
         self.adopt_timers(id, populated);
         match saved {
-            Ok(SavedState { listening: true, invocation_id, .. }) if !populated => self.listen_on(id, invocation_id),
+            Ok(SavedState { listening: true, invocation_id, connections, .. }) if !populated => {
+                self.count_on(id, connections);
+                self.listen_on(id, invocation_id);
+            }
             Ok(SavedState { rest: Some(rest), invocation_id, .. }) if !populated => {
                 let failed = rest.until.is_none();
                 if let Some(service) = self.services.get_mut(&id) {
@@ -440,6 +470,8 @@ impl Engine {
             // One that waits for its turn is triggered again by what is still in its sockets.
             listening: matches!(status.substate, SubState::Listening | SubState::Waiting)
                 && (service.sockets.is_some() || service.timers.is_some()),
+            connections: service.accepting.as_ref().map_or(0, |accepting| accepting.last),
+            connection: service.connection.as_ref().map(|connection| connection.saved.clone()),
             watchdog_usec: status.watchdog.map(|interval| u64::try_from(interval.as_micros()).unwrap_or(u64::MAX)),
             oom_kills_before: service.oom_kills_before,
             log_pipe: main.and_then(|p| p.log_number),

@@ -151,6 +151,8 @@ pub(super) enum Timer {
     Record(ServiceId),
     /// A keeper that ended at once is followed by another.
     Keeper(ServiceId),
+    /// Connections may be accepted again.
+    Accept(ServiceId),
     /// Nothing has been launched for a while.
     Trim,
 }
@@ -177,6 +179,8 @@ pub(super) struct Engine {
     /// Somebody listens to `Events`.
     pub observed: bool,
     pub dirty: BTreeSet<ServiceId>,
+    /// Instances of connections of which something was told; who is down is forgotten.
+    pub ended_connections: BTreeSet<ServiceId>,
     timers: BTreeSet<(Moment, Timer)>,
     timer_at: HashMap<Timer, Moment>,
     pub retired: HashMap<Token, OwnedFd>,
@@ -277,6 +281,7 @@ impl Engine {
             notices: Vec::new(),
             observed: false,
             dirty: BTreeSet::new(),
+            ended_connections: BTreeSet::new(),
             timers: BTreeSet::new(),
             timer_at: HashMap::new(),
             retired: HashMap::new(),
@@ -359,6 +364,7 @@ impl Engine {
     pub fn settle(&mut self) {
         self.work_off();
         self.write_states();
+        self.forget_ended_connections();
     }
 
     /// Feeds waiting events to the supervisor and performs what it orders, until there is nothing left.
@@ -419,6 +425,7 @@ impl Engine {
                 Timer::Elapse(id) => self.timer_due(id),
                 Timer::Record(id) => self.adopted_main_ended(id),
                 Timer::Keeper(id) => self.keep_again(id),
+                Timer::Accept(id) => self.accept_again(id),
                 Timer::Trim => trim(),
             }
         }
@@ -456,6 +463,7 @@ impl Engine {
             Source::Notify(id) => self.notify_ready(id),
             Source::Syslog(id) => self.syslog_ready(id),
             Source::Journal => self.journal_ready(),
+            Source::Socket(id) if self.accepts_at(id, event.token) => self.accept_connections(id, event.token),
             Source::Socket(id) => self.trigger(id),
             Source::Keeper(id) => self.keeper_ended(id),
             Source::Stored(id) => self.stored_hung_up(id, event.token),

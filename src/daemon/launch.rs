@@ -140,6 +140,11 @@ impl Engine {
             })?;
             environment.extend(more);
         }
+        let remote = service.connection.as_ref().and_then(|connection| connection.saved.remote.as_ref());
+        if let Some((address, port)) = remote {
+            environment.push(("REMOTE_ADDR".to_owned(), address.clone()));
+            environment.push(("REMOTE_PORT".to_owned(), port.to_string()));
+        }
         if role != Role::Main
             && let Some(main) = &service.main
             && main.exit.is_none()

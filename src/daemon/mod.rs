@@ -18,6 +18,7 @@ mod capacity;
 mod check;
 mod complaints;
 mod conditions;
+mod connections;
 pub mod directories;
 mod engine;
 pub mod environment_files;

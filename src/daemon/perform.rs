@@ -81,6 +81,9 @@ impl Engine {
 
     fn record(&mut self, id: ServiceId, note: Note) {
         self.dirty.insert(id);
+        if self.serves_connection(id) {
+            self.ended_connections.insert(id);
+        }
         if let Some(service) = self.services.get_mut(&id) {
             super::snapshot::log_note(service, &note);
             if let (Note::Started | Note::Adopted, Some(log)) = (&note, &mut service.log) {

@@ -32,24 +32,27 @@ impl Engine {
     fn try_call(&mut self, call: Call) -> Result<Handled, CallError> {
         Ok(match call {
             Call::Start { unit } => {
+                self.refuse_connection(&unit)?;
                 let id = self.load_all_for_start(&unit, None)?;
                 self.request(id, |request| Event::StartRequested { id, request: Some(request) })
             }
             Call::Stop { unit } => {
                 let id = self.known_or_loaded(&unit)?;
-                self.request(id, |request| Event::StopRequested { id, request: Some(request) })
+                self.request_with_connections(id, |request| Event::StopRequested { id, request: Some(request) })
             }
             Call::Restart { unit } => {
+                self.refuse_connection(&unit)?;
                 let id = self.load_all_for_start(&unit, None)?;
-                self.request(id, |request| Event::RestartRequested { id, request: Some(request) })
+                self.request_with_connections(id, |request| Event::RestartRequested { id, request: Some(request) })
             }
             Call::TryRestart { unit } => {
+                self.refuse_connection(&unit)?;
                 let id = self.known_or_loaded(&unit)?;
                 if !self.is_up(id) {
                     return Ok(done());
                 }
                 let id = self.load_all_for_start(&unit, None)?;
-                self.request(id, |request| Event::RestartRequested { id, request: Some(request) })
+                self.request_with_connections(id, |request| Event::RestartRequested { id, request: Some(request) })
             }
             Call::Scale { unit, number } => {
                 let id = self.load_set_to_scale(&unit, number)?;
@@ -105,6 +108,19 @@ impl Engine {
         let request = self.new_request();
         self.events.push_back(event(request));
         Handled::Later(vec![request], self.service(id).map_or_else(String::new, |service| service.name.clone()))
+    }
+
+    /// The same, and whoever serves a connection of the unit stops; the answer comes when all of that is done.
+    fn request_with_connections(&mut self, id: ServiceId, event: impl FnOnce(RequestId) -> Event) -> Handled {
+        let handled = self.request(id, event);
+        let Handled::Later(mut requests, name) = handled else { return handled };
+        let instances: Vec<ServiceId> = self.connections_of(&name).map(|(instance, _)| instance).collect();
+        for instance in instances {
+            let request = self.new_request();
+            self.events.push_back(Event::StopRequested { id: instance, request: Some(request) });
+            requests.push(request);
+        }
+        Handled::Later(requests, name)
     }
 
     /// Asks every service that is up to stop; the order is the supervisor's.

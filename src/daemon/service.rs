@@ -1,6 +1,7 @@
 //! What the daemon holds of one service: its units, its group, its processes, its sockets.
 
 use super::activation::{Keeper, Sockets, Store};
+use super::connections::{Accepting, Connection};
 use super::live::Live;
 use super::log_output::Output;
 use super::notify::NotifySocket;
@@ -76,6 +77,10 @@ pub(super) struct Service {
     pub log: Option<Output>,
     /// `[[sockets]]`, while they are open.
     pub sockets: Option<Sockets>,
+    /// `sockets.accept`, since it listened first.
+    pub accepting: Option<Accepting>,
+    /// It serves a connection.
+    pub connection: Option<Connection>,
     /// What it stored for its next run.
     pub store: Store,
     /// Holds sockets and stored descriptors for the next daemon.
@@ -265,6 +270,8 @@ impl Service {
             syslog: None,
             log: None,
             sockets: None,
+            accepting: None,
+            connection: None,
             store: Store::default(),
             keeper: None,
             timers: None,

@@ -302,6 +302,7 @@ impl Engine {
         let main = service.main.as_ref().filter(|p| p.exit.is_none() && p.executed);
         let stores = service.running.as_ref().or(service.unit.as_ref());
         let stores = stores.map(|unit| unit.service.file_descriptor_store_max).filter(|max| *max > 0);
+        let counts = self.connection_counts(id);
         let mut result = UnitStatus {
             v: 1,
             name: service.name.clone(),
@@ -334,6 +335,9 @@ impl Engine {
             timers: self.timer_lines(id),
             stored_descriptors: stores.map(|_| u32::try_from(service.store.len()).unwrap_or(u32::MAX)),
             stored_descriptors_max: stores,
+            connections: counts.map(|(present, _, _)| present),
+            connections_accepted: counts.map(|(_, accepted, _)| accepted),
+            connections_refused: counts.map(|(_, _, refused)| refused),
             listen: service.sockets.as_ref().map(|sockets| sockets.addresses()).unwrap_or_default(),
             ..UnitStatus::default()
         };
@@ -431,7 +435,8 @@ impl Engine {
 
     fn changed_on_disk(&self, service: &Service) -> bool {
         let Some(running) = &service.running else { return false };
-        match crate::load::find(&self.options.unit_path, &running.name, self.trust()) {
+        let name = running.connection_of.as_ref().unwrap_or(&running.name);
+        match crate::load::find(&self.options.unit_path, name, self.trust()) {
             Ok(crate::load::Lookup::Found(found)) => super::units::fingerprint(&found) != service.running_fingerprint,
             _ => true,
         }

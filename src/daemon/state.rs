@@ -5,6 +5,7 @@
 //! caller treats the service as unknown, not as absent. A process is identified by its pid *and* the time it was
 //! started; a number alone may belong to anybody by now.
 
+use super::connections::SavedConnection;
 use crate::supervise::{KeptSet, Rest};
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -105,6 +106,12 @@ pub struct SavedState {
     /// Nothing of it runs: what arrives at its sockets starts it.
     #[serde(default)]
     pub listening: bool,
+    /// Number of the last connection that it accepted for an instance.
+    #[serde(default)]
+    pub connections: u64,
+    /// The connection that it serves.
+    #[serde(default)]
+    pub connection: Option<SavedConnection>,
     /// Interval of the watchdog, microseconds; 0: none. Missing: as the unit says.
     #[serde(default)]
     pub watchdog_usec: Option<u64>,

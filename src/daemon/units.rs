@@ -27,6 +27,10 @@ impl Engine {
     /// Reads `asked` from disk (again) and defines it, under its own name if `asked` is an alias. An unchanged file
     /// costs a read and a hash.
     pub(super) fn load_unit(&mut self, asked: &str) -> Result<ServiceId, CallError> {
+        // Its definition is the listener's, of when it was started.
+        if let Some(id) = self.names.get(asked).copied().filter(|id| self.serves_connection(*id)) {
+            return Ok(id);
+        }
         let loaded = load::find(&self.options.unit_path, asked, self.trust());
         let found = match loaded {
             Ok(load::Lookup::Found(found)) => found,
@@ -76,6 +80,9 @@ impl Engine {
 
     /// A unit without a file goes on running, and says so; once it is down nothing is left of it.
     pub(super) fn file_gone(&mut self, name: &str) {
+        if self.names.get(name).is_some_and(|id| self.serves_connection(*id)) {
+            return; // It has none.
+        }
         if !self.forget_idle(name) {
             self.remember_error(self.names.get(name).copied(), "the unit file is gone");
         }
@@ -144,6 +151,12 @@ impl Engine {
     /// Loads `name` and everything that its start pulls in, each as it is on disk now.
     pub(super) fn load_for_start(&mut self, name: &str) -> Result<ServiceId, CallError> {
         let id = self.load_unit(name)?;
+        self.load_around(id, name);
+        Ok(id)
+    }
+
+    /// Loads everything that a start of this unit pulls in.
+    pub(super) fn load_around(&mut self, id: ServiceId, name: &str) {
         let mut seen = HashSet::from([name.to_owned()]);
         let mut queue = self.pulled_in(id);
         while let Some(name) = queue.pop() {
@@ -157,7 +170,6 @@ impl Engine {
             self.load_known_to(&name);
         }
         self.load_known_to(name);
-        Ok(id)
     }
 
     /// Units that only have to be known before a start: what does not exist is refused, what is up is stopped.

@@ -21,6 +21,8 @@ pub struct PlannedSocket {
     pub name: String,
     /// What arrives there starts the processes.
     pub starts: bool,
+    /// Each connection is passed to an instance of its own, in the place of the socket.
+    pub accepts: bool,
     /// Who asked for it.
     pub origin: Origin,
 }
@@ -52,8 +54,13 @@ impl fmt::Display for PlannedSocket {
         if let Some(SocketFile { mode, uid, gid }) = self.file {
             write!(f, " (mode {mode:04o}, owner {uid}:{gid})")?;
         }
-        write!(f, ", passed as descriptor {}, {}", self.descriptor, printable(&self.name))?;
-        if self.starts {
+        if self.accepts {
+            let (number, name) = (self.descriptor, printable(&self.name));
+            write!(f, ", each connection passed to an instance of its own as descriptor {number}, {name}")?;
+        } else {
+            write!(f, ", passed as descriptor {}, {}", self.descriptor, printable(&self.name))?;
+        }
+        if self.starts && !self.accepts {
             f.write_str("; what arrives starts the processes")?;
         }
         write!(f, "  <- {}", self.origin)

@@ -189,7 +189,7 @@ pub enum Event {
     },
 
     // ── sockets of units that are started on demand ──
-    /// All of `[[sockets]]` are open and the timers armed: the answer to [`Action::Listen`].
+    /// All of `[[sockets]]` are open and the timers armed: the answer to [`super::Action::Listen`].
     SocketsOpened {
         /// Which.
         id: ServiceId,
@@ -201,7 +201,7 @@ pub enum Event {
         /// Why, in words.
         failure: LaunchFailure,
     },
-    /// Something waits in one of them, or a timer is due. Comes once after each [`Action::Listen`].
+    /// Something waits in one of them, or a timer is due. Comes once after each [`super::Action::Listen`].
     Activated {
         /// Which.
         id: ServiceId,

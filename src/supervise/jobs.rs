@@ -225,7 +225,9 @@ impl Supervisor {
                 .services
                 .get(&other)
                 .is_some_and(|service| matches!(&service.state, State::Up(run) if other == id || run.is_heading_up()));
-            if is_meant && self.with(now, work, other, |service, _| service.wish_restart(request)) == Some(true) {
+            if is_meant
+                && self.with(now, work, other, |service, turn| service.wish_restart(turn, request)) == Some(true)
+            {
                 queued.insert(other);
             }
         }

@@ -93,6 +93,8 @@
 //! * For each `Listen` one `SocketsOpened` or one `SocketsFailed`, and after `SocketsOpened` one `Activated` once something
 //!   arrives. A launch of the main process, a later `Listen` and `Remove { AtStop }` end the looking.
 //! * What was read from a service before it died (READY=1) is delivered before its end.
+//! * Of a unit that accepts connections nothing is told when one arrives: each is served by a service of its own
+//!   (`Policy::of_connection`), which the caller defines, starts, and forgets when it is down or has failed.
 //! * For each `Examine` one `Examined`.
 //! * `Adopted`, `AdoptedAtEnd`, `AdoptedExited` and `Remembered` come before everything else, and `Surveyed` follows the last of them.
 //! * Actions are carried out in their order, and `DeadlinePassed` is delivered once [`Supervisor::next_deadline`] has

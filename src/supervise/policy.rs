@@ -76,6 +76,8 @@ pub struct Policy {
     pub timers: bool,
     /// `service.activation = "on-demand"`: a start only listens.
     pub on_demand: bool,
+    /// It serves one connection, which no second run would have: a restart only stops it.
+    pub of_connection: bool,
     /// All of `[restart]`.
     pub restart: RestartSettings,
     /// `unit.after`, with what `unit.default_order` adds.
@@ -196,6 +198,7 @@ impl From<&Unit> for Policy {
             sockets: !unit.sockets.is_empty(),
             timers: !unit.timers.is_empty(),
             on_demand: service.activation == Activation::OnDemand,
+            of_connection: unit.connection_of.is_some(),
             restart: unit.restart.clone(),
             after: unit.unit.effective_after(),
             before: unit.unit.before.clone(),

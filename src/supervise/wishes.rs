@@ -91,7 +91,10 @@ impl Service {
     }
 
     /// Somebody's wish for another run in place of the present one. Says whether a run is now to be stopped.
-    pub fn wish_restart(&mut self, request: Option<RequestId>) -> bool {
+    pub fn wish_restart(&mut self, turn: &mut Turn, request: Option<RequestId>) -> bool {
+        if self.policy.of_connection {
+            return self.wish_stop(turn, request);
+        }
         let State::Up(run) = &mut self.state else { return false };
         run.then_start = true;
         self.waiters.next_starts.extend(request);

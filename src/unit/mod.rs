@@ -11,6 +11,7 @@
 
 mod assignment;
 mod condition;
+mod connection;
 mod decode;
 pub mod keys;
 mod layer;

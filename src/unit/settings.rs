@@ -28,6 +28,8 @@ pub struct Settings {
     pub name: String,
     /// The file, as it was named or found.
     pub file: String,
+    /// The unit that accepted the connection that this one serves.
+    pub connection_of: Option<String>,
     /// `[unit]`
     pub unit: UnitTable,
     /// `[service]`

@@ -24,8 +24,8 @@ use toml::de::DeValue;
 /// The names with their meaning, in the order of the manual.
 pub(super) const NAMES: [(&str, &str); 10] = [
     ("unit", "name of the unit, such as web@blue"),
-    ("template", "name of its template without the @, such as web; only in templates"),
-    ("instance", "what follows the @, such as blue; only in templates"),
+    ("template", "name of its template without the @, such as web; only in templates and with sockets.accept"),
+    ("instance", "what follows the @, such as blue; only in templates and with sockets.accept"),
     ("host", "name of the host when the unit is read"),
     ("user", "the value of service.user, root if it is not set"),
     ("runtime_dir", "/run, below which directories.runtime are inside"),
@@ -50,6 +50,12 @@ impl Variables {
     /// Name of the unit.
     pub(super) fn unit(&self) -> &str {
         &self.unit
+    }
+
+    /// The unit accepts connections: each instance of it has a number, and it is a template of its own. What is read
+    /// here as instance 0 nobody starts.
+    pub(super) fn accepts(&mut self) {
+        self.parts.get_or_insert_with(|| (self.unit.clone(), "0".to_owned()));
     }
 
     /// Those of the unit `name` on the host `host`.

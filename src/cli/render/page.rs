@@ -187,6 +187,11 @@ impl Page {
         for (index, address) in unit.listen.iter().enumerate() {
             self.line(if index == 0 { "Listen" } else { "" }, &harmless(address));
         }
+        if let Some(present) = unit.connections {
+            let (accepted, refused) =
+                (unit.connections_accepted.unwrap_or_default(), unit.connections_refused.unwrap_or_default());
+            self.line("Accepted", &format!("{present} connections now; {accepted} so far, {refused} refused"));
+        }
     }
 
     fn store(&mut self, unit: &UnitStatus) {

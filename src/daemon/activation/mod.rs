@@ -20,6 +20,7 @@ use super::engine::{Engine, Source, Timer, now};
 use super::launch::{failure, set_by};
 use super::service::{Service, Watched};
 use crate::supervise::{Event, LaunchFailure, ServiceId};
+use crate::sys::fd::set_nonblocking;
 use crate::sys::poll::Token;
 use crate::unit::value::{print_account, print_socket_address, socket_address};
 use crate::unit::{SocketSettings, Unit};
@@ -72,7 +73,11 @@ impl Engine {
         };
         // Said before a timer that is due already may say more.
         let at = self.events.len();
-        let armed = opened.and_then(|()| self.watch_sockets(id)).and_then(|()| match &unit {
+        let prepared = opened.and_then(|()| match &unit {
+            Some(unit) => self.prepare_to_accept(id, unit),
+            None => Ok(()),
+        });
+        let armed = prepared.and_then(|()| self.watch_sockets(id)).and_then(|()| match &unit {
             Some(unit) => self.arm_timers(id, unit),
             None => Ok(()),
         });
@@ -235,6 +240,9 @@ impl Engine {
         let Some(mut sockets) = service.sockets.take() else { return Ok(()) };
         let mut failed = None;
         for socket in &sockets.open {
+            // The daemon, which accepts here, must never wait.
+            let nonblocking = set_nonblocking(socket.fd.as_fd(), socket.settings.accept);
+            failed = nonblocking.err().map(super::engine::to_io).or(failed);
             match self.watch(&socket.fd, Source::Socket(id)) {
                 Ok(token) => sockets.watched.push(token),
                 Err(error) => failed = Some(error),
@@ -252,6 +260,29 @@ impl Engine {
         }
     }
 
+    /// The open socket behind a registration.
+    pub(super) fn watched_socket(&self, id: ServiceId, token: Token) -> Option<(BorrowedFd<'_>, &SocketSettings)> {
+        let sockets = self.service(id)?.sockets.as_ref()?;
+        let at = sockets.watched.iter().position(|watched| *watched == token)?;
+        sockets.open.get(at).map(|socket| (socket.fd.as_fd(), &socket.settings))
+    }
+
+    /// Is what arrives at this socket accepted by the daemon?
+    pub(super) fn accepts_at(&self, id: ServiceId, token: Token) -> bool {
+        self.watched_socket(id, token).is_some_and(|(_, settings)| settings.accept)
+    }
+
+    /// After a pause in which nothing was accepted.
+    pub(super) fn accept_again(&mut self, id: ServiceId) {
+        let accepting = self.service(id).filter(|service| service.accepting.is_some());
+        let sockets = accepting.and_then(|service| service.sockets.as_ref());
+        if sockets.is_some_and(|sockets| sockets.watched.is_empty())
+            && let Err(failure) = self.watch_sockets(id)
+        {
+            self.events.push_back(Event::SocketsFailed { id, failure });
+        }
+    }
+
     pub(super) fn unwatch_sockets(&mut self, id: ServiceId) {
         let Some(sockets) = self.services.get_mut(&id).and_then(|service| service.sockets.as_mut()) else { return };
         for (socket, token) in sockets.open.iter().zip(std::mem::take(&mut sockets.watched)) {
@@ -260,8 +291,12 @@ impl Engine {
         }
     }
 
-    /// Copies for the main process, and their names: the sockets, then what it stored.
-    pub(super) fn sockets_to_pass(&self, id: ServiceId) -> io::Result<Vec<(OwnedFd, String)>> {
+    /// Copies for the main process, and their names: the sockets, then what it stored; or the one connection.
+    pub(super) fn sockets_to_pass(&mut self, id: ServiceId) -> io::Result<Vec<(OwnedFd, String)>> {
+        if let Some(connection) = self.services.get_mut(&id).and_then(|service| service.connection.as_mut()) {
+            let socket = connection.socket.take().ok_or_else(|| io::Error::other("its connection is gone"))?;
+            return Ok(vec![(socket, connection.name.clone())]);
+        }
         let Some(service) = self.service(id) else { return Ok(Vec::new()) };
         let copy = |socket: &OpenSocket| {
             socket.make_blocking();
@@ -280,6 +315,7 @@ impl Engine {
         self.drop_store(id);
         let Some(service) = self.services.get_mut(&id) else { return };
         service.timers = None;
+        service.accepting = None;
         if let Some(sockets) = service.sockets.take() {
             sockets.open.iter().for_each(OpenSocket::unlink);
         }
@@ -368,6 +404,9 @@ fn reopened(fd: OwnedFd, kept: &Kept, unit: Option<&Unit>) -> Option<OpenSocket>
         user: None,
         group: None,
         backlog: 1,
+        accept: false,
+        max_connections: 1,
+        max_connections_per_source: 0,
         index: 0,
     });
     Some(OpenSocket { settings, fd, identity: kept.identity })

@@ -39,6 +39,7 @@ pub fn policy(name: &str) -> Policy {
         sockets: false,
         timers: false,
         on_demand: false,
+        of_connection: false,
         restart: restart_settings(RestartPolicy::OnFailure),
         after: Vec::new(),
         before: Vec::new(),

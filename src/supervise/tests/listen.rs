@@ -219,3 +219,38 @@ fn a_job_with_timers_waits_for_the_next_time_whatever_became_of_this_one() {
     assert_eq!(bench.status(WEB).result, crate::supervise::ServiceResult::ExitCode, "the failure stays visible");
     assert_eq!(deeds(bench.triggered(WEB)), ["launch Main"]);
 }
+
+#[test]
+fn who_serves_a_connection_is_stopped_by_a_restart_and_goes_with_its_listener() {
+    let serving = |part_of| Policy {
+        of_connection: true,
+        part_of: names(&[part_of]),
+        after: names(&[part_of]),
+        restart: restart_settings(RestartPolicy::No),
+        ..policy("web@1")
+    };
+    for stop in [true, false] {
+        let mut bench = Bench::new([policy("web"), serving("web")]);
+        bench.start(WEB);
+        bench.executed(WEB);
+        bench.start(DB);
+        bench.executed(DB);
+        match stop {
+            true => bench.stop_as(WEB, 1),
+            false => bench.restart_as(WEB, 1),
+        };
+        assert_eq!(bench.state(DB), "deactivating/stop-sigterm", "it goes first");
+        bench.dies(DB, Exit::Killed(15));
+        assert_eq!(bench.state(DB), "inactive/dead", "and does not come again");
+        bench.dies(WEB, Exit::Killed(15));
+        assert_eq!(bench.state(DB), "inactive/dead");
+        assert_eq!(bench.state(WEB), if stop { "inactive/dead" } else { "activating/start" });
+    }
+    let mut bench = Bench::new([on_demand(), serving("web")]);
+    bench.start(WEB);
+    bench.opened(WEB);
+    bench.start(DB);
+    bench.executed(DB);
+    bench.stop_as(WEB, 1);
+    assert_eq!((bench.state(WEB), bench.state(DB)), ("inactive/dead".into(), "deactivating/stop-sigterm".into()));
+}

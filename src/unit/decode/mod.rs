@@ -148,6 +148,9 @@ pub(super) fn decode(sink: &mut Sink<'_>) -> Values {
         (sink.current, sink.base) = (number, base);
         documents.push(parse(sink, text));
     }
+    if documents.iter().any(accepts) {
+        sink.variables.accepts();
+    }
     sink.variables.user = Some(user(&sink.variables, &documents));
     for (number, document) in documents.iter().enumerate() {
         (sink.current, sink.base) = (number, sink.texts.get(number).0);
@@ -161,6 +164,15 @@ pub(super) fn decode(sink: &mut Sink<'_>) -> Values {
     }
     sink.base = 0;
     values
+}
+
+/// Does a socket of this text accept connections?
+fn accepts(document: &Spanned<DeTable<'_>>) -> bool {
+    let sockets = document.get_ref().get("sockets").and_then(|sockets| sockets.get_ref().as_array());
+    let accept = |socket: &Spanned<DeValue<'_>>| {
+        socket.get_ref().as_table()?.get("accept")?.get_ref().as_bool().filter(|accept| *accept)
+    };
+    sockets.is_some_and(|sockets| sockets.iter().any(|socket| accept(socket).is_some()))
 }
 
 /// What `${user}` stands for: the last `service.user` of all texts, as it is written.

@@ -39,10 +39,32 @@ pub(super) const SOCKETS: Table = Table::new(
         )
         .default("4096")
         .systemd(&["Backlog"]),
-        Key::new("accept", Kind::Bool, "One process for each connection.")
-            .default("false")
-            .systemd(&["Accept"])
-            .later(),
+        Key::new(
+            "accept",
+            Kind::Bool,
+            "One instance of the unit for each connection: a service `UNIT@N`, with processes, group, log and sandbox of \
+             its own, where `${instance}` is N. It finds the connection as descriptor 3, for TCP with REMOTE_ADDR and \
+             REMOTE_PORT in the environment, is never restarted, and is forgotten when it has ended. The unit itself \
+             only listens, and a stop or restart of it stops its instances too. All sockets of a unit accept, or none \
+             does; the unit is started on demand, without `[ready]`, `[health]` and timers, and `restart.policy` is \
+             \"no\". The logs of the last 64 connections are kept.",
+        )
+        .default("false")
+        .systemd(&["Accept"]),
+        Key::new(
+            "max_connections",
+            Kind::Int { min: 1, max: 65535 },
+            "With `accept`: connections at a time. One more is closed at once; `rsvc status` shows how many were.",
+        )
+        .default("64")
+        .systemd(&["MaxConnections"]),
+        Key::new(
+            "max_connections_per_source",
+            Kind::Int { min: 0, max: 65535 },
+            "With `accept`: the same from one address, or of one user of a UNIX socket; 0: no limit but the other one.",
+        )
+        .default("16")
+        .systemd(&["MaxConnectionsPerSource"]),
     ],
 )
 .array();

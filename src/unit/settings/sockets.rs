@@ -66,6 +66,12 @@ pub struct SocketSettings {
     pub group: Option<Account>,
     /// Connections that may wait.
     pub backlog: u32,
+    /// One instance for each connection.
+    pub accept: bool,
+    /// With `accept`: connections at a time, at least 1.
+    pub max_connections: u32,
+    /// With `accept`: the same from one address or user; 0: no limit.
+    pub max_connections_per_source: u32,
     /// Position in the list, for `sockets[N]` as key of origins.
     pub index: usize,
 }

@@ -49,10 +49,12 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
     let sockets = sockets::assemble(sink, name, values);
     let timers = timers::assemble(sink, values);
     timers::imply_on_demand(values);
+    sockets::imply_accept(values, &sockets);
     let v = &*values;
     Settings {
         name: name.to_owned(),
         file: file.to_owned(),
+        connection_of: None,
         unit: unit(v),
         service: service(v),
         ready: Ready {

@@ -51,22 +51,22 @@ fn the_page_of_a_running_unit_has_its_order() {
     let log = vec!["Nov 21 22:00:00 nginx[1234]: ready\u{1b}[2J".to_owned()];
     let expected = "\
 ● web - nginx web server
- Loaded: loaded (/etc/rsvc/units/web.toml; enabled)
- Active: active (running) since 2026-11-21 22:00:00 UTC; 9 min ago
-  Ready: listening
- Status: \"serving\"
+     Loaded: loaded (/etc/rsvc/units/web.toml; enabled)
+     Active: active (running) since 2026-11-21 22:00:00 UTC; 9 min ago
+      Ready: listening
+     Status: \"serving\"
    Main PID: 1234 (inside: 2) nginx
-  Tasks: 3 of 128
- Memory: 12.3M, peak 20.0M, limit 512.0M
-    CPU: 1.204s
+      Tasks: 3 of 128
+     Memory: 12.3M, peak 20.0M, limit 512.0M
+        CPU: 1.204s
    Restarts: 2
-Sandbox: profile strict
+    Sandbox: profile strict
    Degraded: resources.memory_high: only cgroup v2 has it
  Limits hit: memory limit 4
- CGroup: /rsvc/web
-         └─1233 [rsvc-init]
-           └─1234 nginx: master process /usr/sbin/nginx
-             └─1240 nginx: worker process
+     CGroup: /rsvc/web
+             └─1233 [rsvc-init]
+               └─1234 nginx: master process /usr/sbin/nginx
+                 └─1240 nginx: worker process
 
 Nov 21 22:00:00 nginx[1234]: ready\u{fffd}[2J
 ";
@@ -90,8 +90,8 @@ fn the_page_of_a_failed_unit_begins_with_the_reason() {
 x web failed: exit 1 after 40 ms
   hint: see its log
   web
- Loaded: loaded (disabled)
- Active: failed (exit-code)
+     Loaded: loaded (disabled)
+     Active: failed (exit-code)
   Last exit: status 1
 ";
     assert_eq!(page, expected);
