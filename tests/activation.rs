@@ -345,3 +345,36 @@ fn the_keeper_holds_no_right_and_a_killed_one_is_replaced() {
     instance.rsvc(&["stop", "web"]).expect(0);
     eventually("no keeper", || (!Path::new(&format!("/proc/{last}")).exists()).then_some(()));
 }
+
+/// Packaged, the root group belongs to a unit whose own process stands in a group `keeper` of it.
+#[test]
+fn a_process_of_somebody_else_beside_the_keepers_is_left_alone() {
+    root_only!();
+    let mut instance = Instance::start();
+    let root = fs::read_to_string(instance.file("run/cgroup-root")).expect("record");
+    let Some(v2) = root.lines().find_map(|line| line.strip_prefix("v2:")) else {
+        return skipped("no v2 tree");
+    };
+    let mounts = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+    let root =
+        mounts.iter().map(|mount| format!("{mount}{v2}")).find(|path| Path::new(path).is_dir()).expect("a group");
+    let mut strangers = Vec::new();
+    for name in ["keeper", "rsvc-keepers"] {
+        let group = format!("{root}/{name}");
+        fs::create_dir_all(&group).expect("a group of our own");
+        let stranger = std::process::Command::new("/bin/sleep").arg("1000").spawn().expect("sleep");
+        fs::write(format!("{group}/cgroup.procs"), stranger.id().to_string()).expect("it moves");
+        strangers.push((group, stranger));
+    }
+    instance.kill_daemon();
+    instance.start_daemon();
+    // A daemon that answers has looked for what it takes over and for what it ends.
+    instance.rsvc(&["list"]).expect(0);
+    for (group, mut stranger) in strangers {
+        let ended = stranger.try_wait().expect("wait");
+        let _ = stranger.kill();
+        let _ = stranger.wait();
+        eventually("the group is empty", || fs::remove_dir(&group).ok());
+        assert_eq!(ended, None, "{group}");
+    }
+}

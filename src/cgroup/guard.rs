@@ -15,7 +15,7 @@ use std::path::{Component, Path};
 /// Empty, `.` and `..`, a `/`, a control character, or more than 255 bytes.
 pub(super) fn unit_directory(name: &str) -> Result<String, CgroupError> {
     element(name)?;
-    let own = name.ends_with(SLICE_SUFFIX) || name.ends_with(LEAF_SUFFIX) || name == KEEPER;
+    let own = name.ends_with(SLICE_SUFFIX) || name.ends_with(LEAF_SUFFIX) || [KEEPER, OTHERS_KEEPER].contains(&name);
     let taken = RESERVED_NAMES.contains(&name)
         || RESERVED_PREFIXES.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.')));
     let escape = own || taken || name.starts_with(['_', '.']);
@@ -43,7 +43,9 @@ pub(super) const SLICE_SUFFIX: &str = ".slice";
 pub(super) const LEAF_SUFFIX: &str = "-supervisor";
 
 /// The group of the keepers of sockets.
-pub(super) const KEEPER: &str = "keeper";
+pub(super) const KEEPER: &str = "rsvc-keepers";
+/// What others call the group beside it, in which the process stands that keeps a delegated root group alive.
+const OTHERS_KEEPER: &str = "keeper";
 
 /// Interface files without a controller's prefix.
 const RESERVED_NAMES: [&str; 3] = ["tasks", "notify_on_release", "release_agent"];
@@ -189,6 +191,7 @@ mod tests {
             ("iota.x", "iota.x"),
             ("tasks", "_tasks"),
             ("keeper", "_keeper"),
+            ("rsvc-keepers", "_rsvc-keepers"),
             ("batch.slice", "_batch.slice"),
             ("rsvc-supervisor", "_rsvc-supervisor"),
             ("_memory.max", "__memory.max"),

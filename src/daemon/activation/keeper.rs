@@ -208,3 +208,10 @@ fn write(runtime_dir: &Path, unit: &str, saved: &Saved) -> io::Result<()> {
     }
     state::write_atomically(&path, &serde_json::to_vec(saved)?)
 }
+
+/// Is this process a keeper, and not somebody else's in the same group? It has our image and our name for it.
+pub(super) fn is_one(pid: i32) -> bool {
+    let image = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let name = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    image.as_os_str().as_encoded_bytes().starts_with(b"/memfd:rsvc-init ") && name == b"rsvc-keeper\0"
+}

@@ -378,7 +378,7 @@ impl Engine {
         for pid in tree.keepers().into_iter().filter(|pid| !known(*pid)) {
             let Ok(pidfd) = crate::sys::process::pidfd_open(pid) else { continue };
             // The pidfd is open: who is still in the group is the one that was opened.
-            if tree.keepers().contains(&pid) {
+            if tree.keepers().contains(&pid) && keeper::is_one(pid) {
                 let _ = crate::sys::process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
             }
         }
