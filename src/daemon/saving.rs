@@ -1,0 +1,76 @@
+//! What a daemon writes down of each service for the next one.
+
+use super::engine::Engine;
+use super::service::Process;
+use super::state::{self, SavedState};
+use crate::supervise::{ActiveState, Rest, ServiceId, SubState};
+
+impl Engine {
+    /// Writes down what the next daemon needs to know of a service.
+    pub(super) fn persist(&mut self, id: ServiceId) {
+        let (Some(service), Some(status)) = (self.service(id), self.supervisor.status(id)) else { return };
+        if self.options.foreground {
+            return;
+        }
+        let set = self.supervisor.set_status(id).and_then(|set| set.kept);
+        if status.state == ActiveState::Inactive && service.emptied && set.is_none() {
+            state::remove(&self.options.runtime_dir, &service.name);
+            if let Some(service) = self.services.get_mut(&id) {
+                service.written.forget();
+            }
+            return;
+        }
+        let at_rest = status.state == ActiveState::Failed || status.next_restart_at.is_some();
+        let at_end = matches!(
+            status.substate,
+            SubState::StopPost | SubState::FinalSigkill | SubState::OnExit | SubState::OnRestart | SubState::OnGiveUp
+        ) || (status.remains && status.state == ActiveState::Deactivating);
+        let exited = status.remains && !at_end;
+        let rest = Rest {
+            restarts: status.restarts,
+            until: status.next_restart_at,
+            result: status.result,
+            cause: status.cause.clone(),
+            main_exit: status.main_exit,
+            hook_failure: status.hook_failure.clone(),
+            wanted: status.wanted,
+            upheld: status.upheld,
+        };
+        let main = service.main.as_ref();
+        let saved = SavedState {
+            unit: service.name.clone(),
+            invocation_id: service.invocation.clone(),
+            init: main.filter(|p| p.init).and_then(Process::init_identity),
+            main: main.filter(|p| p.executed && p.exit.is_none()).and_then(Process::main_identity),
+            inner_pid: main.map_or(0, |p| p.inner_pid),
+            ready: matches!(status.state, ActiveState::Active | ActiveState::Reloading),
+            since: status.since.0,
+            restarts: status.restarts,
+            stop_requested: status.stop_requested,
+            restart_requested: status.restart_requested,
+            rest: at_rest.then(|| rest.clone()),
+            end: at_end.then_some(rest),
+            exited,
+            main_exit: status.main_exit.filter(|_| exited),
+            // One that waits for its turn is triggered again by what is still in its sockets.
+            listening: matches!(status.substate, SubState::Listening | SubState::Waiting)
+                && (service.sockets.is_some() || service.timers.is_some()),
+            connections: service.accepting.as_ref().map_or(0, |accepting| accepting.last),
+            connection: service.connection.as_ref().map(|connection| connection.saved.clone()),
+            watchdog_usec: status.watchdog.map(|interval| u64::try_from(interval.as_micros()).unwrap_or(u64::MAX)),
+            oom_kills_before: service.oom_kills_before,
+            log_pipe: main.and_then(|p| p.log_number),
+            log_relayed: service.log.as_ref().is_some_and(|log| log.is_relayed()),
+            log_suppressed: service.log.as_ref().map_or(0, |log| log.suppressed() - log.untold()),
+            log_untold: service.log.as_ref().is_some_and(|log| log.untold() > 0),
+            notify_socket: main.and_then(|p| p.notify_number),
+            live: service.live.values.clone(),
+            set,
+            ..SavedState::new()
+        };
+        let Some(service) = self.services.get_mut(&id) else { return };
+        if let Err(error) = service.written.update(&self.options.runtime_dir, &saved) {
+            tracing::error!(unit = service.name, "cannot write the state of {}: {error}", service.name);
+        }
+    }
+}
