@@ -11,10 +11,10 @@ use std::process::Command;
 
 const SOURCE: &str = "src/init/resident.rs";
 /// Included by the source.
-const CALLS: &str = "src/sys/raw.rs";
+const INCLUDED: [&str; 2] = ["src/sys/raw.rs", "src/init/keeper.rs"];
 
 fn main() {
-    for file in ["build.rs", SOURCE, CALLS] {
+    for file in ["build.rs", SOURCE].into_iter().chain(INCLUDED) {
         println!("cargo::rerun-if-changed={file}");
     }
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("resident-init");

@@ -33,6 +33,10 @@ pub(super) enum Marks {
 }
 
 const ATTRIBUTES: [&str; 2] = ["trusted.rsvc", "user.rsvc"];
+/// The same for what the daemon notes of the unit.
+const NOTES: [&str; 2] = ["trusted.rsvc.state", "user.rsvc.state"];
+/// Largest note, bytes. The kernel takes four times as much.
+const NOTE_LIMIT: usize = 16 * 1024;
 #[cfg(test)]
 pub(super) const MARK_FILE: &str = ".rsvc";
 
@@ -89,6 +93,31 @@ impl Marks {
             Marks::File => Mark::from_text(&super::file::read(&directory.join(MARK_FILE))?),
         }
     }
+}
+
+/// Notes something on a group's directory, in the place of an earlier note; it goes with the group.
+///
+/// # Errors
+/// Of setxattr(2); E2BIG above 16 KiB.
+pub(super) fn set_note(directory: &Path, note: &[u8]) -> Result<(), CgroupError> {
+    let mut result = if note.len() > NOTE_LIMIT { Err(Errno::TOOBIG) } else { Err(Errno::NOTSUP) };
+    for attribute in NOTES.iter().filter(|_| note.len() <= NOTE_LIMIT) {
+        result = rustix::fs::setxattr(directory, *attribute, note, XattrFlags::empty());
+        if result.is_ok() {
+            break;
+        }
+    }
+    result.map_err(|error| CgroupError::new("note the state on", directory, error.into()))
+}
+
+/// What was noted; `None` when nothing was.
+pub(super) fn note(directory: &Path) -> Option<Vec<u8>> {
+    NOTES.iter().find_map(|attribute| {
+        let mut buffer = vec![0; NOTE_LIMIT];
+        let length = rustix::fs::getxattr(directory, *attribute, &mut buffer[..]).ok()?;
+        buffer.truncate(length);
+        Some(buffer)
+    })
 }
 
 #[cfg(test)]

@@ -342,6 +342,23 @@ impl Group {
         signal::is_frozen(&self.place)
     }
 
+    /// Notes something on the group, an extended attribute of its directory: readable as long as the group is there,
+    /// whatever becomes of files. `false`: there is no v2 tree, which alone takes them.
+    ///
+    /// # Errors
+    /// Of setxattr(2); E2BIG above 16 KiB.
+    pub fn set_note(&self, note: &[u8]) -> Result<bool, CgroupError> {
+        match self.place.unified() {
+            Some(directory) => marks::set_note(&directory, note).map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    /// What was noted last.
+    pub fn note(&self) -> Option<Vec<u8>> {
+        marks::note(&self.place.unified()?)
+    }
+
     /// rmdir in every hierarchy, groups that the service made inside first. EBUSY right after a kill is normal: the
     /// caller tries again later. A group that is gone already is a success.
     pub fn remove(&self) -> Result<(), CgroupError> {

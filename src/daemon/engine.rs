@@ -2,10 +2,11 @@
 
 use super::exits::Exits;
 use super::host::Host;
+use super::instance_keeper::InstanceKeeper;
 use super::log_file::LogDirectory;
 use super::log_pipe::Scratch;
 use super::plans::PlanCache;
-use super::service::Service;
+use super::service::{Service, Watched};
 use super::shares::HeldBack;
 use super::timers::WallClock;
 use crate::cgroup::Tree;
@@ -77,6 +78,8 @@ pub(super) enum Source {
     Socket(ServiceId),
     /// The keeper of a unit's sockets ended.
     Keeper(ServiceId),
+    /// The keeper of the instance ended.
+    InstanceKeeper,
     /// A stored descriptor hung up.
     Stored(ServiceId),
     /// The earliest time of the calendar has come, or the clock was set.
@@ -149,10 +152,14 @@ pub(super) enum Timer {
     Elapse(ServiceId),
     /// An adopted main process is gone; its record should be there.
     Record(ServiceId),
+    /// An adopted process that is dead should be reaped.
+    Reaped(ServiceId),
     /// A keeper that ended at once is followed by another.
     Keeper(ServiceId),
     /// Connections may be accepted again.
     Accept(ServiceId),
+    /// Send the keeper what its channel had no room for.
+    FlushKeeper,
     /// Nothing has been launched for a while.
     Trim,
 }
@@ -185,6 +192,8 @@ pub(super) struct Engine {
     timer_at: HashMap<Timer, Moment>,
     pub retired: HashMap<Token, OwnedFd>,
     pub exits: Exits,
+    /// Holds what is to outlive this daemon; none under `rsvc run`, whose services end with it.
+    pub keeper: Option<Watched<InstanceKeeper>>,
     /// Ends of members of a pod that are told after that of their owner.
     pub held_back: Vec<HeldBack>,
     pub plans: PlanCache,
@@ -286,6 +295,7 @@ impl Engine {
             timer_at: HashMap::new(),
             retired: HashMap::new(),
             exits,
+            keeper: None,
             held_back: Vec::new(),
             plans: PlanCache::default(),
             groups,
@@ -424,8 +434,10 @@ impl Engine {
                 Timer::RemoveGroup(id) => self.remove_group(id),
                 Timer::Elapse(id) => self.timer_due(id),
                 Timer::Record(id) => self.adopted_main_ended(id),
+                Timer::Reaped(id) => self.process_ended(id, Place::Main),
                 Timer::Keeper(id) => self.keep_again(id),
                 Timer::Accept(id) => self.accept_again(id),
+                Timer::FlushKeeper => self.flush_keeper(),
                 Timer::Trim => trim(),
             }
         }
@@ -466,6 +478,7 @@ impl Engine {
             Source::Socket(id) if self.accepts_at(id, event.token) => self.accept_connections(id, event.token),
             Source::Socket(id) => self.trigger(id),
             Source::Keeper(id) => self.keeper_ended(id),
+            Source::InstanceKeeper => self.instance_keeper_ended(),
             Source::Stored(id) => self.stored_hung_up(id, event.token),
             Source::WallClock => self.wall_clock_ready(),
             Source::Retired => self.reap_retired(event.token),

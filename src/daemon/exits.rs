@@ -1,11 +1,12 @@
 //! The socket on which every resident init tells how its children ended: one for the whole instance, so that a service
-//! costs no descriptor for it.
+//! costs no descriptor for it. Both ends are kept beyond the daemon (`instance_keeper`): the inits of an earlier daemon
+//! tell the next one.
 //!
 //! Who tells is the kernel's word: it stamps each record with its sender's pid, and only the PID 1 of a launched
 //! container is believed, for its own container. The socket is never waited for by an init: when it is full, because
 //! hundreds of services ended at once, the record stays in the file that the init maps, and is read there.
 
-use super::engine::{Engine, Place, to_io};
+use super::engine::{Engine, Place, Source, to_io};
 use crate::plan::wire::ExitRecord;
 use crate::supervise::ServiceId;
 use crate::sys::socket;
@@ -17,11 +18,16 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// So many records in a row mean that the socket may have been full: it holds more than two hundred.
 const CROWD: usize = 128;
 
+/// Names of the two ends with the keeper.
+const OUR_END: &str = "exits";
+const INITS_END: &str = "exits-of-inits";
+
 /// See the module documentation.
 pub(super) struct Exits {
     ours: OwnedFd,
     /// Kept open, so that the socket never ends.
     inits_end: OwnedFd,
+    inode: u64,
     /// The processes that are believed, by host pid.
     inits: HashMap<i32, (ServiceId, Place)>,
 }
@@ -34,7 +40,23 @@ impl Exits {
         socket::set_passcred(ours.as_fd()).map_err(to_io)?;
         let flags = rustix::fs::fcntl_getfl(&inits_end)?;
         rustix::fs::fcntl_setfl(&inits_end, flags | OFlags::NONBLOCK)?;
-        Ok(Exits { ours, inits_end, inits: HashMap::new() })
+        Exits::of(ours, inits_end)
+    }
+
+    fn of(ours: OwnedFd, inits_end: OwnedFd) -> io::Result<Exits> {
+        let inode = rustix::fs::fstat(&inits_end)?.st_ino;
+        Ok(Exits { ours, inits_end, inode, inits: HashMap::new() })
+    }
+
+    /// What the keeper holds, with the names.
+    pub fn kept(&self) -> Vec<(&'static str, OwnedFd)> {
+        let ends = [(OUR_END, &self.ours), (INITS_END, &self.inits_end)];
+        ends.into_iter().filter_map(|(name, end)| Some((name, end.try_clone().ok()?))).collect()
+    }
+
+    /// Names this socket as long as it exists: does an init that was started by another daemon tell us?
+    pub fn inode(&self) -> u64 {
+        self.inode
     }
 
     /// What a resident init inherits a copy of.
@@ -74,6 +96,24 @@ impl AsFd for Exits {
 }
 
 impl Engine {
+    /// Goes on with the socket of the daemon before, or has the new one kept. What is still in it stands in the record
+    /// files too, which are read when the services are taken over; and the numbers of its senders may be others' by now.
+    pub(super) fn open_exits(&mut self) -> io::Result<()> {
+        let (Some(ours), Some(inits_end)) = (self.take_kept(OUR_END), self.take_kept(INITS_END)) else {
+            for (name, end) in self.exits.kept() {
+                self.keep_for_next(name, end);
+            }
+            return Ok(());
+        };
+        let exits = Exits::of(ours, inits_end)?;
+        while exits.next().is_some() {}
+        let _ = self.poller.remove(&self.exits);
+        self.sources.retain(|_, source| *source != Source::Exits);
+        self.watch(&exits, Source::Exits)?;
+        self.exits = exits;
+        Ok(())
+    }
+
     /// Reads exit records; the one of a service's own process is its end.
     pub(super) fn exits_ready(&mut self) {
         let mut count = 0;

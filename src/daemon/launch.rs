@@ -3,6 +3,7 @@
 
 use super::engine::{Engine, Place, Source, Timer, to_io};
 use super::inheritance::{FIRST, Inheritance, Kept};
+use super::instance_keeper::process_name;
 use super::log_file::{self, LogDirectory, LogFile, LogLimits};
 use super::log_output::{End, Output, Relay};
 use super::log_pipe::OutputPipe;
@@ -61,6 +62,7 @@ impl Engine {
         let mut start = PerStart {
             environment: self.start_environment(id, role, result, main_exit)?,
             die_with_launcher: self.options.foreground,
+            is_main: role == Role::Main,
             pid_variables: self.pid_variables(id, role),
             terminal: self.terminal.as_ref().map(|terminal| terminal.settings).unwrap_or_default(),
             ..Default::default()
@@ -283,6 +285,11 @@ impl Engine {
         process.log_number = log_number;
         process.notify_number = notify_number;
         process.plan = Some(bytes.into());
+        if process.is_kept()
+            && let Some(name) = self.service(id).map(|service| process_name(&service.name))
+        {
+            self.keep_for_next(&name, process.own_pidfd());
+        }
         if let Some(service) = self.services.get_mut(&id) {
             service.emptied = false;
             *service.process(Place::from(role)) = Some(process);
@@ -310,7 +317,7 @@ impl Engine {
         let place = Place::from(role);
         let fds = |what: &'static str| io_failure("FDS", 202, what);
         if let Some(old) = self.services.get_mut(&id).and_then(|service| service.process(place).take()) {
-            self.drop_process(old);
+            self.drop_process(id, old);
         }
         let report =
             Watched { token: self.watch(&report, Source::Report(id, place)).map_err(fds("epoll"))?, fd: report };
@@ -345,6 +352,7 @@ impl Engine {
             log_number: None,
             notify_number: None,
             adopted: false,
+            heard: plan.init,
             looks_for_record: 0,
             identity: Default::default(),
         })
@@ -391,7 +399,12 @@ impl Engine {
     }
 
     /// Takes the registrations of a process back and sees to it that it is reaped.
-    pub(super) fn drop_process(&mut self, process: Process) {
+    pub(super) fn drop_process(&mut self, id: ServiceId, process: Process) {
+        if process.is_kept()
+            && let Some(name) = self.service(id).map(|service| process_name(&service.name))
+        {
+            self.release_kept(&name);
+        }
         if let Some(report) = process.report {
             self.unwatch(&report.fd, report.token);
         }

@@ -29,6 +29,7 @@ mod group;
 mod hooks;
 pub mod host;
 mod inheritance;
+mod instance_keeper;
 pub mod journal;
 mod launch;
 mod left_over;

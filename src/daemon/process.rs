@@ -12,7 +12,7 @@ use crate::supervise::{CommandOutcome, Event, Exit, LaunchFailure, Role, Service
 use crate::sys::process::{self, SpawnFailure};
 use crate::sys::socket::{self, Credentials, Received};
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// Exit codes of waitid(2).
@@ -247,10 +247,12 @@ impl Engine {
         self.report_ready(id, place);
         self.exits_ready();
         let Some(process) = self.process_at(id, place) else { return };
-        if process.adopted {
-            return self.adopted_init_ended(id, place);
-        }
-        let Ok(Some((code, status))) = process::wait_pidfd(process.pidfd.fd.as_fd(), true) else { return };
+        let (code, status) = match process::wait_pidfd(process.pidfd.fd.as_fd(), true) {
+            Ok(Some(end)) => end,
+            // Somebody else's child by now: of a daemon before this one.
+            Err(_) if process.adopted => return self.adopted_init_ended(id, place),
+            Ok(None) | Err(_) => return,
+        };
         if process.exit.is_none() {
             let has_init = process.init && process.own_container;
             let exit = match has_init.then(|| self.record_of(id)).flatten() {
@@ -261,13 +263,20 @@ impl Engine {
         }
         let Some(service) = self.services.get_mut(&id) else { return };
         if let Some(process) = service.process(place).take() {
-            self.drop_process(process);
+            self.drop_process(id, process);
         }
         if place == Place::Check {
             self.check_gone(id);
         }
         self.check_empty(id);
         self.dirty.insert(id);
+    }
+
+    /// Is the record file there, whole, and nothing written to it?
+    pub(super) fn has_untouched_record(&self, id: ServiceId) -> bool {
+        let Some(service) = self.service(id) else { return false };
+        let path = self.options.runtime_dir.join("services").join(&service.name).join("exit");
+        std::fs::read(path).is_ok_and(|bytes| bytes.len() as u64 == RECORD_FILE_SIZE && bytes.iter().all(|b| *b == 0))
     }
 
     /// The main process's record in the file that the resident init maps.
@@ -305,9 +314,33 @@ impl Engine {
         if self.process_at(id, Place::Main).is_none_or(|process| process.exit.is_some()) {
             return;
         }
-        let exit = self.record_of(id).or_else(|| self.pidfd_exit(id)).unwrap_or(Exit::Unknown);
+        let exit = self.record_of(id).or_else(|| self.exit_seen(id)).unwrap_or(Exit::Unknown);
         self.ended(id, Place::Main, exit);
         self.check_empty(id);
+    }
+
+    /// Is known, or can be, how an adopted process ended? Without a resident init only the kernel tells; where it does
+    /// not yet it is asked again.
+    fn is_told(&mut self, id: ServiceId, place: Place) -> bool {
+        let Some(process) = self.process_at(id, place) else { return false };
+        let gone = process::pidfd_send_signal(process.pidfd.fd.as_fd(), 0).is_err();
+        if process.init || process.exit.is_some() || gone || exit_of_dead(process.own_pidfd()).is_some() {
+            return true;
+        }
+        process.looks_for_record += 1;
+        let (token, looks) = (process.pidfd.token, process.looks_for_record);
+        // Not closed: it is what tells the status.
+        if self.sources.remove(&token).is_some()
+            && let Some(process) = self.services.get(&id).and_then(|service| service.main.as_ref())
+        {
+            let _ = self.poller.remove(&process.pidfd.fd);
+        }
+        self.after(RECORD_DELAY * 2u32.pow(looks.min(MOST_DOUBLINGS)), Timer::Reaped(id));
+        false
+    }
+
+    fn exit_seen(&self, id: ServiceId) -> Option<Exit> {
+        exit_of_dead(self.service(id)?.main.as_ref()?.own_pidfd())
     }
 
     fn look_for_record_later(&mut self, id: ServiceId, looks: u32) {
@@ -324,26 +357,17 @@ impl Engine {
     }
 
     fn adopted_init_ended(&mut self, id: ServiceId, place: Place) {
+        if !self.is_told(id, place) {
+            return;
+        }
         // PID 1 wrote what it had to write.
         self.adopted_main_gone(id);
         // What it would look at is the next run's.
         self.cancel(Timer::Record(id));
         if let Some(process) = self.services.get_mut(&id).and_then(|service| service.process(place).take()) {
-            self.drop_process(process);
+            self.drop_process(id, process);
         }
         self.check_empty(id);
-    }
-
-    /// The kernel keeps the status of a reaped process for the holders of its pidfd (since Linux 6.15).
-    fn pidfd_exit(&self, id: ServiceId) -> Option<Exit> {
-        let process = self.service(id)?.main.as_ref()?;
-        let status =
-            process::pidfd_exit_status(process.service_pidfd.as_ref().unwrap_or(&process.pidfd).fd.as_fd()).ok()??;
-        Some(match status & 0x7f {
-            0 => Exit::Exited(u8::try_from(status >> 8 & 0xff).unwrap_or(u8::MAX)),
-            signal if status & 0x80 != 0 => Exit::Dumped(u8::try_from(signal).unwrap_or(0)),
-            signal => Exit::Killed(u8::try_from(signal).unwrap_or(0)),
-        })
     }
 
     /// Watches a main process that is not the first child of its init: found by pid file.
@@ -352,7 +376,7 @@ impl Engine {
             return false;
         }
         // The resident init reaps it and tells; otherwise its pidfd does.
-        let with_init = self.process_at(id, Place::Main).is_some_and(|p| p.init && !p.adopted);
+        let with_init = self.process_at(id, Place::Main).is_some_and(|p| p.init && p.heard);
         let mut watched = None;
         if !with_init {
             let Ok(fd) = process::pidfd_open(pid) else { return false };
@@ -370,6 +394,27 @@ impl Engine {
         }
         true
     }
+}
+
+/// How a process ended whose record nobody wrote: what waitid(2) says of a child of ours (after an upgrade in place);
+/// what the kernel keeps for the holders of a pidfd, once somebody has reaped it (since Linux 6.15); and, as long as
+/// nobody has, what its own line says. `None`: not known, or not yet.
+pub(super) fn exit_of_dead(pidfd: BorrowedFd<'_>) -> Option<Exit> {
+    if let Ok(Some((code, status))) = process::wait_pidfd(pidfd, true) {
+        return Some(exit_of(code, status));
+    }
+    let kept = || process::pidfd_exit_status(pidfd).ok()?;
+    let status = kept().or_else(|| {
+        let pid = process::pid_of_pidfd(pidfd).ok()??;
+        let status = super::state::status_of_zombie(pid)?;
+        // Still the same: nobody has reaped it, so the number was its own.
+        (process::pid_of_pidfd(pidfd) == Ok(Some(pid))).then_some(status).or_else(kept)
+    })?;
+    Some(match status & 0x7f {
+        0 => Exit::Exited(u8::try_from(status >> 8 & 0xff).unwrap_or(u8::MAX)),
+        signal if status & 0x80 != 0 => Exit::Dumped(u8::try_from(signal).unwrap_or(0)),
+        signal => Exit::Killed(u8::try_from(signal).unwrap_or(0)),
+    })
 }
 
 /// The pid in the container of the first process that its init forks.

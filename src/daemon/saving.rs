@@ -1,6 +1,6 @@
 //! What a daemon writes down of each service for the next one.
 
-use super::engine::Engine;
+use super::engine::{Engine, now};
 use super::service::Process;
 use super::state::{self, SavedState};
 use crate::supervise::{ActiveState, Rest, ServiceId, SubState};
@@ -14,7 +14,7 @@ impl Engine {
         }
         let set = self.supervisor.set_status(id).and_then(|set| set.kept);
         if status.state == ActiveState::Inactive && service.emptied && set.is_none() {
-            state::remove(&self.options.runtime_dir, &service.name);
+            state::remove(&self.options.runtime_dir, &service.name, service.group.as_ref(), now());
             if let Some(service) = self.services.get_mut(&id) {
                 service.written.forget();
             }
@@ -59,6 +59,7 @@ impl Engine {
             connection: service.connection.as_ref().map(|connection| connection.saved.clone()),
             watchdog_usec: status.watchdog.map(|interval| u64::try_from(interval.as_micros()).unwrap_or(u64::MAX)),
             oom_kills_before: service.oom_kills_before,
+            exits: main.filter(|p| p.heard).map(|_| self.exits.inode()),
             log_pipe: main.and_then(|p| p.log_number),
             log_relayed: service.log.as_ref().is_some_and(|log| log.is_relayed()),
             log_suppressed: service.log.as_ref().map_or(0, |log| log.suppressed() - log.untold()),
@@ -69,7 +70,7 @@ impl Engine {
             ..SavedState::new()
         };
         let Some(service) = self.services.get_mut(&id) else { return };
-        if let Err(error) = service.written.update(&self.options.runtime_dir, &saved) {
+        if let Err(error) = service.written.update(&self.options.runtime_dir, saved, service.group.as_ref(), now()) {
             tracing::error!(unit = service.name, "cannot write the state of {}: {error}", service.name);
         }
     }

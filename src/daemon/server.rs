@@ -68,6 +68,8 @@ pub fn serve(mut options: Options) -> io::Result<()> {
     let socket = options.socket.clone();
     let mut engine = Engine::new(options, tree)?;
     engine.limit_logs(settings.log_max_total)?;
+    engine.open_keeper();
+    engine.open_exits()?;
     let listener = Listener::bind(&socket, rules(&mut engine, &settings))?;
     engine.record_root();
     let signals = super::signals::Signals::new()?;
@@ -310,6 +312,9 @@ impl Server {
         }
         let left = self.engine.tree.as_ref().and_then(|tree| tree.existing().ok()).map_or(0, |units| units.len());
         let listening = self.engine.services.values().any(|service| service.sockets.is_some());
+        if left == 0 && !listening {
+            self.engine.dismiss_keeper();
+        }
         if left == 0
             && !listening
             && let Some(tree) = &self.engine.tree

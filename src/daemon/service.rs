@@ -17,7 +17,7 @@ use crate::sys::poll::Token;
 use crate::sys::{SysError, process};
 use crate::unit::Unit;
 use std::cell::Cell;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 /// A descriptor and its registration.
@@ -160,6 +160,8 @@ pub(super) struct Process {
     pub notify_number: Option<i32>,
     /// It was running before this daemon was.
     pub adopted: bool,
+    /// Its resident init tells the ends of its children on our socket.
+    pub heard: bool,
     /// How often its record was looked for in vain, since it was seen dead.
     pub looks_for_record: u32,
     /// Who has `pid`, once asked: the state file names it again and again.
@@ -171,6 +173,16 @@ impl Process {
     pub fn is_reaped(&self) -> bool {
         let Some(watched) = &self.service_pidfd else { return true };
         crate::sys::process::pidfd_send_signal(watched.fd.as_fd(), 0).is_err()
+    }
+
+    /// The descriptor of the service's own process, where it has one.
+    pub fn own_pidfd(&self) -> BorrowedFd<'_> {
+        self.service_pidfd.as_ref().unwrap_or(&self.pidfd).fd.as_fd()
+    }
+
+    /// Nobody writes a record of its end: its pidfd is kept for the next daemon, whom the kernel tells the status.
+    pub fn is_kept(&self) -> bool {
+        self.role == Role::Main && !self.init && self.own_container
     }
 
     /// Sends a signal to the service's own process.

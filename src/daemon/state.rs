@@ -6,13 +6,15 @@
 //! started; a number alone may belong to anybody by now.
 
 use super::connections::SavedConnection;
-use crate::supervise::{KeptSet, Rest};
+use crate::cgroup::Group;
+use crate::supervise::{KeptSet, Moment, Rest};
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -48,11 +50,33 @@ impl ProcessIdentity {
     }
 }
 
-/// Field 22, counted behind the name in parentheses, which may itself hold blanks and parentheses.
+/// Opens a pidfd of a saved process, if it still is that process.
+pub(super) fn open_verified(saved: &ProcessIdentity) -> Option<OwnedFd> {
+    let pidfd = crate::sys::process::pidfd_open(saved.pid).ok()?;
+    // The pidfd is open: the number cannot be reused while the start time is compared.
+    (ProcessIdentity::of(saved.pid).as_ref() == Some(saved)).then_some(pidfd)
+}
+
+/// Field 22.
 fn start_time(stat: &[u8]) -> Option<u64> {
+    fields_of(stat)?.nth(22 - 3)?.parse().ok()
+}
+
+/// How a process ended that its parent has not waited for, as of wait(2): field 52, which is told to whoever may trace
+/// the process (proc_pid_stat(5)). `None` for one that is not dead.
+pub(super) fn status_of_zombie(pid: i32) -> Option<i32> {
+    zombie_status(&read_proc(&format!("/proc/{pid}/stat")).ok()?)
+}
+
+fn zombie_status(stat: &[u8]) -> Option<i32> {
+    let mut fields = fields_of(stat)?;
+    (fields.next()? == "Z").then(|| fields.nth(52 - 4)?.parse().ok())?
+}
+
+/// From the third on: counted behind the name in parentheses, which may itself hold blanks and parentheses.
+fn fields_of(stat: &[u8]) -> Option<std::str::SplitAsciiWhitespace<'_>> {
     let behind_name = stat.iter().rposition(|b| *b == b')')? + 1;
-    let fields = std::str::from_utf8(&stat[behind_name..]).ok()?;
-    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+    Some(std::str::from_utf8(&stat[behind_name..]).ok()?.split_ascii_whitespace())
 }
 
 /// Everything that the next daemon needs to know of a service.
@@ -64,6 +88,12 @@ pub struct SavedState {
     pub boot_id: String,
     /// Name of the unit.
     pub unit: String,
+    /// When this was written, microseconds of CLOCK_BOOTTIME: of two copies the later one counts.
+    #[serde(default)]
+    pub written: u64,
+    /// The unit is down. Only of the copy on the group, which may be there for a moment longer.
+    #[serde(default)]
+    pub down: bool,
     /// 32 hex digits of the present run.
     #[serde(default)]
     pub invocation_id: String,
@@ -130,7 +160,10 @@ pub struct SavedState {
     /// There are more of them, which the log does not tell of yet.
     #[serde(default)]
     pub log_untold: bool,
-    /// The same of the notify socket, with what has arrived while no daemon ran.
+    /// Inode of the socket on which PID 1 tells the ends of its children.
+    #[serde(default)]
+    pub exits: Option<u64>,
+    /// Number under which PID 1 holds the notify socket, with what has arrived while no daemon ran.
     #[serde(default)]
     pub notify_socket: Option<i32>,
     /// This is a set of replicas, which is kept.
@@ -190,7 +223,26 @@ pub fn names(runtime_dir: &Path) -> Vec<String> {
     names
 }
 
-/// Reads the state of a unit.
+/// The later one of the two copies of a unit's state: the file, and the note on its group, which needs neither room nor
+/// a writable directory. Where only one can be used it is that one; the second value says why the other cannot.
+///
+/// # Errors
+/// Neither can be believed: why the file cannot.
+pub(super) fn read_newest(
+    runtime_dir: &Path,
+    name: &str,
+    group: &Group,
+) -> Result<(SavedState, Option<StateError>), StateError> {
+    let note = group.note().and_then(|note| parse(&note, name, boot_id()).ok());
+    match (read(runtime_dir, name), note) {
+        (Ok(file), Some(note)) if note.written > file.written => Ok((note, None)),
+        (Ok(file), _) => Ok((file, None)),
+        (Err(why), Some(note)) => Ok((note, Some(why))),
+        (Err(why), None) => Err(why),
+    }
+}
+
+/// Reads the state of a unit from its file.
 ///
 /// # Errors
 /// Every way in which it cannot be believed.
@@ -258,7 +310,8 @@ pub struct Written(Option<u64>);
 impl Written {
     /// The file was read, and says this.
     pub fn by_others(state: &SavedState) -> Written {
-        Written(serde_json::to_vec(state).ok().map(|bytes| digest(&bytes)))
+        let without_time = SavedState { written: 0, ..state.clone() };
+        Written(serde_json::to_vec(&without_time).ok().map(|bytes| digest(&bytes)))
     }
 
     /// There is no file any more.
@@ -266,19 +319,38 @@ impl Written {
         self.0 = None;
     }
 
-    /// Writes the state unless the file says the same already.
+    /// Writes the state, to the file and on the group, unless both say the same already. `state.written` is not looked
+    /// at; `now` is written.
     ///
     /// # Errors
-    /// Those of [`write()`].
-    pub fn update(&mut self, runtime_dir: &Path, state: &SavedState) -> Result<(), StateError> {
-        let bytes = serde_json::to_vec(state).map_err(|e| StateError::Damaged(e.to_string()))?;
-        let new = Some(digest(&bytes));
-        if self.0 != new {
-            self.0 = None;
-            write_bytes(runtime_dir, &state.unit, &bytes)?;
-            self.0 = new;
+    /// Those of [`write()`]; the copy on the group is written even so, and the file by the next update.
+    pub(super) fn update(
+        &mut self,
+        runtime_dir: &Path,
+        mut state: SavedState,
+        group: Option<&Group>,
+        now: Moment,
+    ) -> Result<(), StateError> {
+        let encode = |state: &SavedState| serde_json::to_vec(state).map_err(|e| StateError::Damaged(e.to_string()));
+        state.written = 0;
+        let new = Some(digest(&encode(&state)?));
+        if self.0 == new {
+            return Ok(());
         }
+        self.0 = None;
+        state.written = now.0;
+        let bytes = encode(&state)?;
+        note(group, &bytes);
+        write_bytes(runtime_dir, &state.unit, &bytes)?;
+        self.0 = new;
         Ok(())
+    }
+}
+
+/// The copy on the group: a bonus where the kernel has room for it.
+fn note(group: Option<&Group>, bytes: &[u8]) {
+    if let Some(Err(error)) = group.map(|group| group.set_note(bytes)) {
+        tracing::debug!("{error}");
     }
 }
 
@@ -289,9 +361,13 @@ fn digest(bytes: &[u8]) -> u64 {
     std::hash::Hasher::finish(&hasher)
 }
 
-/// Removes the state: the service is down. Nothing there is fine, and what cannot be removed names a run that the next
-/// daemon finds ended.
-pub fn remove(runtime_dir: &Path, name: &str) {
+/// Removes the state: the service is down. Nothing there is fine, and of what cannot be removed the note on the group
+/// says, as long as that is there, that it is out of date.
+pub(super) fn remove(runtime_dir: &Path, name: &str, group: Option<&Group>, now: Moment) {
+    if group.is_some() {
+        let down = SavedState { unit: name.to_owned(), down: true, written: now.0, ..SavedState::new() };
+        note(group, &serde_json::to_vec(&down).unwrap_or_default());
+    }
     let _ = fs::remove_file(directory(runtime_dir, name).join("state"));
 }
 
@@ -374,8 +450,8 @@ mod tests {
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "no temporary file stays");
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
-        remove(runtime.path(), "web");
-        remove(runtime.path(), "web");
+        remove(runtime.path(), "web", None, Moment(0));
+        remove(runtime.path(), "web", None, Moment(0));
         assert!(matches!(read(runtime.path(), "web"), Err(StateError::Missing)));
     }
 
@@ -383,20 +459,20 @@ mod tests {
     fn what_the_file_says_already_is_not_written_again() {
         let runtime = tempfile::tempdir().unwrap();
         let mut written = Written::default();
-        written.update(runtime.path(), &state()).unwrap();
-        remove(runtime.path(), "web");
-        written.update(runtime.path(), &state()).unwrap();
+        written.update(runtime.path(), state(), None, Moment(7)).unwrap();
+        remove(runtime.path(), "web", None, Moment(0));
+        written.update(runtime.path(), state(), None, Moment(7)).unwrap();
         assert!(matches!(read(runtime.path(), "web"), Err(StateError::Missing)));
         let stopping = SavedState { stop_requested: true, ..state() };
-        written.update(runtime.path(), &stopping).unwrap();
+        written.update(runtime.path(), stopping.clone(), None, Moment(8)).unwrap();
         let found = read(runtime.path(), "web").unwrap();
-        assert_eq!(found, stopping);
+        assert_eq!(found, SavedState { written: 8, ..stopping.clone() });
         let mut next = Written::by_others(&found);
         assert_eq!(next, written);
-        remove(runtime.path(), "web");
+        remove(runtime.path(), "web", None, Moment(0));
         next.forget();
-        next.update(runtime.path(), &stopping).unwrap();
-        assert_eq!(read(runtime.path(), "web").unwrap(), stopping);
+        next.update(runtime.path(), stopping.clone(), None, Moment(9)).unwrap();
+        assert_eq!(read(runtime.path(), "web").unwrap(), SavedState { written: 9, ..stopping });
     }
 
     #[test]
@@ -438,6 +514,23 @@ mod tests {
             assert_eq!(start_time(stat(name).as_bytes()), Some(4711), "{name}");
         }
         assert_eq!(start_time(b"1 (x) S"), None);
+    }
+
+    #[test]
+    fn a_zombie_tells_how_it_ended() {
+        let mut child = std::process::Command::new("/bin/sh").args(["-c", "exit 42"]).spawn().unwrap();
+        let pid = child.id() as i32;
+        assert_eq!(status_of_zombie(std::process::id() as i32), None);
+        while status_of_zombie(pid).is_none() {
+            std::thread::yield_now();
+        }
+        // An ordinary user may not trace what is not dumpable; a shell is.
+        assert_eq!(status_of_zombie(pid), Some(42 << 8));
+        child.wait().unwrap();
+        assert_eq!(status_of_zombie(pid), None);
+        let dead = "7 (x) ) Z 1 2 3".to_owned() + &" 0".repeat(45) + " 139\n";
+        assert_eq!(zombie_status(dead.as_bytes()), Some(139));
+        assert_eq!(zombie_status(dead.replace('Z', "S").as_bytes()), None);
     }
 
     #[test]

@@ -16,8 +16,11 @@ use crate::plan::{Container, LaunchPlan};
 use crate::sys::fd::{self, NonBlocking};
 use crate::sys::process::{self, Fork};
 use crate::sys::socket;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+/// Last argument of a resident init that looks after a main process.
+pub const MAIN_WORD: &CStr = c"main";
 
 /// Returns in the child only.
 pub(super) fn fork_service(stage: &mut Stage, plan: &LaunchPlan) -> Result<(), Failure> {
@@ -82,6 +85,8 @@ fn become_init(stage: &mut Stage, plan: &LaunchPlan, child: i32, gate: OwnedFd) 
     let numbers = [child, number(&inherited.exits), number(&inherited.record), gate.as_raw_fd()];
     let mut argv = vec![c"rsvc-init".to_owned()];
     argv.extend(numbers.map(|number| CString::new(number.to_string()).expect("digits contain no zero byte")));
+    // Init passes it over; a daemon that has nothing else to go by reads it.
+    argv.extend(stage.is_main.then(|| MAIN_WORD.to_owned()));
     if stage.die_with_launcher {
         die_with_launcher(stage)?;
     }

@@ -140,6 +140,8 @@ struct Stage {
     pid_variables: Vec<String>,
     /// See [`PerStart::die_with_launcher`].
     die_with_launcher: bool,
+    /// See [`PerStart::is_main`].
+    is_main: bool,
     /// See [`PerStart::terminal`].
     terminal: wire::TerminalSettings,
     /// Descriptors from the daemon.
@@ -168,6 +170,7 @@ impl Stage {
             environment: start.environment,
             pid_variables: start.pid_variables,
             die_with_launcher: start.die_with_launcher,
+            is_main: start.is_main,
             terminal: start.terminal,
             inherited,
             host,

@@ -12,7 +12,7 @@
 //! promise: one byte in the gate and its end of file come after "not dumpable, record mapped, CAP_KILL only"
 //! ```
 //!
-//! Without arguments it is a keeper instead: it does nothing but have its descriptors open.
+//! Without arguments, or with one, it is a keeper instead (`keeper`): it does nothing but have descriptors open.
 //!
 //! The record is a store into a shared mapping, because a root payload may forbid PID 1 to write files with
 //! `prlimit(1, RLIMIT_FSIZE, 0)`, but cannot take a mapping away.
@@ -20,6 +20,8 @@
 #![no_main]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+#[path = "keeper.rs"]
+mod keeper;
 #[path = "../sys/raw.rs"]
 mod raw;
 
@@ -42,6 +44,9 @@ mod number {
     pub const CLOCK_GETTIME: usize = 228;
     pub const EXIT_GROUP: usize = 231;
     pub const WAITID: usize = 247;
+    pub const SENDTO: usize = 44;
+    pub const RECVMSG: usize = 47;
+    pub const DUP3: usize = 292;
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -59,6 +64,9 @@ mod number {
     pub const SETSID: usize = 157;
     pub const PPOLL: usize = 73;
     pub const MMAP: usize = 222;
+    pub const DUP3: usize = 24;
+    pub const SENDTO: usize = 206;
+    pub const RECVMSG: usize = 212;
 }
 
 // The very first instructions make the process non-dumpable: prctl(PR_SET_DUMPABLE, 0). Exec has just reset that, and
@@ -91,6 +99,7 @@ core::arch::global_asm!(
 );
 
 const SIGCHLD: isize = 17;
+const EINTR: isize = -4;
 const ECHILD: isize = -10;
 /// Exit status when the record cannot be mapped or the arguments are not ours.
 const FAILED: i32 = 71;
@@ -146,8 +155,10 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
     let (count, argument) =
         unsafe { (*stack, |index: usize| if index < *stack { parse(*stack.add(1 + index) as *const u8) } else { -1 }) };
     let (main_pid, exits, record, gate) = (argument(1), argument(2), argument(3), argument(4));
-    if count == 1 {
-        keep();
+    match count {
+        1 => keeper::keep(),
+        2 => keeper::serve(argument(1)),
+        _ => {}
     }
     if count < 5 || main_pid <= 0 {
         exit(FAILED);
@@ -283,20 +294,6 @@ fn map(fd: i32) -> *mut Record {
         exit(FAILED);
     }
     address as *mut Record
-}
-
-/// The other role, without arguments: to have descriptors open for the daemon and the next one, until a signal ends it.
-fn keep() -> ! {
-    set_name(c"rsvc-keeper");
-    keep_capabilities(0);
-    // What ends the daemon's session or terminal is not meant for it.
-    // SAFETY: no arguments; no pointers, and no time limit.
-    unsafe {
-        syscall6(number::SETSID, 0, 0, 0, 0, 0, 0);
-        loop {
-            syscall6(number::PPOLL, 0, 0, 0, 0, 0, 0);
-        }
-    }
 }
 
 /// Exec from a descriptor would show its number as the name.

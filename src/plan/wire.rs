@@ -24,6 +24,9 @@ pub struct PerStart {
     /// What is launched ends with the launching process, whatever that dies of: for `rsvc run`, after which nobody
     /// would look after it.
     pub die_with_launcher: bool,
+    /// What is launched is the main process, not a command around it. The resident init has it among its arguments, for
+    /// a daemon that finds no state of the service.
+    pub is_main: bool,
     /// For `Step::OpenTerminal`: how the terminal is when the service finds it.
     pub terminal: TerminalSettings,
 }

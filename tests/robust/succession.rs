@@ -1,8 +1,9 @@
 //! Daemons that are killed, and what the next one makes of what it finds.
 
 use crate::instance::process::Process;
-use crate::instance::{Instance, eventually};
-use crate::{SLEEP, script};
+use crate::instance::{Instance, eventually, skipped};
+use crate::script;
+use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 
@@ -15,29 +16,128 @@ fn two_daemons_do_not_share_a_runtime_directory() {
     instance.rsvc(&["list"]).expect(0);
 }
 
+/// Removes the copy of its state from the group in which a process is; `false` where there is none.
+fn remove_note(process: &Process) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let tree = mounts.lines().find_map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        (words.get(2) == Some(&"cgroup2")).then(|| words[1].to_owned())
+    });
+    let groups = fs::read_to_string(format!("/proc/{}/cgroup", process.pid)).expect("it is there");
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::")).map(str::to_owned);
+    let Some((tree, group)) = tree.zip(group) else { return false };
+    rustix::fs::removexattr(format!("{tree}{group}"), "trusted.rsvc.state").is_ok()
+}
+
+/// What a state file can be when it is of no use.
+fn spoil(instance: &Instance, name: &str) {
+    let state = instance.file(&format!("run/services/{name}/state"));
+    match name {
+        "damaged" => fs::write(state, "{\"v\":1,\"boot").expect("write"),
+        "future" => fs::write(state, "{\"v\":99}").expect("write"),
+        _ => fs::remove_file(state).expect("remove"),
+    }
+}
+
 #[test]
-fn a_state_that_cannot_be_believed_leads_to_one_fresh_copy() {
+fn a_state_that_cannot_be_believed_costs_no_service() {
     root_only!();
     let mut instance = Instance::start();
     let names = ["damaged", "future", "missing"];
     for name in names {
-        instance.unit(name, SLEEP);
+        instance.unit(name, &script("exec", "echo begun; exec sleep 1000", ""));
     }
     instance.rsvc(&["start", "damaged", "future", "missing"]).expect(0);
+    let before = names.map(|name| (instance.main_process(name), instance.status(name)["invocation_id"].clone()));
+    instance.kill_daemon();
+    names.iter().for_each(|name| spoil(&instance, name));
+    instance.start_daemon();
+    for (name, (main, invocation)) in names.into_iter().zip(&before) {
+        let status = instance.wait_for_state(name, "active");
+        assert_eq!((&Process::of(&status["main_pid"]), &status["invocation_id"]), (main, invocation), "{name}");
+        assert!(instance.file(&format!("run/services/{name}/state")).exists(), "{name}");
+    }
+    assert!(instance.daemon_log().contains("the copy on its control group is used"), "{}", instance.daemon_log());
+}
+
+#[test]
+fn without_any_state_a_service_is_taken_over_as_the_kernel_shows_it() {
+    root_only!();
+    let mut instance = Instance::start();
+    let names = ["damaged", "future", "missing", "initless"];
+    let text = "trap 'exit 5' USR1; echo begun; while :; do read line < $STATE_DIRECTORY/fifo && echo said $line; done";
+    for name in names {
+        let more = format!("[directories]\nstate = [\"{name}\"]\n[namespaces]\ninit = {}", name != "initless");
+        instance.unit(name, &script("exec", &format!("mkfifo $STATE_DIRECTORY/fifo; {text}"), &more));
+        instance.rsvc(&["start", name]).expect(0);
+        instance.wait_for_log(name, "begun");
+    }
     let before = names.map(|name| instance.main_process(name));
     instance.kill_daemon();
-    let state = |name: &str| instance.file(&format!("run/services/{name}/state"));
-    fs::write(state("damaged"), "{\"v\":1,\"boot").expect("write");
-    fs::write(state("future"), "{\"v\":99}").expect("write");
-    fs::remove_file(state("missing")).expect("remove");
-    instance.start_daemon();
-    for (name, old) in names.into_iter().zip(before) {
-        eventually("the old copy ends", || (!old.is_alive()).then_some(()));
-        let status = eventually("a fresh copy", || {
-            Some(instance.status(name)).filter(|status| status["state"] == "active" && status["main_pid"].is_number())
-        });
-        assert_ne!(Process::of(&status["main_pid"]), old, "{name}");
+    for (name, main) in names.iter().zip(&before) {
+        spoil(&instance, name);
+        if !remove_note(main) {
+            return skipped("no v2 tree");
+        }
     }
+    instance.start_daemon();
+    for (name, main) in names.into_iter().zip(&before) {
+        let status = instance.wait_for_state(name, "active");
+        assert_eq!(&Process::of(&status["main_pid"]), main, "{name}");
+        assert!(
+            instance.daemon_log().contains(&format!("{name}: the recorded state"))
+                || instance.daemon_log().contains(&format!("{name}: no state was recorded"))
+        );
+        fs::write(instance.file(&format!("state/directories/state/{name}/fifo")), "hello\n").expect("fifo");
+        if name != "initless" {
+            instance.wait_for_log(name, "said hello");
+        }
+        instance.rsvc(&["kill", "-s", "USR1", name]).expect(0);
+        eventually("its end is seen", || (instance.status(name)["exit_code"] == 5).then_some(()));
+    }
+}
+
+#[test]
+fn how_a_service_without_a_resident_init_ended_is_known_to_the_next_daemon() {
+    root_only!();
+    let mut instance = Instance::start();
+    let ends = [("status", "exit 200"), ("signal", "kill -TERM $$"), ("success", "exit 0")];
+    for (name, end) in ends {
+        let text = format!("while ! [ -e $STATE_DIRECTORY/go ]; do sleep 0.02; done; {end}");
+        let more =
+            format!("[restart]\npolicy = \"no\"\n[directories]\nstate = [\"{name}\"]\n[namespaces]\ninit = false");
+        instance.unit(name, &script("exec", &text, &more));
+        instance.rsvc(&["start", name]).expect(0);
+    }
+    let before = ends.map(|(name, _)| instance.main_process(name));
+    instance.kill_daemon();
+    for (name, _) in ends {
+        fs::write(instance.file(&format!("state/directories/state/{name}/go")), "").expect("go");
+    }
+    eventually("all of them end", || before.iter().all(|process| !process.is_alive()).then_some(()));
+    instance.start_daemon();
+    if instance.daemon_log().contains("no record") {
+        return skipped("this kernel does not keep the status of a reaped process");
+    }
+    assert_eq!(instance.wait_for_state("status", "failed")["exit_code"], 200);
+    assert_eq!(instance.wait_for_state("signal", "inactive")["result"], "success");
+    assert_eq!(instance.wait_for_state("success", "inactive")["result"], "success");
+}
+
+#[test]
+fn a_container_whose_init_was_killed_while_no_daemon_ran_was_killed() {
+    root_only!();
+    let mut instance = Instance::start();
+    instance.unit("web", &script("exec", "exec sleep 1000", "[restart]\npolicy = \"no\""));
+    instance.rsvc(&["start", "web"]).expect(0);
+    let main = instance.main_process("web");
+    let all = Process::all(&instance.status("web"));
+    instance.kill_daemon();
+    all.iter().find(|process| **process != main).expect("a resident init").signal(Signal::KILL);
+    eventually("all of it ends", || all.iter().all(|process| !process.is_alive()).then_some(()));
+    instance.start_daemon();
+    let status = instance.wait_for_state("web", "failed");
+    assert_eq!(status["result"], "signal", "{status:#}");
 }
 
 #[test]

@@ -188,6 +188,7 @@ impl Draft {
         let container = self.container.take();
         let start = PerStart {
             pid_variables: Vec::new(),
+            is_main: true,
             environment: self.start_environment.clone(),
             descriptors: Descriptors {
                 stdin: None,

@@ -12,6 +12,7 @@ use crate::daemon::state::{self, ProcessIdentity};
 use crate::supervise::Moment;
 use crate::sys::process::{self, Spawn, spawn};
 use serde::{Deserialize, Serialize};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// Version of the file's form.
 const VERSION: u32 = 1;
 /// Number of the first descriptor in the keeper.
-const FIRST: i32 = 3;
+pub(in crate::daemon) const FIRST: i32 = 3;
 /// Most that is read of the file, bytes: that of all names, and 64 for each of the most descriptors.
 const FILE_LIMIT: usize = 1024 * 1024;
 
@@ -110,19 +111,8 @@ impl Keeper {
         unit: &str,
         held: &Held<BorrowedFd<'_>>,
     ) -> io::Result<Keeper> {
-        let mut inherit: Vec<(BorrowedFd<'_>, i32)> = (0..=2).map(|number| (making.null, number)).collect();
         let descriptors = held.sockets.iter().map(|(fd, _)| *fd).chain(held.stored.iter().map(|(fd, _)| *fd));
-        inherit.extend(descriptors.zip(FIRST..));
-        let (pid, pidfd) = spawn(&Spawn {
-            flags: 0,
-            cgroup: making.group,
-            program: making.image,
-            argv: &[c"rsvc-keeper".to_owned()],
-            envp: &[],
-            inherit: &inherit,
-            raise_ambient: false,
-            error: None,
-        })?;
+        let (pid, pidfd) = birth(making, &[c"rsvc-keeper".to_owned()], descriptors)?;
         let keeper = ProcessIdentity::of(pid).ok_or_else(|| io::Error::other("the keeper ended at once"));
         let written = keeper.and_then(|identity| {
             let saved = Saved {
@@ -161,12 +151,7 @@ impl Keeper {
         if saved.v != VERSION || saved.boot_id != state::boot_id() {
             return Ok(None);
         }
-        let gone = || "the process that kept its sockets is gone".to_owned();
-        let pidfd = process::pidfd_open(saved.keeper.pid).map_err(|_| gone())?;
-        // The pidfd is open: the number cannot be reused while the start time is compared.
-        if ProcessIdentity::of(saved.keeper.pid) != Some(saved.keeper) {
-            return Err(gone());
-        }
+        let pidfd = state::open_verified(&saved.keeper).ok_or("the process that kept its sockets is gone")?;
         let mut numbers = FIRST..;
         let mut copy = || {
             let number = numbers.next().unwrap_or(i32::MAX);
@@ -192,6 +177,29 @@ impl Keeper {
     }
 }
 
+/// Starts a process of the image that holds these descriptors from number [`FIRST`] on.
+///
+/// # Errors
+/// Of the clone.
+pub(in crate::daemon) fn birth<'a>(
+    making: &Making<'a>,
+    argv: &[CString],
+    descriptors: impl Iterator<Item = BorrowedFd<'a>>,
+) -> io::Result<(i32, OwnedFd)> {
+    let mut inherit: Vec<(BorrowedFd<'_>, i32)> = (0..=2).map(|number| (making.null, number)).collect();
+    inherit.extend(descriptors.zip(FIRST..));
+    Ok(spawn(&Spawn {
+        flags: 0,
+        cgroup: making.group,
+        program: making.image,
+        argv,
+        envp: &[],
+        inherit: &inherit,
+        raise_ambient: false,
+        error: None,
+    })?)
+}
+
 /// Forgets the keeper of a unit.
 pub fn forget(runtime_dir: &Path, unit: &str) {
     let _ = std::fs::remove_file(file(runtime_dir, unit));
@@ -211,7 +219,12 @@ fn write(runtime_dir: &Path, unit: &str, saved: &Saved) -> io::Result<()> {
 
 /// Is this process a keeper, and not somebody else's in the same group? It has our image and our name for it.
 pub(super) fn is_one(pid: i32) -> bool {
-    let image = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
     let name = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    image.as_os_str().as_encoded_bytes().starts_with(b"/memfd:rsvc-init ") && name == b"rsvc-keeper\0"
+    has_our_image(pid) && name.starts_with(b"rsvc-keeper\0")
+}
+
+/// Does the process run the resident init's image, in whatever role?
+pub(in crate::daemon) fn has_our_image(pid: i32) -> bool {
+    let image = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    image.as_os_str().as_encoded_bytes().starts_with(b"/memfd:rsvc-init ")
 }

@@ -11,7 +11,7 @@
 //! good. A restart with a changed unit keeps every socket whose address has not changed.
 
 mod in_use;
-mod keeper;
+pub(super) mod keeper;
 mod open;
 mod path;
 mod store;
@@ -169,14 +169,7 @@ impl Engine {
             keeper::forget(&self.options.runtime_dir, &service.name);
             return self.replace_keeper(id, None);
         }
-        let group = self.tree.as_ref().map(|tree| tree.keeper_group()).transpose();
-        let group = match group {
-            Ok(group) => group.flatten(),
-            Err(error) => {
-                tracing::warn!("keepers of sockets stand in the daemon's own group: {error}");
-                None
-            }
-        };
+        let group = self.keeper_group();
         let making = Making {
             image: self.init_image.as_fd(),
             null: self.null.as_fd(),
@@ -184,6 +177,17 @@ impl Engine {
         };
         let keeper = Keeper::start(&making, &self.options.runtime_dir, &service.name, &held)?;
         self.replace_keeper(id, Some(keeper))
+    }
+
+    /// Where keepers stand.
+    pub(super) fn keeper_group(&self) -> Option<OwnedFd> {
+        match self.tree.as_ref().map(|tree| tree.keeper_group()).transpose() {
+            Ok(group) => group.flatten(),
+            Err(error) => {
+                tracing::warn!("keepers stand in the daemon's own group: {error}");
+                None
+            }
+        }
     }
 
     fn replace_keeper(&mut self, id: ServiceId, keeper: Option<Keeper>) -> io::Result<()> {
@@ -373,7 +377,7 @@ impl Engine {
         let Some(tree) = &self.tree else { return };
         let known = |pid: i32| {
             let keepers = self.services.values().filter_map(|service| service.keeper.as_ref());
-            keepers.into_iter().any(|keeper| keeper.fd.identity.pid == pid)
+            self.is_instance_keeper(pid) || keepers.into_iter().any(|keeper| keeper.fd.identity.pid == pid)
         };
         for pid in tree.keepers().into_iter().filter(|pid| !known(*pid)) {
             let Ok(pidfd) = crate::sys::process::pidfd_open(pid) else { continue };

@@ -4,10 +4,11 @@
 //! resident init writes to. A number alone is never believed: a pid counts only with its start time, a state only with
 //! the boot id.
 
+mod evidence;
 mod run;
 
 use super::engine::{Engine, Options};
-use super::state::{self, SavedState, Written};
+use super::state::{self, SavedState, StateError, Written};
 use crate::cgroup::Group;
 use crate::supervise::{Event, Moment, ServiceId};
 use std::io;
@@ -71,6 +72,7 @@ impl Engine {
         }
         self.dismiss_doubled_keepers();
         sets.iter().for_each(|name| self.adopt_set(name));
+        self.release_unclaimed();
         self.events.push_back(Event::Surveyed);
         self.settle();
         Ok(())
@@ -106,7 +108,7 @@ impl Engine {
             Err(error) => {
                 tracing::warn!("{name} is not started again: {error}");
                 self.dismiss_stray_keeper(name);
-                state::remove(&self.options.runtime_dir, name);
+                state::remove(&self.options.runtime_dir, name, None, super::engine::now());
             }
         }
     }
@@ -183,9 +185,51 @@ impl Engine {
         self.events.push_back(Event::StartRequested { id, request: None });
     }
 
+    /// The state of a unit that has a group: as it was written down, on the group or in the file; else what the kernel
+    /// shows of the processes in it, so that no service ends for want of a file.
+    /// The flag says that the file is to be written again.
+    fn believable_state(&self, name: &str, group: &Group, populated: bool) -> Result<(SavedState, bool), StateError> {
+        let read = state::read_newest(&self.options.runtime_dir, name, group);
+        let why = match read {
+            Ok((saved, why)) => {
+                if let Some(why) = &why {
+                    tracing::warn!(unit = name, "{name}: {why}; the copy on its control group is used");
+                }
+                if !populated || !saved.down {
+                    return Ok((saved, why.is_some()));
+                }
+                StateError::Damaged("it says that nothing runs".into())
+            }
+            Err(why) => why,
+        };
+        match evidence::look(group, name).filter(|_| populated) {
+            Some(shown) => {
+                let main = shown.main.map_or(0, |main| main.pid);
+                tracing::warn!(
+                    unit = name,
+                    "{name}: {why}; it is taken over as it runs, with {main} as its main process. Its counters begin anew"
+                );
+                Ok((shown, true))
+            }
+            None => Err(why),
+        }
+    }
+
+    /// Nothing was left but the group.
+    fn check_down(&mut self, id: ServiceId) {
+        if let Some(service) = self.services.get_mut(&id) {
+            service.emptied = true;
+        }
+        self.remove_group(id);
+        self.dirty.insert(id);
+    }
+
     fn adopt(&mut self, name: &str, group: Group) {
-        let saved = state::read(&self.options.runtime_dir, name);
         let populated = group.populated().unwrap_or(true);
+        let (saved, spoiled) = match self.believable_state(name, &group, populated) {
+            Ok((saved, spoiled)) => (Ok(saved), spoiled),
+            Err(why) => (Err(why), true),
+        };
         let connection = saved.as_ref().ok().and_then(|saved| saved.connection.clone());
         let adopted = self.adopt_connection(name, connection);
         let id = match adopted.map_or_else(|| self.load_unit(name), Ok) {
@@ -232,10 +276,14 @@ impl Engine {
                     self.remove_group(id);
                 }
             }
+            Ok(saved) if saved.down && !populated => self.check_down(id),
             Ok(saved) if saved.end.is_some() => self.adopt_at_end(id, saved),
             Ok(saved) if saved.exited => self.adopt_exited(id, saved),
             Ok(saved) => self.adopt_saved(id, &saved, populated),
             Err(error) => self.adopt_unknown(id, populated, &error.to_string()),
+        }
+        if let Some(service) = self.services.get_mut(&id).filter(|_| spoiled) {
+            service.written.forget();
         }
     }
 

@@ -1,7 +1,9 @@
 //! Taking over one run: its processes, its sockets, the pipe of its output, and how it ended if it has.
 
 use super::super::engine::{Engine, Place, Source};
+use super::super::instance_keeper::process_name;
 use super::super::log_output::Now;
+use super::super::process::exit_of_dead;
 use super::super::service::{Process, Watched};
 use super::super::state::{self, ProcessIdentity, SavedState, Written};
 use crate::supervise::{Event, Exit, Moment, Role, ServiceId};
@@ -11,10 +13,31 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
+/// SIGKILL, the same number on all architectures.
+const SIGKILL: u8 = 9;
+
+/// The processes of a run that goes on.
+struct Found {
+    /// What was launched: PID 1 of the container, or the main process.
+    pid: i32,
+    pidfd: OwnedFd,
+    main: MainFound,
+}
+
+/// The main process beside its resident init.
+enum MainFound {
+    /// What was launched is all that is known.
+    Itself,
+    /// Its init tells us its end.
+    Heard(i32),
+    /// Its init tells somebody who is gone.
+    Watched(i32, OwnedFd),
+    /// It has ended.
+    Gone,
+}
+
 impl Engine {
     pub(super) fn adopt_saved(&mut self, id: ServiceId, saved: &SavedState, populated: bool) {
-        let init = saved.init.as_ref().and_then(open_verified);
-        let main = saved.main.as_ref().and_then(open_verified);
         let Some(service) = self.services.get_mut(&id) else { return };
         service.invocation = saved.invocation_id.clone();
         service.oom_kills_before = saved.oom_kills_before;
@@ -31,27 +54,69 @@ impl Engine {
         if saved.restart_requested {
             self.events.push_back(Event::StartRequested { id, request: None });
         }
-        match (init, main) {
-            (Some(init), main) if populated => {
-                self.adopt_process(id, saved, init, main);
+        match self.find(id, saved).filter(|_| populated) {
+            Some(found) => {
+                self.adopt_process(id, saved, found);
                 tracing::info!(unit = name, "{name}: taken over");
             }
-            (None, Some(main)) if populated => {
-                self.adopt_process(id, saved, main, None);
-                tracing::info!(unit = name, "{name}: taken over");
-            }
-            _ => self.ended_meanwhile(id, populated),
+            None => self.ended_meanwhile(id, saved, populated),
         }
     }
 
-    fn adopt_process(&mut self, id: ServiceId, saved: &SavedState, init: (i32, OwnedFd), main: Option<(i32, OwnedFd)>) {
-        let (pid, pidfd) = init;
+    /// The processes of a state that still are there.
+    fn find(&mut self, id: ServiceId, saved: &SavedState) -> Option<Found> {
+        let Some(init) = &saved.init else {
+            let kept = self.kept_process(id, saved);
+            let (pid, pidfd) = match kept {
+                Some(pidfd) => (saved.main?.pid, pidfd),
+                None => open(saved.main.as_ref()?)?,
+            };
+            return Some(Found { pid, pidfd, main: MainFound::Itself });
+        };
+        let (pid, pidfd) = open(init)?;
+        let main = match &saved.main {
+            // Its end would be in the record: init writes that before it lets go of the number.
+            Some(main) if self.hears(saved) && self.record_of(id).is_none() => MainFound::Heard(main.pid),
+            Some(main) => open(main).map_or(MainFound::Gone, |(pid, pidfd)| MainFound::Watched(pid, pidfd)),
+            None => MainFound::Itself,
+        };
+        Some(Found { pid, pidfd, main })
+    }
+
+    /// Does the resident init of this service tell us the ends of its children?
+    fn hears(&self, saved: &SavedState) -> bool {
+        saved.init.is_some() && saved.exits == Some(self.exits.inode())
+    }
+
+    /// The pidfd of a main process without a resident init, kept by the daemon that started it: it is that process
+    /// whatever has become of its number.
+    fn kept_process(&mut self, id: ServiceId, saved: &SavedState) -> Option<OwnedFd> {
+        let name = process_name(&self.service(id)?.name);
+        let pidfd = self.take_kept(&name)?;
+        match process::pid_of_pidfd(pidfd.as_fd()) {
+            // One of another run would be released by now; the number tells that apart while it lives.
+            Ok(Some(pid)) if saved.main.is_some_and(|main| main.pid != pid) => None,
+            Ok(_) => Some(pidfd),
+            Err(_) => None,
+        }
+    }
+
+    fn adopt_process(&mut self, id: ServiceId, saved: &SavedState, found: Found) {
+        let Found { pid, pidfd, main } = found;
         let Ok(token) = self.watch(&pidfd, Source::Process(id, Place::Main)) else { return };
-        let had_main = main.is_some();
-        let service_pid = main.as_ref().map(|(pid, _)| *pid);
-        let service_pidfd =
-            main.and_then(|(_, fd)| self.watch(&fd, Source::Main(id)).ok().map(|token| Watched { fd, token }));
+        let heard = self.hears(saved);
+        let main_gone = matches!(main, MainFound::Gone);
+        let (service_pid, service_pidfd) = match main {
+            MainFound::Itself | MainFound::Gone => (None, None),
+            MainFound::Heard(pid) => (Some(pid), None),
+            MainFound::Watched(pid, fd) => {
+                (Some(pid), self.watch(&fd, Source::Main(id)).ok().map(|token| Watched { fd, token }))
+            }
+        };
         let notify_number = self.reopen_sockets(id, saved, pid);
+        if heard {
+            self.exits.expect(pid, id, Place::Main);
+        }
         let Some(service) = self.services.get_mut(&id) else { return };
         let init_outside = saved.init.is_some() && super::super::shares::is_outside(pid);
         service.last_main_pid = service_pid.or(Some(pid));
@@ -77,26 +142,45 @@ impl Engine {
             log_number: saved.log_pipe,
             notify_number,
             adopted: true,
+            heard,
             looks_for_record: 0,
             identity: Cell::new([saved.init, saved.main].into_iter().flatten().find(|known| known.pid == pid)),
         });
-        if saved.main.is_some() && saved.init.is_some() && !had_main {
+        // It may have ended while it was being looked at, before its init was believed.
+        if main_gone || (heard && service_pid.is_some() && self.record_of(id).is_some()) {
             // PID 1 looks after what the main process left; its record says how that one ended.
             self.adopted_main_gone(id);
         }
     }
 
-    /// Nothing of it runs any more, or only what it left behind: its record tells how it ended, if it left one.
-    fn ended_meanwhile(&mut self, id: ServiceId, populated: bool) {
-        let exit = self.record_of(id).unwrap_or(Exit::Unknown);
+    /// Nothing of it runs any more, or only what it left behind.
+    fn ended_meanwhile(&mut self, id: ServiceId, saved: &SavedState, populated: bool) {
+        let exit = self.end_of(id, saved);
         let oom = self
             .service(id)
             .and_then(|s| s.group.as_ref().map(|group| group.oom_kills() > s.oom_kills_before))
             .unwrap_or(false);
+        let name = process_name(&self.service(id).map_or_else(String::new, |service| service.name.clone()));
+        self.release_kept(&name);
         self.events.push_back(Event::MainExited { id, exit, oom });
         if !populated {
             self.check_empty(id);
         }
+    }
+
+    /// How a main process ended that nobody saw: its record tells, or the kernel by the pidfd that was kept. A resident
+    /// init that is gone and wrote none into a record file that is whole was killed itself, and everything in its pid
+    /// namespace with it (pid_namespaces(7)).
+    fn end_of(&mut self, id: ServiceId, saved: &SavedState) -> Exit {
+        if let Some(exit) = self.record_of(id) {
+            return exit;
+        }
+        if saved.init.is_none() {
+            let kept = self.kept_process(id, saved);
+            return kept.and_then(|pidfd| exit_of_dead(pidfd.as_fd())).unwrap_or(Exit::Unknown);
+        }
+        let executed = saved.main.is_some();
+        if executed && self.has_untouched_record(id) { Exit::Killed(SIGKILL) } else { Exit::Unknown }
     }
 
     /// A group without a usable state: what is in it cannot be identified, so it is ended and named, never doubled.
@@ -116,7 +200,7 @@ impl Engine {
             stopping: false,
             watchdog: None,
         });
-        self.ended_meanwhile(id, populated);
+        self.ended_meanwhile(id, &SavedState::new(), populated);
     }
 
     /// The pipe of a file log and the notify socket are pinned by the resident init. The answer is the number of the
@@ -192,9 +276,7 @@ fn real_uid(pid: i32) -> Option<u32> {
         .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
 }
 
-/// Opens a pidfd of a saved process, if it still is that process.
-fn open_verified(saved: &ProcessIdentity) -> Option<(i32, OwnedFd)> {
-    let pidfd = process::pidfd_open(saved.pid).ok()?;
-    // The pidfd is open: the number cannot be reused while the start time is compared.
-    (ProcessIdentity::of(saved.pid).as_ref() == Some(saved)).then_some((saved.pid, pidfd))
+/// A saved process, if it still is there.
+fn open(saved: &ProcessIdentity) -> Option<(i32, OwnedFd)> {
+    state::open_verified(saved).map(|pidfd| (saved.pid, pidfd))
 }

@@ -1,0 +1,527 @@
+//! The keeper of the instance: a process of a few KiB that has open what must outlive the daemon, by name.
+//!
+//! ```text
+//!           keep("log:web", fd)                     take("log:web")
+//!  daemon ─────────────────────▶ keeper: number 17 ─────────────────▶ the next daemon   (pidfd_getfd(2))
+//!     └───── pwrite ───▶ table: 17 = "log:web" ─────── pread ──────────────┘
+//! ```
+//!
+//! It is the resident init's image in another role (`init/keeper.rs`): it takes descriptors over a channel, decides
+//! nothing, and holds channel and table itself, so that whoever may take copies of its descriptors finds everything. One
+//! order is one sendmsg(2) that waits for nobody: what is in the channel when the daemon is killed is worked off
+//! afterwards. An entry of the table is written before its descriptor is sent, and a number is used again only after the
+//! order to close it was sent; so a number holds what its entry says, or nothing. It stands in the keepers' group.
+
+use super::activation::keeper::{FIRST, Making, birth};
+use super::engine::{Engine, Source, to_io};
+use super::service::Watched;
+use super::state::{self, ProcessIdentity};
+use crate::sys::{process, socket};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::MemfdFlags;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// Version of the file's form, of the table and of the orders.
+const VERSION: u32 = 1;
+/// Verbs of the channel, as `init/keeper.rs` has them.
+const KEEP: u32 = 1;
+const DROP: u32 = 2;
+const ANSWER: u32 = 3;
+/// Numbers in the keeper: what it is born with.
+const CHANNEL: i32 = FIRST;
+const OUR_END: i32 = FIRST + 1;
+const TABLE: i32 = FIRST + 2;
+/// The first number for what it is sent.
+const FIRST_SLOT: u32 = 16;
+/// Bytes of one entry of the table: a length, and a name of at most 255.
+const ENTRY: usize = 256;
+/// How long the keeper may take to work off its orders when a daemon begins. Only one that was stopped takes longer.
+const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+/// Most that is read of the file, bytes.
+const FILE_LIMIT: u64 = 4096;
+
+/// `<runtime>/keeper`
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    v: u32,
+    boot_id: String,
+    keeper: ProcessIdentity,
+}
+
+/// See the module documentation.
+#[derive(Debug)]
+pub(super) struct InstanceKeeper {
+    identity: ProcessIdentity,
+    pidfd: OwnedFd,
+    channel: OwnedFd,
+    table: OwnedFd,
+    /// What it holds, by name.
+    slots: BTreeMap<String, u32>,
+    /// What an earlier daemon left and nobody of this one has asked for.
+    unclaimed: BTreeSet<String>,
+    /// Closed numbers that may be used again.
+    free: BTreeSet<u32>,
+    /// The lowest number that was never used.
+    next: u32,
+    /// Orders that the channel had no room for.
+    unsent: VecDeque<(u32, u32, Option<OwnedFd>)>,
+}
+
+impl AsFd for InstanceKeeper {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+impl InstanceKeeper {
+    /// Starts one that holds nothing yet, and writes down where it is.
+    ///
+    /// # Errors
+    /// Of the clone, or of writing the file; then there is no keeper.
+    fn start(making: &Making<'_>, runtime_dir: &Path) -> io::Result<InstanceKeeper> {
+        let (channel, theirs) = socket::seqpacket_pair().map_err(to_io)?;
+        let table = rustix::fs::memfd_create("rsvc-kept", MemfdFlags::CLOEXEC)?;
+        let argv = [c"rsvc-keeper".to_owned(), std::ffi::CString::new(CHANNEL.to_string()).unwrap_or_default()];
+        let born_with = [theirs.as_fd(), channel.as_fd(), table.as_fd()];
+        let (pid, pidfd) = birth(making, &argv, born_with.into_iter())?;
+        let identity = ProcessIdentity::of(pid).ok_or_else(|| io::Error::other("it ended at once"));
+        drop(theirs);
+        let written = identity.and_then(|keeper| {
+            // Until it answers it may still be a copy of this process on its way to exec.
+            await_orders(channel.as_fd())?;
+            let saved = Saved { v: VERSION, boot_id: state::boot_id().to_owned(), keeper };
+            state::write_atomically(&file(runtime_dir), &serde_json::to_vec(&saved)?)?;
+            Ok(keeper)
+        });
+        match written {
+            Ok(identity) => Ok(InstanceKeeper {
+                identity,
+                pidfd,
+                channel,
+                table,
+                slots: BTreeMap::new(),
+                unclaimed: BTreeSet::new(),
+                free: BTreeSet::new(),
+                next: FIRST_SLOT,
+                unsent: VecDeque::new(),
+            }),
+            Err(error) => {
+                let _ = process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+                let _ = process::wait_pidfd(pidfd.as_fd(), false);
+                Err(error)
+            }
+        }
+    }
+
+    /// The keeper of an earlier daemon of this boot, with all that it holds; `None` when there is none.
+    ///
+    /// # Errors
+    /// There should be one, and what it holds cannot be had.
+    fn find(runtime_dir: &Path) -> io::Result<Option<InstanceKeeper>> {
+        let bytes = match state::read_file(&file(runtime_dir), FILE_LIMIT) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other?,
+        };
+        let saved: Saved = serde_json::from_slice(&bytes)?;
+        if saved.boot_id != state::boot_id() {
+            return Ok(None);
+        }
+        if saved.v != VERSION {
+            return Err(io::Error::other(format!("it is of version {}, this rsvc knows {VERSION}", saved.v)));
+        }
+        let pidfd = state::open_verified(&saved.keeper).ok_or_else(|| io::Error::other("the process is gone"))?;
+        let copy = |number| process::pidfd_getfd(pidfd.as_fd(), number).map_err(to_io);
+        let (channel, table) = (copy(OUR_END)?, copy(TABLE)?);
+        await_orders(channel.as_fd())?;
+        let (slots, free, next) = read_table(table.as_fd())?;
+        Ok(Some(InstanceKeeper {
+            identity: saved.keeper,
+            unclaimed: slots.keys().cloned().collect(),
+            pidfd,
+            channel,
+            table,
+            slots,
+            free,
+            next,
+            unsent: VecDeque::new(),
+        }))
+    }
+
+    /// Has `descriptor` open under this name from now on, instead of what it had.
+    ///
+    /// # Errors
+    /// Of pwrite(2): the name cannot be written down. A name is at most 255 bytes.
+    fn keep(&mut self, name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        self.unclaimed.remove(name);
+        if let Some(slot) = self.slots.get(name) {
+            return self.order(KEEP, *slot, Some(descriptor));
+        }
+        let slot = self.free.first().copied().unwrap_or(self.next);
+        write_entry(self.table.as_fd(), slot, name)?;
+        if !self.free.remove(&slot) {
+            self.next = slot + 1;
+        }
+        self.slots.insert(name.to_owned(), slot);
+        self.order(KEEP, slot, Some(descriptor))
+    }
+
+    /// Closes what it has under this name.
+    fn release(&mut self, name: &str) -> io::Result<()> {
+        self.unclaimed.remove(name);
+        let Some(slot) = self.slots.remove(name) else { return Ok(()) };
+        write_entry(self.table.as_fd(), slot, "")?;
+        self.order(DROP, slot, None)
+    }
+
+    /// A copy of what it has under this name.
+    fn take(&mut self, name: &str) -> Option<OwnedFd> {
+        self.unclaimed.remove(name);
+        let slot = self.slots.get(name)?;
+        process::pidfd_getfd(self.pidfd.as_fd(), i32::try_from(*slot).ok()?).ok()
+    }
+
+    /// Sends an order, or keeps it for later where others wait already.
+    fn order(&mut self, verb: u32, slot: u32, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        if self.unsent.is_empty() && self.send(verb, slot, descriptor)? {
+            return Ok(());
+        }
+        let copy = descriptor.map(|fd| fd.try_clone_to_owned()).transpose()?;
+        self.unsent.push_back((verb, slot, copy));
+        Ok(())
+    }
+
+    /// `false`: there is no room in the channel now.
+    fn send(&mut self, verb: u32, slot: u32, descriptor: Option<BorrowedFd<'_>>) -> io::Result<bool> {
+        let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
+        match socket::send_with(self.channel.as_fd(), &words(verb, slot), &descriptors, None) {
+            Ok(_) if verb == DROP => {
+                self.free.insert(slot);
+                Ok(true)
+            }
+            Ok(_) => Ok(true),
+            Err(error) if error.errno == libc::EAGAIN => Ok(false),
+            Err(error) => Err(to_io(error)),
+        }
+    }
+
+    /// Sends what waits; `true` when nothing does any more.
+    fn flush(&mut self) -> io::Result<bool> {
+        while let Some((verb, slot, descriptor)) = self.unsent.pop_front() {
+            if !self.send(verb, slot, descriptor.as_ref().map(|fd| fd.as_fd()))? {
+                self.unsent.push_front((verb, slot, descriptor));
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn file(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join("keeper")
+}
+
+fn words(verb: u32, slot: u32) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    bytes[..4].copy_from_slice(&verb.to_ne_bytes());
+    bytes[4..].copy_from_slice(&slot.to_ne_bytes());
+    bytes
+}
+
+/// Waits until the orders of the daemon before are done.
+fn await_orders(channel: BorrowedFd<'_>) -> io::Result<()> {
+    let nonce = std::process::id();
+    socket::send_with(channel, &words(ANSWER, nonce), &[], None).map_err(to_io)?;
+    loop {
+        let mut waiting = [PollFd::from_borrowed_fd(channel, PollFlags::IN)];
+        if rustix::event::poll(&mut waiting, Some(&PATIENCE))? == 0 {
+            return Err(io::Error::other("it does not answer: was the process stopped?"));
+        }
+        let mut bytes = [0; 8];
+        match socket::receive(channel, &mut bytes) {
+            // Answers that an earlier daemon did not wait for are passed over.
+            Ok(Some(received)) if received.length == 8 && bytes == words(ANSWER, nonce) => return Ok(()),
+            Ok(_) => {}
+            Err(error) => return Err(to_io(error)),
+        }
+    }
+}
+
+fn entry_offset(slot: u32) -> u64 {
+    u64::from(slot) * ENTRY as u64
+}
+
+/// An empty name: nothing is there.
+fn write_entry(table: BorrowedFd<'_>, slot: u32, name: &str) -> io::Result<()> {
+    let length = u8::try_from(name.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut bytes = vec![length];
+    bytes.extend_from_slice(name.as_bytes());
+    match rustix::io::pwrite(table, &bytes, entry_offset(slot))? {
+        count if count == bytes.len() => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
+    }
+}
+
+/// Names and their numbers, free numbers, and the first that was never used.
+type Slots = (BTreeMap<String, u32>, BTreeSet<u32>, u32);
+
+fn read_table(table: BorrowedFd<'_>) -> io::Result<Slots> {
+    let size = u64::try_from(rustix::fs::fstat(table)?.st_size).unwrap_or(0);
+    let next = u32::try_from(size.div_ceil(ENTRY as u64)).unwrap_or(FIRST_SLOT).max(FIRST_SLOT);
+    let (mut slots, mut free) = (BTreeMap::new(), BTreeSet::new());
+    let mut entry = [0; ENTRY];
+    for slot in FIRST_SLOT..next {
+        let count = rustix::io::pread(table, &mut entry, entry_offset(slot))?;
+        let name = entry.get(1..1 + usize::from(entry[0])).filter(|_| count > usize::from(entry[0]));
+        match name.and_then(|name| std::str::from_utf8(name).ok()) {
+            Some(name) if !name.is_empty() => drop(slots.insert(name.to_owned(), slot)),
+            _ => drop(free.insert(slot)),
+        }
+    }
+    Ok((slots, free, next))
+}
+
+impl Engine {
+    /// Finds the keeper of the daemon before, or starts one. Without a keeper services run as well; what it would hold
+    /// ends with the daemon, which is said.
+    pub(super) fn open_keeper(&mut self) {
+        let found = InstanceKeeper::find(&self.options.runtime_dir).unwrap_or_else(|error| {
+            let path = file(&self.options.runtime_dir);
+            tracing::warn!("the keeper that {} names cannot be asked: {error}; there is a new one", path.display());
+            None
+        });
+        if let Some(keeper) = found {
+            return self.watch_keeper(keeper);
+        }
+        self.start_keeper();
+    }
+
+    fn start_keeper(&mut self) {
+        let group = self.keeper_group();
+        let making = Making {
+            image: self.init_image.as_fd(),
+            null: self.null.as_fd(),
+            group: group.as_ref().map(|group| group.as_fd()),
+        };
+        match InstanceKeeper::start(&making, &self.options.runtime_dir) {
+            Ok(keeper) => self.watch_keeper(keeper),
+            Err(error) => tracing::error!(
+                "there is no keeper for the next daemon: {error}; until there is one, how services end is known only \
+                 while a daemon runs"
+            ),
+        }
+    }
+
+    fn watch_keeper(&mut self, keeper: InstanceKeeper) {
+        match self.watch(&keeper, Source::InstanceKeeper) {
+            Ok(token) => self.keeper = Some(Watched { fd: keeper, token }),
+            Err(error) => tracing::error!("the keeper cannot be watched: {error}"),
+        }
+    }
+
+    /// The next daemon finds this descriptor under `name`, whatever happens to this one.
+    pub(super) fn keep_for_next<F: AsFd>(&mut self, name: &str, descriptor: F) {
+        let Some(keeper) = &mut self.keeper else { return };
+        if let Err(error) = keeper.fd.keep(name, descriptor.as_fd()) {
+            tracing::error!("the keeper cannot hold {name}: {error}; it ends with this daemon");
+        }
+        self.flush_keeper_later();
+    }
+
+    /// Nobody needs what is kept under `name` any more.
+    pub(super) fn release_kept(&mut self, name: &str) {
+        let Some(keeper) = &mut self.keeper else { return };
+        if let Err(error) = keeper.fd.release(name) {
+            tracing::error!("the keeper cannot close {name}: {error}");
+        }
+        self.flush_keeper_later();
+    }
+
+    /// What an earlier daemon has kept under `name`. It stays kept.
+    pub(super) fn take_kept(&mut self, name: &str) -> Option<OwnedFd> {
+        self.keeper.as_mut()?.fd.take(name)
+    }
+
+    /// After everything was taken over: what an earlier daemon has kept and nobody has taken is closed.
+    pub(super) fn release_unclaimed(&mut self) {
+        for name in self.unclaimed() {
+            tracing::debug!("{name} is not needed any more");
+            self.release_kept(&name);
+        }
+    }
+
+    /// Names of what an earlier daemon has kept and nobody has taken.
+    fn unclaimed(&self) -> Vec<String> {
+        self.keeper.iter().flat_map(|keeper| keeper.fd.unclaimed.iter().cloned()).collect()
+    }
+
+    fn flush_keeper_later(&mut self) {
+        if self.keeper.as_ref().is_some_and(|keeper| !keeper.fd.unsent.is_empty()) {
+            self.after(std::time::Duration::from_millis(1), super::engine::Timer::FlushKeeper);
+        }
+    }
+
+    /// The channel had no room when many services were started at once.
+    pub(super) fn flush_keeper(&mut self) {
+        let Some(keeper) = &mut self.keeper else { return };
+        if let Err(error) = keeper.fd.flush() {
+            tracing::error!("the keeper cannot be told what to hold: {error}");
+        }
+        self.flush_keeper_later();
+    }
+
+    /// Somebody has ended it: another one gets everything again.
+    pub(super) fn instance_keeper_ended(&mut self) {
+        let Some(keeper) = self.keeper.take() else { return };
+        tracing::warn!("the keeper {} was ended; there is a new one", keeper.fd.identity.pid);
+        self.sources.remove(&keeper.token);
+        self.retire(Watched { fd: keeper.fd.pidfd, token: keeper.token });
+        self.start_keeper();
+        self.keep_everything();
+    }
+
+    /// All that is to outlive the daemon.
+    fn keep_everything(&mut self) {
+        for (name, descriptor) in self.exits.kept() {
+            self.keep_for_next(name, descriptor);
+        }
+        let processes: Vec<(String, io::Result<OwnedFd>)> = self
+            .services
+            .values()
+            .filter_map(|service| {
+                let process = service.main.as_ref().filter(|process| process.is_kept())?;
+                Some((process_name(&service.name), process.own_pidfd().try_clone_to_owned()))
+            })
+            .collect();
+        for (name, copy) in processes {
+            if let Ok(copy) = copy {
+                self.keep_for_next(&name, copy);
+            }
+        }
+    }
+
+    pub(super) fn is_instance_keeper(&self, pid: i32) -> bool {
+        self.keeper.as_ref().is_some_and(|keeper| keeper.fd.identity.pid == pid)
+    }
+
+    /// Nothing runs and nobody follows: it ends with the daemon.
+    pub(super) fn dismiss_keeper(&mut self) {
+        let Some(keeper) = self.keeper.take() else { return };
+        // The file first: it must not name a process that is gone.
+        let _ = std::fs::remove_file(file(&self.options.runtime_dir));
+        let _ = process::pidfd_send_signal(keeper.fd.pidfd.as_fd(), libc::SIGKILL);
+        let _ = process::wait_pidfd(keeper.fd.pidfd.as_fd(), false);
+    }
+}
+
+/// Under which the pidfd of a main process without a resident init is kept.
+pub(super) fn process_name(unit: &str) -> String {
+    format!("process:{unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fd;
+    use std::os::fd::AsRawFd;
+
+    fn start(runtime_dir: &Path) -> InstanceKeeper {
+        let image = fd::sealed_memfd(c"rsvc-init", crate::sys::RESIDENT_INIT, true).unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let making = Making { image: image.as_fd(), null: null.as_fd(), group: None };
+        InstanceKeeper::start(&making, runtime_dir).unwrap()
+    }
+
+    fn end(keeper: InstanceKeeper) {
+        process::pidfd_send_signal(keeper.pidfd.as_fd(), libc::SIGKILL).unwrap();
+        let _ = process::wait_pidfd(keeper.pidfd.as_fd(), false);
+    }
+
+    fn may_take() -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    #[test]
+    fn the_next_daemon_finds_what_this_one_kept_and_nothing_else() {
+        if !may_take() {
+            eprintln!("skipped: copies of another process's descriptors are for root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let mut first = start(directory.path());
+        let files: Vec<_> = (0..3).map(|_| tempfile::tempfile().unwrap()).collect();
+        for (name, file) in ["a", "b", "c"].iter().zip(&files) {
+            first.keep(name, file.as_fd()).unwrap();
+        }
+        first.release("b").unwrap();
+        first.keep("d", files[1].as_fd()).unwrap();
+        first.keep("a", files[2].as_fd()).unwrap();
+        let numbers = first.slots.clone();
+        drop(first);
+        let mut next = InstanceKeeper::find(directory.path()).unwrap().unwrap();
+        assert_eq!(next.slots, numbers);
+        assert_eq!(next.unclaimed.iter().map(String::as_str).collect::<Vec<_>>(), ["a", "c", "d"]);
+        for (name, file) in [("a", 2), ("c", 2), ("d", 1)] {
+            let copy = next.take(name).unwrap();
+            assert!(fd::is_same_file(copy.as_fd(), files[file].as_fd()), "{name}");
+        }
+        assert!(next.take("b").is_none() && next.unclaimed.is_empty());
+        end(next);
+        assert!(InstanceKeeper::find(directory.path()).is_err(), "it is gone, and that is no empty keeper");
+    }
+
+    #[test]
+    fn orders_that_found_no_room_are_sent_later_and_in_order() {
+        if !may_take() {
+            eprintln!("skipped: copies of another process's descriptors are for root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let mut keeper = start(directory.path());
+        // Stopped, it takes nothing out of its channel.
+        process::pidfd_send_signal(keeper.pidfd.as_fd(), libc::SIGSTOP).unwrap();
+        let files: Vec<_> = (0..3).map(|_| tempfile::tempfile().unwrap()).collect();
+        let mut count = 0;
+        while keeper.unsent.is_empty() {
+            keeper.keep("crowd", files[0].as_fd()).unwrap();
+            count += 1;
+            assert!(count < 100_000);
+        }
+        keeper.keep("late", files[1].as_fd()).unwrap();
+        let late = keeper.slots["late"];
+        keeper.release("late").unwrap();
+        keeper.keep("later", files[2].as_fd()).unwrap();
+        assert_ne!(keeper.slots["later"], late, "the order to close it has not been sent");
+        assert!(!keeper.flush().unwrap());
+        process::pidfd_send_signal(keeper.pidfd.as_fd(), libc::SIGCONT).unwrap();
+        while !keeper.flush().unwrap() {
+            std::thread::yield_now();
+        }
+        await_orders(keeper.channel.as_fd()).unwrap();
+        assert!(keeper.take("late").is_none());
+        let copy = keeper.take("later").unwrap();
+        assert!(fd::is_same_file(copy.as_fd(), files[2].as_fd()));
+        assert!(copy.as_raw_fd() > 2);
+        end(keeper);
+    }
+
+    #[test]
+    fn a_file_of_another_boot_or_version_is_no_keeper_of_ours() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |v, boot_id: &str| {
+            let keeper = ProcessIdentity::of(std::process::id() as i32).unwrap();
+            let saved = Saved { v, boot_id: boot_id.to_owned(), keeper };
+            std::fs::write(file(directory.path()), serde_json::to_vec(&saved).unwrap()).unwrap();
+        };
+        assert!(InstanceKeeper::find(directory.path()).unwrap().is_none());
+        write(VERSION, "another");
+        assert!(InstanceKeeper::find(directory.path()).unwrap().is_none());
+        write(VERSION + 1, state::boot_id());
+        assert!(InstanceKeeper::find(directory.path()).unwrap_err().to_string().contains("version 2"));
+        std::fs::write(file(directory.path()), "{").unwrap();
+        assert!(InstanceKeeper::find(directory.path()).is_err());
+    }
+}
