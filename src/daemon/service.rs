@@ -195,7 +195,7 @@ impl Process {
                 // Opened for this signal only: a descriptor per service would be held for nothing else. The number may
                 // be somebody else's by now, so it is asked who was opened, as at an adoption.
                 let pidfd = process::pidfd_open(pid)?;
-                if self.service_identity.is_none() || ProcessIdentity::of(pid) != self.service_identity {
+                if !self.service_identity.is_some_and(|identity| identity.is_behind(pidfd.as_fd())) {
                     return Err(SysError { call: "pidfd_open", errno: libc::ESRCH });
                 }
                 process::pidfd_send_signal(pidfd.as_fd(), signal)
@@ -215,7 +215,7 @@ impl Process {
         let pid = self.service_pid.filter(|_| self.exit.is_none());
         let pid = pid.ok_or(SysError { call: "pidfd_open", errno: libc::ESRCH })?;
         let pidfd = process::pidfd_open(pid)?;
-        if self.service_identity.is_none() || ProcessIdentity::of(pid) != self.service_identity {
+        if !self.service_identity.is_some_and(|identity| identity.is_behind(pidfd.as_fd())) {
             return Err(SysError { call: "pidfd_open", errno: libc::ESRCH });
         }
         process::pidfd_signal_group(pidfd.as_fd(), signal)

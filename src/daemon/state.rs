@@ -2,19 +2,20 @@
 //!
 //! The file is written whole and renamed into place, so that a reader never meets a half of it. Reading tolerates
 //! nothing silently: a damaged file, one of a newer version or of an earlier boot is refused with the reason, and the
-//! caller treats the service as unknown, not as absent. A process is identified by its pid *and* the time it was
-//! started; a number alone may belong to anybody by now.
+//! caller treats the service as unknown, not as absent. A process is identified by more than its pid
+//! ([`ProcessIdentity`]); a number alone may belong to anybody by now.
 
 use super::connections::SavedConnection;
 use crate::cgroup::Group;
 use crate::supervise::{KeptSet, Moment, Rest};
+use crate::sys::process;
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -28,33 +29,80 @@ const USUAL_SIZE: usize = 1024;
 /// Largest state file taken, bytes.
 const SIZE_LIMIT: u64 = 64 * 1024;
 
-/// A process that can be recognised later: its number, and when it was started.
+/// A process that can be recognised later: its number, and what tells it from every other that had or gets this number.
+///
+/// The start time is counted in ticks of 10 ms, in which all numbers of a small pid namespace can come round. Where the
+/// kernel has a number that is never used twice (pidfs, since Linux 6.9), that decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessIdentity {
     /// Number on the host.
     pub pid: i32,
     /// Field 22 of `/proc/PID/stat`: clock ticks after boot.
     pub start_time: u64,
+    /// Inode number of its pidfds, unique in this boot; missing on older kernels and in states of an older rsvc.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pidfs: Option<u64>,
 }
 
 impl ProcessIdentity {
     /// Who has this number now; `None` when nobody has.
     pub fn of(pid: i32) -> Option<ProcessIdentity> {
-        let stat = read_proc(&format!("/proc/{pid}/stat")).ok()?;
-        start_time(&stat).map(|start_time| ProcessIdentity { pid, start_time })
+        match process::pidfd_open(pid) {
+            Ok(pidfd) => ProcessIdentity::behind(pid, pidfd.as_fd()),
+            Err(error) if error.errno == libc::ESRCH || pid <= 0 => None,
+            // No descriptor to be had (EMFILE, a filter around the daemon) does not mean that there is nobody.
+            Err(_) => Some(ProcessIdentity { pid, start_time: start_time_of(pid)?, pidfs: None }),
+        }
     }
 
-    /// Does the process still exist (as a zombie too)? To act on it, open a pidfd first and ask afterwards.
-    pub fn is_alive(&self) -> bool {
-        ProcessIdentity::of(self.pid) == Some(*self)
+    /// Who is behind a pidfd that was opened for this number; `None` when it has been reaped.
+    pub fn behind(pid: i32, pidfd: BorrowedFd<'_>) -> Option<ProcessIdentity> {
+        let start_time = start_time_of(pid)?;
+        // Still not reaped: so it was this process whose start time was read. Others' processes may not be signalled.
+        match process::pidfd_send_signal(pidfd, 0) {
+            Err(error) if error.errno != libc::EPERM => None,
+            _ => Some(ProcessIdentity { pid, start_time, pidfs: unique_number(pidfd) }),
+        }
     }
+
+    /// Is it the same process? Where one of the two lacks the unique number the start time decides.
+    pub fn is_same(&self, other: &ProcessIdentity) -> bool {
+        let differs = matches!((self.pidfs, other.pidfs), (Some(one), Some(another)) if one != another);
+        self.pid == other.pid && self.start_time == other.start_time && !differs
+    }
+
+    /// Is it this process that a pidfd was opened for by its number? With the unique number also after its end.
+    pub fn is_behind(&self, pidfd: BorrowedFd<'_>) -> bool {
+        if let (Some(own), Some(found)) = (self.pidfs, unique_number(pidfd)) {
+            return own == found;
+        }
+        ProcessIdentity::behind(self.pid, pidfd).is_some_and(|found| found.is_same(self))
+    }
+
+    /// Does the process still exist (as a zombie too)? To act on it, open a pidfd and ask [`ProcessIdentity::is_behind`].
+    pub fn is_alive(&self) -> bool {
+        ProcessIdentity::of(self.pid).is_some_and(|found| found.is_same(self))
+    }
+}
+
+/// Inode number of a pidfd where those are of pidfs. Older kernels have one inode for all of them.
+fn unique_number(pidfd: BorrowedFd<'_>) -> Option<u64> {
+    /// `PID_FS_MAGIC` of linux/magic.h.
+    const PIDFS: u64 = 0x5049_4446;
+    static HAS_PIDFS: OnceLock<bool> = OnceLock::new();
+    let is_pidfs = || crate::sys::mount::file_system_magic(pidfd) == Ok(PIDFS);
+    let number = || rustix::fs::fstat(pidfd).ok().map(|stat| stat.st_ino);
+    HAS_PIDFS.get_or_init(is_pidfs).then(number).flatten()
+}
+
+fn start_time_of(pid: i32) -> Option<u64> {
+    start_time(&read_proc(&format!("/proc/{pid}/stat")).ok()?)
 }
 
 /// Opens a pidfd of a saved process, if it still is that process.
 pub(super) fn open_verified(saved: &ProcessIdentity) -> Option<OwnedFd> {
-    let pidfd = crate::sys::process::pidfd_open(saved.pid).ok()?;
-    // The pidfd is open: the number cannot be reused while the start time is compared.
-    (ProcessIdentity::of(saved.pid).as_ref() == Some(saved)).then_some(pidfd)
+    let pidfd = process::pidfd_open(saved.pid).ok()?;
+    saved.is_behind(pidfd.as_fd()).then_some(pidfd)
 }
 
 /// Field 22.
@@ -503,8 +551,34 @@ mod tests {
         let own = ProcessIdentity::of(std::process::id() as i32).unwrap();
         assert!(own.is_alive());
         assert!(!ProcessIdentity { start_time: own.start_time + 1, ..own }.is_alive());
+        assert!(ProcessIdentity { pidfs: None, ..own }.is_alive(), "as an older rsvc wrote it");
         assert_eq!(ProcessIdentity::of(0), None);
         assert_eq!(ProcessIdentity::of(i32::MAX), None);
+    }
+
+    #[test]
+    fn a_pid_reused_within_one_tick_is_somebody_else() {
+        let own = ProcessIdentity::of(std::process::id() as i32).unwrap();
+        let Some(number) = own.pidfs else {
+            return eprintln!("skipped: this kernel has no pidfs");
+        };
+        assert!(!ProcessIdentity { pidfs: Some(number + 1), ..own }.is_alive());
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let pid = child.id() as i32;
+        let pidfd = process::pidfd_open(pid).unwrap();
+        let identity = ProcessIdentity::behind(pid, pidfd.as_fd()).unwrap();
+        assert_ne!(identity.pidfs, own.pidfs);
+        assert!(identity.is_behind(pidfd.as_fd()));
+        child.wait().unwrap();
+        assert!(identity.is_behind(pidfd.as_fd()), "the descriptor is that of the process that was");
+        assert!(!identity.is_alive(), "whoever has the number now is another one");
+    }
+
+    #[test]
+    fn an_identity_without_the_unique_number_is_read_and_written() {
+        let old: ProcessIdentity = serde_json::from_str("{\"pid\":7,\"start_time\":8}").unwrap();
+        assert_eq!(old, ProcessIdentity { pid: 7, start_time: 8, pidfs: None });
+        assert_eq!(serde_json::to_string(&old).unwrap(), "{\"pid\":7,\"start_time\":8}");
     }
 
     #[test]

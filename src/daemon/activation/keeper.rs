@@ -113,7 +113,8 @@ impl Keeper {
     ) -> io::Result<Keeper> {
         let descriptors = held.sockets.iter().map(|(fd, _)| *fd).chain(held.stored.iter().map(|(fd, _)| *fd));
         let (pid, pidfd) = birth(making, &[c"rsvc-keeper".to_owned()], descriptors)?;
-        let keeper = ProcessIdentity::of(pid).ok_or_else(|| io::Error::other("the keeper ended at once"));
+        let keeper =
+            ProcessIdentity::behind(pid, pidfd.as_fd()).ok_or_else(|| io::Error::other("the keeper ended at once"));
         let written = keeper.and_then(|identity| {
             let saved = Saved {
                 v: VERSION,

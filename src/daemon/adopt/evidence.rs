@@ -72,7 +72,7 @@ fn with_init(init: &ResidentInit, pids: &[i32]) -> Option<SavedState> {
     Some(SavedState {
         init: Some(init.identity),
         // One that is gone had a number, which nobody has now: its record tells the rest.
-        main: main.or(Some(ProcessIdentity { start_time: 0, ..init.identity })),
+        main: main.or(Some(ProcessIdentity { start_time: 0, pidfs: None, ..init.identity })),
         inner_pid: inner_pid.unwrap_or(init.child),
         since: begun(&main.unwrap_or(init.identity)),
         log_pipe,

@@ -93,12 +93,14 @@ impl Engine {
     fn kept_process(&mut self, id: ServiceId, saved: &SavedState) -> Option<OwnedFd> {
         let name = process_name(&self.service(id)?.name);
         let pidfd = self.take_kept(&name)?;
-        match process::pid_of_pidfd(pidfd.as_fd()) {
-            // One of another run would be released by now; the number tells that apart while it lives.
-            Ok(Some(pid)) if saved.main.is_some_and(|main| main.pid != pid) => None,
-            Ok(_) => Some(pidfd),
-            Err(_) => None,
-        }
+        let main = saved.main?;
+        let is_it = match process::pid_of_pidfd(pidfd.as_fd()) {
+            _ if main.pidfs.is_some() => main.is_behind(pidfd.as_fd()),
+            // One of another run would be released by now; while it lives the number tells that apart, too.
+            Ok(pid) => pid.is_none_or(|pid| pid == main.pid),
+            Err(_) => false,
+        };
+        is_it.then_some(pidfd)
     }
 
     fn adopt_process(&mut self, id: ServiceId, saved: &SavedState, found: Found) {
@@ -259,8 +261,7 @@ impl Engine {
 /// nobody listened.
 fn pinned_notify(saved: &SavedState, init: i32, directory: &Path) -> Option<super::super::notify::NotifySocket> {
     let (pidfd, number) = (process::pidfd_open(init).ok()?, saved.notify_socket?);
-    // The pidfd is open: the number of the process cannot be reused while the start time is compared.
-    saved.init.filter(|identity| ProcessIdentity::of(init) == Some(*identity))?;
+    saved.init.filter(|identity| identity.pid == init && identity.is_behind(pidfd.as_fd()))?;
     let descriptor = process::pidfd_getfd(pidfd.as_fd(), number).ok()?;
     let path = directory.join("notify");
     path.symlink_metadata().ok()?;
