@@ -125,6 +125,63 @@ fn how_a_service_without_a_resident_init_ended_is_known_to_the_next_daemon() {
 }
 
 #[test]
+fn a_keeper_that_somebody_ended_is_followed_by_one_that_holds_the_same() {
+    root_only!();
+    let mut instance = Instance::start();
+    for name in ["initless", "plain"] {
+        let text = "while ! [ -e $STATE_DIRECTORY/go ]; do sleep 0.02; done; exit 9";
+        let more = format!(
+            "[restart]\npolicy = \"no\"\n[directories]\nstate = [\"{name}\"]\n[namespaces]\ninit = {}",
+            name == "plain"
+        );
+        instance.unit(name, &script("exec", text, &more));
+        instance.rsvc(&["start", name]).expect(0);
+    }
+    let keeper = || -> Option<Process> {
+        let saved: Value = serde_json::from_slice(&fs::read(instance.file("run/keeper")).ok()?).ok()?;
+        Process::with_pid(i32::try_from(saved["keeper"]["pid"].as_i64()?).ok()?)
+    };
+    let first = keeper().expect("a keeper");
+    first.signal(Signal::KILL);
+    eventually("there is another one", || keeper().filter(|keeper| *keeper != first));
+    let before = ["initless", "plain"].map(|name| instance.main_process(name));
+    instance.kill_daemon();
+    for name in ["initless", "plain"] {
+        fs::write(instance.file(&format!("state/directories/state/{name}/go")), "").expect("go");
+    }
+    eventually("both end", || before.iter().all(|process| !process.is_alive()).then_some(()));
+    instance.start_daemon();
+    for name in ["initless", "plain"] {
+        assert_eq!(instance.wait_for_state(name, "failed")["exit_code"], 9, "{name}");
+    }
+}
+
+#[test]
+fn an_adopted_service_costs_the_daemon_no_more_descriptors_than_its_own() {
+    root_only!();
+    let mut instance = Instance::start();
+    let names = ["a", "b", "c", "d", "e"];
+    for name in names {
+        instance.unit(name, &script("exec", "exec sleep 1000", ""));
+    }
+    instance.rsvc(&["start", "a", "b", "c", "d", "e"]).expect(0);
+    let open = |instance: &Instance| {
+        let links = fs::read_dir(format!("/proc/{}/fd", instance.daemon_pid())).expect("fd").flatten();
+        let pidfds = links.filter_map(|entry| fs::read_link(entry.path()).ok());
+        pidfds.filter(|target| target.to_string_lossy().contains("pidfd")).count()
+    };
+    let before = open(&instance);
+    instance.kill_daemon();
+    instance.start_daemon();
+    instance.wait_for_state("e", "active");
+    assert!(open(&instance) <= before, "{} and {before}", open(&instance));
+    for name in names {
+        instance.main_process(name).signal(Signal::TERM);
+        eventually("its end is seen", || (instance.status(name)["state"] == "inactive").then_some(()));
+    }
+}
+
+#[test]
 fn a_container_whose_init_was_killed_while_no_daemon_ran_was_killed() {
     root_only!();
     let mut instance = Instance::start();
