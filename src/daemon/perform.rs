@@ -31,9 +31,10 @@ impl Engine {
         }
         match action {
             Action::Launch { id, role, result, main_exit } => {
-                // From now on the record of the main process is not the last one.
+                // From now on the record of the main process is not the last one: how the run ended must be written down
+                // before, and not at the end of the turn, which may launch a hundred others first.
                 if matches!(role, Role::StopPost(_) | Role::Hook(_)) {
-                    self.dirty.insert(id);
+                    self.persist(id);
                 }
                 if let Err(failure) = self.launch(id, role, result, main_exit) {
                     self.events.push_back(match role {
@@ -49,7 +50,10 @@ impl Engine {
                 // The supervisor waits for the group to be empty, also when it was so already; but one word is enough.
                 let told =
                     self.events.iter().any(|event| matches!(event, Event::CgroupEmptied { id: of } if *of == id));
-                if !told && let Some(service) = self.services.get_mut(&id) {
+                if told {
+                    // Nothing is left to be killed once more; half a second later that would be the next run.
+                    self.cancel(Timer::Kill(id));
+                } else if let Some(service) = self.services.get_mut(&id) {
                     service.emptied = false;
                     self.check_empty(id);
                 }

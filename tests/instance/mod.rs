@@ -147,12 +147,22 @@ impl Instance {
 
     /// Starts the daemon (again) and waits until it answers.
     pub fn start_daemon(&mut self) {
+        self.spawn_daemon();
+        self.wait_for_daemon();
+    }
+
+    /// Starts the daemon (again), and does not wait for it.
+    pub fn spawn_daemon(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.file("daemon.log")).expect("log");
         let program = self.wrapper.iter().map(String::as_str).chain([RSVC]).collect::<Vec<_>>();
         let mut command = self.configured(program[0]);
         command.args(&program[1..]).arg("daemon").args(&self.arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("log")).stderr(log);
         self.daemon = Some(command.spawn().expect("the daemon starts"));
+    }
+
+    /// Waits until the daemon answers, which must not end.
+    pub fn wait_for_daemon(&mut self) {
         eventually("the daemon answers", || {
             if let Some(status) = self.daemon.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
                 panic!("the daemon ended at once with {status}: {}", self.daemon_log());
