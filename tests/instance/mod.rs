@@ -171,6 +171,11 @@ impl Instance {
         });
     }
 
+    /// The instance's root group in each hierarchy.
+    pub fn groups(&self) -> Vec<PathBuf> {
+        root_groups(&self.file("run/cgroup-root"))
+    }
+
     /// Everything the daemon said.
     pub fn daemon_log(&self) -> String {
         fs::read_to_string(self.file("daemon.log")).unwrap_or_default()
@@ -314,24 +319,33 @@ impl Drop for Instance {
 
 /// Removes the (empty) root group of a test instance from every hierarchy; nothing is killed here.
 fn remove_groups(record: &Path) {
-    let Ok(root) = fs::read_to_string(record) else { return };
+    for group in root_groups(record) {
+        let _ = fs::remove_dir(group);
+    }
+}
+
+/// Where the root group of a test instance is in each hierarchy that has it.
+fn root_groups(record: &Path) -> Vec<PathBuf> {
+    let Ok(root) = fs::read_to_string(record) else { return Vec::new() };
     let name = root.trim().rsplit('/').next().unwrap_or_default().to_owned();
     if !name.starts_with("rsvc-") {
-        return;
+        return Vec::new();
     }
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let parent = std::env::var("RSVC_TEST_CGROUPS").unwrap_or_else(|_| "/".to_owned());
+    let mut groups = Vec::new();
     for mount in mounts.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);
         let (at, kind) = (words.next()?, words.next()?);
         kind.starts_with("cgroup").then(|| PathBuf::from(at))
     }) {
-        let parent = std::env::var("RSVC_TEST_CGROUPS").unwrap_or_else(|_| "/".to_owned());
         for own in cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).chain([parent.as_str()]) {
             let group = mount.join(own.trim_start_matches('/')).join(&name);
-            if group.is_dir() && group != mount {
-                let _ = fs::remove_dir(group);
+            if group.is_dir() && group != mount && !groups.contains(&group) {
+                groups.push(group);
             }
         }
     }
+    groups
 }

@@ -111,5 +111,6 @@ fn may_be(run: &Run, told: &Told, killed: bool, stopped: Option<&str>) -> bool {
     });
     own.as_ref() == Some(&told.end)
         || (killed && told.end == "killed KILL")
-        || stopped.is_some_and(|signal| told.end == format!("killed {signal}"))
+        // A service that is just being started is killed by a stop.
+        || stopped.is_some_and(|signal| told.end == format!("killed {signal}") || told.end == "killed KILL")
 }

@@ -73,7 +73,9 @@ impl Storm<'_> {
     /// Kills a process of some service: its resident init, or its main process.
     fn strike(&mut self, instance: &Instance) {
         let service = &self.services[self.random.below(self.services.len() as u64) as usize];
-        let Ok(text) = fs::read_to_string(instance.file(&format!("run/services/{}/state", service.name))) else { return };
+        let Ok(text) = fs::read_to_string(instance.file(&format!("run/services/{}/state", service.name))) else {
+            return;
+        };
         let Ok(state) = serde_json::from_str::<serde_json::Value>(&text) else { return };
         let which = if service.has_init && self.random.below(2) == 0 { "init" } else { "main" };
         let known = &state[which];

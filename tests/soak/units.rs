@@ -85,7 +85,8 @@ impl Service {
         };
         // The delay neither grows nor falls back, so that the number of restarts is the number of runs.
         let delay = random.below(300);
-        text += &format!("[restart]\npolicy = \"always\"\ndelay = \"{delay}ms\"\nbackoff = 1.0\nreset_after = \"1d\"\n");
+        text +=
+            &format!("[restart]\npolicy = \"always\"\ndelay = \"{delay}ms\"\nbackoff = 1.0\nreset_after = \"1d\"\n");
         text += &format!("[directories]\nstate = [{name:?}]\n");
         text += match self.lines {
             Lines::File if self.small_files => {
