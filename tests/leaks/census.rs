@@ -83,10 +83,12 @@ impl Census {
         )
     }
 
-    /// What is there of processes and groups below the instance's root groups.
-    pub fn living(&self) -> Vec<&str> {
-        let is = |name: &&str| name.starts_with("processes ") || name.starts_with("group ");
-        self.0.keys().map(String::as_str).filter(is).collect()
+    /// Is there nothing but root groups, and what the instance itself keeps: one keeper for the next daemon?
+    pub fn is_idle(&self) -> bool {
+        let of_units = |name: &&String| !name.ends_with(' ') && !name.contains("rsvc-keepers");
+        let living = self.0.keys().filter(|name| name.starts_with("processes ") || name.starts_with("group "));
+        let keepers = self.0.iter().filter(|(name, _)| name.starts_with("processes ") && name.contains("rsvc-keepers"));
+        living.filter(of_units).count() == 0 && keepers.into_iter().all(|(_, count)| *count <= 1)
     }
 
     fn sum(&self, prefix: &str) -> u64 {

@@ -68,10 +68,7 @@ fn many_deaths_of_the_daemon_leave_as_much_as_one() {
     same(&instance, &first, &format!("{} clean ends", deaths.div_ceil(CLEAN)));
 
     instance.rsvc(&["stop", "--all", "--timeout", "120s"]).expect(0);
-    let allowed = |name: &&str| !name.ends_with(' ') && !name.contains("rsvc-keepers");
-    eventually("nothing of the units is left", || {
-        Census::take(&instance).living().into_iter().filter(allowed).next().is_none().then_some(())
-    });
+    eventually("nothing of the units is left", || Census::take(&instance).is_idle().then_some(()));
     assert!(instance.end_daemon().success());
 }
 
