@@ -132,13 +132,6 @@ impl Engine {
         Ok((inherit, kept))
     }
 
-    /// What the record of the last run says is known by now, and is not about the next one.
-    pub(super) fn forget_record(&self, id: ServiceId) {
-        if let Some(service) = self.service(id) {
-            let _ = std::fs::remove_file(self.options.runtime_dir.join("services").join(&service.name).join("exit"));
-        }
-    }
-
     /// The file that the resident init maps; a new one for each run, as the old one may still be mapped.
     fn record_file(&self, name: &str) -> io::Result<OwnedFd> {
         let directory = self.options.runtime_dir.join("services").join(name);

@@ -52,10 +52,6 @@ impl Engine {
         if begins {
             self.check_room_for_launch()?;
             self.begin_run(id)?;
-            // Before anything of it runs: what a daemon that dies now leaves must not be taken for the run before, nor that
-            // run's record for the end of this one.
-            self.forget_record(id);
-            self.persist(id);
         }
         let plan = self.plan_for(id, role)?;
         prepare(&plan)?;

@@ -31,10 +31,9 @@ impl Engine {
         }
         match action {
             Action::Launch { id, role, result, main_exit } => {
-                // From now on the record of the main process is not the last one: how the run ended must be written down
-                // before, and not at the end of the turn, which may launch a hundred others first.
+                // From now on the record of the main process is not the last one.
                 if matches!(role, Role::StopPost(_) | Role::Hook(_)) {
-                    self.persist(id);
+                    self.dirty.insert(id);
                 }
                 if let Err(failure) = self.launch(id, role, result, main_exit) {
                     self.events.push_back(match role {
