@@ -30,11 +30,22 @@ impl Daemon {
     /// Waits until it answers.
     fn connect(&self) -> UnixStream {
         loop {
-            match UnixStream::connect(self.file("run/io.rsvc")) {
-                Ok(stream) => return stream,
-                Err(_) => std::thread::sleep(Duration::from_micros(500)),
+            if let Ok(stream) = UnixStream::connect(self.file("run/io.rsvc")) {
+                return stream;
             }
+            assert!(
+                Path::new(&format!("/proc/{}/fd/0", self.child.id())).exists(),
+                "the daemon is gone: {}",
+                self.said()
+            );
+            std::thread::sleep(Duration::from_micros(500));
         }
+    }
+
+    /// The end of its log.
+    fn said(&self) -> String {
+        let text = fs::read_to_string(self.file("daemon.log")).unwrap_or_default();
+        text.lines().rev().take(5).collect::<Vec<_>>().join("\n")
     }
 
     /// Kills the daemon and starts another one; milliseconds from that until it has listed all units.
@@ -149,9 +160,14 @@ impl Daemon {
 
     /// PSS of the daemon, KiB.
     pub fn pss(&self) -> u64 {
-        let text = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.child.id())).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-        line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+        pss(self.child.id() as i32)
+    }
+
+    /// PSS of each process that keeps descriptors for the next daemon, KiB.
+    pub fn keepers(&self) -> Vec<u64> {
+        let groups = self.root_groups().into_iter().map(|group| group.join("rsvc-keepers"));
+        let group = groups.into_iter().find(|group| group.join("cgroup.events").exists());
+        group.map(|group| members(&group)).unwrap_or_default().into_iter().map(pss).collect()
     }
 
     /// The most memory that was the daemon's at any time, KiB (VmHWM).
@@ -182,6 +198,30 @@ impl Daemon {
         let v1 = find("memory").map(|path| (Path::new("/sys/fs/cgroup/memory").join(path), "memory.usage_in_bytes"));
         let v2 = find("v2").map(|path| (Path::new("/sys/fs/cgroup").join(path), "memory.current"));
         v1.into_iter().chain(v2).filter(|(group, file)| group.join(file).exists()).collect()
+    }
+
+    /// The instance's root group wherever it is mounted.
+    fn root_groups(&self) -> Vec<PathBuf> {
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let mounts: Vec<&str> = mounts
+            .lines()
+            .filter_map(|line| {
+                let mut words = line.split(' ').skip(1);
+                let (at, kind) = (words.next()?, words.next()?);
+                kind.starts_with("cgroup").then_some(at)
+            })
+            .collect();
+        let mut found: Vec<PathBuf> = Vec::new();
+        for (_, path) in self.groups() {
+            // Never a group that is not an instance's own.
+            if Path::new(&path).file_name().is_some_and(|name| name.to_string_lossy().starts_with("rsvc-")) {
+                let below = path.trim_start_matches('/').to_owned();
+                found.extend(mounts.iter().map(|mount| Path::new(mount).join(&below)).filter(|group| group.is_dir()));
+            }
+        }
+        found.sort();
+        found.dedup();
+        found
     }
 
     /// Memory charged to all services, bytes.
@@ -235,10 +275,7 @@ impl Daemon {
             .stdout(Stdio::null())
             .spawn()
             .expect("sh can be run");
-        let members = || {
-            let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            text.lines().filter_map(|line| line.parse().ok()).collect::<Vec<i32>>()
-        };
+        let members = || members(&group);
         let read = || fs::read_to_string(group.join(usage)).ok()?.trim().parse::<u64>().ok();
         let settle = |wanted: usize| {
             while members().len() < wanted {
@@ -272,7 +309,43 @@ impl Daemon {
         let pid = rustix::process::Pid::from_child(&self.child);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.child.wait();
+        // A daemon that failed has stopped nothing.
+        self.root_groups().iter().for_each(|group| clear(group));
     }
+}
+
+/// Kills what is left in a group of the instance and those below it, and removes them.
+fn clear(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            clear(&entry.path());
+        }
+    }
+    for pid in members(group).into_iter().filter_map(rustix::process::Pid::from_raw) {
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+    }
+    // A group is busy for a moment after its last process died.
+    for _ in 0..1000 {
+        match fs::remove_dir(group) {
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            _ => return,
+        }
+    }
+}
+
+/// Processes in a group.
+fn members(group: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|line| line.parse().ok()).collect()
+}
+
+/// PSS of a process, KiB.
+fn pss(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 fn drain(streams: &mut Vec<UnixStream>) {

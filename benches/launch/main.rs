@@ -1,6 +1,7 @@
 //! Launch, restart, memory, idleness: rsvc beside the same calls by hand, bubblewrap and runc, interleaved in one run.
 //!
-//! `cargo bench --bench launch` (root), or with `-- --quick`; with `-- --graph` instead thousands of units at once. Every round does each contender once; medians, and ratios
+//! `cargo bench --bench launch` (root), or with `-- --quick`; with `-- --graph` instead thousands of units at once; with
+//! `-- --memory` what idle services cost, before and after many deaths of the daemon. Every round does each contender once; medians, and ratios
 //! taken within the round. Nothing is asserted about time: this prints, people judge.
 //!
 //! On a host with v1 controllers every attach to such a group costs 6 to 14 ms after a quiet moment, whoever does it.
@@ -11,6 +12,7 @@ mod commands;
 mod daemon;
 mod floor;
 mod graph;
+mod memory;
 mod scale;
 mod seccomp;
 mod view;
@@ -142,6 +144,18 @@ fn bench_graph(view: View, quick: bool) {
     graph::growth(directory.path(), &program, counts, 20);
 }
 
+/// What idle services cost.
+fn bench_memory(view: View, quick: bool) {
+    if view == View::V2Only {
+        return; // Memory is charged by the controllers that this view hides.
+    }
+    let directory = tempfile::Builder::new().prefix("rsvc-bench-").tempdir_in("/var/lib").expect("directory");
+    let program = payload(directory.path());
+    let _run = Tmpfs::on(directory.path().join("run"));
+    let (count, deaths) = if quick { (100, 20) } else { (1000, 1000) };
+    memory::bench(view, directory.path(), &program, count, deaths);
+}
+
 /// Everything in one view of the control groups.
 fn bench(view: View, quick: bool) {
     println!("\n== {} ==", view.title());
@@ -185,9 +199,11 @@ fn main() {
         Some(word) => {
             let view = View::from_word(word).expect("a view");
             view.enter();
-            match words.iter().any(|word| word == "--graph") {
-                true => bench_graph(view, quick),
-                false => bench(view, quick),
+            let is_asked = |wanted: &str| words.iter().any(|word| word == wanted);
+            match () {
+                () if is_asked("--graph") => bench_graph(view, quick),
+                () if is_asked("--memory") => bench_memory(view, quick),
+                () => bench(view, quick),
             }
         }
         None => view::each(&words),

@@ -49,7 +49,10 @@ impl Engine {
                 // The supervisor waits for the group to be empty, also when it was so already; but one word is enough.
                 let told =
                     self.events.iter().any(|event| matches!(event, Event::CgroupEmptied { id: of } if *of == id));
-                if !told && let Some(service) = self.services.get_mut(&id) {
+                if told {
+                    // Nothing is left to be killed once more; half a second later that would be the next run.
+                    self.cancel(Timer::Kill(id));
+                } else if let Some(service) = self.services.get_mut(&id) {
                     service.emptied = false;
                     self.check_empty(id);
                 }
@@ -155,13 +158,26 @@ impl Engine {
 
     /// Watches the group's `populated`, once per group.
     pub(super) fn watch_group(&mut self, id: ServiceId) {
+        self.unwatch_group(id);
         let Some(group) = self.services.get(&id).and_then(|s| s.group.clone()) else { return };
         let Some(file) = group.events_file() else { return };
         match self.groups.add_watch(&file, AddWatchFlags::IN_MODIFY) {
             Ok(watch) => {
                 self.watches.insert(watch, id);
+                if let Some(service) = self.services.get_mut(&id) {
+                    service.group_watch = Some(watch);
+                }
             }
             Err(error) => tracing::error!("cannot watch {}: {error}", file.display()),
+        }
+    }
+
+    /// The watch of a group that was removed does not end by itself: the kernel keeps it, and the file's inode with it.
+    fn unwatch_group(&mut self, id: ServiceId) {
+        if let Some(watch) = self.services.get_mut(&id).and_then(|service| service.group_watch.take()) {
+            self.watches.remove(&watch);
+            // Refused where the kernel did end it.
+            let _ = self.groups.rm_watch(watch);
         }
     }
 
@@ -233,6 +249,7 @@ impl Engine {
         service.applied = None;
         service.frozen = false;
         service.group_used_up = false;
+        self.unwatch_group(id);
         true
     }
 
@@ -317,6 +334,7 @@ impl Engine {
             Ok(()) => {
                 service.group = None;
                 service.applied = None;
+                self.unwatch_group(id);
             }
             Err(error) if error.is_busy() => {
                 self.after(REMOVE_INTERVAL, Timer::RemoveGroup(id));

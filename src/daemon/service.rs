@@ -53,6 +53,8 @@ pub(super) struct Service {
     pub frozen: bool,
     /// `cgroup.kill` was used on the group.
     pub group_used_up: bool,
+    /// Of the group's events.
+    pub group_watch: Option<nix::sys::inotify::WatchDescriptor>,
     /// What the group could not be given.
     pub group_degraded: Vec<Degraded>,
     /// `CgroupEmptied` was told since the last launch.
@@ -267,6 +269,7 @@ impl Service {
             live: Live::default(),
             frozen: false,
             group_used_up: false,
+            group_watch: None,
             group_degraded: Vec::new(),
             emptied: true,
             oom_kills_before: 0,

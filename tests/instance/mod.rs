@@ -147,18 +147,33 @@ impl Instance {
 
     /// Starts the daemon (again) and waits until it answers.
     pub fn start_daemon(&mut self) {
+        self.spawn_daemon();
+        self.wait_for_daemon();
+    }
+
+    /// Starts the daemon (again), and does not wait for it.
+    pub fn spawn_daemon(&mut self) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.file("daemon.log")).expect("log");
         let program = self.wrapper.iter().map(String::as_str).chain([RSVC]).collect::<Vec<_>>();
         let mut command = self.configured(program[0]);
         command.args(&program[1..]).arg("daemon").args(&self.arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("log")).stderr(log);
         self.daemon = Some(command.spawn().expect("the daemon starts"));
+    }
+
+    /// Waits until the daemon answers, which must not end.
+    pub fn wait_for_daemon(&mut self) {
         eventually("the daemon answers", || {
             if let Some(status) = self.daemon.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
                 panic!("the daemon ended at once with {status}: {}", self.daemon_log());
             }
             UnixStream::connect(self.file("run/io.rsvc")).ok()
         });
+    }
+
+    /// The instance's root group in each hierarchy.
+    pub fn groups(&self) -> Vec<PathBuf> {
+        root_groups(&self.file("run/cgroup-root"))
     }
 
     /// Everything the daemon said.
@@ -304,24 +319,33 @@ impl Drop for Instance {
 
 /// Removes the (empty) root group of a test instance from every hierarchy; nothing is killed here.
 fn remove_groups(record: &Path) {
-    let Ok(root) = fs::read_to_string(record) else { return };
+    for group in root_groups(record) {
+        let _ = fs::remove_dir(group);
+    }
+}
+
+/// Where the root group of a test instance is in each hierarchy that has it.
+fn root_groups(record: &Path) -> Vec<PathBuf> {
+    let Ok(root) = fs::read_to_string(record) else { return Vec::new() };
     let name = root.trim().rsplit('/').next().unwrap_or_default().to_owned();
     if !name.starts_with("rsvc-") {
-        return;
+        return Vec::new();
     }
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let parent = std::env::var("RSVC_TEST_CGROUPS").unwrap_or_else(|_| "/".to_owned());
+    let mut groups = Vec::new();
     for mount in mounts.lines().filter_map(|line| {
         let mut words = line.split(' ').skip(1);
         let (at, kind) = (words.next()?, words.next()?);
         kind.starts_with("cgroup").then(|| PathBuf::from(at))
     }) {
-        let parent = std::env::var("RSVC_TEST_CGROUPS").unwrap_or_else(|_| "/".to_owned());
         for own in cgroups.lines().filter_map(|line| line.splitn(3, ':').nth(2)).chain([parent.as_str()]) {
             let group = mount.join(own.trim_start_matches('/')).join(&name);
-            if group.is_dir() && group != mount {
-                let _ = fs::remove_dir(group);
+            if group.is_dir() && group != mount && !groups.contains(&group) {
+                groups.push(group);
             }
         }
     }
+    groups
 }

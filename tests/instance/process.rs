@@ -38,6 +38,11 @@ impl Process {
         pids.filter_map(Process::with_pid).collect()
     }
 
+    /// Clock ticks from boot to its fork.
+    pub fn began(&self) -> u64 {
+        self.began
+    }
+
     pub fn is_alive(&self) -> bool {
         Process::with_pid(self.pid).as_ref() == Some(self)
     }

@@ -80,7 +80,14 @@ impl Engine {
 
     /// A unit without a group, which may be waiting for its next automatic start, or have failed.
     fn remember(&mut self, name: &str) {
-        let saved = state::read(&self.options.runtime_dir, name).ok();
+        let saved = state::read(&self.options.runtime_dir, name);
+        if matches!(saved, Err(state::StateError::Missing)) {
+            // It went down, and its daemon before it had cleared away the rest.
+            self.dismiss_stray_keeper(name);
+            let _ = std::fs::remove_dir_all(state::directory(&self.options.runtime_dir, name));
+            return;
+        }
+        let saved = saved.ok();
         if let Some(saved) = saved.as_ref().filter(|saved| saved.connection.is_some()) {
             return self.remember_connection(name, saved.clone());
         }
