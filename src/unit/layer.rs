@@ -2,7 +2,7 @@
 //!
 //! The result has a value for every supported key that has one, each with its source.
 
-use super::decode::{Entry, Sink, Source, UserWord, Value, Values, built_in};
+use super::decode::{BuiltIn, Entry, Sink, Source, UserWord, Value, Values, built_in};
 use super::keys;
 use super::merge;
 use super::profile;
@@ -10,28 +10,63 @@ use super::shares;
 use super::{Account, Isolation, Profile};
 use std::sync::LazyLock;
 
-/// Built-in values of all keys. A constant that is computed on first use, as decoding it each time would cost more
-/// than the unit itself.
-static BUILT_IN: LazyLock<Values> = LazyLock::new(|| {
-    let mut values = Values::default();
-    for (table, key) in keys::all() {
-        let decodes = key.supported && table.supported && !table.array && key.kind != keys::Kind::Table;
-        if let (Some(toml), true) = (key.default, decodes) {
-            values.insert(table.name, key.name, built_in(table, key, toml, Source::Default));
-        }
+/// Values of each profile over the built-in ones, decoded on first use: decoding them costs more than a unit itself.
+static PROFILES: [LazyLock<BuiltIn>; 4] = [
+    LazyLock::new(|| values_of(Profile::Standard)),
+    LazyLock::new(|| values_of(Profile::Strict)),
+    LazyLock::new(|| values_of(Profile::Login)),
+    LazyLock::new(|| values_of(Profile::Host)),
+];
+
+/// What all that is not written is under a profile.
+pub(super) fn base(profile: Profile) -> &'static BuiltIn {
+    match profile {
+        Profile::Standard => &PROFILES[0],
+        Profile::Strict => &PROFILES[1],
+        Profile::Login => &PROFILES[2],
+        Profile::Host => &PROFILES[3],
     }
-    values
+}
+
+fn values_of(profile: Profile) -> BuiltIn {
+    BuiltIn::new(|table, key| {
+        if !key.supported || !table.supported || table.array || key.kind == keys::Kind::Table {
+            return None;
+        }
+        let own = profile::values(profile).find(|(t, k, _)| (*t, *k) == (table.name, key.name));
+        match own {
+            Some((_, _, toml)) => Some(built_in(table, key, toml, Source::Profile)),
+            None => key.default.map(|toml| built_in(table, key, toml, Source::Default)),
+        }
+    })
+}
+
+/// Built-in values of the entries of arrays of tables.
+static OF_ENTRIES: LazyLock<BuiltIn> = LazyLock::new(|| {
+    BuiltIn::new(|table, key| {
+        let toml = key.default.filter(|_| table.array && key.supported);
+        toml.map(|toml| built_in(table, key, toml, Source::Default))
+    })
 });
 
 /// Built-in values of one entry of an array of tables.
-pub(super) fn entry_defaults(table: &str, values: &mut Values) {
-    let table = keys::table(table).expect("the key table has every array of tables");
-    for key in table.keys.iter().filter(|key| key.supported) {
-        if let (Some(toml), None) = (key.default, values.get(table.name, key.name)) {
-            values.insert(table.name, key.name, built_in(table, key, toml, Source::Default));
-        }
-    }
+pub(super) fn entry_defaults(values: &mut Values) {
+    values.below = Some(&OF_ENTRIES);
 }
+
+/// What a key is set to where something else makes its value meaningless, or gives it one.
+static IMPLIED: LazyLock<BuiltIn> = LazyLock::new(|| {
+    BuiltIn::new(|table, key| {
+        let (_, _, off) = NEED_MOUNTS.iter().find(|(t, k, _)| (*t, *k) == (table.name, key.name))?;
+        Some(built_in(table, key, off, Source::Default))
+    })
+});
+
+/// `capabilities.bounding` of root and of others.
+static BOUNDING: LazyLock<[Entry; 2]> = LazyLock::new(|| {
+    let (table, key) = key_of("capabilities", "bounding");
+    [profile::ROOT_CAPABILITIES, "[]"].map(|toml| built_in(table, key, toml, Source::Default))
+});
 
 /// The profile in force: forced, written, or standard.
 pub(super) fn profile_of(values: &Values, forced: Option<Profile>) -> Profile {
@@ -54,30 +89,20 @@ pub(super) fn is_root(user: Option<&Account>) -> bool {
 /// Fills `values` (what the texts wrote) from profile and built-in values, and changes the lists that are to be changed.
 pub(super) fn fill(sink: &mut Sink<'_>, values: &mut Values, forced: Option<Profile>) {
     let in_force = profile_of(values, forced);
-    for (table_name, key_name, toml) in profile::values(in_force) {
-        let free = values.get(table_name, key_name).is_none();
-        if free || forced.is_some_and(profile::opens) {
-            let (table, key) = key_of(table_name, key_name);
-            if forced.is_some_and(profile::opens) {
-                values.edits.retain(|edit| (edit.table, edit.key) != (table.name, key.name));
-                values.histories.remove(&(table.name, key.name));
-            }
-            values.insert(table.name, key.name, built_in(table, key, toml, Source::Profile));
-        }
-    }
     if forced.is_some_and(profile::opens) {
+        for (table, key, _) in profile::values(in_force) {
+            values.edits.retain(|edit| (edit.table, edit.key) != (*table, *key));
+            values.histories.remove(&(*table, *key));
+            values.remove(table, key);
+        }
         // Without a namespace of its own it would rename the host.
         values.remove("namespaces", "hostname");
     }
+    values.below = Some(base(in_force));
     if forced.is_some() {
         let word = format!("\"{}\"", in_force.as_str());
         let (table, key) = key_of("security", "profile");
         values.insert(table.name, key.name, built_in(table, key, &word, Source::Profile));
-    }
-    for ((table, key), entry) in BUILT_IN.iter() {
-        if values.get(table, key).is_none() {
-            values.insert(table, key, entry.clone());
-        }
     }
     bounding(values);
     merge::apply(sink, values);
@@ -107,9 +132,8 @@ fn bounding(values: &mut Values) {
             Some(Value::Account(account)) => Some(account),
             _ => None,
         };
-        let toml = if is_root(user) { profile::ROOT_CAPABILITIES } else { "[]" };
-        let (table, key) = key_of("capabilities", "bounding");
-        values.insert(table.name, key.name, built_in(table, key, toml, Source::Default));
+        let entry = &BOUNDING[usize::from(!is_root(user))];
+        values.insert("capabilities", "bounding", entry.clone());
     }
 }
 
@@ -144,15 +168,12 @@ pub(super) const NEED_MOUNTS: [(&str, &str, &str); 15] = [
 
 /// Keys of [`NEED_MOUNTS`] that the file sets to something that needs a mount namespace.
 pub(super) fn written_needs(values: &Values) -> Vec<(&'static str, &'static str)> {
-    NEED_MOUNTS
-        .iter()
-        .filter(|(table, key, off)| {
-            let (t, k) = key_of(table, key);
-            let off = built_in(t, k, off, Source::Default).value;
-            values.place(table, key).is_some() && values.get(table, key).is_some_and(|e| e.value != off)
-        })
-        .map(|(table, key, _)| (*table, *key))
-        .collect()
+    let asks = |table, key| {
+        values.place(table, key)?;
+        Some(values.get(table, key)?.value != IMPLIED.get(table, key)?.value)
+    };
+    let keys = NEED_MOUNTS.iter().map(|(table, key, _)| (*table, *key));
+    keys.filter(|(table, key)| asks(table, key) == Some(true)).collect()
 }
 
 fn mount_namespace(values: &mut Values) {
@@ -168,10 +189,9 @@ fn mount_namespace(values: &mut Values) {
         values.insert("namespaces", "mount", entry);
         return;
     }
-    for (table, key, off) in NEED_MOUNTS {
-        if values.place(table, key).is_none() {
-            let (t, k) = key_of(table, key);
-            values.insert(t.name, k.name, built_in(t, k, off, Source::Default));
+    for (table, key, _) in NEED_MOUNTS {
+        if let (None, Some(off)) = (values.place(table, key), IMPLIED.get(table, key)) {
+            values.insert(table, key, off.clone());
         }
     }
     if values.place("namespaces", "pid").is_none() {

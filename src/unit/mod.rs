@@ -48,7 +48,7 @@ use texts::At;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Unit {
     settings: Settings,
-    /// Keys whose value is not plainly the built-in one, sorted by key.
+    /// Keys whose value is not plainly the profile's or the built-in one, sorted by key.
     written: Vec<WrittenKey>,
     /// Drop-ins in the order in which they apply.
     drop_ins: Box<[Box<str>]>,
@@ -188,17 +188,14 @@ impl Unit {
             }
             for key in table.keys {
                 let dotted = table.dotted(key);
+                let in_force = self.security.profile;
+                let profile = profile::values(in_force).any(|(t, k, _)| (*t, *k) == (table.name, key.name));
                 if let Some(written) = self.find(&dotted) {
-                    let profile = profile::values(self.security.profile)
-                        .any(|(t, k, _)| (*t, *k) == (table.name, key.name))
-                        || dotted == "security.profile";
-                    add(written, profile);
-                } else if let Some(value) =
-                    validate::built_in_text(table, key).filter(|_| key.kind != keys::Kind::Table)
-                {
+                    add(written, profile || dotted == "security.profile");
+                } else if let Some(value) = validate::built_in_text(in_force, table, key) {
                     let plain =
                         WrittenKey { key: dotted.into(), value: Some(value.into()), place: None, history: None };
-                    add(&plain, false);
+                    add(&plain, profile);
                 }
             }
         }

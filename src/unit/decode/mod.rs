@@ -17,7 +17,9 @@ mod word;
 
 pub(super) use command::check_program;
 pub(super) use kinds::is_list;
-pub(super) use value::{Edit, EditedList, Entry, History, MountEntry, Places, Source, UserWord, Value, Values};
+pub(super) use value::{
+    BuiltIn, Edit, EditedList, Entry, History, MountEntry, Places, Source, UserWord, Value, Values,
+};
 
 use super::keys::{self, Key, Kind, Table};
 use super::problem::{Code, Problem, line_column};

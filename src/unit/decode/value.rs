@@ -1,6 +1,7 @@
 //! Decoded values and where they stand.
 
 use crate::plan::{CapabilitySet, CpuMax, IoMax};
+use crate::unit::keys::{self, Key, Number, Table};
 use crate::unit::value::Calendar;
 use crate::unit::{
     Account, AddressFamily, Condition, DeviceAllow, ExecCommand, Isolation, ListenAddress, NetworkMode, PathEntry,
@@ -128,10 +129,34 @@ pub(in crate::unit) struct History {
     pub changes: Vec<usize>,
 }
 
-/// Values by table and key.
+/// Values of the program, by number of their keys.
+#[derive(Debug, PartialEq)]
+pub(in crate::unit) struct BuiltIn(Box<[Option<Entry>]>);
+
+impl BuiltIn {
+    /// With the value that `value` gives to each key, where it gives one.
+    pub(in crate::unit) fn new(value: impl Fn(&'static Table, &'static Key) -> Option<Entry>) -> BuiltIn {
+        BuiltIn(keys::numbered().map(|(table, key)| value(table, key)).collect())
+    }
+
+    /// The value of a key.
+    pub(in crate::unit) fn get(&self, table: &str, key: &str) -> Option<&Entry> {
+        self.at(keys::number(table, key)?)
+    }
+
+    fn at(&self, number: Number) -> Option<&Entry> {
+        self.0[number.index()].as_ref()
+    }
+}
+
+/// Values by table and key. What a unit says is a handful; all else is the program's, which is not copied for each unit
+/// but seen below.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(in crate::unit) struct Values {
-    entries: BTreeMap<(&'static str, &'static str), Entry>,
+    /// Sorted.
+    entries: Vec<(Number, Entry)>,
+    /// What holds where `entries` has nothing.
+    pub below: Option<&'static BuiltIn>,
     /// Keys that the file names, well-formed or not: a broken value is no missing one.
     pub attempted: BTreeSet<(&'static str, &'static str)>,
     /// Where tables begin.
@@ -162,16 +187,36 @@ impl Values {
         mounts.chain(sockets).chain(self.timers.iter().map(|entry| ("timers", entry)))
     }
 
+    /// Puts a value in place. What is no key of the key table is nothing that anybody could ask for.
     pub(in crate::unit) fn insert(&mut self, table: &'static str, key: &'static str, entry: Entry) {
-        self.entries.insert((table, key), entry);
+        let Some(number) = keys::number(table, key) else { return };
+        match self.find(number) {
+            Ok(at) => self.entries[at].1 = entry,
+            Err(at) => self.entries.insert(at, (number, entry)),
+        }
     }
 
+    /// Takes a value away; the one below it holds again.
     pub(in crate::unit) fn remove(&mut self, table: &'static str, key: &'static str) {
-        self.entries.remove(&(table, key));
+        if let Some(Ok(at)) = keys::number(table, key).map(|number| self.find(number)) {
+            self.entries.remove(at);
+        }
     }
 
     pub(in crate::unit) fn get(&self, table: &'static str, key: &'static str) -> Option<&Entry> {
-        self.entries.get(&(table, key))
+        self.at(keys::number(table, key)?)
+    }
+
+    /// The same by number.
+    pub(in crate::unit) fn at(&self, number: Number) -> Option<&Entry> {
+        match self.find(number) {
+            Ok(at) => Some(&self.entries[at].1),
+            Err(_) => self.below?.at(number),
+        }
+    }
+
+    fn find(&self, number: Number) -> Result<usize, usize> {
+        self.entries.binary_search_by_key(&number, |(known, _)| *known)
     }
 
     /// Place of a key that the file set.
@@ -182,7 +227,14 @@ impl Values {
         }
     }
 
-    pub(in crate::unit) fn iter(&self) -> impl Iterator<Item = (&(&'static str, &'static str), &Entry)> {
-        self.entries.iter()
+    /// What is not the program's own, or follows from other keys, in the order of the manual.
+    pub(in crate::unit) fn own(&self) -> impl Iterator<Item = ((&'static str, &'static str), &Entry)> {
+        self.entries.iter().map(|(number, entry)| (number.name(), entry))
+    }
+
+    /// All values of a table, in the order of the manual.
+    pub(in crate::unit) fn of_table(&self, table: &'static str) -> impl Iterator<Item = (&'static str, &Entry)> {
+        let keys = keys::table(table).map_or(&[][..], |table| table.keys);
+        keys.iter().filter_map(move |key| Some((key.name, self.get(table, key.name)?)))
     }
 }

@@ -9,11 +9,13 @@
 mod hooks;
 mod isolation;
 mod limits;
+mod number;
 mod service;
 mod sockets;
 mod timers;
 
 pub use limits::LEVELS;
+pub(in crate::unit) use number::{Number, number, numbered};
 
 /// What a key takes. The decoder has one arm for each, so has the JSON schema.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,6 +1,7 @@
 //! Values → [`Settings`], field by field. No judgement here but on mounts, whose options are a language of their own.
 
 use super::super::decode::{Sink, UserWord, Value, Values};
+use super::super::keys::Number;
 use super::super::layer;
 use super::super::value::limit_resource;
 use super::super::*;
@@ -11,13 +12,13 @@ use std::time::Duration;
 /// The value of a key that always has one, or of any key as an option.
 macro_rules! read {
     ($values:expr, $table:literal, $key:literal, $kind:ident) => {
-        match $values.get($table, $key).map(|e| &e.value) {
+        match $values.at(const { Number::of($table, $key) }).map(|e| &e.value) {
             Some(Value::$kind(value)) => value.clone(),
             other => unreachable!("the key table gives {}.{} a value: {other:?}", $table, $key),
         }
     };
     ($values:expr, $table:literal, $key:literal, $kind:ident?) => {
-        match $values.get($table, $key).map(|e| &e.value) {
+        match $values.at(const { Number::of($table, $key) }).map(|e| &e.value) {
             Some(Value::$kind(value)) => Some(value.clone()),
             None => None,
             other => unreachable!("the key table gives {}.{} another kind: {other:?}", $table, $key),
@@ -372,9 +373,8 @@ fn resources(v: &Values) -> Resources {
     let upper = |bytes: Option<u64>| bytes.filter(|b| *b != u64::MAX);
     let weight = |n: Option<i64>| n.map(i64::unsigned_abs);
     let mut rlimits: Vec<_> = v
-        .iter()
-        .filter(|((table, _), _)| *table == "resources.rlimits")
-        .filter_map(|((_, key), entry)| match (limit_resource(key), &entry.value) {
+        .of_table("resources.rlimits")
+        .filter_map(|(key, entry)| match (limit_resource(key), &entry.value) {
             (Some(resource), Value::Limit(soft, hard)) => Some((resource, *soft, *hard)),
             _ => None,
         })

@@ -263,7 +263,7 @@ pub(super) fn resources(sink: &mut Sink<'_>, c: &Checked<'_>) {
 
 /// Lists of words that name the same thing twice.
 fn repeated(sink: &mut Sink<'_>, c: &Checked<'_>) {
-    for ((table, key), entry) in c.values.iter() {
+    for ((table, key), entry) in c.values.own() {
         let (Value::Texts(texts), Source::File(place)) = (&entry.value, &entry.source) else { continue };
         for (n, text) in texts.iter().enumerate() {
             if let (true, Some(span)) = (texts[..n].contains(text), place.items.get(n)) {

@@ -203,7 +203,7 @@ fn require(sink: &mut Sink<'_>, values: &Values) {
     sink.add(Code::Missing, place.unwrap_or(0..0), "service.exec", message, Some(help.to_owned()));
 }
 
-/// What stays of the texts: every key that is not plainly the profile's or the built-in one, printed.
+/// What stays of the texts: every key whose value is not plainly the profile's or the built-in one, printed.
 fn written(values: &Values, sink: &Sink<'_>) -> Vec<WrittenKey> {
     let place = |entry: &Entry| match &entry.source {
         Source::File(place) => Some(sink.locate(place.key.start)),
@@ -227,16 +227,16 @@ fn written(values: &Values, sink: &Sink<'_>) -> Vec<WrittenKey> {
     };
     let printed = |value: &Value| Some(print::toml(value).into_boxed_str());
     let mut all: Vec<WrittenKey> = Vec::new();
-    for (id @ (table, key), entry) in values.iter() {
-        let dotted = if table.is_empty() { (*key).to_owned() } else { format!("{table}.{key}") };
+    for (id @ (table, key), entry) in values.own() {
         if entry.source != Source::Default || derived(table, key) {
-            let history = values.histories.get(id).map(|history| Box::new(changes(history, entry)));
+            let dotted = if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
+            let history = values.histories.get(&id).map(|history| Box::new(changes(history, entry)));
             all.push(WrittenKey { key: dotted.into(), value: printed(&entry.value), place: place(entry), history });
         }
     }
     for (table, item) in values.arrays() {
         let name = format!("{table}[{}]", item.index);
-        for ((_, key), entry) in item.values.iter() {
+        for (key, entry) in item.values.of_table(table) {
             let key = format!("{name}.{key}").into();
             all.push(WrittenKey { key, value: printed(&entry.value), place: place(entry), history: None });
         }
@@ -266,7 +266,9 @@ fn derived(table: &str, key: &str) -> bool {
     ) || layer::NEED_MOUNTS.iter().any(|(t, k, _)| (*t, *k) == (table, key))
 }
 
-/// The built-in value of a key as TOML, for keys that [`written`] leaves out.
-pub(super) fn built_in_text(table: &keys::Table, key: &keys::Key) -> Option<String> {
-    key.default.filter(|_| key.supported && table.supported).map(str::to_owned)
+/// The value of a key under a profile as TOML, for keys that [`written`] leaves out: a default as the key table has it.
+pub(super) fn built_in_text(profile: Profile, table: &keys::Table, key: &keys::Key) -> Option<String> {
+    let entry = layer::base(profile).get(table.name, key.name)?;
+    let plain = key.default.filter(|_| entry.source == Source::Default && !derived(table.name, key.name));
+    Some(plain.map_or_else(|| print::toml(&entry.value), str::to_owned))
 }

@@ -29,7 +29,7 @@ pub(super) fn assemble(sink: &mut Sink<'_>, values: &mut Values) -> Vec<Mount> {
     let mut mounts: Vec<Mount> = Vec::new();
     for entry in &mut entries {
         let attempted = entry.values.attempted.contains(&("mounts", "destination"));
-        layer::entry_defaults("mounts", &mut entry.values);
+        layer::entry_defaults(&mut entry.values);
         if let Some(mount) = one(sink, entry, attempted) {
             if mounts.iter().any(|m| m.destination == mount.destination) {
                 let message = format!("{} is mounted twice", mount.destination.display());

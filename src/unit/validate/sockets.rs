@@ -16,7 +16,7 @@ pub(super) fn assemble(sink: &mut Sink<'_>, unit: &str, values: &mut Values) -> 
     let mut sockets: Vec<SocketSettings> = Vec::new();
     for entry in &mut entries {
         no_effects(sink, entry);
-        layer::entry_defaults("sockets", &mut entry.values);
+        layer::entry_defaults(&mut entry.values);
         let Some(socket) = one(sink, unit, entry) else { continue };
         if sockets.iter().any(|other| other.listen == socket.listen || same_path(other, &socket)) {
             let message = "the unit listens on this twice";

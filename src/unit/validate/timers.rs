@@ -28,7 +28,7 @@ pub(super) fn assemble(sink: &mut Sink<'_>, values: &mut Values) -> Vec<TimerSet
     let mut timers = Vec::new();
     for entry in &mut entries {
         no_effects(sink, entry);
-        layer::entry_defaults("timers", &mut entry.values);
+        layer::entry_defaults(&mut entry.values);
         timers.extend(one(sink, entry));
     }
     values.timers = entries;
