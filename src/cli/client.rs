@@ -1,12 +1,15 @@
-//! The client's end of the control socket: connect, ask, wait.
+//! The client's end of the control socket: connect, ask, wait, and ask again when the daemon was lost meanwhile.
 //!
 //! While the socket's name is there and nobody listens, a daemon is probably being restarted: the client tries again
-//! for some seconds. No name means that no daemon runs, which is said at once.
+//! for some seconds, at first and whenever the connection breaks. No name means that no daemon runs, which is said at
+//! once. A call that is made again is the same call: what could not be done twice carries a key
+//! ([`RequestKey`](crate::control::RequestKey), which says what that means for each verb), so that the next daemon joins
+//! what the one before had begun. Limits of time count over all tries.
 
 use super::Failure;
 use crate::control::{
-    Answer, Call, CallError, CallOptions, Description, FrameReader, REPLY_LIMIT, Reply, UnitStatus, decode_reply,
-    encode_call,
+    Answer, Call, CallError, CallOptions, Description, FrameReader, REPLY_LIMIT, Reply, RequestKey, ServiceError,
+    UnitStatus, decode_reply, encode_call,
 };
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -22,22 +25,53 @@ pub const UNREACHABLE: u8 = 150;
 /// Exit code when `--timeout` is over.
 pub const TIMED_OUT: u8 = 124;
 
-/// How long a socket that refuses is tried.
+/// How long a socket that refuses is tried, each time that the daemon is lost.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A connection to the daemon; one call at a time.
+/// A connection that lasts so long was one: what follows its end is another loss.
+const STEADY: Duration = Duration::from_millis(200);
+
+/// A connection to the daemon, or to one after the other; one call at a time.
 #[derive(Debug)]
 pub struct Client {
+    path: PathBuf,
+    patience: Duration,
+    /// `None`: lost.
+    line: Option<Line>,
+    /// What the answer is awaited of.
+    asked: Option<(Call, CallOptions)>,
+    /// The daemon is older than keys: a call that cannot be made twice is made once.
+    keyless: bool,
+    /// Why the connection was lost last.
+    why: String,
+    /// How long there has been none since it was steady.
+    without: Duration,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Line {
     stream: UnixStream,
     reader: FrameReader,
-    path: PathBuf,
+    since: Instant,
 }
 
 /// What came of one call.
 pub type Answered = Result<Answer, CallError>;
+
+/// What comes in.
+#[derive(Debug, PartialEq)]
+pub enum Received {
+    /// An answer; the flag says that another will follow.
+    Answer(Answer, bool),
+    /// The daemon says no.
+    Refused(CallError),
+    /// Only to a call with `more`: the daemon was lost, and the call made again. The answers begin anew.
+    Again,
+}
 
 impl Client {
     /// Connects.
@@ -46,6 +80,15 @@ impl Client {
     /// [`UNREACHABLE`], with what to do; 4 when the file system forbids it.
     pub fn connect(path: &Path) -> Result<Client, Failure> {
         Client::connect_within(path, PATIENCE)
+    }
+
+    /// The same, trying no longer than until `deadline`, if there is one.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn connect_until(path: &Path, deadline: Option<Instant>) -> Result<Client, Failure> {
+        let remaining = deadline.map_or(PATIENCE, |deadline| deadline.saturating_duration_since(now()).min(PATIENCE));
+        Ok(Client { patience: PATIENCE, ..Client::connect_within(path, remaining)? })
     }
 
     /// Connects if somebody listens now, for what can be done without.
@@ -61,75 +104,190 @@ impl Client {
         loop {
             let error = match connect_long(path) {
                 Ok(stream) => {
-                    return Ok(Client { stream, reader: FrameReader::new(REPLY_LIMIT), path: path.to_owned() });
+                    return Ok(Client {
+                        path: path.to_owned(),
+                        patience,
+                        line: Some(Line::new(stream)),
+                        asked: None,
+                        keyless: false,
+                        why: String::new(),
+                        without: Duration::ZERO,
+                    });
                 }
                 Err(error) => error,
             };
-            match error.kind() {
-                ErrorKind::ConnectionRefused | ErrorKind::WouldBlock if begun.elapsed() < patience => {
-                    std::thread::sleep(PAUSE);
-                }
-                _ => return Err(unreachable(path, &error)),
+            if !may_pass(&error) || begun.elapsed() >= patience {
+                return Err(unreachable(path, &error));
             }
+            std::thread::sleep(PAUSE);
         }
     }
 
-    /// Sends a call.
+    /// Sends a call. That nobody takes it is seen by [`Client::receive`].
     ///
     /// # Errors
-    /// [`UNREACHABLE`] when the daemon went away.
+    /// The key of the request cannot be drawn.
     pub fn send(&mut self, call: &Call, options: CallOptions) -> Result<(), Failure> {
-        self.stream.write_all(&encode_call(call, options)).map_err(|error| self.lost(&error.to_string()))
+        let needs_key = call.verb().is_repeatable_by_key() && !self.keyless;
+        let request = if needs_key { Some(new_key()?) } else { None };
+        self.asked = Some((call.clone(), CallOptions { request, ..options }));
+        self.ask();
+        Ok(())
     }
 
-    /// Waits for the next reply to `call`, until `deadline` if there is one. The flag says that another will follow.
+    /// Sends what was asked for (again) over the connection, if there is one.
+    fn ask(&mut self) {
+        let (Some((call, options)), Some(line)) = (&self.asked, &mut self.line) else { return };
+        if let Err(error) = line.stream.write_all(&encode_call(call, *options)) {
+            self.lose(error.to_string());
+        }
+    }
+
+    /// Waits for what comes next in answer to the call that was sent, until `deadline` if there is one. A daemon that is
+    /// lost meanwhile is looked for again, and asked again.
     ///
     /// # Errors
-    /// [`TIMED_OUT`], [`UNREACHABLE`]; a refusal of the daemon is in the value.
-    pub fn receive(
-        &mut self,
-        call: &Call,
-        deadline: Option<Instant>,
-    ) -> Result<Result<(Answer, bool), CallError>, Failure> {
+    /// [`TIMED_OUT`], after which it may be called again; [`UNREACHABLE`].
+    pub fn receive(&mut self, deadline: Option<Instant>) -> Result<Received, Failure> {
         let mut chunk = [0u8; 16 * 1024];
         loop {
-            if let Some(frame) = self.reader.next_frame().map_err(|error| self.lost(&error.to_string()))? {
-                let reply = decode_reply(call.verb(), &frame).map_err(|error| self.lost(&error.to_string()))?;
-                return match reply {
-                    Reply::Answer(answer, continues) => Ok(Ok((answer, continues))),
-                    Reply::Error(error) => Ok(Err(error)),
-                    Reply::Service(error) => Err(Failure::new(
-                        1,
-                        format!(
-                            "the supervisor does not understand {}: {error}; is it another version?",
-                            call.verb().name()
-                        ),
-                    )),
-                };
+            if self.line.is_none() {
+                self.find_again(deadline)?;
+                if self.asked.as_ref().is_some_and(|(_, options)| options.more) {
+                    return Ok(Received::Again);
+                }
             }
+            let Some(line) = &mut self.line else { continue };
+            if let Some(frame) = line.reader.next_frame().map_err(|error| self.garbled(&error.to_string()))? {
+                self.without = Duration::ZERO;
+                match self.understand(&frame)? {
+                    Some(received) => return Ok(received),
+                    None => continue,
+                }
+            }
+            let Some(line) = &mut self.line else { continue };
             let remaining = deadline.map(|deadline| deadline.saturating_duration_since(now()));
             if remaining == Some(Duration::ZERO) {
                 return Err(Failure::new(TIMED_OUT, "timeout".to_owned()));
             }
-            self.stream.set_read_timeout(remaining).map_err(|error| self.lost(&error.to_string()))?;
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Err(self.lost("the connection was closed")),
-                Ok(count) => self.reader.push(&chunk[..count]),
+            let count = line.stream.set_read_timeout(remaining).and_then(|()| line.stream.read(&mut chunk));
+            match count {
+                Ok(0) => self.lose("the connection was closed".to_owned()),
+                Ok(count) => line.reader.push(&chunk[..count]),
                 Err(error)
                     if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => {
                 }
-                Err(error) => return Err(self.lost(&error.to_string())),
+                Err(error) => self.lose(error.to_string()),
             }
         }
     }
 
-    /// Asks and waits for the one reply.
+    /// `None`: the daemon is older than keys, and was asked again without.
+    fn understand(&mut self, frame: &[u8]) -> Result<Option<Received>, Failure> {
+        let Some(verb) = self.asked.as_ref().map(|(call, _)| call.verb()) else {
+            return Err(self.garbled("an answer without a question"));
+        };
+        match decode_reply(verb, frame).map_err(|error| self.garbled(&error.to_string()))? {
+            Reply::Answer(answer, continues) => Ok(Some(Received::Answer(answer, continues))),
+            Reply::Error(error) => Ok(Some(Received::Refused(error))),
+            Reply::Service(ServiceError::InvalidParameter { parameter }) if parameter == "request" && !self.keyless => {
+                self.keyless = true;
+                if let Some((_, options)) = &mut self.asked {
+                    options.request = None;
+                }
+                self.ask();
+                Ok(None)
+            }
+            Reply::Service(error) => Err(Failure::new(
+                1,
+                format!("the supervisor does not understand {}: {error}; is it another version?", verb.name()),
+            )),
+        }
+    }
+
+    /// Gives the connection up, so that the call is made again over another one.
+    pub fn ask_again(&mut self) {
+        self.lose("given up".to_owned());
+        self.without = Duration::ZERO;
+    }
+
+    /// The connection is over.
+    fn lose(&mut self, why: String) {
+        if let Some(line) = self.line.take() {
+            // Who lets in and throws out at once is not waited for any longer than who does not let in.
+            let lasted = line.since.elapsed();
+            self.without = if lasted >= STEADY { Duration::ZERO } else { self.without + PAUSE };
+        }
+        self.why = why;
+    }
+
+    /// Connects again and makes the call again.
+    fn find_again(&mut self, deadline: Option<Instant>) -> Result<(), Failure> {
+        if let Some((call, options)) = &self.asked
+            && call.verb().is_repeatable_by_key()
+            && options.request.is_none()
+        {
+            return Err(self.lost(""));
+        }
+        if self.without > Duration::ZERO {
+            std::thread::sleep(PAUSE);
+        }
+        let begun = now();
+        let before = self.without;
+        while self.line.is_none() {
+            match connect_long(&self.path) {
+                Ok(stream) => {
+                    self.line = Some(Line::new(stream));
+                    self.ask();
+                }
+                Err(error) if may_pass(&error) => {
+                    self.without = before + begun.elapsed();
+                    if self.without >= self.patience {
+                        return Err(self.lost(", and nobody listens there any more"));
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    return Err(unreachable(&self.path, &error));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return Err(self.lost(", and the socket is gone"));
+                }
+                Err(error) => return Err(self.lost(&format!(", and then {error}"))),
+            }
+            if self.line.is_none() {
+                if self.without >= self.patience {
+                    return Err(self.lost(", again and again"));
+                }
+                if deadline.is_some_and(|deadline| deadline <= now()) {
+                    return Err(Failure::new(TIMED_OUT, "timeout".to_owned()));
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the one answer, until `deadline` if there is one.
+    ///
+    /// # Errors
+    /// As [`Client::receive`]; a refusal of the daemon is in the value.
+    pub fn answer(&mut self, deadline: Option<Instant>) -> Result<Answered, Failure> {
+        loop {
+            match self.receive(deadline)? {
+                Received::Answer(answer, _) => return Ok(Ok(answer)),
+                Received::Refused(error) => return Ok(Err(error)),
+                Received::Again => {}
+            }
+        }
+    }
+
+    /// Asks and waits for the one answer.
     ///
     /// # Errors
     /// As [`Client::receive`].
     pub fn call(&mut self, call: &Call) -> Result<Answered, Failure> {
         self.send(call, CallOptions::default())?;
-        Ok(self.receive(call, None)?.map(|(answer, _)| answer))
+        self.answer(None)
     }
 
     /// All units, in the daemon's order.
@@ -140,15 +298,16 @@ impl Client {
         self.send(&Call::List, CallOptions { more: true, ..CallOptions::default() })?;
         let mut all = Vec::new();
         loop {
-            match self.receive(&Call::List, None)? {
-                Ok((Answer::Units(units), continues)) => {
+            match self.receive(None)? {
+                Received::Answer(Answer::Units(units), continues) => {
                     all.extend(units);
                     if !continues {
                         return Ok(all);
                     }
                 }
-                Ok(_) => return Err(self.lost("an answer to another question")),
-                Err(error) => return Err(Failure::from(error)),
+                Received::Answer(..) => return Err(self.garbled("an answer to another question")),
+                Received::Refused(error) => return Err(Failure::from(error)),
+                Received::Again => all.clear(),
             }
         }
     }
@@ -160,7 +319,7 @@ impl Client {
     pub fn status(&mut self, unit: &str) -> Result<Result<UnitStatus, CallError>, Failure> {
         match self.call(&Call::Status { unit: unit.to_owned() })? {
             Ok(Answer::Status(status)) => Ok(Ok(*status)),
-            Ok(_) => Err(self.lost("an answer to another question")),
+            Ok(_) => Err(self.garbled("an answer to another question")),
             Err(error) => Ok(Err(error)),
         }
     }
@@ -172,18 +331,48 @@ impl Client {
     pub fn describe(&mut self) -> Result<Description, Failure> {
         match self.call(&Call::Describe)? {
             Ok(Answer::Description(description)) => Ok(*description),
-            Ok(_) => Err(self.lost("an answer to another question")),
+            Ok(_) => Err(self.garbled("an answer to another question")),
             Err(error) => Err(Failure::from(error)),
         }
     }
 
-    fn lost(&self, why: &str) -> Failure {
+    /// The connection was lost and there is no other.
+    fn lost(&self, and: &str) -> Failure {
+        let (path, why) = (self.path.display(), &self.why);
+        Failure::new(
+            UNREACHABLE,
+            format!(
+                "lost the supervisor at {path}: {why}{and}; what was asked for may have been begun, see `rsvc status`"
+            ),
+        )
+    }
+
+    /// What came is no answer; nothing more can be expected of who sends that.
+    fn garbled(&self, why: &str) -> Failure {
         let path = self.path.display();
         Failure::new(
             UNREACHABLE,
             format!("lost the supervisor at {path}: {why}; what was asked for may have been begun, see `rsvc status`"),
         )
     }
+}
+
+impl Line {
+    fn new(stream: UnixStream) -> Line {
+        Line { stream, reader: FrameReader::new(REPLY_LIMIT), since: now() }
+    }
+}
+
+/// Does somebody perhaps listen there soon?
+fn may_pass(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::WouldBlock | ErrorKind::ConnectionReset)
+}
+
+fn new_key() -> Result<RequestKey, Failure> {
+    let mut bytes = [0u8; 16];
+    let read = File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes));
+    read.map_err(|error| Failure::new(1, format!("/dev/urandom: {error}; nothing has been asked for")))?;
+    Ok(RequestKey::new(bytes))
 }
 
 /// Monotonic time, for waiting.
@@ -220,88 +409,4 @@ fn connect_long(path: &Path) -> io::Result<UnixStream> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::control::{Request, encode_answer, encode_error};
-    use std::os::unix::net::UnixListener;
-
-    /// A daemon that answers each connection's first call with these bytes.
-    fn daemon(replies: Vec<Vec<u8>>) -> (tempfile::TempDir, PathBuf, std::thread::JoinHandle<Vec<Request>>) {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("io.rsvc");
-        let listener = UnixListener::bind(&path).expect("bind");
-        let thread = std::thread::spawn(move || {
-            let mut asked = Vec::new();
-            for reply in replies {
-                let (mut stream, _) = listener.accept().expect("a client");
-                let (mut reader, mut chunk) = (FrameReader::new(REPLY_LIMIT), [0u8; 512]);
-                let frame = loop {
-                    if let Some(frame) = reader.next_frame().expect("short") {
-                        break frame;
-                    }
-                    let count = stream.read(&mut chunk).expect("a call");
-                    reader.push(&chunk[..count]);
-                };
-                asked.push(Request::decode(&frame).expect("a call"));
-                stream.write_all(&reply).expect("reply");
-            }
-            asked
-        });
-        (directory, path, thread)
-    }
-
-    #[test]
-    fn no_socket_is_said_at_once_with_what_to_do() {
-        let failure = Client::connect(Path::new("/nonexistent/io.rsvc")).unwrap_err();
-        assert_eq!(failure.code(), UNREACHABLE);
-        assert_eq!(
-            failure.to_string(),
-            "supervisor not reachable: no socket at /nonexistent/io.rsvc; start it with `rsvc daemon`"
-        );
-    }
-
-    #[test]
-    fn a_list_is_collected_from_many_replies() {
-        let unit = |name: &str| UnitStatus { name: name.into(), ..UnitStatus::default() };
-        let part = |name, continues| encode_answer(&Answer::Units(vec![unit(name)]), continues).expect("short");
-        let (_directory, path, thread) = daemon(vec![[part("a", true), part("b", true), part("c", false)].concat()]);
-        let units = Client::connect(&path).unwrap().list().unwrap();
-        assert_eq!(units.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
-        assert!(thread.join().unwrap()[0].more);
-    }
-
-    #[test]
-    fn refusals_closed_connections_and_silence_are_told_apart() {
-        let refusal = CallError::UnitNotFound { unit: "web".into() };
-        let (_directory, path, thread) = daemon(vec![encode_error(&refusal), b"{\"par".to_vec(), Vec::new()]);
-        let call = Call::Start { unit: "web".into() };
-        assert_eq!(Client::connect(&path).unwrap().call(&call).unwrap(), Err(refusal));
-        let failure = Client::connect(&path).unwrap().call(&call).unwrap_err();
-        assert_eq!(failure.code(), UNREACHABLE);
-        assert!(failure.to_string().contains("the connection was closed"), "{failure}");
-        let mut client = Client::connect(&path).unwrap();
-        let past = now();
-        assert_eq!(client.receive(&call, Some(past)).unwrap_err().code(), TIMED_OUT);
-        client.send(&call, CallOptions::default()).unwrap();
-        thread.join().unwrap();
-    }
-
-    #[test]
-    fn a_socket_that_refuses_is_tried_again_until_a_daemon_is_there() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("d".repeat(120)).join("io.rsvc");
-        std::fs::create_dir(path.parent().unwrap()).unwrap();
-        let door = File::open(path.parent().unwrap()).unwrap();
-        let short = PathBuf::from(format!("/proc/self/fd/{}/io.rsvc", door.as_raw_fd()));
-        drop(UnixListener::bind(&short).unwrap());
-        let connecting = std::thread::spawn({
-            let path = path.clone();
-            move || Client::connect(&path).map(|_| ())
-        });
-        std::thread::sleep(PAUSE * 2);
-        let temporary = short.with_file_name("new");
-        let _listener = UnixListener::bind(&temporary).unwrap();
-        std::fs::rename(path.with_file_name("new"), &path).unwrap();
-        assert!(connecting.join().unwrap().is_ok());
-    }
-}
+mod tests;

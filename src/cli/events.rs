@@ -1,20 +1,17 @@
 //! `rsvc events` and `rsvc wait`: both listen to what the daemon tells of its units.
 
 use super::args::Goal;
-use super::client::{Client, TIMED_OUT, UNREACHABLE, now};
+use super::client::{Client, Received, TIMED_OUT, now};
 use super::terminal::harmless;
 use super::time::coarse;
 use super::words::{is_pattern, matches, parse_signal};
 use super::{Failure, Session};
-use crate::control::{Answer, Call, CallError, CallOptions, LOST, PRESENT, UnitEvent};
+use crate::control::{Answer, Call, CallOptions, LOST, PRESENT, UnitEvent, format_rfc3339};
 use serde_json::json;
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Pause before a stream that broke off is asked for again.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// How often a daemon may go away between connect and call.
-const TRIES: u32 = 20;
+/// What came is no entry of a stream.
+const ANOTHER_QUESTION: &str = "the supervisor answered another question";
 
 /// `events`: shows what happens until it is ended.
 pub fn events(session: &mut Session<'_>, words: &[String], present: bool) -> Result<u8, Failure> {
@@ -26,7 +23,12 @@ pub fn events(session: &mut Session<'_>, words: &[String], present: bool) -> Res
     let mut client = Client::connect(&session.instance.socket())?;
     client.send(&call, CallOptions { more: true, ..CallOptions::default() })?;
     loop {
-        let event = next(&mut client, &call, None)??;
+        let event = match client.receive(None)? {
+            Received::Answer(Answer::Event(event), _) => *event,
+            Received::Answer(..) => return Err(Failure::new(1, ANOTHER_QUESTION)),
+            Received::Refused(error) => return Err(Failure::from(error)),
+            Received::Again => gap(),
+        };
         let wanted = |unit: &String| named.iter().any(|word| word == unit || matches(word, unit));
         if patterns && event.unit.as_ref().is_some_and(|unit| !wanted(unit)) {
             continue;
@@ -40,19 +42,20 @@ pub fn events(session: &mut Session<'_>, words: &[String], present: bool) -> Res
     }
 }
 
-/// The next entry of a stream.
-fn next(client: &mut Client, call: &Call, deadline: Option<Instant>) -> Result<Result<UnitEvent, CallError>, Failure> {
-    match client.receive(call, deadline)? {
-        Ok((Answer::Event(event), _)) => Ok(Ok(*event)),
-        Ok(_) => Err(Failure::new(1, "the supervisor answered another question")),
-        Err(error) => Ok(Err(error)),
-    }
+/// What happened between two daemons nobody has told: an entry for that.
+fn gap() -> UnitEvent {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let time = format_rfc3339(i64::try_from(since.as_micros()).unwrap_or_default());
+    UnitEvent { v: 1, time, event: LOST.to_owned(), ..UnitEvent::default() }
 }
 
 /// `TIME UNIT EVENT (active/running): cause`; further lines of a cause are indented.
 fn line(event: &UnitEvent) -> String {
     if let Some(lost) = event.lost {
         return format!("{} - {} ({lost} entries: this reader was too slow)", harmless(&event.time), event.event);
+    }
+    if event.event == LOST {
+        return format!("{} - lost (the supervisor was away: entries may be missing)", harmless(&event.time));
     }
     let mut text = format!("{} {} {}", event.time, event.unit.as_deref().unwrap_or("-"), event.event);
     if let (Some(state), Some(substate)) = (&event.state, &event.substate) {
@@ -79,57 +82,40 @@ pub fn wait(session: &mut Session<'_>, words: &[String], goal: Goal, timeout: Op
     let mut streams = Vec::new();
     for unit in super::operate::names(session, words)? {
         // All listen from the beginning: what one does while another is waited for is not missed.
+        let mut client = Client::connect_until(&session.instance.socket(), deadline)?;
         let call = Call::Events { units: vec![unit.clone()], present: true };
-        streams.push((unit, open(session, &call)?, call));
+        client.send(&call, CallOptions { more: true, ..CallOptions::default() })?;
+        streams.push((unit, client));
     }
     let mut code = 0;
-    for (unit, mut client, call) in streams {
+    for (unit, mut client) in streams {
         let result = loop {
-            let event = match next(&mut client, &call, deadline) {
-                Ok(Ok(event)) if event.event == LOST => None,
-                Ok(Ok(event)) => Some(event),
-                Ok(Err(error)) => {
+            let event = match client.receive(deadline) {
+                Ok(Received::Answer(Answer::Event(event), _)) => event,
+                Ok(Received::Answer(..)) => return Err(Failure::new(1, ANOTHER_QUESTION)),
+                Ok(Received::Refused(error)) => {
                     session.say(&format!("rsvc: {}", harmless(&error.to_string())));
                     break error.exit_code();
                 }
+                // The next daemon says first how the unit stands.
+                Ok(Received::Again) => continue,
                 Err(failure) if failure.code() == TIMED_OUT => {
                     let span = coarse(timeout.unwrap_or_default());
                     session.say(&format!("{}: not {} after {span}", harmless(&unit), goal.word()));
                     break TIMED_OUT;
                 }
-                // A daemon that is being replaced: the next one knows how the unit stands.
-                Err(failure) if failure.code() == UNREACHABLE => None,
                 Err(failure) => return Err(failure),
             };
-            match event {
-                Some(event) => {
-                    if let Some(code) = reached(goal, &event) {
-                        break tell(session, &unit, goal, &event, code)?;
-                    }
-                }
-                None => {
-                    std::thread::sleep(PAUSE);
-                    client = open(session, &call)?;
-                }
+            if event.event == LOST {
+                // Of what is missing the last may be what is waited for.
+                client.ask_again();
+            } else if let Some(code) = reached(goal, &event) {
+                break tell(session, &unit, goal, &event, code)?;
             }
         };
         code = if code == 0 { result } else { code };
     }
     Ok(code)
-}
-
-/// A stream. A daemon that ends just after it was connected to is followed by another, or by a refusal to connect.
-fn open(session: &Session<'_>, call: &Call) -> Result<Client, Failure> {
-    let mut tries = 0;
-    loop {
-        let mut client = Client::connect(&session.instance.socket())?;
-        match client.send(call, CallOptions { more: true, ..CallOptions::default() }) {
-            Ok(()) => return Ok(client),
-            Err(failure) if failure.code() == UNREACHABLE && tries < TRIES => tries += 1,
-            Err(failure) => return Err(failure),
-        }
-        std::thread::sleep(PAUSE);
-    }
 }
 
 /// The exit code, once the unit is where it is wanted, or can no longer get there by itself.
@@ -213,6 +199,8 @@ mod tests {
         assert_eq!(line(&status), "2026-11-21T22:00:00.000000Z web status (active/dead): 5 jobs");
         let lost = UnitEvent { lost: Some(7), unit: None, ..event(LOST, "") };
         assert_eq!(line(&lost), "2026-11-21T22:00:00.000000Z - lost (7 entries: this reader was too slow)");
+        let gap = UnitEvent { time: lost.time.clone(), ..gap() };
+        assert_eq!(line(&gap), "2026-11-21T22:00:00.000000Z - lost (the supervisor was away: entries may be missing)");
     }
 
     #[test]

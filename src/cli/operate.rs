@@ -119,13 +119,13 @@ pub fn perform(session: &mut Session<'_>, calls: Vec<Call>, past: &str, waiting:
     for batch in calls.chunks(AT_ONCE) {
         let mut open = Vec::with_capacity(batch.len());
         for call in batch {
-            let mut client = Client::connect(&session.instance.socket())?;
+            let mut client = Client::connect_until(&session.instance.socket(), deadline)?;
             client.send(call, options)?;
             open.push((client, call));
         }
         for (mut client, call) in open {
-            let result = match super::stopping::receive(session, &mut client, call, deadline) {
-                Ok(answered) => tell(session, call, answered.map(|(answer, _)| answer), past, begun.elapsed())?,
+            let result = match super::stopping::answer(session, &mut client, call, deadline) {
+                Ok(answered) => tell(session, call, answered, past, begun.elapsed())?,
                 Err(failure) if failure.code() == TIMED_OUT => {
                     timed_out(session, call, waiting.timeout.unwrap_or_default())?;
                     TIMED_OUT

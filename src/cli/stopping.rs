@@ -1,33 +1,33 @@
 //! What a stop waits for, told to people who wait with it: which step, which processes, how much time is left.
 
-use super::client::{Client, TIMED_OUT, now};
+use super::client::{Answered, Client, TIMED_OUT, now};
 use super::render::stop_words;
 use super::terminal::harmless;
 use super::{Failure, Session};
-use crate::control::{Answer, Call, CallError, UnitStatus};
+use crate::control::{Call, CallError, UnitStatus};
 use std::time::{Duration, Instant};
 
 /// How long a wait is silent, and how often there may be news afterwards.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// Waits for the reply as [`Client::receive`] does. On a terminal a stop that takes its time says what holds it up,
+/// Waits for the reply as [`Client::answer`] does. On a terminal a stop that takes its time says what holds it up,
 /// whenever that changes.
 ///
 /// # Errors
-/// As [`Client::receive`].
-pub(super) fn receive(
+/// As [`Client::answer`].
+pub(super) fn answer(
     session: &mut Session<'_>,
     client: &mut Client,
     call: &Call,
     deadline: Option<Instant>,
-) -> Result<Result<(Answer, bool), CallError>, Failure> {
+) -> Result<Answered, Failure> {
     if !session.err_look.is_terminal() || !stops(call) {
-        return client.receive(call, deadline);
+        return client.answer(deadline);
     }
     let mut told = Vec::new();
     loop {
         let pause = now() + INTERVAL;
-        match client.receive(call, Some(deadline.map_or(pause, |deadline| deadline.min(pause)))) {
+        match client.answer(Some(deadline.map_or(pause, |deadline| deadline.min(pause)))) {
             Err(failure) if failure.code() == TIMED_OUT && deadline.is_none_or(|deadline| now() < deadline) => {
                 let statuses = stopping(session, call);
                 let news: Vec<_> = statuses.iter().map(what_is_new).collect();

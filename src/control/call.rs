@@ -3,6 +3,7 @@
 //! A verb is known before its parameters are looked at, because the permission check stands between the two (see
 //! [`super::who`]): whoever may not ask is not told what is wrong with the question.
 
+use super::RequestKey;
 use super::varlink::ServiceError;
 use crate::unit::MOST_REPLICAS;
 use serde_json::{Map, Value, json};
@@ -83,6 +84,15 @@ pub enum Call {
     ReloadConfig,
 }
 
+/// How a call is to be handled, beside what it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Manner {
+    /// Of a job: answer when it is done. `false`: answer as soon as it is accepted.
+    pub wait: bool,
+    /// What the client calls this request, which it may repeat.
+    pub request: Option<RequestKey>,
+}
+
 /// What is asked, without of what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // As the calls.
@@ -150,14 +160,19 @@ impl Verb {
         )
     }
 
-    /// Decodes the parameters of this verb. The second value is `wait`: `false` asks for a reply as soon as the job
-    /// is accepted.
+    /// To do it twice is not as good as to do it once: takes the parameter `request`.
+    pub fn is_repeatable_by_key(self) -> bool {
+        matches!(self, Verb::Start | Verb::Restart | Verb::TryRestart | Verb::Reload | Verb::Kill)
+    }
+
+    /// Decodes the parameters of this verb.
     ///
     /// # Errors
     /// `InvalidParameter` with the name of the first that is missing, of the wrong type, out of range or unknown.
-    pub fn decode(self, parameters: Map<String, Value>) -> Result<(Call, bool), ServiceError> {
+    pub fn decode(self, parameters: Map<String, Value>) -> Result<(Call, Manner), ServiceError> {
         let mut given = Parameters(parameters);
         let wait = if self.is_job() { given.flag("wait")?.unwrap_or(true) } else { true };
+        let request = if self.is_repeatable_by_key() { given.request()? } else { None };
         let call = match self {
             Verb::Start => Call::Start { unit: given.unit()? },
             Verb::Stop => Call::Stop { unit: given.unit()? },
@@ -188,7 +203,7 @@ impl Verb {
             Verb::Events => Call::Events { units: given.units()?, present: given.flag("present")?.unwrap_or(false) },
         };
         given.finish()?;
-        Ok((call, wait))
+        Ok((call, Manner { wait, request }))
     }
 }
 
@@ -303,6 +318,16 @@ impl Parameters {
         values.filter(|values| !values.is_empty()).ok_or_else(|| invalid("values"))
     }
 
+    fn request(&mut self) -> Result<Option<RequestKey>, ServiceError> {
+        match self.take("request") {
+            None => Ok(None),
+            Some(value) => match value.as_str().map(str::parse) {
+                Some(Ok(key)) => Ok(Some(key)),
+                _ => Err(invalid("request")),
+            },
+        }
+    }
+
     fn flag(&mut self, name: &str) -> Result<Option<bool>, ServiceError> {
         match self.take(name) {
             None => Ok(None),
@@ -354,7 +379,10 @@ pub fn is_unit_name(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn decode(verb: Verb, parameters: Value) -> Result<(Call, bool), ServiceError> {
+    /// How a call is handled that says nothing of it.
+    const USUAL: Manner = Manner { wait: true, request: None };
+
+    fn decode(verb: Verb, parameters: Value) -> Result<(Call, Manner), ServiceError> {
         let Value::Object(map) = parameters else { panic!("not an object") };
         verb.decode(map)
     }
@@ -389,7 +417,7 @@ mod tests {
             Call::ReloadConfig,
         ];
         for call in calls {
-            assert_eq!(decode(call.verb(), call.parameters()), Ok((call.clone(), true)));
+            assert_eq!(decode(call.verb(), call.parameters()), Ok((call.clone(), USUAL)));
             assert_eq!(Verb::from_name(call.verb().name()), Some(call.verb()));
         }
     }
@@ -407,6 +435,9 @@ mod tests {
             (Verb::Start, json!({ "unit": "web", "wait": 1 }), "wait"),
             (Verb::Status, json!({ "unit": "web", "wait": true }), "wait"),
             (Verb::Start, json!({ "unit": "web", "untis": 1 }), "untis"),
+            (Verb::Start, json!({ "unit": "web", "request": 7 }), "request"),
+            (Verb::Kill, json!({ "unit": "web", "request": "7" }), "request"),
+            (Verb::Stop, json!({ "unit": "web", "request": "0".repeat(32) }), "request"),
             (Verb::Kill, json!({ "unit": "web", "signal": 0 }), "signal"),
             (Verb::Kill, json!({ "unit": "web", "signal": 65 }), "signal"),
             (Verb::Kill, json!({ "unit": "web", "signal": "TERM" }), "signal"),
@@ -433,12 +464,24 @@ mod tests {
     #[test]
     fn a_job_can_be_asked_not_to_be_waited_for() {
         let call = Call::Start { unit: "web".into() };
-        assert_eq!(decode(Verb::Start, json!({ "unit": "web", "wait": false })), Ok((call, false)));
+        assert_eq!(
+            decode(Verb::Start, json!({ "unit": "web", "wait": false })),
+            Ok((call, Manner { wait: false, ..USUAL }))
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_done_twice_takes_the_key_of_its_request() {
+        let key = RequestKey::new([7; 16]);
+        for (verb, _) in Verb::ALL.iter().filter(|(verb, _)| verb.is_repeatable_by_key()) {
+            let parameters = json!({ "unit": "web", "request": key.to_string() });
+            assert_eq!(decode(*verb, parameters).map(|(_, manner)| manner.request), Ok(Some(key)), "{verb:?}");
+        }
     }
 
     #[test]
     fn kill_sends_sigterm_to_the_main_process_unless_told() {
         let call = Call::Kill { unit: "web".into(), signal: 15, whole: false };
-        assert_eq!(decode(Verb::Kill, json!({ "unit": "web" })), Ok((call, true)));
+        assert_eq!(decode(Verb::Kill, json!({ "unit": "web" })), Ok((call, USUAL)));
     }
 }

@@ -106,10 +106,11 @@ fn methods_and_errors_are_all_described() {
 }
 
 #[test]
-fn jobs_and_only_jobs_take_wait() {
+fn jobs_take_wait_and_what_cannot_be_done_twice_takes_the_name_of_the_request() {
     for line in INTERFACE_TEXT.lines().filter_map(|line| line.strip_prefix("method ")) {
         let verb = Verb::from_name(line.split('(').next().unwrap()).unwrap();
         assert_eq!(verb.is_job(), line.contains("wait: ?bool"), "{line}");
+        assert_eq!(verb.is_repeatable_by_key(), line.contains("request: ?string"), "{line}");
     }
 }
 

@@ -14,16 +14,18 @@ mod call;
 mod configuration;
 mod event;
 mod frame;
+mod request_key;
 mod status;
 mod time;
 mod varlink;
 mod who;
 
 pub use answer::{Answer, CallError, Description, UnitChange};
-pub use call::{Call, Verb, is_unit_name};
+pub use call::{Call, Manner, Verb, is_unit_name};
 pub use configuration::ConfiguredValue;
 pub use event::{LOST, PRESENT, UnitEvent};
 pub use frame::{FrameReader, REPLY_LIMIT, REQUEST_LIMIT, TooLong};
+pub use request_key::RequestKey;
 pub use status::{
     GroupCounters, LogPlace, Pressure, ProcessLine, Replica, ReplicaSet, SliceStatus, StopProgress, TimerStatus,
     UnitStatus,

@@ -6,7 +6,7 @@
 //!
 //! Source: <https://varlink.org/Method-Call>, <https://varlink.org/Service>.
 
-use super::{Answer, Call, CallError, REPLY_LIMIT, TooLong, Verb};
+use super::{Answer, Call, CallError, REPLY_LIMIT, RequestKey, TooLong, Verb};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -208,6 +208,8 @@ pub struct CallOptions {
     pub oneway: bool,
     /// For jobs: reply as soon as the job is accepted.
     pub no_wait: bool,
+    /// For what cannot be done twice: what this request is called.
+    pub request: Option<RequestKey>,
 }
 
 /// A client's call as it travels.
@@ -215,6 +217,9 @@ pub fn encode_call(call: &Call, options: CallOptions) -> Vec<u8> {
     let mut parameters = call.parameters();
     if options.no_wait && call.verb().is_job() {
         parameters["wait"] = Value::Bool(false);
+    }
+    if let Some(key) = options.request.filter(|_| call.verb().is_repeatable_by_key()) {
+        parameters["request"] = Value::String(key.to_string());
     }
     let mut message = json!({ "method": format!("{INTERFACE}.{}", call.verb().name()), "parameters": parameters });
     for (name, set) in [("more", options.more), ("oneway", options.oneway)] {
@@ -332,11 +337,13 @@ mod tests {
     #[test]
     fn a_call_travels_with_its_options() {
         let call = Call::Start { unit: "web".into() };
-        let bytes = encode_call(&call, CallOptions { more: false, oneway: true, no_wait: true });
-        let request = Request::decode(bytes.strip_suffix(&[0]).unwrap()).unwrap();
-        assert!(request.oneway && !request.more);
-        assert_eq!(request.asked(), Ok(Asked::Verb(Verb::Start)));
-        assert_eq!(Verb::Start.decode(request.into_parameters()), Ok((call, false)));
+        let request = Some(RequestKey::new([9; 16]));
+        let bytes = encode_call(&call, CallOptions { more: false, oneway: true, no_wait: true, request });
+        let read = Request::decode(bytes.strip_suffix(&[0]).unwrap()).unwrap();
+        assert!(read.oneway && !read.more);
+        assert_eq!(read.asked(), Ok(Asked::Verb(Verb::Start)));
+        let manner = crate::control::Manner { wait: false, request };
+        assert_eq!(Verb::Start.decode(read.into_parameters()), Ok((call, manner)));
     }
 
     #[test]

@@ -154,6 +154,8 @@ pub(super) enum Timer {
     Record(ServiceId),
     /// An adopted process that is dead should be reaped.
     Reaped(ServiceId),
+    /// Nobody has asked again for what a former daemon was asked for.
+    Forget(ServiceId),
     /// A keeper that ended at once is followed by another.
     Keeper(ServiceId),
     /// Connections may be accepted again.
@@ -220,6 +222,10 @@ pub(super) struct Engine {
     pub open_logs: VecDeque<ServiceId>,
     /// When this daemon began.
     pub since: Moment,
+    /// Requests without an answer that may be repeated, and whose units they are for.
+    pub keyed: HashMap<RequestId, ServiceId>,
+    /// Units that keep the requests of each key.
+    pub keys: HashMap<crate::control::RequestKey, BTreeSet<ServiceId>>,
     next_id: u32,
     next_request: u64,
     /// How long the machine has slept since its boot.
@@ -312,6 +318,8 @@ impl Engine {
             wall_clock: WallClock::default(),
             open_logs: VecDeque::new(),
             since,
+            keyed: HashMap::new(),
+            keys: HashMap::new(),
             next_id: 0,
             next_request: 0,
             slept: Duration::from_micros(now().0.saturating_sub(monotonic())),
@@ -438,6 +446,7 @@ impl Engine {
                 Timer::Keeper(id) => self.keep_again(id),
                 Timer::Accept(id) => self.accept_again(id),
                 Timer::FlushKeeper => self.flush_keeper(),
+                Timer::Forget(id) => self.forget_requests(id),
                 Timer::Trim => trim(),
             }
         }

@@ -18,7 +18,7 @@ mod connection;
 mod tests;
 
 use crate::control::{
-    Answer, Asked, Call, CallError, Peer, Request, Rules, encode_answer, encode_error, encode_info,
+    Answer, Asked, Call, CallError, Peer, Request, RequestKey, Rules, encode_answer, encode_error, encode_info,
     encode_interface_description, encode_service_error,
 };
 use crate::sys::peer::peer_groups;
@@ -70,6 +70,8 @@ pub struct Incoming {
     pub oneway: bool,
     /// For jobs: answer when it is done. `false`: answer as soon as it is accepted.
     pub wait: bool,
+    /// What the client calls this request, which it may repeat.
+    pub request: Option<RequestKey>,
 }
 
 /// The listening socket and its connections.
@@ -239,6 +241,11 @@ impl Listener {
         }
     }
 
+    /// Is it still there? One whose peer has gone is not.
+    pub fn is_open(&self, connection: ConnectionId) -> bool {
+        self.connections.get(&connection).is_some_and(|open| !open.is_finished())
+    }
+
     /// Connections at present.
     pub fn connections(&self) -> usize {
         self.connections.len()
@@ -384,8 +391,16 @@ fn consider(rules: &Rules, id: ConnectionId, from: &Connection, request: Request
     };
     permitted.map_err(|message| encode_error(&CallError::PermissionDenied { message }))?;
     let (more, oneway) = (request.more, request.oneway);
-    let (call, wait) = verb.decode(request.into_parameters()).map_err(|error| encode_service_error(&error))?;
-    Ok(Incoming { connection: id, peer: from.peer.clone(), call, more, oneway, wait })
+    let (call, manner) = verb.decode(request.into_parameters()).map_err(|error| encode_service_error(&error))?;
+    Ok(Incoming {
+        connection: id,
+        peer: from.peer.clone(),
+        call,
+        more,
+        oneway,
+        wait: manner.wait,
+        request: manner.request,
+    })
 }
 
 fn encode(answer: &Answer, continues: bool) -> Vec<u8> {

@@ -55,6 +55,7 @@ mod process;
 pub mod ready;
 mod relay;
 mod replicas;
+mod requested;
 mod requests;
 mod runs;
 mod saving;

@@ -77,7 +77,10 @@ impl Engine {
             Action::Remove { id, removal } => self.remove(id, removal),
             Action::Examine { id } => self.examine(id),
             Action::StartUnit { id, name, links } => self.start_on_behalf(id, &name, links),
-            Action::Reply { request, outcome } => self.notices.push(Notice::Reply(request, outcome)),
+            Action::Reply { request, outcome } => {
+                self.conclude(request, &outcome);
+                self.notices.push(Notice::Reply(request, outcome));
+            }
             Action::Record { id, note } => self.record(id, note),
         }
     }

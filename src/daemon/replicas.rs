@@ -205,7 +205,7 @@ impl Engine {
     /// A set that a former daemon kept, after its replicas. It is kept on whatever became of its file.
     pub(super) fn adopt_set(&mut self, name: &str) {
         let Ok(saved) = state::read(&self.options.runtime_dir, name) else { return };
-        let SavedState { set: Some(kept), stop_requested, restart_requested, .. } = saved else { return };
+        let SavedState { set: Some(kept), stop_requested, restart_requested, .. } = saved.clone() else { return };
         let loaded = self.load_unit(name).ok().filter(|id| self.is_replica_set(*id));
         let id = match loaded.or_else(|| self.bare_set(name, &kept)) {
             Some(id) => id,
@@ -227,6 +227,7 @@ impl Engine {
         if restart_requested {
             self.events.push_back(Event::StartRequested { id, request: None });
         }
+        self.take_requests_over(id, &saved);
     }
 
     /// A set without a template: its replicas go on, and it can be scaled down and stopped.

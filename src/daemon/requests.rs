@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::snapshot::cause_words;
-use crate::control::{Answer, Call, CallError, ConfiguredValue, Description, UnitEvent, UnitStatus};
+use crate::control::{Answer, Call, CallError, ConfiguredValue, Description, RequestKey, UnitEvent, UnitStatus};
 use crate::load;
 use crate::supervise::{Cause, Event, Outcome, RequestId, ServiceId, Target};
 use std::collections::BTreeSet;
@@ -22,14 +22,22 @@ fn done() -> Handled {
 }
 
 impl Engine {
-    pub(super) fn call(&mut self, call: Call) -> Handled {
-        match self.try_call(call) {
-            Ok(handled) => handled,
-            Err(error) => Handled::Now(Err(error)),
+    /// Carries a call out, or one that is made again under the same key not a second time.
+    pub(super) fn call(&mut self, call: Call, key: Option<RequestKey>) -> Handled {
+        if let Some(handled) = key.and_then(|key| self.repeated(&call, key)) {
+            return handled;
         }
+        let verb = call.verb();
+        let handled = self.try_call(call, key).unwrap_or_else(|error| Handled::Now(Err(error)));
+        if let (Handled::Later(requests, unit), Some(key)) = (&handled, key)
+            && let Some(request) = requests.first()
+        {
+            self.remember_request(unit, verb, key, *request);
+        }
+        handled
     }
 
-    fn try_call(&mut self, call: Call) -> Result<Handled, CallError> {
+    fn try_call(&mut self, call: Call, key: Option<RequestKey>) -> Result<Handled, CallError> {
         Ok(match call {
             Call::Start { unit } => {
                 self.refuse_connection(&unit)?;
@@ -67,7 +75,7 @@ impl Engine {
                 self.request(id, |request| Event::ReloadRequested { id, request: Some(request) })
             }
             Call::ResetFailed { unit } => self.reset_failed(unit)?,
-            Call::Kill { unit, signal, whole } => self.kill(&unit, signal, whole)?,
+            Call::Kill { unit, signal, whole } => self.kill(&unit, signal, whole, key)?,
             Call::StopAll => {
                 let requests = self.stop_all();
                 Handled::Later(requests, "all units".to_owned())
@@ -144,11 +152,13 @@ impl Engine {
 
     /// A unit that runs can be stopped whatever became of its file.
     pub(super) fn known_or_loaded(&mut self, unit: &str) -> Result<ServiceId, CallError> {
-        let behind = load::name_behind(&self.options.unit_path, unit);
-        match self.names.get(unit).or_else(|| self.names.get(behind.as_deref()?)) {
-            Some(id) => Ok(*id),
-            None => self.load_unit(unit),
-        }
+        self.id_of(unit).map_or_else(|| self.load_unit(unit), Ok)
+    }
+
+    /// A unit that is known, by its own name or one that leads to it.
+    pub(super) fn id_of(&self, unit: &str) -> Option<ServiceId> {
+        let behind = || load::name_behind(&self.options.unit_path, unit);
+        self.names.get(unit).or_else(|| self.names.get(&behind()?)).copied()
     }
 
     fn reset_failed(&mut self, unit: Option<String>) -> Result<Handled, CallError> {
@@ -167,20 +177,40 @@ impl Engine {
         }
     }
 
-    fn kill(&mut self, unit: &str, signal: i32, whole: bool) -> Result<Handled, CallError> {
+    fn kill(&mut self, unit: &str, signal: i32, whole: bool, key: Option<RequestKey>) -> Result<Handled, CallError> {
         let id = self.known_or_loaded(unit)?;
         if self.is_replica_set(id) {
-            let names = self.running_replicas(id, unit)?;
-            for name in names {
-                self.kill(&name, signal, whole)?;
+            let mut names = self.running_replicas(id, unit).unwrap_or_default();
+            // Some may be down by what was sent before.
+            let asked = key.and_then(|key| self.keys.get(&key)).into_iter().flatten();
+            names.extend(asked.filter_map(|id| self.service(*id)).map(|service| service.name.clone()));
+            names.sort();
+            names.dedup();
+            if names.is_empty() {
+                return Err(CallError::NotRunning { unit: unit.to_owned() });
             }
+            for name in names {
+                self.kill(&name, signal, whole, key)?;
+            }
+            return Ok(done());
+        }
+        let is_known = key.filter(|key| self.keys.get(key).is_some_and(|units| units.contains(&id)));
+        if let Some(key) = is_known
+            && self.signal_was_sent(id, key)?
+        {
             return Ok(done());
         }
         let running = self.service(id).is_some_and(|s| s.main.is_some() || !s.emptied);
         if !running {
             return Err(CallError::NotRunning { unit: unit.to_owned() });
         }
+        if let Some(key) = key {
+            self.signal_was_sent(id, key)?;
+        }
         self.signal(id, if whole { Target::All } else { Target::Main }, signal);
+        if let Some(key) = key {
+            self.note_signal(id, key);
+        }
         Ok(done())
     }
 
@@ -275,9 +305,7 @@ impl Engine {
 
     /// What a unit runs with.
     fn configuration(&self, unit: &str) -> Result<Answer, CallError> {
-        let behind = load::name_behind(&self.options.unit_path, unit);
-        let id = self.names.get(unit).or_else(|| self.names.get(behind.as_deref()?)).copied();
-        let service = id.filter(|id| self.is_up(*id)).and_then(|id| self.service(id));
+        let service = self.id_of(unit).filter(|id| self.is_up(*id)).and_then(|id| self.service(id));
         let Some((service, running)) = service.and_then(|service| Some((service, service.running.as_ref()?))) else {
             return Err(CallError::NotRunning { unit: unit.to_owned() });
         };

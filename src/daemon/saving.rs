@@ -13,7 +13,8 @@ impl Engine {
             return;
         }
         let set = self.supervisor.set_status(id).and_then(|set| set.kept);
-        if status.state == ActiveState::Inactive && service.emptied && set.is_none() {
+        let down = status.state == ActiveState::Inactive && service.emptied && set.is_none();
+        if down && service.requested.is_empty() {
             state::remove(&self.options.runtime_dir, &service.name, service.group.as_ref(), now());
             if let Some(service) = self.services.get_mut(&id) {
                 service.written.forget();
@@ -65,6 +66,8 @@ impl Engine {
             log_suppressed: service.log.as_ref().map_or(0, |log| log.suppressed() - log.untold()),
             log_untold: service.log.as_ref().is_some_and(|log| log.untold() > 0),
             notify_socket: main.and_then(|p| p.notify_number),
+            requested: service.requested.clone(),
+            down,
             live: service.live.values.clone(),
             set,
             ..SavedState::new()

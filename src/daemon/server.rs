@@ -7,7 +7,7 @@ use super::requests::Handled;
 use super::settings::{DaemonSettings, StatusAccess};
 use super::subscribers::Subscribers;
 use crate::cgroup::{RootOptions, Tree};
-use crate::control::{Answer, Audience, CallError, Peer, Rules, UnitStatus};
+use crate::control::{Answer, Audience, CallError, Peer, RequestKey, Rules, UnitStatus};
 use crate::supervise::{Event, Outcome, RequestId};
 use crate::sys::poll::{Interest, Token};
 use std::collections::{BTreeMap, HashMap};
@@ -36,7 +36,10 @@ struct Server {
     signals: super::signals::Signals,
     signals_token: Token,
     waiting: BTreeMap<u64, Waiting>,
-    requests: HashMap<RequestId, u64>,
+    /// Who waits for each; two may, where a request was made again.
+    requests: HashMap<RequestId, Vec<u64>>,
+    /// The request that was made last over each connection, if it may be made again.
+    keys: BTreeMap<ConnectionId, RequestKey>,
     next_wait: u64,
     subscribers: Subscribers,
     /// `Some`: ends when these stops are done.
@@ -84,6 +87,7 @@ pub fn serve(mut options: Options) -> io::Result<()> {
         signals_token,
         waiting: BTreeMap::new(),
         requests: HashMap::new(),
+        keys: BTreeMap::new(),
         next_wait: 0,
         subscribers: Subscribers::default(),
         ending: None,
@@ -214,7 +218,8 @@ impl Server {
     fn answer_calls(&mut self) {
         while let Some(incoming) = self.listener.next_call() {
             let connection = incoming.connection;
-            match self.engine.call(incoming.call) {
+            self.note_key(connection, incoming.request);
+            match self.engine.call(incoming.call, incoming.request) {
                 Handled::Now(Ok(Answer::Units(units))) if incoming.more => self.reply_units(connection, units),
                 Handled::Now(answer) => self.listener.reply(connection, &answer),
                 Handled::Later(requests, _) if !incoming.wait || requests.is_empty() => {
@@ -235,7 +240,21 @@ impl Server {
         while let Some(connection) = self.listener.next_drained() {
             self.subscribers.drained(&mut self.listener, connection);
         }
+        let closed: Vec<ConnectionId> =
+            self.keys.keys().filter(|connection| !self.listener.is_open(**connection)).copied().collect();
+        closed.into_iter().for_each(|connection| self.note_key(connection, None));
         self.engine.observed = !self.subscribers.is_empty();
+    }
+
+    /// Whoever asks the next question, or hangs up, has the answer to the one before.
+    fn note_key(&mut self, connection: ConnectionId, key: Option<RequestKey>) {
+        let before = self.keys.remove(&connection);
+        self.keys.extend(key.map(|key| (connection, key)));
+        if let Some(before) = before
+            && !self.keys.values().any(|key| *key == before)
+        {
+            self.engine.forget_key(before);
+        }
     }
 
     /// One unit in each reply.
@@ -259,7 +278,7 @@ impl Server {
         self.waiting
             .insert(self.next_wait, Waiting { connection, unit, open: requests.len(), failure: None, skipped: None });
         for request in requests {
-            self.requests.insert(request, self.next_wait);
+            self.requests.entry(request).or_default().push(self.next_wait);
         }
     }
 
@@ -270,7 +289,13 @@ impl Server {
                 self.finished = true;
             }
         }
-        let Some(key) = self.requests.remove(&request) else { return };
+        for key in self.requests.remove(&request).unwrap_or_default() {
+            self.answer(key, outcome.clone());
+        }
+    }
+
+    /// One of the outcomes that a call waits for.
+    fn answer(&mut self, key: u64, outcome: Outcome) {
         let Some(waiting) = self.waiting.get_mut(&key) else { return };
         waiting.open -= 1;
         match self.engine.answer_of(&waiting.unit, outcome) {
@@ -295,10 +320,9 @@ impl Server {
             self.waiting.iter().filter(|(_, waiting)| waiting.connection == connection).map(|(key, _)| *key).collect();
         for key in gone {
             self.waiting.remove(&key);
-            let requests: Vec<RequestId> =
-                self.requests.iter().filter(|(_, other)| **other == key).map(|(request, _)| *request).collect();
-            for request in requests {
-                self.requests.remove(&request);
+            let requests = &mut self.requests;
+            requests.values_mut().for_each(|waiting| waiting.retain(|other| *other != key));
+            for (request, _) in requests.extract_if(|_, waiting| waiting.is_empty()) {
                 self.engine.events.push_back(Event::RequestAbandoned { request });
             }
         }

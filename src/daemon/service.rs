@@ -70,6 +70,8 @@ pub(super) struct Service {
     /// `ready.command` has succeeded in this run.
     pub ready_command_succeeded: bool,
     pub invocation: String,
+    /// Requests that may be repeated, in the order of their arrival.
+    pub requested: Vec<super::requested::Requested>,
     /// What its state file says.
     pub written: Written,
     /// What was not applied at the last launch of the main process.
@@ -279,6 +281,7 @@ impl Service {
             check_number: None,
             ready_command_succeeded: false,
             invocation: String::new(),
+            requested: Vec::new(),
             written: Written::default(),
             degraded: Vec::new(),
             notify: None,

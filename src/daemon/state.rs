@@ -139,7 +139,8 @@ pub struct SavedState {
     /// When this was written, microseconds of CLOCK_BOOTTIME: of two copies the later one counts.
     #[serde(default)]
     pub written: u64,
-    /// The unit is down. Only of the copy on the group, which may be there for a moment longer.
+    /// The unit is down. Only of the copy on the group, which may be there for a moment longer, and of one that is kept
+    /// for the sake of its `requested`.
     #[serde(default)]
     pub down: bool,
     /// 32 hex digits of the present run.
@@ -217,6 +218,9 @@ pub struct SavedState {
     /// This is a set of replicas, which is kept.
     #[serde(default)]
     pub set: Option<KeptSet>,
+    /// Requests of clients that have no answer yet (see `requested`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requested: Vec<super::requested::Requested>,
     /// Limits changed while it runs: TOML by key.
     #[serde(default)]
     pub live: BTreeMap<String, String>,

@@ -6,11 +6,12 @@
 //! the stop signal (again) with a fresh budget, without `exec_stop`. A run of which only commands after its end were left
 //! is judged again: what is left of them is killed, and `exec_stop_post` and the hooks run (again).
 
+use super::jobs::{Work, no_such_service};
 use super::restart::Restarts;
 use super::run::{Await, Flow, Live, Main, Phase, Run, Says, Stop};
 use super::service::{Last, Service, State, Turn};
 use super::watch::Watchdog;
-use super::{Moment, Note, Rest};
+use super::{Moment, Note, Outcome, RequestId, Rest, ServiceId, Supervisor};
 use crate::unit::{ReadyKind, ServiceType};
 use std::time::Duration;
 
@@ -102,6 +103,38 @@ impl Service {
             Some(until) => State::Backoff { until, upheld: rest.upheld },
             None => State::Failed { wanted: rest.wanted },
         };
+    }
+}
+
+impl Supervisor {
+    /// Somebody who had asked a former daemon for a start waits for what comes of it; nothing is begun for his sake.
+    pub(super) fn rejoin_start(&mut self, now: Moment, work: &mut Work, id: ServiceId, request: RequestId) {
+        if self.is_keeping(id) {
+            return self.rejoin_set(now, work, id, request);
+        }
+        if self.with(now, work, id, |service, turn| service.rejoin_start(turn, request)).is_none() {
+            no_such_service(work, Some(request));
+        }
+    }
+}
+
+impl Service {
+    fn rejoin_start(&mut self, turn: &mut Turn, request: RequestId) {
+        let outcome = match &self.state {
+            State::Up(run) if run.then_start => return self.waiters.next_starts.push(request),
+            // What came after it had come up is another matter.
+            State::Up(run) if run.started.is_some() => Outcome::Done,
+            State::Listening { open: true } => Outcome::Done,
+            State::Up(_) | State::Waiting { .. } | State::Listening { open: false } => {
+                return self.waiters.starts.push(request);
+            }
+            State::Failed { .. } | State::Backoff { .. } => {
+                self.last.cause.clone().map_or(Outcome::Cancelled, Outcome::Failed)
+            }
+            // It came to its end unseen, or a stop overtook it. (Of a set: not seen to here.)
+            State::Down | State::Keeping(_) => Outcome::Cancelled,
+        };
+        turn.reply(request, outcome);
     }
 }
 

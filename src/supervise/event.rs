@@ -298,6 +298,14 @@ pub enum Event {
         /// In what state.
         rest: Rest,
     },
+    /// The same daemon knows that its predecessor had been asked to start (or restart) this one, and had begun to. Asks
+    /// for nothing: `request` is answered with what comes of that, or came.
+    StartRejoined {
+        /// Which.
+        id: ServiceId,
+        /// Whom to answer.
+        request: RequestId,
+    },
     /// A daemon that has just started knows from its predecessor that this set of replicas is kept.
     SetRemembered {
         /// Which.

@@ -96,7 +96,8 @@
 //! * Of a unit that accepts connections nothing is told when one arrives: each is served by a service of its own
 //!   (`Policy::of_connection`), which the caller defines, starts, and forgets when it is down or has failed.
 //! * For each `Examine` one `Examined`.
-//! * `Adopted`, `AdoptedAtEnd`, `AdoptedExited` and `Remembered` come before everything else, and `Surveyed` follows the last of them.
+//! * `Adopted`, `AdoptedAtEnd`, `AdoptedExited` and `Remembered` come before everything else but `StartRejoined`, which
+//!   follows that of its service at once, and `Surveyed` follows the last of them.
 //! * Actions are carried out in their order, and `DeadlinePassed` is delivered once [`Supervisor::next_deadline`] has
 //!   come, which may be the present moment.
 #![forbid(unsafe_code)]
@@ -341,6 +342,10 @@ impl Supervisor {
             Event::Remembered { id, rest } => {
                 self.surveying = true;
                 self.with(now, work, id, |service, _| service.remember(rest));
+            }
+            Event::StartRejoined { id, request } => {
+                self.note_request(Some(request), id);
+                self.rejoin_start(now, work, id, request);
             }
             Event::SetRemembered { id, kept } => {
                 self.surveying = true;

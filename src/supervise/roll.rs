@@ -176,6 +176,24 @@ impl Supervisor {
         });
     }
 
+    /// Somebody who had asked a former daemon to start or restart the set waits for that. A start that is asked for again
+    /// begins nothing that the set would not begin by itself.
+    pub(super) fn rejoin_set(&mut self, now: Moment, work: &mut Work, set: ServiceId, request: RequestId) {
+        let seen_to = self.with(now, work, set, |service, turn| {
+            let Some(kept) = service.kept_mut() else { return false };
+            let is_pending = kept.is_start_pending();
+            match &mut kept.roll {
+                Some(roll) => roll.requests.push(request),
+                None if is_pending => return false,
+                None => turn.reply(request, Outcome::Done),
+            }
+            true
+        });
+        if seen_to != Some(true) {
+            self.start_kept(now, work, set, Some(request));
+        }
+    }
+
     /// Goes on where a former daemon was. The replica that it was at may have been restarted by then, or not.
     pub(super) fn resume_roll(&mut self, now: Moment, work: &mut Work, set: ServiceId) {
         let kept = self.services.get(&set).and_then(Service::kept);

@@ -94,6 +94,9 @@ impl Engine {
         let Some(saved) = saved.filter(is_known) else {
             return self.dismiss_stray_keeper(name);
         };
+        if saved.down {
+            return self.remember_answers(name, &saved);
+        }
         match self.load_unit(name) {
             Ok(id) => {
                 self.adopt_sockets(id);
@@ -111,12 +114,29 @@ impl Engine {
                     service.invocation = invocation_id;
                 }
                 self.events.push_back(Event::Remembered { id, rest });
+                self.take_requests_over(id, &saved);
             }
             Err(error) => {
                 tracing::warn!("{name} is not started again: {error}");
                 self.dismiss_stray_keeper(name);
                 state::remove(&self.options.runtime_dir, name, None, super::engine::now());
             }
+        }
+    }
+
+    /// Nothing is left of it but the answers to requests that somebody may make again.
+    fn remember_answers(&mut self, name: &str, saved: &SavedState) {
+        self.dismiss_stray_keeper(name);
+        match self.load_unit(name) {
+            Ok(id) => {
+                if let Some(service) = self.services.get_mut(&id) {
+                    service.invocation = saved.invocation_id.clone();
+                    service.written = Written::by_others(saved);
+                }
+                self.take_requests_over(id, saved);
+                self.dirty.insert(id);
+            }
+            Err(_) => state::remove(&self.options.runtime_dir, name, None, super::engine::now()),
         }
     }
 
@@ -143,11 +163,11 @@ impl Engine {
 
     /// A run of which only commands after its end may be left, or the pause between two of them.
     fn adopt_at_end(&mut self, id: ServiceId, saved: SavedState) {
-        let Some(end) = saved.end else { return };
+        let Some(end) = saved.end.clone() else { return };
         if let Some(service) = self.services.get_mut(&id) {
             service.running = service.unit.clone();
             service.running_fingerprint = service.fingerprint;
-            service.invocation = saved.invocation_id;
+            service.invocation = saved.invocation_id.clone();
             service.oom_kills_before = saved.oom_kills_before;
         }
         self.events.push_back(Event::AdoptedAtEnd {
@@ -158,6 +178,7 @@ impl Engine {
         if saved.restart_requested {
             self.events.push_back(Event::StartRequested { id, request: None });
         }
+        self.take_requests_over(id, &saved);
     }
 
     /// A unit that stays up after its program has ended goes on doing so.
@@ -180,6 +201,7 @@ impl Engine {
         if saved.restart_requested {
             self.events.push_back(Event::StartRequested { id, request: None });
         }
+        self.take_requests_over(id, &saved);
         self.check_empty(id);
     }
 
@@ -222,11 +244,13 @@ impl Engine {
         }
     }
 
-    /// Nothing was left but the group.
-    fn check_down(&mut self, id: ServiceId) {
+    /// Nothing was left but the group, and perhaps answers.
+    fn check_down(&mut self, id: ServiceId, saved: &SavedState) {
         if let Some(service) = self.services.get_mut(&id) {
+            service.invocation = saved.invocation_id.clone();
             service.emptied = true;
         }
+        self.take_requests_over(id, saved);
         self.remove_group(id);
         self.dirty.insert(id);
     }
@@ -272,18 +296,20 @@ impl Engine {
                 self.count_on(id, connections);
                 self.listen_on(id, invocation_id);
             }
-            Ok(SavedState { rest: Some(rest), invocation_id, .. }) if !populated => {
+            Ok(saved @ SavedState { rest: Some(_), .. }) if !populated => {
+                let Some(rest) = saved.rest.clone() else { return };
                 let failed = rest.until.is_none();
                 if let Some(service) = self.services.get_mut(&id) {
-                    service.invocation = invocation_id;
+                    service.invocation = saved.invocation_id.clone();
                     service.emptied = true;
                 }
                 self.events.push_back(Event::Remembered { id, rest });
+                self.take_requests_over(id, &saved);
                 if failed {
                     self.remove_group(id);
                 }
             }
-            Ok(saved) if saved.down && !populated => self.check_down(id),
+            Ok(saved) if saved.down && !populated => self.check_down(id, &saved),
             Ok(saved) if saved.end.is_some() => self.adopt_at_end(id, saved),
             Ok(saved) if saved.exited => self.adopt_exited(id, saved),
             Ok(saved) => self.adopt_saved(id, &saved, populated),
@@ -317,5 +343,6 @@ impl Engine {
 
 /// Does the state say more than that something ran?
 fn is_known(saved: &SavedState) -> bool {
-    saved.rest.is_some() || saved.listening || saved.end.is_some() || saved.exited
+    let is_remembered = saved.down && !saved.requested.is_empty();
+    is_remembered || saved.rest.is_some() || saved.listening || saved.end.is_some() || saved.exited
 }

@@ -54,6 +54,7 @@ impl Engine {
         if saved.restart_requested {
             self.events.push_back(Event::StartRequested { id, request: None });
         }
+        self.take_requests_over(id, saved);
         match self.find(id, saved).filter(|_| populated) {
             Some(found) => {
                 self.adopt_process(id, saved, found);

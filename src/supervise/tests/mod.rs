@@ -12,6 +12,7 @@ mod phases;
 mod policies;
 mod promises;
 mod properties;
+mod rejoin;
 mod remain;
 mod replicas;
 mod requests;
