@@ -218,6 +218,8 @@ pub(super) struct Engine {
     pub wall_clock: WallClock,
     /// Services whose log file is open, the oldest opening first.
     pub open_logs: VecDeque<ServiceId>,
+    /// What is known of the search path; only while services are taken over.
+    pub survey: crate::load::Survey,
     /// When this daemon began.
     pub since: Moment,
     next_id: u32,
@@ -311,6 +313,7 @@ impl Engine {
             journal: Default::default(),
             wall_clock: WallClock::default(),
             open_logs: VecDeque::new(),
+            survey: Default::default(),
             since,
             next_id: 0,
             next_request: 0,
