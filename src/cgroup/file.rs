@@ -22,6 +22,14 @@ pub(super) fn content(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// A file that the kernel shows as one record, such as "cgroup.events": one read brings all of it or fails.
+pub(super) fn record(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::with_capacity(USUAL_SIZE);
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))?;
+    String::from_utf8(bytes).map_err(io::Error::other)
+}
+
 /// Writes `value` in one write(2). Never creates the file.
 pub(super) fn write(path: &Path, value: &str) -> Result<(), CgroupError> {
     fs::OpenOptions::new()

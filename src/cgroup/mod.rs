@@ -295,6 +295,11 @@ impl Group {
         self.place.populated()
     }
 
+    /// Is any process in it, and is its freezer on?
+    pub fn condition(&self) -> (Result<bool, CgroupError>, bool) {
+        self.place.condition()
+    }
+
     /// Host pids of its processes.
     pub fn pids(&self) -> Result<Vec<i32>, CgroupError> {
         self.place.pids()

@@ -342,13 +342,24 @@ impl Place {
     pub(super) fn populated(&self) -> Result<bool, CgroupError> {
         if let Some(directory) = self.unified() {
             let path = directory.join("cgroup.events");
-            return match file::content(&path) {
+            return match file::record(&path) {
                 Ok(text) => Ok(file::keyed(&text, "populated") == Some(1)),
                 Err(error) if is_gone(&error) => Ok(false),
                 Err(error) => Err(CgroupError::new("read", path, error)),
             };
         }
         Ok(!self.pids()?.is_empty())
+    }
+
+    /// Is any process in it, and is its freezer on? In one look where one file says both.
+    pub(super) fn condition(&self) -> (Result<bool, CgroupError>, bool) {
+        match self.unified().map(|directory| file::record(&directory.join("cgroup.events"))) {
+            Some(Ok(text)) => {
+                let says = |key| file::keyed(&text, key) == Some(1);
+                (Ok(says("populated")), says("frozen"))
+            }
+            _ => (self.populated(), super::signal::is_frozen(self)),
+        }
     }
 
     /// Of the group and of all groups that the service made inside.

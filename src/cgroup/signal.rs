@@ -52,8 +52,8 @@ pub(super) fn freeze(place: &Place, frozen: bool) -> Result<(), CgroupError> {
 /// See `Group::is_frozen`.
 pub(super) fn is_frozen(place: &Place) -> bool {
     if let Some(directory) = place.unified() {
-        return file::read(&directory.join("cgroup.events"))
-            .is_some_and(|text| file::keyed(&text, "frozen") == Some(1));
+        return file::record(&directory.join("cgroup.events"))
+            .is_ok_and(|text| file::keyed(&text, "frozen") == Some(1));
     }
     let directory = place.legacy("freezer").unwrap_or_else(|| place.primary());
     file::read(&directory.join("freezer.state")).is_some_and(|text| text.trim() == "FROZEN")

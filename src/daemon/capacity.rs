@@ -48,23 +48,37 @@ impl Engine {
         }
     }
 
+    /// `room` is for how many more there is room for certain, as was found the last time: 0 for the first.
+    ///
     /// # Errors
     /// Without room for one more service nothing may be taken over by halves: this daemon does not begin.
-    pub(super) fn check_room_to_adopt(&self) -> io::Result<()> {
-        match self.has_room(ONE_SERVICE) {
-            true => Ok(()),
-            false => Err(io::Error::other(format!(
-                "the limit of {} open files is too low to take over the services that run; they go on running\n  \
-                 hint: raise it: LimitNOFILE= of the daemon's systemd unit, or `ulimit -Hn`",
-                self.descriptors
-            ))),
+    pub(super) fn check_room_to_adopt(&self, room: &mut u64) -> io::Result<()> {
+        if *room == 0 {
+            // Asking for each would cost more than some of them need at all.
+            *room = self.descriptors.saturating_sub(self.open() + 1) / ONE_SERVICE;
         }
+        match room.checked_sub(1) {
+            Some(less) => *room = less,
+            None => {
+                return Err(io::Error::other(format!(
+                    "the limit of {} open files is too low to take over the services that run; they go on running\n  \
+                     hint: raise it: LimitNOFILE= of the daemon's systemd unit, or `ulimit -Hn`",
+                    self.descriptors
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn has_room(&self, spare: u64) -> bool {
+        self.open().saturating_add(spare) < self.descriptors
+    }
+
+    /// Open files.
+    fn open(&self) -> u64 {
         // Linux 6.2 and later tell the number of open files as the size of the directory; before, what is watched
         // stands for all, as that is most of it.
         let told = rustix::fs::stat("/proc/self/fd").map_or(0, |stat| u64::try_from(stat.st_size).unwrap_or(0));
-        told.max(self.sources.len() as u64).saturating_add(spare) < self.descriptors
+        told.max(self.sources.len() as u64)
     }
 }

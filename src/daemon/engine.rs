@@ -220,6 +220,8 @@ pub(super) struct Engine {
     pub wall_clock: WallClock,
     /// Services whose log file is open, the oldest opening first.
     pub open_logs: VecDeque<ServiceId>,
+    /// What is known of the search path; only while services are taken over.
+    pub survey: crate::load::Survey,
     /// When this daemon began.
     pub since: Moment,
     /// Requests without an answer that may be repeated, and whose units they are for.
@@ -317,6 +319,7 @@ impl Engine {
             journal: Default::default(),
             wall_clock: WallClock::default(),
             open_logs: VecDeque::new(),
+            survey: Default::default(),
             since,
             keyed: HashMap::new(),
             keys: HashMap::new(),

@@ -283,8 +283,9 @@ impl Engine {
     pub(super) fn record_of(&self, id: ServiceId) -> Option<Exit> {
         let service = self.service(id)?;
         let path = self.options.runtime_dir.join("services").join(&service.name).join("exit");
-        let mut bytes = Vec::new();
-        std::fs::File::open(path).ok()?.take(RECORD_FILE_SIZE).read_to_end(&mut bytes).ok()?;
+        let mut bytes = [0; RECORD_FILE_SIZE as usize];
+        let length = std::fs::File::open(path).ok()?.read(&mut bytes).ok()?;
+        let bytes = &bytes[..length];
         // The first record is that of the first child: the main process, unless it was replaced since.
         let first = bytes.get(..ExitRecord::SIZE).and_then(ExitRecord::from_bytes).map_or(2, |record| record.pid);
         let wanted = service.main.as_ref().map_or(first, Process::recorded_pid);

@@ -60,6 +60,8 @@ impl Engine {
             connection: service.connection.as_ref().map(|connection| connection.saved.clone()),
             watchdog_usec: status.watchdog.map(|interval| u64::try_from(interval.as_micros()).unwrap_or(u64::MAX)),
             oom_kills_before: service.oom_kills_before,
+            init_outside: main.filter(|p| p.init).map(|p| p.init_outside),
+            uid: service.last_uid.filter(|_| main.is_some()),
             exits: main.filter(|p| p.heard).map(|_| self.exits.inode()),
             log_pipe: main.and_then(|p| p.log_number),
             log_relayed: service.log.as_ref().is_some_and(|log| log.is_relayed()),

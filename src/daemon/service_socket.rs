@@ -4,11 +4,12 @@
 //! service of any user must reach them. Which socket a datagram arrives at says which unit it is for; the sender's
 //! pid, which the kernel attaches and translates, only says whether that process may speak.
 
-use nix::sys::socket::{setsockopt, sockopt};
-use std::fs::{self, DirBuilder, File, Permissions};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt};
+use rustix::fs::{AtFlags, Mode, OFlags};
+use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
@@ -62,11 +63,12 @@ impl ServiceSocket {
     pub fn adopt(descriptor: OwnedFd, path: PathBuf) -> io::Result<ServiceSocket> {
         let unix = nix::sys::socket::getsockname::<nix::sys::socket::UnixAddr>(descriptor.as_raw_fd()).is_ok();
         let kind = nix::sys::socket::getsockopt(&descriptor, sockopt::SockType);
-        if !unix || kind != Ok(nix::sys::socket::SockType::Datagram) {
+        if !unix || kind != Ok(SockType::Datagram) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a Unix datagram socket"));
         }
         let socket = UnixDatagram::from(descriptor);
-        prepare(&socket)?;
+        socket.set_nonblocking(true)?;
+        setsockopt(&socket, sockopt::PassCred, &true)?;
         Ok(ServiceSocket { socket, path })
     }
 
@@ -109,24 +111,35 @@ impl AsFd for ServiceSocket {
 }
 
 fn bind_in(directory: &Path, name: &str) -> io::Result<UnixDatagram> {
-    DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-    fs::set_permissions(directory, Permissions::from_mode(0o755))?;
-    let opened = File::open(directory)?;
-    // By descriptor: the path of an instance in a deep directory may exceed the 107 bytes of a socket address.
-    let address = PathBuf::from(format!("/proc/self/fd/{}/{name}", opened.as_raw_fd()));
-    match fs::remove_file(&address) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+    let opened = open_directory(directory)?;
+    match rustix::fs::unlinkat(&opened, name, AtFlags::empty()) {
+        Err(e) if e != rustix::io::Errno::NOENT => return Err(e.into()),
         _ => {}
     }
-    let socket = UnixDatagram::bind(&address)?;
-    prepare(&socket)?;
-    fs::set_permissions(&address, Permissions::from_mode(0o666))?;
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = UnixDatagram::from(socket(AddressFamily::Unix, SockType::Datagram, flags, None)?);
+    setsockopt(&socket, sockopt::PassCred, &true)?;
+    // By descriptor: the path of an instance in a deep directory may exceed the 107 bytes of a socket address.
+    let address = UnixAddr::new(&PathBuf::from(format!("/proc/self/fd/{}/{name}", opened.as_raw_fd())))?;
+    bind(socket.as_raw_fd(), &address)?;
+    rustix::fs::chmodat(&opened, name, Mode::from_raw_mode(0o666), AtFlags::empty())?;
     Ok(socket)
 }
 
-fn prepare(socket: &UnixDatagram) -> io::Result<()> {
-    socket.set_nonblocking(true)?;
-    Ok(setsockopt(socket, sockopt::PassCred, &true)?)
+/// The directory, 0755, made when it is missing.
+fn open_directory(directory: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = match rustix::fs::open(directory, flags, Mode::empty()) {
+        Err(rustix::io::Errno::NOENT) => {
+            DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+            rustix::fs::open(directory, flags, Mode::empty())?
+        }
+        other => other?,
+    };
+    if rustix::fs::fstat(&opened)?.st_mode & 0o7777 != 0o755 {
+        rustix::fs::fchmod(&opened, Mode::from_raw_mode(0o755))?;
+    }
+    Ok(opened)
 }
 
 fn named(error: io::Error, path: &Path) -> io::Error {
@@ -137,6 +150,7 @@ fn named(error: io::Error, path: &Path) -> io::Error {
 mod tests {
     use super::*;
     use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_datagram_carries_the_senders_pid() {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -209,6 +209,12 @@ pub struct SavedState {
     /// There are more of them, which the log does not tell of yet.
     #[serde(default)]
     pub log_untold: bool,
+    /// PID 1 stands outside of the pid namespace that its child has joined. Missing: not known.
+    #[serde(default)]
+    pub init_outside: Option<bool>,
+    /// Real user of the process that was executed last.
+    #[serde(default)]
+    pub uid: Option<u32>,
     /// Inode of the socket on which PID 1 tells the ends of its children.
     #[serde(default)]
     pub exits: Option<u64>,
@@ -285,8 +291,14 @@ pub(super) fn read_newest(
     name: &str,
     group: &Group,
 ) -> Result<(SavedState, Option<StateError>), StateError> {
-    let note = group.note().and_then(|note| parse(&note, name, boot_id()).ok());
-    match (read(runtime_dir, name), note) {
+    let (file, note) = (read_bytes(runtime_dir, name), group.note());
+    if let (Ok(bytes), Some(note)) = (&file, &note)
+        && bytes == note
+    {
+        return Ok((parse(bytes, name, boot_id())?, None));
+    }
+    let note = note.and_then(|note| parse(&note, name, boot_id()).ok());
+    match (file.and_then(|bytes| parse(&bytes, name, boot_id())), note) {
         (Ok(file), Some(note)) if note.written > file.written => Ok((note, None)),
         (Ok(file), _) => Ok((file, None)),
         (Err(why), Some(note)) => Ok((note, Some(why))),
@@ -299,27 +311,33 @@ pub(super) fn read_newest(
 /// # Errors
 /// Every way in which it cannot be believed.
 pub fn read(runtime_dir: &Path, name: &str) -> Result<SavedState, StateError> {
+    parse(&read_bytes(runtime_dir, name)?, name, boot_id())
+}
+
+fn read_bytes(runtime_dir: &Path, name: &str) -> Result<Vec<u8>, StateError> {
     let path = directory(runtime_dir, name).join("state");
-    let bytes = match read_file(&path, SIZE_LIMIT) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(StateError::Missing),
-        other => other.map_err(|e| StateError::Io(path, e))?,
-    };
-    parse(&bytes, name, boot_id())
+    match read_file(&path, SIZE_LIMIT) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(StateError::Missing),
+        other => other.map_err(|e| StateError::Io(path, e)),
+    }
 }
 
 /// Reads what [`write()`] wrote.
 fn parse(bytes: &[u8], name: &str, boot_id: &str) -> Result<SavedState, StateError> {
-    // The version decides how the rest is to be read, so it is looked at by itself.
+    // The version decides how the rest is to be read: where that is not as it should be, it is looked at by itself.
     #[derive(Deserialize)]
     struct Version {
         v: u32,
     }
     let damaged = |e: serde_json::Error| StateError::Damaged(e.to_string());
-    let Version { v } = serde_json::from_slice(bytes).map_err(damaged)?;
-    if v != VERSION {
-        return Err(StateError::Version(v));
-    }
-    let state: SavedState = serde_json::from_slice(bytes).map_err(damaged)?;
+    let state = match serde_json::from_slice::<SavedState>(bytes) {
+        Ok(state) if state.v == VERSION => state,
+        Ok(state) => return Err(StateError::Version(state.v)),
+        Err(why) => match serde_json::from_slice(bytes).map_err(damaged)? {
+            Version { v: VERSION } => return Err(damaged(why)),
+            Version { v } => return Err(StateError::Version(v)),
+        },
+    };
     if state.boot_id != boot_id {
         return Err(StateError::OtherBoot);
     }
@@ -446,18 +464,26 @@ pub(super) fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("not a regular file"));
     }
     let mut bytes = Vec::with_capacity(USUAL_SIZE);
-    file.take(limit + 1).read_to_end(&mut bytes)?;
+    // Of a regular file less than was asked for is the end.
+    while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))? != 0
+        && bytes.len() == bytes.capacity()
+        && bytes.len() as u64 <= limit
+    {
+        bytes.reserve(bytes.len());
+    }
     if bytes.len() as u64 > limit {
         return Err(io::Error::other(format!("larger than {limit} bytes")));
     }
     Ok(bytes)
 }
 
-/// A file of /proc in one read, and a second one for its end: `fs::read` asks for a size, is told 0, and goes on in
-/// pieces of 32 bytes.
+/// A file of /proc that the kernel shows as one record, in one read: what comes is all, unless it fills the room.
 pub fn read_proc(path: &str) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(2048);
-    File::open(path)?.take(u64::MAX).read_to_end(&mut bytes)?;
+    let mut bytes = Vec::with_capacity(4096);
+    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))? != 0 && bytes.len() == bytes.capacity() {
+        bytes.reserve(bytes.len());
+    }
     Ok(bytes)
 }
 

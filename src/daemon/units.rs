@@ -31,7 +31,7 @@ impl Engine {
         if let Some(id) = self.names.get(asked).copied().filter(|id| self.serves_connection(*id)) {
             return Ok(id);
         }
-        let loaded = load::find(&self.options.unit_path, asked, self.trust());
+        let loaded = load::find_with(&self.survey, &self.options.unit_path, asked, self.trust());
         let found = match loaded {
             Ok(load::Lookup::Found(found)) => found,
             Ok(load::Lookup::Masked { file }) => {

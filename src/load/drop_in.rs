@@ -10,7 +10,7 @@
 //! only one applies: that of the more specific directory, and among those the one higher in the search path. A link to
 //! `/dev/null` in its place makes none of them apply.
 
-use super::{Found, Trust, read};
+use super::{Found, Survey, Trust, read};
 use crate::unit::{Code, MAX_DROP_INS, Problem};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -50,12 +50,15 @@ pub(super) fn owner_of(file: &Path) -> Option<String> {
 /// # Errors
 /// The problem of the first drop-in that cannot be used, as [`super::find`] refuses a unit file; also a drop-in
 /// directory of the wrong name or kind.
-pub(super) fn add(paths: &[PathBuf], found: &mut Found, trust: Trust) -> Result<(), Box<Problem>> {
+pub(super) fn add(survey: &Survey, paths: &[PathBuf], found: &mut Found, trust: Trust) -> Result<(), Box<Problem>> {
     let mut files: BTreeMap<OsString, PathBuf> = BTreeMap::new();
     for owner in owners(&found.name) {
-        wrong_directory(paths, &owner)?;
-        for directory in paths {
-            for file in listed(&directory.join(format!("{owner}.d")), trust, &mut found.warnings)? {
+        wrong_directory(survey, paths, &owner)?;
+        for directory in paths.iter().map(|directory| directory.join(format!("{owner}.d"))) {
+            if survey.is_missing(&directory) {
+                continue;
+            }
+            for file in listed(&directory, trust, &mut found.warnings)? {
                 if let Some(name) = file.file_name() {
                     files.entry(name.to_owned()).or_insert(file);
                 }
@@ -77,10 +80,10 @@ pub(super) fn add(paths: &[PathBuf], found: &mut Found, trust: Trust) -> Result<
 }
 
 /// `web.toml.d` is nothing, and settings in it must not be passed over.
-fn wrong_directory(paths: &[PathBuf], name: &str) -> Result<(), Box<Problem>> {
+fn wrong_directory(survey: &Survey, paths: &[PathBuf], name: &str) -> Result<(), Box<Problem>> {
     for directory in paths {
         let wrong = directory.join(format!("{name}.toml.d"));
-        if wrong.is_dir() {
+        if !survey.is_missing(&wrong) && wrong.is_dir() {
             let problem = Problem::of_file(Code::DropIn, &wrong.to_string_lossy(), "drop-ins are not read from here");
             return Err(Box::new(problem.help(format!("rename the directory to {name}.d"))));
         }

@@ -13,12 +13,14 @@ mod own_drop_in;
 mod read;
 mod set;
 mod slice;
+mod survey;
 
 pub use boot::{BootSetError, Change, disable, enable, enabled_units, is_enabled};
 pub use drop_in::DropIn;
 pub use own_drop_in::OwnDropIn;
 pub use set::{find_set, is_set, shadowed_set, templates};
 pub use slice::{SLICE_SUFFIX, find_slice, is_slice, missing_slice};
+pub use survey::Survey;
 
 use crate::unit::problem::{Style, render_texts};
 use crate::unit::{Code, ParseOptions, Problem, Unit, UnitText, text_of, value};
@@ -131,20 +133,29 @@ pub enum Lookup {
 /// ([`Code::Unreadable`]); a wrong drop-in directory or a template ([`Code::DropIn`]), a bad name
 /// ([`Code::BadUnitName`]).
 pub fn find(paths: &[PathBuf], name: &str, trust: Trust) -> Result<Lookup, Box<Problem>> {
+    find_with(&Survey::default(), paths, name, trust)
+}
+
+/// The same with what is known of the search path already.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_with(survey: &Survey, paths: &[PathBuf], name: &str, trust: Trust) -> Result<Lookup, Box<Problem>> {
     if let Err(bad) = value::unit_name(name) {
         let mut problem = Problem::of_file(Code::BadUnitName, name, bad.message);
         problem.help = bad.help;
         return Err(Box::new(problem));
     }
     // An instance has a file of its own, or else that of its template.
-    for file in candidates(paths, name) {
-        match read::read(&file, trust)? {
+    for file in candidates(paths, name).filter(|file| !survey.is_missing(file)) {
+        match read::read_with(survey, &file, trust)? {
             read::Content::Missing => {}
             read::Content::Null => return Ok(Lookup::Masked { file }),
             read::Content::Bytes(bytes) => {
-                let name = alias_of(&file).unwrap_or_else(|| name.to_owned());
+                let alias = if survey.is_no_link(&file) { None } else { alias_of(&file) };
+                let name = alias.unwrap_or_else(|| name.to_owned());
                 let mut found = Found { name, file, bytes, drop_ins: Vec::new(), warnings: Vec::new() };
-                drop_in::add(paths, &mut found, trust)?;
+                drop_in::add(survey, paths, &mut found, trust)?;
                 return Ok(Lookup::Found(found));
             }
         }
@@ -213,7 +224,8 @@ pub fn list(paths: &[PathBuf]) -> Vec<String> {
         for entry in entries.flatten() {
             let file_name = entry.file_name();
             let Some(name) = file_name.to_str().and_then(|n| n.strip_suffix(".toml")) else { continue };
-            if value::unit_name(name).is_ok() && alias_of(&entry.path()).is_none() {
+            let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            if value::unit_name(name).is_ok() && !(link && alias_of(&entry.path()).is_some()) {
                 names.insert(name.to_owned());
             }
         }

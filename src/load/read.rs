@@ -1,12 +1,15 @@
 //! Reads one unit file without hanging on a FIFO, without believing what others can change.
 
-use super::Trust;
+use super::{Survey, Trust};
 use crate::unit::{Code, MAX_UNIT_SIZE, Problem};
 use rustix::fs::{Mode, OFlags};
 use std::fs::{self, File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+
+/// O_NONBLOCK keeps a FIFO from blocking.
+const FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// What lies at a path.
 #[derive(Debug)]
@@ -17,6 +20,21 @@ pub(super) enum Content {
     Null,
     /// A regular file's bytes.
     Bytes(Vec<u8>),
+}
+
+/// Reads `file`, at most [`MAX_UNIT_SIZE`] bytes, with what is known of its directory.
+pub(super) fn read_with(survey: &Survey, file: &Path, trust: Trust) -> Result<Content, Box<Problem>> {
+    let opened = survey.plain_file(file, trust).and_then(|path| {
+        // Should it be something else by now, it is looked at as if nothing were known.
+        let opened = File::from(rustix::fs::open(&path, FLAGS | OFlags::NOFOLLOW, Mode::empty()).ok()?);
+        let metadata = opened.metadata().ok()?;
+        regular(&metadata).ok()?;
+        Some((opened, metadata))
+    });
+    match opened {
+        Some((opened, metadata)) => content(file, opened, &metadata, trust),
+        None => read(file, trust),
+    }
 }
 
 /// Reads `file`, at most [`MAX_UNIT_SIZE`] bytes.
@@ -41,25 +59,37 @@ pub(super) fn read(file: &Path, trust: Trust) -> Result<Content, Box<Problem>> {
             problem
         })?;
     }
-    // Should the file have been exchanged in between, O_NONBLOCK keeps a FIFO from blocking and the second look
-    // refuses it.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = rustix::fs::open(&path, flags, Mode::empty());
+    // Should the file have been exchanged in between, the second look refuses it.
+    let opened = rustix::fs::open(&path, FLAGS, Mode::empty());
     let opened =
         opened.map_err(|e| refuse(Code::Unreadable, format!("cannot open the file: {}", io::Error::from(e))))?;
     let opened = File::from(opened);
     let metadata = opened.metadata().map_err(|e| refuse(Code::Unreadable, format!("cannot look at the file: {e}")))?;
     regular(&metadata).map_err(|what| refuse(Code::NotAFile, format!("the unit is {what}, not a regular file")))?;
+    content(file, opened, &metadata, trust)
+}
+
+/// The content of an opened regular file.
+fn content(file: &Path, opened: File, metadata: &Metadata, trust: Trust) -> Result<Content, Box<Problem>> {
+    let shown = file.to_string_lossy();
+    let refuse = |code, message: String| Box::new(Problem::of_file(code, &shown, message));
     if trust == Trust::RootOnly {
-        root_only(&metadata, Sticky::Counts).map_err(|why| {
+        root_only(metadata, Sticky::Counts).map_err(|why| {
             let mut problem = refuse(Code::Untrusted, format!("the unit {why}"));
             problem.help = Some(format!("chown root {shown} && chmod go-w {shown}"));
             problem
         })?;
     }
     let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0).min(MAX_UNIT_SIZE) + 1);
-    let limit = u64::try_from(MAX_UNIT_SIZE).unwrap_or(u64::MAX).saturating_add(1);
-    opened.take(limit).read_to_end(&mut bytes).map_err(|e| refuse(Code::Unreadable, format!("cannot read: {e}")))?;
+    // Of a regular file less than was asked for is the end.
+    while rustix::io::read(&opened, rustix::buffer::spare_capacity(&mut bytes))
+        .map_err(|e| refuse(Code::Unreadable, format!("cannot read: {}", io::Error::from(e))))?
+        != 0
+        && bytes.len() == bytes.capacity()
+        && bytes.len() <= MAX_UNIT_SIZE
+    {
+        bytes.reserve(bytes.len());
+    }
     if bytes.len() > MAX_UNIT_SIZE {
         return Err(refuse(Code::TooBig, "the file is larger than 1 MiB, which no unit is".to_owned()));
     }

@@ -1,7 +1,7 @@
 //! Sets of replicas: a template `NAME@.toml` that says `unit.replicas` makes `NAME` a name to start, unless there is a
 //! file `NAME.toml`.
 
-use super::{Found, Trust, drop_in, read};
+use super::{Found, Survey, Trust, drop_in, read};
 use crate::unit::{Code, ParseOptions, Problem, Unit, value};
 use std::collections::BTreeSet;
 use std::fs;
@@ -42,7 +42,7 @@ pub fn find_set(paths: &[PathBuf], name: &str, trust: Trust) -> Result<Option<Fo
             read::Content::Bytes(bytes) => {
                 let name = format!("{name}@1");
                 let mut found = Found { name, file, bytes, drop_ins: Vec::new(), warnings: Vec::new() };
-                drop_in::add(paths, &mut found, trust)?;
+                drop_in::add(&Survey::default(), paths, &mut found, trust)?;
                 return Ok(Some(found).filter(Found::mentions_replicas));
             }
         }

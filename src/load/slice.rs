@@ -1,6 +1,6 @@
 //! Files of slices: `NAME.slice.toml` in the search path, with the drop-ins of `NAME.slice.d`.
 
-use super::{Found, Lookup, Trust, drop_in, read};
+use super::{Found, Lookup, Survey, Trust, drop_in, read};
 use crate::unit::{Code, ParseOptions, Problem, Slice, Unit, UnitText, text_of, value};
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ pub fn find_slice(paths: &[PathBuf], name: &str, trust: Trust) -> Result<Lookup,
             read::Content::Bytes(bytes) => {
                 let name = format!("{name}{SLICE_SUFFIX}");
                 let mut found = Found { name, file, bytes, drop_ins: Vec::new(), warnings: Vec::new() };
-                drop_in::add(paths, &mut found, trust)?;
+                drop_in::add(&Survey::default(), paths, &mut found, trust)?;
                 return Ok(Lookup::Found(found));
             }
         }

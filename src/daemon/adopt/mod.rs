@@ -10,7 +10,9 @@ mod run;
 use super::engine::{Engine, Options};
 use super::state::{self, SavedState, StateError, Written};
 use crate::cgroup::Group;
+use crate::load;
 use crate::supervise::{Event, Moment, ServiceId};
+use std::collections::HashSet;
 use std::io;
 
 /// The root groups that an earlier daemon of this instance recorded.
@@ -54,25 +56,38 @@ impl Engine {
                 return Ok(());
             }
         };
+        self.survey = load::Survey::of(&self.options.unit_path);
+        let mut room = 0;
+        let mut have_groups = HashSet::new();
         for (name, group) in existing {
-            self.check_room_to_adopt()?;
+            self.check_room_to_adopt(&mut room)?;
             self.adopt(&name, group);
+            have_groups.insert(name);
         }
         let mut sets = Vec::new();
         for name in state::names(&self.options.runtime_dir) {
+            // A set has no group.
+            if have_groups.contains(&name) {
+                continue;
+            }
             match state::read(&self.options.runtime_dir, &name) {
                 // After their replicas.
                 Ok(SavedState { set: Some(_), .. }) => sets.push(name),
                 _ if self.names.contains_key(&name) => {}
                 _ => {
-                    self.check_room_to_adopt()?;
+                    self.check_room_to_adopt(&mut room)?;
                     self.remember(&name);
                 }
             }
         }
+        self.survey = load::Survey::default();
         self.dismiss_doubled_keepers();
         sets.iter().for_each(|name| self.adopt_set(name));
         self.release_unclaimed();
+        let running = self.services.values().filter(|service| service.main.is_some()).count();
+        if running > 0 {
+            tracing::info!("taken over: {running} that run");
+        }
         self.events.push_back(Event::Surveyed);
         self.settle();
         Ok(())
@@ -256,7 +271,8 @@ impl Engine {
     }
 
     fn adopt(&mut self, name: &str, group: Group) {
-        let populated = group.populated().unwrap_or(true);
+        let (populated, frozen) = group.condition();
+        let populated = populated.unwrap_or(true);
         let (saved, spoiled) = match self.believable_state(name, &group, populated) {
             Ok((saved, spoiled)) => (Ok(saved), spoiled),
             Err(why) => (Err(why), true),
@@ -277,7 +293,7 @@ impl Engine {
         service.running = service.unit.clone();
         service.running_fingerprint = service.fingerprint;
         service.emptied = false;
-        service.frozen = service.group.as_ref().is_some_and(Group::is_frozen);
+        service.frozen = frozen;
         if let Ok(SavedState { live, .. }) = &saved {
             match self.live_of(live.clone()) {
                 Ok(live) => {

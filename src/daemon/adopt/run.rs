@@ -58,7 +58,7 @@ impl Engine {
         match self.find(id, saved).filter(|_| populated) {
             Some(found) => {
                 self.adopt_process(id, saved, found);
-                tracing::info!(unit = name, "{name}: taken over");
+                tracing::debug!(unit = name, "{name}: taken over");
             }
             None => self.ended_meanwhile(id, saved, populated),
         }
@@ -121,9 +121,10 @@ impl Engine {
             self.exits.expect(pid, id, Place::Main);
         }
         let Some(service) = self.services.get_mut(&id) else { return };
-        let init_outside = saved.init.is_some() && super::super::shares::is_outside(pid);
+        let look = || saved.init.is_some() && super::super::shares::is_outside(pid);
+        let init_outside = saved.init_outside.unwrap_or_else(look);
         service.last_main_pid = service_pid.or(Some(pid));
-        service.last_uid = real_uid(service_pid.unwrap_or(pid));
+        service.last_uid = saved.uid.or_else(|| real_uid(service_pid.unwrap_or(pid)));
         service.main = Some(Process {
             role: Role::Main,
             plan: None,
