@@ -282,7 +282,8 @@ impl Engine {
     /// The main process's record in the file that the resident init maps.
     pub(super) fn record_of(&self, id: ServiceId) -> Option<Exit> {
         let service = self.service(id)?;
-        let path = self.options.runtime_dir.join("services").join(&service.name).join("exit");
+        let path = self.options.runtime_dir.join("services").join(&service.name);
+        let path = path.join(super::state::RECORDS[service.record]);
         let mut bytes = Vec::new();
         std::fs::File::open(path).ok()?.take(RECORD_FILE_SIZE).read_to_end(&mut bytes).ok()?;
         // The first record is that of the first child: the main process, unless it was replaced since.

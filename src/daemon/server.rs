@@ -185,7 +185,7 @@ impl Server {
     }
 
     fn start_boot_set(&mut self) {
-        if !self.engine.first_of_this_boot() {
+        if !self.engine.is_first_of_this_boot() {
             return;
         }
         for name in crate::load::enabled_units(&self.engine.options.unit_path, "default") {
@@ -194,6 +194,9 @@ impl Server {
                 Err(error) => tracing::error!("enabled unit {name} is not started: {error}"),
             }
         }
+        // Each of them is written down, or has begun, before it is noted that all were asked for.
+        self.engine.settle();
+        self.engine.note_boot();
     }
 
     /// New connections, calls and departures.
@@ -214,7 +217,12 @@ impl Server {
     fn answer_calls(&mut self) {
         while let Some(incoming) = self.listener.next_call() {
             let connection = incoming.connection;
-            match self.engine.call(incoming.call) {
+            let handled = self.engine.call(incoming.call);
+            if self.is_answered_at_once(&handled, incoming.wait) {
+                // What is promised is written down.
+                self.engine.settle();
+            }
+            match handled {
                 Handled::Now(Ok(Answer::Units(units))) if incoming.more => self.reply_units(connection, units),
                 Handled::Now(answer) => self.listener.reply(connection, &answer),
                 Handled::Later(requests, _) if !incoming.wait || requests.is_empty() => {
@@ -236,6 +244,14 @@ impl Server {
             self.subscribers.drained(&mut self.listener, connection);
         }
         self.engine.observed = !self.subscribers.is_empty();
+    }
+
+    /// A call that changes something, and whose answer does not wait for the outcome.
+    fn is_answered_at_once(&self, handled: &Handled, waits: bool) -> bool {
+        match handled {
+            Handled::Now(_) | Handled::Stream(..) => self.engine.has_to_settle(),
+            Handled::Later(..) => !waits,
+        }
     }
 
     /// One unit in each reply.
