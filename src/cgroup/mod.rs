@@ -176,6 +176,12 @@ impl Tree {
         Ok(places.into_iter().map(|place| (place.unit().to_owned(), Group { place })).collect())
     }
 
+    /// Removes empty groups below the root group that belong to nobody, and slices without units: what a daemon that was
+    /// killed had made or begun to remove. Ask it before [`Tree::existing`].
+    pub fn sweep(&self) {
+        remove::sweep(&self.places);
+    }
+
     /// The group of the keepers of sockets, made when missing: a directory descriptor for CLONE_INTO_CGROUP. `None` on
     /// pure v1. It has no limits and is nobody's unit; whoever ends the daemon's group does not end what is in it.
     pub fn keeper_group(&self) -> Result<Option<OwnedFd>, CgroupError> {

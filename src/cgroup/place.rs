@@ -110,7 +110,7 @@ pub(super) enum Home {
 
 impl Places {
     /// The hierarchy that tells whether a unit's group exists: v2, or the v1 freezer, or any.
-    fn primary(&self) -> (&Path, &Path) {
+    pub(super) fn primary(&self) -> (&Path, &Path) {
         if let Some(v2) = &self.v2 {
             return (&v2.directory, &v2.path);
         }

@@ -3,10 +3,11 @@
 use super::CgroupError;
 use super::file;
 use super::guard;
-use super::place::{Place, is_gone};
+use super::place::{Place, Places, is_gone};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// See `Group::remove`. The group that carries the mark goes first: while that one is busy nothing else changes.
 pub(super) fn remove(place: &Place) -> Result<(), CgroupError> {
@@ -36,6 +37,39 @@ pub(super) fn remove_empty(place: &Place) {
         if guard::inside(root, &directory).is_ok() {
             // Busy while a unit is in it, gone when it never was in this hierarchy.
             let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+/// Removes empty groups below the root group that carry no mark: what a daemon made, or had begun to remove, when it was
+/// killed. Nothing else can be in a root group that is marked as this instance's.
+pub(super) fn sweep(places: &Places) {
+    let primary = places.primary().0;
+    let marked = |below: &Path| places.marks.get(&primary.join(below)).is_some();
+    let children = |directory: &Path| file::children(directory).unwrap_or_default();
+    let v2 = places.v2.as_ref().map(|v2| &v2.directory);
+    let mut kept = BTreeMap::new();
+    for root in v2.into_iter().chain(places.v1.iter().map(|v1| &v1.directory)) {
+        for name in children(root) {
+            let below = PathBuf::from(&name);
+            if name == guard::KEEPER || guard::inside(root, &root.join(&below)).is_err() {
+                continue;
+            }
+            if !*kept.entry(below.clone()).or_insert_with(|| marked(&below)) {
+                let _ = remove_tree(&root.join(below));
+                continue;
+            }
+            if !name.ends_with(guard::SLICE_SUFFIX) {
+                continue;
+            }
+            for inner in children(&root.join(&below)) {
+                let inner = below.join(inner);
+                if !*kept.entry(inner.clone()).or_insert_with(|| marked(&inner)) {
+                    let _ = remove_tree(&root.join(inner));
+                }
+            }
+            // Busy while a unit is in it.
+            let _ = fs::remove_dir(root.join(below));
         }
     }
 }

@@ -381,6 +381,11 @@ impl Engine {
         Ok(std::mem::take(&mut self.notices))
     }
 
+    /// Is there anything to be worked off or written down?
+    pub fn has_to_settle(&self) -> bool {
+        !self.events.is_empty() || !self.dirty.is_empty()
+    }
+
     /// Works off all events, then writes down what changed.
     pub fn settle(&mut self) {
         self.work_off();
@@ -393,10 +398,19 @@ impl Engine {
         while let Some(event) = self.events.pop_front() {
             tracing::trace!("event {event:?}");
             let actions = self.supervisor.step(now(), event);
+            self.write_down_first(&actions);
             for action in actions {
                 tracing::trace!("action {action:?}");
                 self.perform(action);
             }
+        }
+    }
+
+    /// Works off what a service has said, and writes down what follows from it. Only for who is called by the loop itself.
+    pub fn settle_word(&mut self, id: ServiceId) {
+        self.work_off();
+        if self.dirty.remove(&id) {
+            self.persist(id);
         }
     }
 

@@ -2,9 +2,10 @@
 
 use super::engine::{Engine, to_io};
 use super::launch::{failure, io_failure, make_directory};
+use super::state::RECORDS;
 use crate::plan::wire::{Descriptors, Passed, RECORD_FILE_SIZE};
 use crate::plan::{self, Container, LaunchPlan};
-use crate::supervise::{LaunchFailure, ServiceId};
+use crate::supervise::{LaunchFailure, Role, ServiceId};
 use crate::sys::socket;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -50,6 +51,7 @@ impl Engine {
     pub(super) fn descriptors(
         &mut self,
         id: ServiceId,
+        role: Role,
         plan: &LaunchPlan,
         passed: Vec<(OwnedFd, String)>,
         numbers: &mut Descriptors,
@@ -70,7 +72,8 @@ impl Engine {
         let mut kept = Kept { report: ours, maps: None, log_number: None, notify_number: None };
         if plan.init && plan.container == Container::Own {
             numbers.exits = Some(inherit.copy(self.exits.inits_end()).map_err(fds("exits socket"))?);
-            let record = self.record_file(&service.name).map_err(fds("exit record"))?;
+            let name = if role == Role::Main { RECORDS[service.record] } else { "exit.command" };
+            let record = self.record_file(&service.name, name).map_err(fds("exit record"))?;
             numbers.record = Some(inherit.add(record));
             numbers.init = Some(inherit.copy(&self.init_image).map_err(fds("init image"))?);
         }
@@ -133,9 +136,9 @@ impl Engine {
     }
 
     /// The file that the resident init maps; a new one for each run, as the old one may still be mapped.
-    fn record_file(&self, name: &str) -> io::Result<OwnedFd> {
-        let directory = self.options.runtime_dir.join("services").join(name);
-        let path = directory.join("exit");
+    fn record_file(&self, unit: &str, name: &str) -> io::Result<OwnedFd> {
+        let directory = self.options.runtime_dir.join("services").join(unit);
+        let path = directory.join(name);
         let _ = std::fs::remove_file(&path);
         let make = || std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let file = match make() {

@@ -70,7 +70,7 @@ impl Engine {
         self.after(QUIET, Timer::Trim);
         let passed = if role == Role::Main { self.sockets_to_pass(id) } else { Ok(Vec::new()) };
         let passed = passed.map_err(io_failure("FDS", 202, "sockets"))?;
-        let (mut inheritance, kept) = self.descriptors(id, &plan, passed, &mut start.descriptors)?;
+        let (mut inheritance, kept) = self.descriptors(id, role, &plan, passed, &mut start.descriptors)?;
         if let (Role::Main, Some(stdin)) = (role, &self.stdin) {
             let number = inheritance.copy(stdin).map_err(io_failure("FDS", 202, "standard input"))?;
             start.descriptors.stdin = Some(number);
@@ -80,7 +80,7 @@ impl Engine {
     }
 
     /// Is this the first process of a new run (and not of a stop)?
-    fn begins_run(&self, id: ServiceId, role: Role) -> bool {
+    pub(super) fn begins_run(&self, id: ServiceId, role: Role) -> bool {
         let Some(service) = self.service(id) else { return false };
         match role {
             Role::StartPre(0) => true,

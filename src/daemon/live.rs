@@ -179,6 +179,9 @@ impl Engine {
             }
         }
         let former = std::mem::replace(&mut service.live, live);
+        // The next daemon finds the limits that are meant, and writes them again.
+        self.persist(id);
+        let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         let limits = with_former_keys_unset(&former, &service.live, service.limits(&plan.cgroup));
         let result = match group.apply(&limits) {
             Ok(missing) => match missing.iter().find(|item| service.live.values.contains_key(&item.key)) {
@@ -191,10 +194,25 @@ impl Engine {
             Err(error) => Err(error.to_string()),
         };
         service.live = former;
+        self.dirty.insert(id);
         if let Err(error) = group.apply(&service.limits(&plan.cgroup)) {
             tracing::error!(unit = service.name, "{}: limits may be mixed: {error}", service.name);
         }
         result
+    }
+
+    /// Limits that were changed of an adopted unit: they were written down before they were written into the group.
+    pub(super) fn write_limits_again(&mut self, id: ServiceId) {
+        if self.service(id).is_none_or(|service| service.live.values.is_empty()) {
+            return;
+        }
+        let Ok(plan) = self.plan_for(id, Role::Main) else { return };
+        let Some(service) = self.services.get(&id) else { return };
+        if let Some(group) = &service.group
+            && let Err(error) = group.apply(&service.limits(&plan.cgroup))
+        {
+            tracing::error!(unit = service.name, "{}: changed limits: {error}", service.name);
+        }
     }
 
     /// `Freeze`, `Thaw`. Asked for what is so already, it is done.

@@ -33,29 +33,23 @@ enum Disbelief {
 impl Engine {
     /// Takes some of what waits.
     pub(super) fn notify_ready(&mut self, id: ServiceId) {
-        self.take_notifications(id, DATAGRAMS);
-    }
-
-    /// Takes all that waits, as its end is about to be told.
-    pub(super) fn drain_notifications(&mut self, id: ServiceId) {
-        self.take_notifications(id, LAST_DATAGRAMS);
-    }
-
-    /// What processes of an earlier run have left in the socket is not about the next.
-    pub(super) fn discard_notifications(&mut self, id: ServiceId) {
-        let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) else { return };
-        let _ = (0..LAST_DATAGRAMS).find(|_| !matches!(socket.fd.receive(), Ok(Some(_))));
-    }
-
-    fn take_notifications(&mut self, id: ServiceId, most: usize) {
         let mut barriers = Vec::new();
         let mut descriptors = 0;
-        for _ in 0..most {
+        for _ in 0..DATAGRAMS {
             let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) else { break };
-            match socket.fd.receive() {
+            match socket.fd.peek() {
                 Ok(Some(notification)) => {
-                    descriptors += notification.descriptors.len();
+                    let came_along = notification.descriptors.len();
                     barriers.extend(self.heard(id, notification));
+                    // It is known to the next daemon, and what was stored is in the keeper, before it is gone from here.
+                    if came_along > 0 {
+                        self.keep_store(id);
+                    }
+                    self.settle_word(id);
+                    let socket = self.service(id).and_then(|service| service.notify.as_ref());
+                    let taken = socket.map(|socket| socket.fd.receive());
+                    barriers.extend(taken.and_then(Result::ok).flatten().map(|n| n.descriptors).unwrap_or_default());
+                    descriptors += came_along;
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -64,13 +58,37 @@ impl Engine {
                 }
             }
             // Looking at many descriptors takes time, and nobody may have the daemon for himself.
-            if descriptors > DESCRIPTORS && most <= DATAGRAMS {
+            if descriptors > DESCRIPTORS {
                 break;
             }
         }
         // What was stored is in the keeper before a barrier says so.
         self.keep_store(id);
         drop(barriers);
+    }
+
+    /// Takes all that waits, as its end is about to be told.
+    pub(super) fn drain_notifications(&mut self, id: ServiceId) {
+        let mut barriers = Vec::new();
+        for _ in 0..LAST_DATAGRAMS {
+            let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) else { break };
+            match socket.fd.receive() {
+                Ok(Some(notification)) => barriers.extend(self.heard(id, notification)),
+                Ok(None) => break,
+                Err(error) => {
+                    self.complain(id, &format!("notify socket: {error}"));
+                    break;
+                }
+            }
+        }
+        self.keep_store(id);
+        drop(barriers);
+    }
+
+    /// What processes of an earlier run have left in the socket is not about the next.
+    pub(super) fn discard_notifications(&mut self, id: ServiceId) {
+        let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) else { return };
+        let _ = (0..LAST_DATAGRAMS).find(|_| !matches!(socket.fd.receive(), Ok(Some(_))));
     }
 
     /// Acts on a datagram; the answer is what its sender waits for the end of.

@@ -87,6 +87,18 @@ pub struct Notification {
 #[derive(Debug)]
 pub struct NotifySocket(ServiceSocket);
 
+fn notification(datagram: super::service_socket::Datagram) -> Notification {
+    let mut messages = if datagram.truncated {
+        vec![malformed(&datagram.bytes, "the datagram is longer than 4096 bytes")]
+    } else {
+        with_descriptors(parse(&datagram.bytes), datagram.descriptors.len())
+    };
+    if datagram.descriptors_lost {
+        messages.push(malformed(&datagram.bytes, "the daemon has no room for all descriptors that came along"));
+    }
+    Notification { sender: datagram.sender, messages, descriptors: datagram.descriptors }
+}
+
 impl NotifySocket {
     /// Binds `directory/notify`, mode 0666; see [`ServiceSocket::bind`].
     ///
@@ -112,17 +124,15 @@ impl NotifySocket {
     /// # Errors
     /// Of recvmsg(2).
     pub fn receive(&self) -> io::Result<Option<Notification>> {
-        Ok(self.0.receive(DATAGRAM_LIMIT)?.map(|datagram| {
-            let mut messages = if datagram.truncated {
-                vec![malformed(&datagram.bytes, "the datagram is longer than 4096 bytes")]
-            } else {
-                with_descriptors(parse(&datagram.bytes), datagram.descriptors.len())
-            };
-            if datagram.descriptors_lost {
-                messages.push(malformed(&datagram.bytes, "the daemon has no room for all descriptors that came along"));
-            }
-            Notification { sender: datagram.sender, messages, descriptors: datagram.descriptors }
-        }))
+        Ok(self.0.receive(DATAGRAM_LIMIT)?.map(notification))
+    }
+
+    /// The same, and it stays where it is: what it says is acted on, and written down, before it is taken away.
+    ///
+    /// # Errors
+    /// Of recvmsg(2).
+    pub fn peek(&self) -> io::Result<Option<Notification>> {
+        Ok(self.0.peek(DATAGRAM_LIMIT)?.map(notification))
     }
 
     /// Removes the name.

@@ -4,6 +4,7 @@ use super::directories::Progress;
 use super::engine::{Engine, Notice, Source, Timer, to_io};
 use super::live::Live;
 use super::service::{Process, Service};
+use super::state::RECORDS;
 use crate::plan::{HostStep, RemoveDirectory};
 use crate::supervise::{Action, CommandOutcome, Event, Note, Removal, Role, ServiceId, Target};
 use crate::sys::process;
@@ -31,10 +32,6 @@ impl Engine {
         }
         match action {
             Action::Launch { id, role, result, main_exit } => {
-                // From now on the record of the main process is not the last one.
-                if matches!(role, Role::StopPost(_) | Role::Hook(_)) {
-                    self.dirty.insert(id);
-                }
                 if let Err(failure) = self.launch(id, role, result, main_exit) {
                     self.events.push_back(match role {
                         Role::Main => Event::LaunchFailed { id, failure },
@@ -83,6 +80,65 @@ impl Engine {
             }
             Action::Record { id, note } => self.record(id, note),
         }
+    }
+
+    /// What has been accepted or decided is written down before anything is done about it: a daemon that dies in between
+    /// leaves one that knows what it was about.
+    pub(super) fn write_down_first(&mut self, actions: &[Action]) {
+        let mut promised = self.supervisor.take_promised();
+        let mut has_effect = false;
+        for action in actions {
+            let id = match action {
+                Action::Launch { id, role, .. } => {
+                    let begins = self.begins_run(*id, *role);
+                    if begins {
+                        self.take_next_record(*id);
+                    }
+                    // From now on the record of the main process is not the last one.
+                    if begins || matches!(role, Role::StopPost(_) | Role::Hook(_)) {
+                        promised.insert(*id);
+                    }
+                    *id
+                }
+                // What is shown at rest has been decided, and what is removed names the run.
+                Action::Remove { id, .. } => {
+                    promised.insert(*id);
+                    *id
+                }
+                Action::Signal { id, .. } | Action::KillCgroup { id } | Action::Listen { id } => *id,
+                Action::Record { id, .. } => {
+                    self.dirty.insert(*id);
+                    continue;
+                }
+                Action::WatchReadiness { .. }
+                | Action::UnwatchReadiness { .. }
+                | Action::Check { .. }
+                | Action::AbandonCheck { .. }
+                | Action::Examine { .. }
+                | Action::StartUnit { .. }
+                | Action::Reply { .. } => continue,
+            };
+            has_effect = true;
+            if self.dirty.contains(&id) {
+                promised.insert(id);
+            }
+        }
+        self.dirty.extend(promised.iter().copied());
+        if has_effect {
+            for id in promised {
+                self.dirty.remove(&id);
+                self.persist(id);
+            }
+        }
+    }
+
+    /// A run begins: its record is another file than that of the run before, which is still needed.
+    fn take_next_record(&mut self, id: ServiceId) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        service.record = (service.record + 1) % RECORDS.len();
+        let directory = super::state::directory(&self.options.runtime_dir, &service.name);
+        // Of the run before that one.
+        let _ = std::fs::remove_file(directory.join(RECORDS[service.record]));
     }
 
     fn record(&mut self, id: ServiceId, note: Note) {
@@ -256,7 +312,7 @@ impl Engine {
         true
     }
 
-    fn remove(&mut self, id: ServiceId, removal: Removal) {
+    pub(super) fn remove(&mut self, id: ServiceId, removal: Removal) {
         let running = self.service(id).and_then(|service| service.running.as_ref());
         if running.is_some_and(|unit| !crate::compile::needs(unit).paths.is_empty()) {
             self.digest(id);

@@ -4,7 +4,7 @@
 //! service's own end, while its PID 1 lives on for the orphans), and the pidfd of what was cloned.
 
 use super::engine::{Engine, Notice, Place, Source, Timer};
-use super::service::{Process, Watched};
+use super::service::{Process, Service, Watched};
 use crate::plan::Degraded;
 use crate::plan::hint;
 use crate::plan::wire::{self, ExitRecord, RECORD_FILE_SIZE, Report, decode_report};
@@ -272,17 +272,21 @@ impl Engine {
         self.dirty.insert(id);
     }
 
+    fn record_path(&self, service: &Service) -> std::path::PathBuf {
+        super::state::directory(&self.options.runtime_dir, &service.name).join(super::state::RECORDS[service.record])
+    }
+
     /// Is the record file there, whole, and nothing written to it?
     pub(super) fn has_untouched_record(&self, id: ServiceId) -> bool {
         let Some(service) = self.service(id) else { return false };
-        let path = self.options.runtime_dir.join("services").join(&service.name).join("exit");
-        std::fs::read(path).is_ok_and(|bytes| bytes.len() as u64 == RECORD_FILE_SIZE && bytes.iter().all(|b| *b == 0))
+        std::fs::read(self.record_path(service))
+            .is_ok_and(|bytes| bytes.len() as u64 == RECORD_FILE_SIZE && bytes.iter().all(|b| *b == 0))
     }
 
     /// The main process's record in the file that the resident init maps.
     pub(super) fn record_of(&self, id: ServiceId) -> Option<Exit> {
         let service = self.service(id)?;
-        let path = self.options.runtime_dir.join("services").join(&service.name).join("exit");
+        let path = self.record_path(service);
         let mut bytes = [0; RECORD_FILE_SIZE as usize];
         let length = std::fs::File::open(path).ok()?.read(&mut bytes).ok()?;
         let bytes = &bytes[..length];

@@ -22,10 +22,21 @@ impl Engine {
             return;
         }
         let at_rest = status.state == ActiveState::Failed || status.next_restart_at.is_some();
-        let at_end = matches!(
-            status.substate,
-            SubState::StopPost | SubState::FinalSigkill | SubState::OnExit | SubState::OnRestart | SubState::OnGiveUp
-        ) || (status.remains && status.state == ActiveState::Deactivating);
+        let starting = status.starting;
+        // Its record is its own from here on.
+        let begins = matches!(status.substate, SubState::StartPre | SubState::Start);
+        // What has been killed is not waited for any more; why it had to be is known by the daemon that did it.
+        let killed = status.substate == SubState::StopSigkill && !starting;
+        let at_end = killed
+            || matches!(
+                status.substate,
+                SubState::StopPost
+                    | SubState::FinalSigkill
+                    | SubState::OnExit
+                    | SubState::OnRestart
+                    | SubState::OnGiveUp
+            )
+            || (status.remains && status.state == ActiveState::Deactivating);
         let exited = status.remains && !at_end;
         let rest = Rest {
             restarts: status.restarts,
@@ -36,8 +47,11 @@ impl Engine {
             hook_failure: status.hook_failure.clone(),
             wanted: status.wanted,
             upheld: status.upheld,
+            launched: status.launched,
+            restart_times: status.restart_times.clone(),
         };
-        let main = service.main.as_ref();
+        // That of the run before is none of this one.
+        let main = service.main.as_ref().filter(|main| !(starting && main.exit.is_some()));
         let saved = SavedState {
             unit: service.name.clone(),
             invocation_id: service.invocation.clone(),
@@ -47,14 +61,18 @@ impl Engine {
             ready: matches!(status.state, ActiveState::Active | ActiveState::Reloading),
             since: status.since.0,
             restarts: status.restarts,
+            starting,
+            record: (!starting || begins).then_some(service.record),
+            said_ready: status.said_ready,
+            restart_times: status.restart_times.clone(),
             stop_requested: status.stop_requested,
             restart_requested: status.restart_requested,
             rest: at_rest.then(|| rest.clone()),
             end: at_end.then_some(rest),
             exited,
             main_exit: status.main_exit.filter(|_| exited),
-            // One that waits for its turn is triggered again by what is still in its sockets.
-            listening: matches!(status.substate, SubState::Listening | SubState::Waiting)
+            listening: !starting
+                && matches!(status.substate, SubState::Listening | SubState::Waiting)
                 && (service.sockets.is_some() || service.timers.is_some()),
             connections: service.accepting.as_ref().map_or(0, |accepting| accepting.last),
             connection: service.connection.as_ref().map(|connection| connection.saved.clone()),

@@ -189,7 +189,7 @@ impl Server {
     }
 
     fn start_boot_set(&mut self) {
-        if !self.engine.first_of_this_boot() {
+        if !self.engine.is_first_of_this_boot() {
             return;
         }
         for name in crate::load::enabled_units(&self.engine.options.unit_path, "default") {
@@ -198,6 +198,9 @@ impl Server {
                 Err(error) => tracing::error!("enabled unit {name} is not started: {error}"),
             }
         }
+        // Each of them is written down, or has begun, before it is noted that all were asked for.
+        self.engine.settle();
+        self.engine.note_boot();
     }
 
     /// New connections, calls and departures.
@@ -219,7 +222,12 @@ impl Server {
         while let Some(incoming) = self.listener.next_call() {
             let connection = incoming.connection;
             self.note_key(connection, incoming.request);
-            match self.engine.call(incoming.call, incoming.request) {
+            let handled = self.engine.call(incoming.call, incoming.request);
+            if self.is_answered_at_once(&handled, incoming.wait) {
+                // What is promised is written down.
+                self.engine.settle();
+            }
+            match handled {
                 Handled::Now(Ok(Answer::Units(units))) if incoming.more => self.reply_units(connection, units),
                 Handled::Now(answer) => self.listener.reply(connection, &answer),
                 Handled::Later(requests, _) if !incoming.wait || requests.is_empty() => {
@@ -254,6 +262,14 @@ impl Server {
             && !self.keys.values().any(|key| *key == before)
         {
             self.engine.forget_key(before);
+        }
+    }
+
+    /// A call that changes something, and whose answer does not wait for the outcome.
+    fn is_answered_at_once(&self, handled: &Handled, waits: bool) -> bool {
+        match handled {
+            Handled::Now(_) | Handled::Stream(..) => self.engine.has_to_settle(),
+            Handled::Later(..) => !waits,
         }
     }
 

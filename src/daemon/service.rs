@@ -59,6 +59,8 @@ pub(super) struct Service {
     pub group_degraded: Vec<Degraded>,
     /// `CgroupEmptied` was told since the last launch.
     pub emptied: bool,
+    /// Which of [`super::state::RECORDS`] the present run's record is.
+    pub record: usize,
     /// `oom_kill` of the group when the run began.
     pub oom_kills_before: u64,
     pub main: Option<Process>,
@@ -274,6 +276,7 @@ impl Service {
             group_watch: None,
             group_degraded: Vec::new(),
             emptied: true,
+            record: 0,
             oom_kills_before: 0,
             main: None,
             control: None,

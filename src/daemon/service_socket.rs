@@ -83,16 +83,16 @@ impl ServiceSocket {
     /// Of recvmsg(2); the socket stays usable.
     pub fn receive(&self, limit: usize) -> io::Result<Option<Datagram>> {
         let mut bytes = vec![0; limit];
-        let Some(received) = crate::sys::socket::receive(self.socket.as_fd(), &mut bytes)? else { return Ok(None) };
-        bytes.truncate(received.length);
-        let sender = received.sender.filter(|sender| sender.pid > 0);
-        Ok(Some(Datagram {
-            bytes,
-            truncated: received.truncated,
-            sender: sender.map(|sender| Sender { pid: sender.pid, uid: sender.uid }),
-            descriptors: received.descriptors,
-            descriptors_lost: received.descriptors_lost,
-        }))
+        Ok(crate::sys::socket::receive(self.socket.as_fd(), &mut bytes)?.map(|received| datagram(bytes, received)))
+    }
+
+    /// The same, and it stays where it is.
+    ///
+    /// # Errors
+    /// Of recvmsg(2).
+    pub fn peek(&self, limit: usize) -> io::Result<Option<Datagram>> {
+        let mut bytes = vec![0; limit];
+        Ok(crate::sys::socket::peek(self.socket.as_fd(), &mut bytes)?.map(|received| datagram(bytes, received)))
     }
 
     /// Removes the name; who holds the socket keeps it.
@@ -107,6 +107,18 @@ impl ServiceSocket {
 impl AsFd for ServiceSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+fn datagram(mut bytes: Vec<u8>, received: crate::sys::socket::Received) -> Datagram {
+    bytes.truncate(received.length);
+    let sender = received.sender.filter(|sender| sender.pid > 0);
+    Datagram {
+        bytes,
+        truncated: received.truncated,
+        sender: sender.map(|sender| Sender { pid: sender.pid, uid: sender.uid }),
+        descriptors: received.descriptors,
+        descriptors_lost: received.descriptors_lost,
     }
 }
 

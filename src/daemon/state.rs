@@ -26,6 +26,10 @@ pub const VERSION: u32 = 1;
 /// Room for any usual state, bytes: one read brings all of it.
 const USUAL_SIZE: usize = 1024;
 
+/// Names of the files that the resident inits of main processes write their records to: two runs in a row have not the
+/// same, so that how one ended is known until it is written down that the next has begun.
+pub const RECORDS: [&str; 2] = ["exit", "exit.1"];
+
 /// Largest state file taken, bytes.
 const SIZE_LIMIT: u64 = 64 * 1024;
 
@@ -170,6 +174,18 @@ pub struct SavedState {
     /// The stop is one half of a restart.
     #[serde(default)]
     pub restart_requested: bool,
+    /// A start has been accepted and nothing of its program was known: written before anything is done about it.
+    #[serde(default)]
+    pub starting: bool,
+    /// Which of [`RECORDS`] is that of the present run; `None`: it has none yet.
+    #[serde(default)]
+    pub record: Option<usize>,
+    /// It has said that it is ready, and commands after the start were to come.
+    #[serde(default)]
+    pub said_ready: bool,
+    /// When it was restarted automatically within `restart.limit_interval`.
+    #[serde(default)]
+    pub restart_times: Vec<Moment>,
     /// There are no processes: it waits for its next automatic start, or has failed.
     #[serde(default)]
     pub rest: Option<Rest>,

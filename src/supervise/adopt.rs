@@ -9,26 +9,28 @@
 use super::jobs::{Work, no_such_service};
 use super::restart::Restarts;
 use super::run::{Await, Flow, Live, Main, Phase, Run, Says, Stop};
-use super::service::{Last, Service, State, Turn};
+use super::service::{Examination, Last, Pulse, Service, State, Turn};
 use super::watch::Watchdog;
 use super::{Moment, Note, Outcome, RequestId, Rest, ServiceId, Supervisor};
 use crate::unit::{ReadyKind, ServiceType};
 use std::time::Duration;
 
 /// What was found.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Adopted {
     pub ready: bool,
     pub since: Moment,
     pub restarts: u32,
     pub stopping: bool,
     pub watchdog: Option<Duration>,
+    pub said_ready: bool,
+    pub restart_times: Vec<Moment>,
 }
 
 impl Service {
     /// A run that a former daemon began, for what was found to be filled in: without a main process, in a group that is
     /// not empty. Only a service of which this daemon knows nothing can be adopted.
-    pub fn found_run(&mut self, restarts: u32, stopping: bool) -> Option<Box<Run>> {
+    pub fn found_run(&mut self, restarts: Restarts, stopping: bool) -> Option<Box<Run>> {
         match self.state {
             State::Down | State::Failed { .. } => {}
             // What this daemon has started, or is about to, it need not adopt.
@@ -38,7 +40,7 @@ impl Service {
             | State::Keeping(_)
             | State::Up(_) => return None,
         }
-        self.restarts = Restarts::carried_over(restarts);
+        self.restarts = restarts;
         self.last = Last::default();
         let mut run = Box::new(Run::new());
         // Whoever delivers this says in the next moment if nobody is there.
@@ -50,7 +52,8 @@ impl Service {
 
     /// Takes the run over.
     pub fn adopt(&mut self, turn: &mut Turn, found: Adopted) {
-        let Some(mut run) = self.found_run(found.restarts, found.stopping) else { return };
+        let restarts = Restarts::carried_over(found.restarts, found.restart_times);
+        let Some(mut run) = self.found_run(restarts, found.stopping) else { return };
         run.main = Main::Alive;
         run.epilogue.launched = true;
         run.phase = Phase::Running { says: Says::Serving };
@@ -66,6 +69,7 @@ impl Service {
                 live.watch(found.since);
                 Flow::Goes
             }
+            (false, false) if found.said_ready => live.ready(),
             (false, false) => live.resume_start(),
         });
         self.shown = (self.active_state().0, found.since);
@@ -75,16 +79,33 @@ impl Service {
 impl Service {
     /// Takes over the end of a run.
     pub fn adopt_at_end(&mut self, turn: &mut Turn, stopping: bool, end: Rest) {
-        let Some(mut run) = self.found_run(end.restarts, stopping) else { return };
-        run.epilogue.launched = end.main_exit.is_some();
+        let restarts = Restarts::carried_over(end.restarts, end.restart_times);
+        let Some(mut run) = self.found_run(restarts, stopping) else { return };
+        run.epilogue.launched = end.launched || end.main_exit.is_some();
         (run.result, run.cause, run.main_exit) = (end.result, end.cause, end.main_exit);
         self.state = State::Up(run);
         self.record(turn, Note::Adopted);
         self.live(turn, |live| live.kill());
     }
 
+    /// A start had been accepted, and nothing of its program is known: it begins anew. What a former daemon has launched
+    /// for it, if anything, is ended first: a command before the start, or a set-up that this daemon has no report of.
+    pub fn adopt_at_start(&mut self, turn: &mut Turn, populated: bool, restarts: Restarts) {
+        let Some(mut run) = self.found_run(restarts, false) else { return };
+        if !populated {
+            // It had its trigger, where it needs one.
+            self.triggered = true;
+            self.state = State::Waiting { automatic: false, examination: Examination::NotYet };
+            return turn.pulse(self.id, Pulse::WantsStart);
+        }
+        (run.then_start, run.resumed) = (true, true);
+        self.state = State::Up(run);
+        self.record(turn, Note::Adopted);
+        self.live(turn, |live| live.kill());
+    }
+
     /// Goes on waiting for the next automatic start, or shows the failure. Only a service of which this daemon knows
-    /// nothing can be remembered. The window of `limit_burst` begins anew.
+    /// nothing can be remembered.
     pub fn remember(&mut self, rest: Rest) {
         match self.state {
             State::Down => {}
@@ -96,7 +117,7 @@ impl Service {
             | State::Keeping(_)
             | State::Up(_) => return,
         }
-        self.restarts = Restarts::carried_over(rest.restarts);
+        self.restarts = Restarts::carried_over(rest.restarts, rest.restart_times);
         self.last =
             Last { result: rest.result, cause: rest.cause, main_exit: rest.main_exit, hook_failure: rest.hook_failure };
         self.state = match rest.until {

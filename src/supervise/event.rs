@@ -266,6 +266,21 @@ pub enum Event {
         stopping: bool,
         /// Interval of the watchdog as the service had set it, zero for none; `None`: as the policy says.
         watchdog: Option<Duration>,
+        /// It had become ready, and commands after the start were to come.
+        said_ready: bool,
+        /// When it was restarted automatically of late.
+        restart_times: Vec<Moment>,
+    },
+    /// The same of a service whose start had been accepted, and of whose program nothing is known.
+    AdoptedAtStart {
+        /// Which.
+        id: ServiceId,
+        /// Something is in its group: it is ended before the start begins anew.
+        populated: bool,
+        /// Restart counter carried over.
+        restarts: u32,
+        /// When it was restarted automatically of late.
+        restart_times: Vec<Moment>,
     },
     /// The same of a service whose run is over but for commands after its end (`exec_stop_post`, `[hooks]`), which may
     /// still be there.
@@ -370,4 +385,10 @@ pub struct Rest {
     /// The next start is for the sake of a unit that upholds it.
     #[serde(default)]
     pub upheld: bool,
+    /// The main process of the last run was launched.
+    #[serde(default)]
+    pub launched: bool,
+    /// When it was restarted automatically of late.
+    #[serde(default)]
+    pub restart_times: Vec<Moment>,
 }

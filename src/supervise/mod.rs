@@ -96,8 +96,9 @@
 //! * Of a unit that accepts connections nothing is told when one arrives: each is served by a service of its own
 //!   (`Policy::of_connection`), which the caller defines, starts, and forgets when it is down or has failed.
 //! * For each `Examine` one `Examined`.
-//! * `Adopted`, `AdoptedAtEnd`, `AdoptedExited` and `Remembered` come before everything else but `StartRejoined`, which
-//!   follows that of its service at once, and `Surveyed` follows the last of them.
+//! * What [`Supervisor::take_promised`] names is written down before the actions of the step are carried out.
+//! * `Adopted`, `AdoptedAtStart`, `AdoptedAtEnd`, `AdoptedExited` and `Remembered` come before everything else but
+//!   `StartRejoined`, which follows that of its service at once, and `Surveyed` follows the last of them.
 //! * Actions are carried out in their order, and `DeadlinePassed` is delivered once [`Supervisor::next_deadline`] has
 //!   come, which may be the present moment.
 #![forbid(unsafe_code)]
@@ -144,7 +145,7 @@ use adopt::Adopted;
 use graph::{Graph, reach};
 use jobs::{Work, no_such_service};
 use remain::Remained;
-use restart::Jitter;
+use restart::{Jitter, Restarts};
 use run::Fact;
 use service::{Pulse, Service, State};
 use std::collections::{BTreeMap, BTreeSet};
@@ -174,6 +175,8 @@ pub struct Supervisor {
     asked_by_sets: u64,
     /// Sets that are to be looked at again in this step.
     moved_sets: BTreeSet<ServiceId>,
+    /// Services of which something else is promised now than the caller knows.
+    promised: BTreeSet<ServiceId>,
     jitter: Jitter,
     /// How often a service was looked at or changed, for the tests of cost.
     #[cfg(test)]
@@ -261,6 +264,12 @@ impl Supervisor {
         [earliest, self.end_of_round].into_iter().flatten().min()
     }
 
+    /// Services of which something has been accepted, or is done with, since this was asked last. What is promised must
+    /// be written down before anything is done about it and before anybody is answered.
+    pub fn take_promised(&mut self) -> BTreeSet<ServiceId> {
+        std::mem::take(&mut self.promised)
+    }
+
     /// Snapshot of one service.
     pub fn status(&self, id: ServiceId) -> Option<Status> {
         self.services.get(&id).map(Service::status)
@@ -325,10 +334,15 @@ impl Supervisor {
             Event::Said { id, word } => self.learn(now, work, id, Fact::Said(word)),
             Event::Checked { id, number, failure } => self.learn(now, work, id, Fact::Checked { number, failure }),
             Event::DeadlinePassed => self.deadline_passed(now, work),
-            Event::Adopted { id, ready, since, restarts, stopping, watchdog } => {
+            Event::Adopted { id, ready, since, restarts, stopping, watchdog, said_ready, restart_times } => {
                 self.surveying = true;
-                let found = Adopted { ready, since, restarts, stopping, watchdog };
+                let found = Adopted { ready, since, restarts, stopping, watchdog, said_ready, restart_times };
                 self.with(now, work, id, |service, turn| service.adopt(turn, found));
+            }
+            Event::AdoptedAtStart { id, populated, restarts, restart_times } => {
+                self.surveying = true;
+                let restarts = Restarts::carried_over(restarts, restart_times);
+                self.with(now, work, id, |service, turn| service.adopt_at_start(turn, populated, restarts));
             }
             Event::AdoptedExited { id, since, restarts, stopping, main_exit } => {
                 self.surveying = true;
@@ -382,6 +396,10 @@ impl Supervisor {
     fn settle(&mut self, now: Moment, id: ServiceId) {
         let Some(service) = self.services.get_mut(&id) else { return };
         service.look(now);
+        let promise = service.promise();
+        if std::mem::replace(&mut service.promised, promise) != promise {
+            self.promised.insert(id);
+        }
         let deadline = service.deadline();
         if service.indexed != deadline {
             self.deadlines.extend(deadline.map(|at| (at, id)));

@@ -9,6 +9,7 @@
 //! each of its commands has one of its own, and what it leaves is killed before the next. All of them together have
 //! `timeout_stop`; the first that fails ends them.
 
+use super::restart::Restarts;
 use super::run::{Flow, Live, Phase, Step};
 use super::service::{Service, State, Turn};
 use super::stop::KILL_AGAIN_AFTER;
@@ -109,7 +110,9 @@ pub(super) struct Remained {
 impl Service {
     /// Goes on remaining.
     pub fn adopt_exited(&mut self, turn: &mut Turn, found: Remained) {
-        let Some(mut run) = self.found_run(found.restarts, found.stopping) else { return };
+        let Some(mut run) = self.found_run(Restarts::carried_over(found.restarts, Vec::new()), found.stopping) else {
+            return;
+        };
         run.main_exit = found.main_exit;
         run.epilogue.launched = true;
         run.started = Some(found.since);

@@ -76,9 +76,14 @@ pub(super) enum Next {
 }
 
 impl Restarts {
-    /// Counters as a former daemon left them.
-    pub fn carried_over(count: u32) -> Restarts {
-        Restarts { count, window: VecDeque::new() }
+    /// Counters as a former daemon left them, with the moments of the automatic restarts within the window.
+    pub fn carried_over(count: u32, times: Vec<Moment>) -> Restarts {
+        Restarts { count, window: times.into() }
+    }
+
+    /// Moments of the automatic restarts within the window, oldest first.
+    pub fn times(&self) -> impl Iterator<Item = Moment> {
+        self.window.iter().copied()
     }
 
     /// A manual start or `reset-failed`.

@@ -176,6 +176,8 @@ pub(super) struct Run {
     pub fallen_with: Option<String>,
     /// A start that people asked for follows.
     pub then_start: bool,
+    /// That start is the one which a former daemon had begun: the counters go on.
+    pub resumed: bool,
     /// First failure.
     pub result: ServiceResult,
     /// Why it ended, or will.
@@ -204,6 +206,7 @@ impl Run {
             stop: Stop::No,
             fallen_with: None,
             then_start: false,
+            resumed: false,
             result: ServiceResult::Success,
             cause: None,
             main_exit: None,

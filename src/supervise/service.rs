@@ -41,6 +41,15 @@ pub(super) enum Examination {
     Passed,
 }
 
+/// What has been accepted and must come about, also if the daemon dies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Promise {
+    pub start: bool,
+    pub stop: bool,
+    pub then_start: bool,
+    pub scaled: Option<u32>,
+}
+
 /// What other units may have been waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pulse {
@@ -117,6 +126,8 @@ pub(super) struct Service {
     pub triggers: VecDeque<Moment>,
     /// The deadline as the supervisor's index knows it.
     pub indexed: Option<Moment>,
+    /// What the caller of `step` has been told of.
+    pub promised: Promise,
 }
 
 impl Service {
@@ -136,6 +147,7 @@ impl Service {
             triggered: false,
             triggers: VecDeque::new(),
             indexed: None,
+            promised: Promise::default(),
         }
     }
 
@@ -338,7 +350,9 @@ impl Service {
             self.remove(turn, Removal::AfterRun);
             self.record(turn, Note::Stopped);
             self.waiters.starts.append(&mut self.waiters.next_starts);
-            self.restarts.forget();
+            if !run.resumed {
+                self.restarts.forget();
+            }
             // Who asks for a restart wants to see it run.
             self.triggered = true;
             self.state = State::Waiting { automatic: false, examination: Examination::NotYet };

@@ -1,7 +1,7 @@
 //! What people see of a service.
 
-use super::run::{Phase, Says, Step, Stop};
-use super::service::{Service, State};
+use super::run::{Phase, Run, Says, Step, Stop};
+use super::service::{Promise, Service, State};
 use super::{ActiveState, Moment, Status, SubState};
 use crate::unit::Hook;
 
@@ -53,11 +53,46 @@ impl Service {
             step_ends_at: run.filter(|run| run.phase != Phase::StopKill).and_then(|run| run.deadline),
             stop_requested: run.is_some_and(|run| run.stop != Stop::No && !run.then_start)
                 || self.kept().is_some_and(|set| set.is_stop_pending() && !set.then_start),
-            restart_requested: run.is_some_and(|run| run.stop != Stop::No && run.then_start)
+            restart_requested: run.is_some_and(|run| run.then_start && !run.resumed)
                 || self.kept().is_some_and(|set| set.is_stop_pending() && set.then_start),
             wanted: matches!(self.state, State::Failed { wanted: true }),
             upheld: matches!(self.state, State::Backoff { upheld: true, .. }),
+            starting: self.is_starting(),
+            said_ready: run.is_some_and(|run| matches!(run.phase, Phase::StartPost { .. })),
+            launched: run.is_some_and(|run| run.epilogue.launched),
+            restart_times: self.restarts.times().collect(),
         }
+    }
+
+    /// A start has been accepted, and nothing of its program is known yet.
+    fn is_starting(&self) -> bool {
+        match &self.state {
+            State::Waiting { .. } => true,
+            State::Up(run) => {
+                let is_new = matches!(run.phase, Phase::StartPre { .. } | Phase::Launching { .. });
+                run.stop == Stop::No && (is_new || (run.then_start && run.resumed))
+            }
+            State::Down
+            | State::Failed { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. }
+            | State::Keeping(_) => false,
+        }
+    }
+
+    /// What has been accepted and is still to come about.
+    pub fn promise(&self) -> Promise {
+        let status = |run: &Run| (run.stop != Stop::No, run.then_start);
+        let (stop, then_start) = match &self.state {
+            State::Up(run) => status(run),
+            State::Keeping(set) => (set.is_stop_pending(), set.then_start),
+            State::Down
+            | State::Failed { .. }
+            | State::Waiting { .. }
+            | State::Backoff { .. }
+            | State::Listening { .. } => (false, false),
+        };
+        Promise { start: self.is_starting(), stop, then_start, scaled: self.scaled }
     }
 
     pub fn active_state(&self) -> (ActiveState, SubState) {

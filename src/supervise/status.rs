@@ -133,4 +133,12 @@ pub struct Status {
     pub wanted: bool,
     /// It waits for a start that a unit which upholds it wants (kept as well).
     pub upheld: bool,
+    /// It is to be started, or is being started, and its program has not been executed (kept as well).
+    pub starting: bool,
+    /// It has said or shown that it is ready, and commands after the start are still to come (kept as well).
+    pub said_ready: bool,
+    /// The main process was launched, with whatever success (kept as well).
+    pub launched: bool,
+    /// When it was restarted automatically within `limit_interval` (kept as well).
+    pub restart_times: Vec<Moment>,
 }

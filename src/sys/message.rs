@@ -21,6 +21,19 @@ struct Control([u8; 16 + 16 + 16 + (4 * DESCRIPTORS).next_multiple_of(8)]);
 /// # Errors
 /// ECONNRESET and the rest of recvmsg(2), not EAGAIN.
 pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<Received>> {
+    receive_with(fd, buffer, 0)
+}
+
+/// The same, and the message stays where it is (MSG_PEEK). Descriptors that come along are further ones of the same
+/// files.
+///
+/// # Errors
+/// Those of [`receive`].
+pub fn peek(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<Received>> {
+    receive_with(fd, buffer, libc::MSG_PEEK)
+}
+
+fn receive_with(fd: BorrowedFd<'_>, buffer: &mut [u8], more: libc::c_int) -> Result<Option<Received>> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut control = MaybeUninit::<Control>::zeroed();
     // SAFETY: all zeros is a valid msghdr.
@@ -29,7 +42,7 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<Received>
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = size_of::<Control>() as _;
-    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC | more;
     // SAFETY: the header names one part, which is `buffer` with its length, and `control` with its size; both are live
     // and ours alone. An interrupted call has changed neither.
     let answer = cvt_retry("recvmsg", || unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) as i64 });

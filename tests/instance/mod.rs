@@ -9,6 +9,7 @@ mod skip;
 pub mod journald;
 pub mod namespace;
 pub mod process;
+pub mod tracer;
 
 use process::Process;
 use std::fs;
@@ -153,12 +154,7 @@ impl Instance {
 
     /// Starts the daemon (again), and does not wait for it.
     pub fn spawn_daemon(&mut self) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.file("daemon.log")).expect("log");
-        let program = self.wrapper.iter().map(String::as_str).chain([RSVC]).collect::<Vec<_>>();
-        let mut command = self.configured(program[0]);
-        command.args(&program[1..]).arg("daemon").args(&self.arguments);
-        command.stdin(Stdio::null()).stdout(log.try_clone().expect("log")).stderr(log);
-        self.daemon = Some(command.spawn().expect("the daemon starts"));
+        self.daemon = Some(self.daemon_command(&[]).stdin(Stdio::null()).spawn().expect("the daemon starts"));
     }
 
     /// Waits until the daemon answers, which must not end.
@@ -174,6 +170,33 @@ impl Instance {
     /// The instance's root group in each hierarchy.
     pub fn groups(&self) -> Vec<PathBuf> {
         root_groups(&self.file("run/cgroup-root"))
+    }
+
+    /// Starts the daemon (again), each call of which is judged, and does not wait for it: it may never answer. `None`,
+    /// with the reason said, where that is not possible.
+    pub fn start_traced_daemon(&mut self, judge: impl tracer::Judge) -> Option<tracer::Tracer> {
+        let mut command = self.daemon_command(&tracer::GATE);
+        let (tracer, daemon) = tracer::Tracer::spawn(&mut command, RSVC, judge)?;
+        self.daemon = Some(daemon);
+        Some(tracer)
+    }
+
+    /// Waits until a traced daemon answers; `false`: it came to its end before.
+    pub fn answers(&self, tracer: &tracer::Tracer) -> bool {
+        eventually("the traced daemon answers, or ends", || match tracer.is_over() {
+            true => Some(false),
+            false => UnixStream::connect(self.file("run/io.rsvc")).ok().map(|_| true),
+        })
+    }
+
+    fn daemon_command(&self, before: &[&str]) -> Command {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.file("daemon.log")).expect("log");
+        let wrapper = self.wrapper.iter().map(String::as_str);
+        let words = before.iter().copied().chain(wrapper).chain([RSVC]).collect::<Vec<_>>();
+        let mut command = self.configured(words[0]);
+        command.args(&words[1..]).arg("daemon").args(&self.arguments);
+        command.stdout(log.try_clone().expect("log")).stderr(log);
+        command
     }
 
     /// Everything the daemon said.

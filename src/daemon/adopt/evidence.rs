@@ -24,6 +24,14 @@ pub(super) fn look(group: &Group, unit: &str) -> Option<SavedState> {
     Some(SavedState { unit: unit.to_owned(), ready: true, ..shown })
 }
 
+/// The same of a start of which only the intention is known: once its resident init is there the program has been executed,
+/// or is about to be.
+pub(super) fn look_at_launch(group: &Group) -> Option<SavedState> {
+    let pids = group.pids().ok()?;
+    let init = pids.iter().filter_map(|pid| resident_init(*pid)).find(|init| init.is_main)?;
+    with_init(&init, &pids)
+}
+
 /// A resident init by its arguments: `rsvc-init MAIN EXITS RECORD GATE [main]`.
 struct ResidentInit {
     identity: ProcessIdentity,

@@ -8,10 +8,10 @@ mod evidence;
 mod run;
 
 use super::engine::{Engine, Options};
-use super::state::{self, SavedState, StateError, Written};
+use super::state::{self, ProcessIdentity, RECORDS, SavedState, StateError, Written};
 use crate::cgroup::Group;
 use crate::load;
-use crate::supervise::{Event, Moment, ServiceId};
+use crate::supervise::{Event, Moment, Removal, ServiceId};
 use std::collections::HashSet;
 use std::io;
 
@@ -31,16 +31,17 @@ impl Engine {
     }
 
     /// True once per boot: enabled units are started by the first daemon only.
-    pub(in crate::daemon) fn first_of_this_boot(&self) -> bool {
+    pub(in crate::daemon) fn is_first_of_this_boot(&self) -> bool {
         let file = self.options.runtime_dir.join("booted");
-        let boot = state::boot_id();
-        if std::fs::read_to_string(&file).is_ok_and(|text| text == boot) {
-            return false;
-        }
-        if let Err(error) = state::write_atomically(&file, boot.as_bytes()) {
+        !std::fs::read_to_string(file).is_ok_and(|text| text == state::boot_id())
+    }
+
+    /// The enabled units of this boot have been asked for.
+    pub(in crate::daemon) fn note_boot(&self) {
+        let file = self.options.runtime_dir.join("booted");
+        if let Err(error) = state::write_atomically(&file, state::boot_id().as_bytes()) {
             tracing::error!("cannot write {}: {error}", file.display());
         }
-        true
     }
 
     /// Takes over every group that exists below the root group.
@@ -49,6 +50,7 @@ impl Engine {
     /// There is no room for all of them. Nothing has been done to any.
     pub(in crate::daemon) fn adopt_all(&mut self) -> io::Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
+        tree.sweep();
         let existing = match tree.existing() {
             Ok(existing) => existing,
             Err(error) => {
@@ -117,6 +119,9 @@ impl Engine {
                 self.adopt_sockets(id);
                 self.adopt_timers(id, false);
                 self.count_on(id, saved.connections);
+                if saved.starting {
+                    return self.start_anew(id, &saved, false);
+                }
                 let SavedState { rest, invocation_id, listening, .. } = saved.clone();
                 let Some(rest) = rest else {
                     return match () {
@@ -239,6 +244,11 @@ impl Engine {
                 if let Some(why) = &why {
                     tracing::warn!(unit = name, "{name}: {why}; the copy on its control group is used");
                 }
+                if populated && saved.starting && saved.init.is_none() {
+                    // It was killed between the launch and the note of it.
+                    let began = evidence::look_at_launch(group).map(|shown| with_processes(&saved, shown));
+                    return Ok((began.unwrap_or(saved), true));
+                }
                 if !populated || !saved.down {
                     return Ok((saved, why.is_some()));
                 }
@@ -266,7 +276,7 @@ impl Engine {
             service.emptied = true;
         }
         self.take_requests_over(id, saved);
-        self.remove_group(id);
+        self.remove(id, Removal::AtStop);
         self.dirty.insert(id);
     }
 
@@ -290,6 +300,7 @@ impl Engine {
         };
         let Some(service) = self.services.get_mut(&id) else { return };
         service.group = Some(group);
+        service.record = saved.as_ref().ok().and_then(|saved| saved.record).unwrap_or(0) % RECORDS.len();
         service.running = service.unit.clone();
         service.running_fingerprint = service.fingerprint;
         service.emptied = false;
@@ -304,6 +315,7 @@ impl Engine {
                 Err(error) => tracing::warn!("{name}: changed limits end with this run: {error}"),
             }
         }
+        self.write_limits_again(id);
         self.watch_group(id);
         self.adopt_sockets(id);
         self.adopt_timers(id, populated);
@@ -326,14 +338,36 @@ impl Engine {
                 }
             }
             Ok(saved) if saved.down && !populated => self.check_down(id, &saved),
+            Ok(saved) if self.is_yet_to_start(id, &saved) => self.start_anew(id, &saved, populated),
             Ok(saved) if saved.end.is_some() => self.adopt_at_end(id, saved),
             Ok(saved) if saved.exited => self.adopt_exited(id, saved),
             Ok(saved) => self.adopt_saved(id, &saved, populated),
+            Err(StateError::Missing) if !populated => self.check_down(id, &SavedState::new()),
             Err(error) => self.adopt_unknown(id, populated, &error.to_string()),
         }
         if let Some(service) = self.services.get_mut(&id).filter(|_| spoiled) {
             service.written.forget();
         }
+    }
+
+    /// Does it say only that something is to be started? Whose PID 1 is known, or whose end is, has got further.
+    fn is_yet_to_start(&self, id: ServiceId, saved: &SavedState) -> bool {
+        let has_ended = saved.record.is_some() && self.record_of(id).is_some();
+        saved.starting && !saved.init.as_ref().is_some_and(ProcessIdentity::is_alive) && !has_ended
+    }
+
+    /// A start that had been accepted, of which nothing is known but perhaps that something is in its group.
+    fn start_anew(&mut self, id: ServiceId, saved: &SavedState, populated: bool) {
+        if let Some(service) = self.services.get_mut(&id) {
+            service.invocation = saved.invocation_id.clone();
+            service.emptied = !populated;
+        }
+        self.events.push_back(Event::AdoptedAtStart {
+            id,
+            populated,
+            restarts: saved.restarts,
+            restart_times: saved.restart_times.clone(),
+        });
     }
 
     /// A service without a file: it can be shown and stopped.
@@ -357,8 +391,15 @@ impl Engine {
     }
 }
 
+/// A state with the processes that were seen.
+fn with_processes(saved: &SavedState, shown: SavedState) -> SavedState {
+    let SavedState { init, main, inner_pid, since, log_pipe, notify_socket, exits, .. } = shown;
+    SavedState { init, main, inner_pid, since, log_pipe, notify_socket, exits, ..saved.clone() }
+}
+
 /// Does the state say more than that something ran?
 fn is_known(saved: &SavedState) -> bool {
     let is_remembered = saved.down && !saved.requested.is_empty();
-    is_remembered || saved.rest.is_some() || saved.listening || saved.end.is_some() || saved.exited
+    let runs_on = saved.rest.is_some() || saved.listening || saved.end.is_some() || saved.exited || saved.starting;
+    is_remembered || runs_on
 }

@@ -50,6 +50,8 @@ impl Engine {
             restarts: saved.restarts,
             stopping: saved.stop_requested || saved.restart_requested,
             watchdog: saved.watchdog_usec.map(std::time::Duration::from_micros),
+            said_ready: saved.said_ready,
+            restart_times: saved.restart_times.clone(),
         });
         if saved.restart_requested {
             self.events.push_back(Event::StartRequested { id, request: None });
@@ -203,6 +205,8 @@ impl Engine {
             restarts: 0,
             stopping: false,
             watchdog: None,
+            said_ready: false,
+            restart_times: Vec::new(),
         });
         self.ended_meanwhile(id, &SavedState::new(), populated);
     }

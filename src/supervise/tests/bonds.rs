@@ -288,11 +288,22 @@ fn an_automatic_restart_gives_way_to_a_rival_that_is_up() {
         hook_failure: None,
         wanted: false,
         upheld: false,
+        launched: false,
+        restart_times: Vec::new(),
     };
     let mut bench = bench([Policy { conflicts: names(&["b"]), ..unit("a") }, unit("b")]);
     let since = bench.now;
     bench.step(Event::Remembered { id: A, rest });
-    bench.step(Event::Adopted { id: B, ready: true, since, restarts: 0, stopping: false, watchdog: None });
+    bench.step(Event::Adopted {
+        id: B,
+        ready: true,
+        since,
+        restarts: 0,
+        stopping: false,
+        watchdog: None,
+        said_ready: false,
+        restart_times: Vec::new(),
+    });
     bench.step(Event::Surveyed);
     bench.expire();
     assert_eq!(bench.status(A).cause, Some(Cause::Conflict { unit: "b".into() }));
@@ -375,7 +386,16 @@ fn what_ended_while_no_daemon_looked_has_its_consequences() {
     let a = Policy { binds_to: names(&["b"]), upholds: names(&["c"]), ..unit("a") };
     let mut bench = bench([a, unit("b"), unit("c")]);
     let since = bench.now;
-    bench.step(Event::Adopted { id: A, ready: true, since, restarts: 0, stopping: false, watchdog: None });
+    bench.step(Event::Adopted {
+        id: A,
+        ready: true,
+        since,
+        restarts: 0,
+        stopping: false,
+        watchdog: None,
+        said_ready: false,
+        restart_times: Vec::new(),
+    });
     assert_eq!(bench.state(C), "inactive/dead", "not all has been told");
     assert_eq!(deeds(bench.step(Event::Surveyed)), ["2: signal all 15"]);
     bench.dies(A, Exit::Exited(0));

@@ -344,7 +344,16 @@ fn a_start_that_is_refused_runs_nothing() {
 fn a_run_that_was_taken_over_has_its_hooks() {
     let mut bench = Bench::new([hooked()]);
     let since = bench.now;
-    bench.adopt(Event::Adopted { id: WEB, ready: true, since, restarts: 3, stopping: false, watchdog: None });
+    bench.adopt(Event::Adopted {
+        id: WEB,
+        ready: true,
+        since,
+        restarts: 3,
+        stopping: false,
+        watchdog: None,
+        said_ready: false,
+        restart_times: Vec::new(),
+    });
     bench.dies(WEB, Exit::Unknown);
     assert_eq!(bench.status(WEB).hook.unwrap().restarts, 3);
     end(&mut bench, Hook::Exit, FINE);
@@ -362,6 +371,8 @@ fn the_end_of_a_run_that_was_taken_over_is_judged_again_once_nothing_is_left() {
         hook_failure: None,
         wanted: false,
         upheld: false,
+        launched: false,
+        restart_times: Vec::new(),
     };
     for (stopping, hooks, then) in [
         (false, &[Hook::Exit, Hook::Restart][..], "activating/auto-restart"),
@@ -402,6 +413,8 @@ fn a_failed_hook_is_remembered() {
         hook_failure: Some(Cause::HookTimeout { hook: Hook::GiveUp }),
         wanted: false,
         upheld: false,
+        launched: false,
+        restart_times: Vec::new(),
     };
     bench.step(Event::Remembered { id: WEB, rest });
     assert_eq!(bench.status(WEB).hook_failure, Some(Cause::HookTimeout { hook: Hook::GiveUp }));

@@ -190,6 +190,8 @@ fn the_wait_of_a_remembered_unit_ends_in_a_run() {
         hook_failure: None,
         wanted: false,
         upheld: false,
+        launched: false,
+        restart_times: Vec::new(),
     };
     bench.step(Event::Remembered { id: WEB, rest });
     bench.step(Event::Surveyed);

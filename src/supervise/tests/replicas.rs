@@ -370,7 +370,16 @@ fn a_reload_reaches_every_replica_that_is_up() {
 fn the_next_daemon_keeps_the_number_and_starts_what_is_missing() {
     let mut bench = bench(1);
     let since = bench.now;
-    let adopted = |id| Event::Adopted { id, ready: true, since, restarts: 0, stopping: false, watchdog: None };
+    let adopted = |id| Event::Adopted {
+        id,
+        ready: true,
+        since,
+        restarts: 0,
+        stopping: false,
+        watchdog: None,
+        said_ready: false,
+        restart_times: Vec::new(),
+    };
     for number in [1, 2, 5] {
         bench.step(adopted(replica(number)));
     }
@@ -386,7 +395,16 @@ fn the_next_daemon_goes_on_with_a_roll_and_restarts_nothing_twice() {
     for (begun, restarted_already) in [(0, true), (10, false)] {
         let mut bench = bench_with(3, notifying(), policy("app"));
         let since = bench.now.after(5 * SECOND);
-        let adopted = |id| Event::Adopted { id, ready: true, since, restarts: 0, stopping: false, watchdog: None };
+        let adopted = |id| Event::Adopted {
+            id,
+            ready: true,
+            since,
+            restarts: 0,
+            stopping: false,
+            watchdog: None,
+            said_ready: false,
+            restart_times: Vec::new(),
+        };
         bench.wait(20 * SECOND);
         (1..=3).for_each(|number| drop(bench.step(adopted(replica(number)))));
         let begun = Moment(1_000_000_000).after(begun * SECOND);

@@ -273,7 +273,16 @@ fn an_adopted_service_runs_on_and_keeps_its_count() {
     let mut bench = Bench::new([policy("web")]);
     let since = bench.now;
     bench.wait(10 * SECOND);
-    let adopted = Event::Adopted { id: WEB, ready: true, since, restarts: 4, stopping: false, watchdog: None };
+    let adopted = Event::Adopted {
+        id: WEB,
+        ready: true,
+        since,
+        restarts: 4,
+        stopping: false,
+        watchdog: None,
+        said_ready: false,
+        restart_times: Vec::new(),
+    };
     assert_eq!(bench.adopt(adopted), ["note Adopted"]);
     let status = bench.status(WEB);
     assert_eq!((status.since, status.restarts), (since, 4));
@@ -286,8 +295,16 @@ fn an_adopted_service_runs_on_and_keeps_its_count() {
 #[test]
 fn a_stop_that_a_former_daemon_began_goes_on() {
     let mut bench = Bench::new([policy("web")]);
-    let adopted =
-        Event::Adopted { id: WEB, ready: true, since: bench.now, restarts: 0, stopping: true, watchdog: None };
+    let adopted = Event::Adopted {
+        id: WEB,
+        ready: true,
+        since: bench.now,
+        restarts: 0,
+        stopping: true,
+        watchdog: None,
+        said_ready: false,
+        restart_times: Vec::new(),
+    };
     assert_eq!(deeds(bench.adopt(adopted)), ["signal all 15"]);
     assert_eq!(bench.until_deadline(), Some(90 * SECOND));
     bench.dies(WEB, Exit::Exited(1));
@@ -303,6 +320,8 @@ fn an_adopted_start_is_waited_for_with_a_fresh_deadline() {
         restarts: 0,
         stopping: false,
         watchdog: None,
+        said_ready: false,
+        restart_times: Vec::new(),
     };
     let mut bench = Bench::new([notify()]);
     bench.adopt(adopted(&bench));
@@ -325,8 +344,16 @@ fn an_adopted_start_is_waited_for_with_a_fresh_deadline() {
 #[test]
 fn what_this_daemon_started_it_does_not_adopt() {
     let mut bench = Bench::running(policy("web"));
-    let adopted =
-        Event::Adopted { id: WEB, ready: false, since: bench.now, restarts: 9, stopping: true, watchdog: None };
+    let adopted = Event::Adopted {
+        id: WEB,
+        ready: false,
+        since: bench.now,
+        restarts: 9,
+        stopping: true,
+        watchdog: None,
+        said_ready: false,
+        restart_times: Vec::new(),
+    };
     assert!(bench.adopt(adopted).is_empty());
     assert_eq!(bench.status(WEB).restarts, 0);
 }

@@ -306,6 +306,8 @@ impl World {
             hook_failure: None,
             wanted: failed && wanted,
             upheld: !failed && upheld,
+            launched: false,
+            restart_times: Vec::new(),
         };
         self.step(Event::Remembered { id: id(index), rest });
     }
@@ -349,6 +351,8 @@ impl World {
             hook_failure: None,
             wanted: false,
             upheld: false,
+            launched: false,
+            restart_times: Vec::new(),
         };
         self.step(Event::AdoptedAtEnd { id: id(index), stopping, end });
     }
@@ -377,7 +381,16 @@ impl World {
         host.leftovers = self.choices.one_in(2);
         host.starting = !ready;
         let since = self.bench.now;
-        self.step(Event::Adopted { id: id(index), ready, since, restarts: 3, stopping, watchdog: None });
+        self.step(Event::Adopted {
+            id: id(index),
+            ready,
+            since,
+            restarts: 3,
+            stopping,
+            watchdog: None,
+            said_ready: false,
+            restart_times: Vec::new(),
+        });
     }
 }
 
