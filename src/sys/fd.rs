@@ -88,6 +88,28 @@ pub fn close_range_cloexec(first: RawFd) -> Result<()> {
     cvt("close_range", answer).map(drop)
 }
 
+/// close_range(2) of every descriptor from 3 upwards but these: for the start of a program that knows which it was to
+/// inherit.
+///
+/// # Errors
+/// ENOSYS before Linux 5.9.
+pub fn close_inherited_but(kept: &[RawFd]) -> Result<()> {
+    let mut kept: Vec<RawFd> = kept.iter().copied().filter(|number| *number >= 3).collect();
+    kept.sort_unstable();
+    let mut first: RawFd = 3;
+    for number in kept.into_iter().chain([RawFd::MAX]) {
+        if first < number {
+            // SAFETY: the callers (start of a program) run before anything in it owns a descriptor; what is named to an
+            // owner is not in the range.
+            let answer =
+                unsafe { libc::syscall(libc::SYS_close_range, first as libc::c_uint, (number - 1) as libc::c_uint, 0) };
+            cvt("close_range", answer)?;
+        }
+        first = number.saturating_add(1);
+    }
+    Ok(())
+}
+
 /// An anonymous file that nobody can change any more: `bytes`, mode 0555 when `executable` (0500 cannot be executed by
 /// uid 0 of a mapped user namespace), sealed against writing, growing, shrinking and further seals.
 ///

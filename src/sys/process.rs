@@ -246,6 +246,19 @@ fn set_mask(fill: unsafe extern "C" fn(*mut libc::sigset_t) -> libc::c_int) -> R
     cvt("sigprocmask", answer).map(drop)
 }
 
+/// Blocks exactly these signals, bit 0 being signal 1, and answers which were blocked before.
+///
+/// # Errors
+/// None are known.
+pub fn set_signal_mask(mask: u64) -> Result<u64> {
+    let mut former: u64 = 0;
+    // SAFETY: both masks are live and as long as the last argument says, the size of a kernel signal set.
+    let answer = unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, &raw mut former, size_of::<u64>())
+    };
+    cvt("rt_sigprocmask", answer).map(|_| former)
+}
+
 /// Gives every signal its default action. Ignored signals survive an exec, and the Rust runtime ignores SIGPIPE.
 ///
 /// # Errors
