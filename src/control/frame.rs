@@ -80,6 +80,11 @@ impl FrameReader {
         Ok(Some(frame))
     }
 
+    /// What was pushed and not handed out yet.
+    pub fn unread(&self) -> &[u8] {
+        &self.buffer[self.head..]
+    }
+
     /// Bytes held that were not handed out yet.
     pub fn held(&self) -> usize {
         self.buffer.len() - self.head

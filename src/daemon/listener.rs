@@ -27,7 +27,7 @@ use rustix::event::epoll;
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -72,6 +72,17 @@ pub struct Incoming {
     pub wait: bool,
     /// What the client calls this request, which it may repeat.
     pub request: Option<RequestKey>,
+}
+
+/// Numbers of the descriptors that the next program of this process gets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handed {
+    /// The listening socket.
+    pub socket: RawFd,
+    /// The connection that waits for the answer to an upgrade; `None`: it has gone.
+    pub caller: Option<RawFd>,
+    /// Connections with no call under way, and what was read of their next one.
+    pub others: Vec<(RawFd, Vec<u8>)>,
 }
 
 /// The listening socket and its connections.
@@ -120,6 +131,23 @@ impl Listener {
         socket.set_nonblocking(true)?;
         fs::set_permissions(&temporary, fs::Permissions::from_mode(0o666))?;
         fs::rename(&temporary, path)?;
+        Listener::over(socket, path, rules)
+    }
+
+    /// Goes on with the socket of a former program, whose name is `path`: who connected meanwhile waits in its queue.
+    ///
+    /// # Errors
+    /// It does not listen; of epoll_create1(2).
+    pub fn inherit(socket: &OwnedFd, path: &Path, rules: Rules) -> io::Result<Listener> {
+        if !rustix::net::sockopt::socket_acceptconn(socket)? {
+            return Err(io::Error::other("the inherited control socket does not listen"));
+        }
+        let socket = UnixListener::from(socket.try_clone()?);
+        socket.set_nonblocking(true)?;
+        Listener::over(socket, path, rules)
+    }
+
+    fn over(socket: UnixListener, path: &Path, rules: Rules) -> io::Result<Listener> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &socket, epoll::EventData::new_u64(LISTENING), epoll::EventFlags::IN)?;
         Ok(Listener {
@@ -246,6 +274,59 @@ impl Listener {
         self.connections.get(&connection).is_some_and(|open| !open.is_finished())
     }
 
+    /// Does an answer wait for somebody who reads it?
+    pub fn is_being_read(&self) -> bool {
+        self.connections
+            .values()
+            .any(|connection| connection.waiting() > 0 && !connection.dead && !connection.streaming)
+    }
+
+    /// What the next program gets: see [`Handed`].
+    pub fn hand_over(&self, caller: ConnectionId) -> Handed {
+        Handed {
+            socket: self.socket.as_raw_fd(),
+            caller: self.caller(caller).map(|connection| connection.stream.as_raw_fd()),
+            others: self
+                .idle()
+                .map(|connection| (connection.stream.as_raw_fd(), connection.unread().to_vec()))
+                .collect(),
+        }
+    }
+
+    /// The descriptors of the same.
+    pub fn handed_descriptors(&self, caller: ConnectionId) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let streams = self.caller(caller).into_iter().chain(self.idle());
+        std::iter::once(self.socket.as_fd()).chain(streams.map(|connection| connection.stream.as_fd()))
+    }
+
+    fn caller(&self, caller: ConnectionId) -> Option<&Connection> {
+        self.connections.get(&caller).filter(|connection| connection.pending && !connection.dead)
+    }
+
+    /// Connections of which nothing is owed.
+    fn idle(&self) -> impl Iterator<Item = &Connection> {
+        self.connections.values().filter(|c| !c.pending && !c.dead && c.waiting() == 0)
+    }
+
+    /// Goes on with a connection of a former program, of which these bytes were read and belong to no call yet;
+    /// `pending`: it waits for an answer.
+    pub fn resume(
+        &mut self,
+        stream: OwnedFd,
+        read: &[u8],
+        pending: bool,
+        admit: &mut dyn FnMut(&Peer) -> Result<(), String>,
+    ) -> Option<ConnectionId> {
+        let peer = peer(&stream).ok()?;
+        let barred = admit(&peer).err();
+        let id = self.adopt(stream, peer, barred)?;
+        let connection = self.connections.get_mut(&id)?;
+        connection.pending = pending;
+        connection.put_back(read);
+        self.ready.push_back(id);
+        Some(id)
+    }
+
     /// Connections at present.
     pub fn connections(&self) -> usize {
         self.connections.len()
@@ -258,7 +339,7 @@ impl Listener {
                 Ok(stream) => match peer(&stream) {
                     Ok(peer) => {
                         let barred = admit(&peer).err();
-                        self.adopt(stream, peer, barred);
+                        let _ = self.adopt(stream, peer, barred);
                     }
                     // A peer without credentials cannot be judged.
                     Err(_) => drop(stream),
@@ -278,7 +359,7 @@ impl Listener {
     }
 
     /// Takes a connected socket over, if there is room for one more of that user.
-    fn adopt(&mut self, stream: OwnedFd, peer: Peer, barred: Option<String>) {
+    fn adopt(&mut self, stream: OwnedFd, peer: Peer, barred: Option<String>) -> Option<ConnectionId> {
         let privileged = |uid: u32| uid == 0 || uid == self.rules.owner;
         let mine = self.connections.values().filter(|c| c.peer.uid == peer.uid).count();
         let room = if !privileged(peer.uid) && mine >= MAX_PER_USER {
@@ -290,16 +371,16 @@ impl Listener {
         } else {
             self.idlest(|c| c.peer.uid == peer.uid)
         };
-        let Some(evicted) = room else { return };
-        if let Some(id) = evicted {
+        if let Some(id) = room? {
             self.close(id);
         }
         self.counter += 1;
         let connection = Connection::new(stream, peer, barred, self.counter);
         let data = epoll::EventData::new_u64(self.counter);
-        if epoll::add(&self.epoll, &connection.stream, data, connection.interest).is_ok() {
-            self.connections.insert(ConnectionId(self.counter), connection);
-        }
+        epoll::add(&self.epoll, &connection.stream, data, connection.interest).ok()?;
+        let id = ConnectionId(self.counter);
+        self.connections.insert(id, connection);
+        Some(id)
     }
 
     /// The connection that has been idle for longest, if one of that kind is; in the form that `adopt` wants.
@@ -421,7 +502,6 @@ fn bind_long(path: &Path) -> io::Result<UnixListener> {
     if path.as_os_str().as_bytes().len() < 107 {
         return UnixListener::bind(path);
     }
-    use std::os::fd::AsRawFd;
     let directory = File::open(path.parent().unwrap_or(Path::new(".")))?;
     let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     UnixListener::bind(Path::new(&format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name))

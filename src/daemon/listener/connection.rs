@@ -71,6 +71,16 @@ impl Connection {
         frame.map(|frame| Request::decode(&frame)).transpose()
     }
 
+    /// What was received and is no whole call yet.
+    pub fn unread(&self) -> &[u8] {
+        self.reader.unread()
+    }
+
+    /// Bytes that came before what the socket holds.
+    pub fn put_back(&mut self, bytes: &[u8]) {
+        self.reader.push(bytes);
+    }
+
     /// Sends `bytes` after what still waits.
     pub fn send(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
