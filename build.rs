@@ -31,11 +31,26 @@ fn main() {
         }
         let output = command.args(linking).arg("-o").arg(&out).arg(SOURCE).output().expect("rustc can be run");
         if output.status.success() {
+            name_build(&out);
             return pack_relocations();
         }
         complaints.push_str(&String::from_utf8_lossy(&output.stderr));
     }
     panic!("the resident init could not be compiled:\n{complaints}");
+}
+
+/// Gives the build a name, for `rsvc status` to tell which services a restart would bring something: a digest (FNV-1a)
+/// of what stays in a running service, of the version, and of `RSVC_BUILD`, by which who packages rsvc can say that the
+/// same version starts services differently.
+fn name_build(init: &std::path::Path) {
+    println!("cargo::rerun-if-env-changed=RSVC_BUILD");
+    let image = std::fs::read(init).expect("the resident init was just written");
+    let words = [env::var("CARGO_PKG_VERSION"), env::var("RSVC_BUILD")].map(Result::unwrap_or_default).join("\n");
+    let digest = words
+        .bytes()
+        .chain(image)
+        .fold(0xcbf2_9ce4_8422_2325_u64, |digest, byte| (digest ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    println!("cargo::rustc-env=RSVC_BUILD_ID={digest:016x}");
 }
 
 /// A table of 8,000 relocations takes 200 KB as it is, and 1 KB packed (DT_RELR). A static program unpacks them itself,

@@ -24,7 +24,8 @@ fn main() -> ExitCode {
         Outcome::Exit(code) => code,
         Outcome::Run { instance, file, profile, quiet, pty } => run(&instance, &file, profile.as_deref(), quiet, pty),
         Outcome::RunCommand { instance, text, pty } => run_command(&instance, &text, pty),
-        Outcome::Daemon { instance, stop_on_exit } => serve(&instance, stop_on_exit),
+        Outcome::Daemon { instance, stop_on_exit, handoff } => serve(&instance, stop_on_exit, handoff),
+        Outcome::HandoffInfo { instance, snapshot } => daemon::handoff_info(options(&instance, false), snapshot),
         Outcome::Features { json, .. } => features(json),
         Outcome::PlanFile { instance, target, json } => {
             let target = match cli::is_file(&target) {
@@ -93,10 +94,10 @@ fn features(json: bool) -> u8 {
     }
 }
 
-fn serve(instance: &Instance, stop_on_exit: bool) -> u8 {
+fn serve(instance: &Instance, stop_on_exit: bool, handoff: Option<i32>) -> u8 {
     let mut options = options(instance, false);
     options.stop_on_exit = stop_on_exit;
-    match daemon::serve(options) {
+    match daemon::serve(options, handoff) {
         Ok(()) => 0,
         Err(error) => {
             eprintln!("rsvc daemon: {error}");

@@ -189,7 +189,17 @@ pub enum Command {
     },
 
     /// Stop units if they run, then start them; replicas of a set one after the other
-    Restart(Job),
+    Restart {
+        /// Names or patterns such as `web*`
+        #[arg(value_name = "UNIT", required_unless_present = "outdated")]
+        units: Vec<String>,
+        /// Those that another rsvc started than the one that runs now, such as after an upgrade
+        #[arg(long, conflicts_with = "units")]
+        outdated: bool,
+        /// How to wait.
+        #[command(flatten)]
+        waiting: Waiting,
+    },
 
     /// Restart those units that run
     TryRestart(Job),
@@ -439,11 +449,21 @@ pub enum Command {
     /// Run one unit file, or a command, in the foreground, without a daemon
     Run(Run),
 
-    /// Run the supervisor (also: rsvcd)
+    /// Run the supervisor (also: rsvcd), or have another program take over from the one that runs
+    #[command(args_conflicts_with_subcommands = true)]
     Daemon {
         /// Stop all units when the daemon is told to end
         #[arg(long)]
         stop_on_exit: bool,
+        /// Snapshot of the program that this one follows in the same process
+        #[arg(long, value_name = "FD", hide = true)]
+        handoff: Option<i32>,
+        /// Say what could be taken over of this snapshot
+        #[arg(long, value_name = "FD", hide = true)]
+        handoff_info: Option<i32>,
+        /// `upgrade`
+        #[command(subcommand)]
+        task: Option<DaemonTask>,
     },
 
     /// Print the version of this program, and of the daemon if one is there
@@ -459,6 +479,17 @@ pub enum Command {
     /// Print rsvc(1)
     #[command(hide = true)]
     Manual,
+}
+
+/// What a running daemon is told.
+#[derive(Clone, Debug, Subcommand)]
+pub enum DaemonTask {
+    /// Upgrade the running daemon in place: same pid, services untouched; refused if the new program cannot take over
+    Upgrade {
+        /// The program, instead of the one by whose path the daemon was started
+        #[arg(long, value_name = "PATH")]
+        program: Option<PathBuf>,
+    },
 }
 
 /// What to run in the foreground.

@@ -9,7 +9,7 @@
 use super::Failure;
 use crate::control::{
     Answer, Call, CallError, CallOptions, Description, FrameReader, REPLY_LIMIT, Reply, RequestKey, ServiceError,
-    UnitStatus, decode_reply, encode_call,
+    UnitStatus, Verb, decode_reply, encode_call,
 };
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -223,11 +223,12 @@ impl Client {
 
     /// Connects again and makes the call again.
     fn find_again(&mut self, deadline: Option<Instant>) -> Result<(), Failure> {
-        if let Some((call, options)) = &self.asked
-            && call.verb().is_repeatable_by_key()
-            && options.request.is_none()
-        {
-            return Err(self.lost(""));
+        if let Some((call, options)) = &self.asked {
+            let keyless = call.verb().is_repeatable_by_key() && options.request.is_none();
+            // Another program may be what took the daemon away.
+            if keyless || call.verb() == Verb::Upgrade {
+                return Err(self.lost(""));
+            }
         }
         if self.without > Duration::ZERO {
             std::thread::sleep(PAUSE);

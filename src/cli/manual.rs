@@ -25,7 +25,10 @@ pub fn page(command: clap::Command) -> io::Result<Vec<u8>> {
     text += DESCRIPTION;
     text += ".SH COMMANDS\n";
     for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
-        add_command(&mut text, sub);
+        add_command(&mut text, sub, "");
+        for task in sub.get_subcommands().filter(|task| !task.is_hide_set()) {
+            add_command(&mut text, task, &format!("{} ", sub.get_name()));
+        }
     }
     text += ".SH OPTIONS\nThese may stand anywhere on the command line.\n";
     for option in command.get_opts() {
@@ -38,9 +41,10 @@ pub fn page(command: clap::Command) -> io::Result<Vec<u8>> {
     Ok(page)
 }
 
-fn add_command(text: &mut String, command: &clap::Command) {
-    let mut usage = format!("\\fB{}\\fR", escape(command.get_name()));
-    if command.get_opts().next().is_some() {
+/// `before`: the command that it belongs to, and a blank.
+fn add_command(text: &mut String, command: &clap::Command, before: &str) {
+    let mut usage = format!("\\fB{}{}\\fR", escape(before), escape(command.get_name()));
+    if command.get_opts().any(|option| !option.is_hide_set()) {
         usage += " [\\fIOPTION\\fR]...";
     }
     for positional in command.get_positionals() {
@@ -161,7 +165,9 @@ mod tests {
         let made = String::from_utf8(page(Arguments::command()).expect("a page")).expect("text");
         for sub in Arguments::command().get_subcommands().filter(|sub| !sub.is_hide_set()) {
             assert!(made.contains(&format!(".SS \\fB{}\\fR", escape(sub.get_name()))), "{}", sub.get_name());
-            for option in sub.get_opts().filter_map(|option| option.get_long()) {
+            let tasks = sub.get_subcommands().flat_map(clap::Command::get_opts);
+            let shown = sub.get_opts().chain(tasks).filter(|option| !option.is_hide_set());
+            for option in shown.filter_map(|option| option.get_long()) {
                 assert!(made.contains(&format!("\\-\\-{}\\fR", escape(option))), "{} --{option}", sub.get_name());
             }
         }

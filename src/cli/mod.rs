@@ -27,6 +27,7 @@ mod terminal;
 mod time;
 mod tree;
 mod units;
+mod upgrade;
 mod words;
 
 pub use instance::Instance;
@@ -75,6 +76,15 @@ pub enum Outcome {
         instance: Instance,
         /// `--stop-on-exit`
         stop_on_exit: bool,
+        /// `--handoff`
+        handoff: Option<i32>,
+    },
+    /// `rsvc daemon --handoff-info`
+    HandoffInfo {
+        /// Where everything lies.
+        instance: Instance,
+        /// Number of the descriptor.
+        snapshot: i32,
     },
     /// `rsvc features`
     Features {
@@ -233,7 +243,7 @@ fn check_format(global: &Global, command: &Command) -> Result<(), Failure> {
         Command::Logs { .. } => &[Format::Table, Format::Wide, Format::Json, Format::Short, Format::Cat],
         Command::Plan { .. } | Command::Show { .. } | Command::Features => &[Format::Table, Format::Wide, Format::Json],
         Command::Explain { .. } | Command::Version | Command::Diff { .. } => &[Format::Table, Format::Json],
-        Command::Start(_) | Command::Stop { .. } | Command::Restart(_) | Command::TryRestart(_) => {
+        Command::Start(_) | Command::Stop { .. } | Command::Restart { .. } | Command::TryRestart(_) => {
             &[Format::Table, Format::Json]
         }
         Command::Scale { .. } | Command::Reload(_) | Command::Kill { .. } | Command::ResetFailed { .. } => {
@@ -243,6 +253,7 @@ fn check_format(global: &Global, command: &Command) -> Result<(), Failure> {
         Command::Set { .. } | Command::Freeze { .. } | Command::Thaw { .. } | Command::ReloadConfig => {
             &[Format::Table, Format::Json]
         }
+        Command::Daemon { task: Some(_), .. } => &[Format::Table, Format::Json],
         Command::Events { .. } | Command::Wait { .. } => &[Format::Table, Format::Json],
         _ => &[Format::Table],
     };
@@ -258,7 +269,8 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         Command::Start(job) => operate::jobs(session, Verb::Start, &job.units, job.waiting)?,
         Command::Stop { all: true, waiting, .. } => operate::stop_all(session, waiting)?,
         Command::Stop { units, waiting, .. } => operate::jobs(session, Verb::Stop, &units, waiting)?,
-        Command::Restart(job) => operate::jobs(session, Verb::Restart, &job.units, job.waiting)?,
+        Command::Restart { outdated: true, waiting, .. } => upgrade::restart_outdated(session, waiting)?,
+        Command::Restart { units, waiting, .. } => operate::jobs(session, Verb::Restart, &units, waiting)?,
         Command::TryRestart(job) => operate::jobs(session, Verb::TryRestart, &job.units, job.waiting)?,
         Command::Reload(job) => operate::jobs(session, Verb::Reload, &job.units, job.waiting)?,
         Command::Scale { units, waiting } => scale::scale(session, &units, waiting)?,
@@ -300,8 +312,14 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
             0
         }
         Command::Run(run) => return run::run(session, run),
-        Command::Daemon { stop_on_exit } => {
-            return Ok(Outcome::Daemon { instance: session.instance.clone(), stop_on_exit });
+        Command::Daemon { task: Some(args::DaemonTask::Upgrade { program }), .. } => {
+            upgrade::upgrade(session, program.as_deref())?
+        }
+        Command::Daemon { handoff_info: Some(snapshot), .. } => {
+            return Ok(Outcome::HandoffInfo { instance: session.instance.clone(), snapshot });
+        }
+        Command::Daemon { stop_on_exit, handoff, .. } => {
+            return Ok(Outcome::Daemon { instance: session.instance.clone(), stop_on_exit, handoff });
         }
         Command::Features => {
             return Ok(Outcome::Features { instance: session.instance.clone(), json: session.json() });

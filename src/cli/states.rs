@@ -128,6 +128,7 @@ impl Selection {
 pub fn list(session: &mut Session<'_>, selection: &Selection) -> Result<u8, Failure> {
     let all = Client::connect(&session.instance.socket())?.list()?;
     let total = all.len();
+    let outdated = all.iter().filter(|unit| unit.runs_on.as_ref().is_some_and(|runs_on| runs_on.outdated)).count();
     let units: Vec<UnitStatus> = all.into_iter().filter(|unit| selection.takes(unit)).collect();
     match session.format {
         Format::Json => units.iter().try_for_each(|unit| session.object(unit))?,
@@ -147,6 +148,9 @@ pub fn list(session: &mut Session<'_>, selection: &Selection) -> Result<u8, Fail
             let hidden = total - units.len();
             if session.look.is_terminal() && hidden > 0 && !selection.all && selection.units.is_empty() {
                 session.say(&format!("{hidden} more with --all"));
+            }
+            if session.look.is_terminal() && outdated > 0 {
+                session.say(&format!("{outdated} on another rsvc than the daemon's: rsvc restart --outdated"));
             }
         }
     }

@@ -29,6 +29,15 @@ pub enum Answer {
         /// Keys that a running unit takes up at its next start.
         later: Vec<String>,
     },
+    /// `Upgrade`: versions of the former and of the present program.
+    Upgraded {
+        /// The former's version.
+        from: String,
+        /// The present one's.
+        version: String,
+        /// Which build of that.
+        build: String,
+    },
     /// `Events`: one entry of the stream.
     Event(Box<UnitEvent>),
     /// `ReloadConfig`: what is not as it was, and how many units are.
@@ -48,6 +57,7 @@ impl Answer {
             Answer::Description(description) => json!({ "description": description }),
             Answer::Changes(changes, unchanged) => json!({ "changes": changes, "unchanged": unchanged }),
             Answer::Kept { file, later } => json!({ "file": file, "later": later }),
+            Answer::Upgraded { from, version, build } => json!({ "from": from, "version": version, "build": build }),
             Answer::Event(event) => json!({ "event": event }),
         }
     }
@@ -78,6 +88,11 @@ impl Answer {
                     Answer::Kept { file: serde_json::from_value(file)?, later: serde_json::from_value(take("later"))? }
                 }
             },
+            Verb::Upgrade => Answer::Upgraded {
+                from: serde_json::from_value(take("from"))?,
+                version: serde_json::from_value(take("version"))?,
+                build: serde_json::from_value(take("build"))?,
+            },
             Verb::Events => Answer::Event(serde_json::from_value(take("event"))?),
             Verb::Stop | Verb::Reload | Verb::Kill | Verb::ResetFailed | Verb::Freeze | Verb::Thaw | Verb::StopAll => {
                 Answer::Done
@@ -94,10 +109,18 @@ pub struct Description {
     pub v: u32,
     /// Version of the daemon, which may differ from the client's after an upgrade.
     pub version: String,
+    /// Which build of that version, 16 hex digits.
+    pub build: String,
     /// Its host pid.
     pub pid: i32,
-    /// Since when it runs, RFC 3339 UTC.
+    /// Since when it runs, RFC 3339 UTC; an upgrade in place does not change that.
     pub since: Option<String>,
+    /// How often it was upgraded in place since then.
+    pub upgrades: u64,
+    /// When it was upgraded last.
+    pub upgraded: Option<String>,
+    /// Units that run on another rsvc than the daemon's: a restart of theirs would bring this one.
+    pub outdated: u64,
     /// Units that have a file or are loaded.
     pub units: u64,
     /// Of these, active.
@@ -154,6 +177,8 @@ pub enum CallError {
     BadSetting { unit: String, message: String },
     /// 4
     PermissionDenied { message: String },
+    /// 1: the former program goes on, and why.
+    UpgradeRefused { message: String },
     /// 1: anything else that is the daemon's fault or the host's.
     Internal { message: String },
 }
@@ -170,6 +195,7 @@ impl CallError {
             CallError::NotSupported { .. } => "NotSupported",
             CallError::BadSetting { .. } => "BadSetting",
             CallError::PermissionDenied { .. } => "PermissionDenied",
+            CallError::UpgradeRefused { .. } => "UpgradeRefused",
             CallError::Internal { .. } => "Internal",
         }
     }
@@ -182,7 +208,8 @@ impl CallError {
             CallError::NotRunning { .. } | CallError::NotSupported { .. } => 7,
             CallError::BadSetting { .. } => 2,
             CallError::PermissionDenied { .. } => 4,
-            CallError::JobFailed { .. } | CallError::JobCancelled { .. } | CallError::Internal { .. } => 1,
+            CallError::JobFailed { .. } | CallError::JobCancelled { .. } => 1,
+            CallError::UpgradeRefused { .. } | CallError::Internal { .. } => 1,
         }
     }
 
@@ -196,7 +223,9 @@ impl CallError {
             | CallError::JobFailed { unit, message }
             | CallError::NotSupported { unit, message }
             | CallError::BadSetting { unit, message } => json!({ "unit": unit, "message": message }),
-            CallError::PermissionDenied { message } | CallError::Internal { message } => json!({ "message": message }),
+            CallError::PermissionDenied { message }
+            | CallError::UpgradeRefused { message }
+            | CallError::Internal { message } => json!({ "message": message }),
         }
     }
 
@@ -213,6 +242,7 @@ impl CallError {
             "NotSupported" => CallError::NotSupported { unit, message },
             "BadSetting" => CallError::BadSetting { unit, message },
             "PermissionDenied" => CallError::PermissionDenied { message },
+            "UpgradeRefused" => CallError::UpgradeRefused { message },
             "Internal" => CallError::Internal { message },
             _ => return None,
         })
@@ -233,7 +263,7 @@ impl fmt::Display for CallError {
             }
             CallError::NotSupported { message, .. } | CallError::BadSetting { message, .. } => f.write_str(message),
             CallError::PermissionDenied { message } => write!(f, "permission denied: {message}"),
-            CallError::Internal { message } => f.write_str(message),
+            CallError::UpgradeRefused { message } | CallError::Internal { message } => f.write_str(message),
         }
     }
 }
@@ -254,6 +284,7 @@ mod tests {
             (CallError::NotSupported { unit: unit.clone(), message: message.clone() }, 7),
             (CallError::BadSetting { unit, message: message.clone() }, 2),
             (CallError::PermissionDenied { message: message.clone() }, 4),
+            (CallError::UpgradeRefused { message: message.clone() }, 1),
             (CallError::Internal { message }, 1),
         ];
         for (error, code) in errors {
@@ -276,6 +307,7 @@ mod tests {
             (Verb::Configuration, Answer::Configuration(vec![ConfiguredValue::default()])),
             (Verb::Describe, Answer::Description(Box::new(Description { pid: 5, ..Description::default() }))),
             (Verb::ReloadConfig, Answer::Changes(vec![UnitChange { running: true, ..UnitChange::default() }], 7)),
+            (Verb::Upgrade, Answer::Upgraded { from: "1".into(), version: "2".into(), build: "3".into() }),
             (Verb::Set, Answer::Done),
             (Verb::Set, Answer::Kept { file: "/x".into(), later: vec!["service.umask".into()] }),
             (Verb::Events, Answer::Event(Box::new(UnitEvent { lost: Some(5), ..UnitEvent::default() }))),

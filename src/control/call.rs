@@ -82,6 +82,10 @@ pub enum Call {
     },
     /// Reads all unit files again.
     ReloadConfig,
+    /// Another program takes over in place; `None`: the one by whose path the daemon was started.
+    Upgrade {
+        program: Option<String>,
+    },
 }
 
 /// How a call is to be handled, beside what it asks.
@@ -116,11 +120,12 @@ pub enum Verb {
     Freeze,
     Thaw,
     ReloadConfig,
+    Upgrade,
 }
 
 impl Verb {
     /// All verbs with the names of their methods.
-    pub const ALL: [(Verb, &'static str); 19] = [
+    pub const ALL: [(Verb, &'static str); 20] = [
         (Verb::Start, "Start"),
         (Verb::Stop, "Stop"),
         (Verb::Restart, "Restart"),
@@ -140,6 +145,7 @@ impl Verb {
         (Verb::Freeze, "Freeze"),
         (Verb::Thaw, "Thaw"),
         (Verb::ReloadConfig, "ReloadConfig"),
+        (Verb::Upgrade, "Upgrade"),
     ];
 
     /// The method's name without the interface.
@@ -200,6 +206,7 @@ impl Verb {
             Verb::Freeze => Call::Freeze { unit: given.unit()? },
             Verb::Thaw => Call::Thaw { unit: given.unit()? },
             Verb::ReloadConfig => Call::ReloadConfig,
+            Verb::Upgrade => Call::Upgrade { program: given.program()? },
             Verb::Events => Call::Events { units: given.units()?, present: given.flag("present")?.unwrap_or(false) },
         };
         given.finish()?;
@@ -230,6 +237,7 @@ impl Call {
             Call::Freeze { .. } => Verb::Freeze,
             Call::Thaw { .. } => Verb::Thaw,
             Call::ReloadConfig => Verb::ReloadConfig,
+            Call::Upgrade { .. } => Verb::Upgrade,
         }
     }
 
@@ -250,7 +258,8 @@ impl Call {
             | Call::Thaw { unit }
             | Call::Kill { unit, .. } => Some(unit),
             Call::ResetFailed { unit } => unit.as_deref(),
-            Call::List | Call::StopAll | Call::Describe | Call::Events { .. } | Call::ReloadConfig => None,
+            Call::List | Call::StopAll | Call::Describe => None,
+            Call::Events { .. } | Call::ReloadConfig | Call::Upgrade { .. } => None,
         }
     }
 
@@ -260,6 +269,7 @@ impl Call {
             Call::Kill { unit, signal, whole } => json!({ "unit": unit, "signal": signal, "whole": whole }),
             Call::Set { unit, values, persist } => json!({ "unit": unit, "values": values, "persist": persist }),
             Call::Scale { unit, number } => json!({ "unit": unit, "number": number }),
+            Call::Upgrade { program } => json!({ "program": program }),
             Call::Events { units, present } => json!({ "units": units, "present": present }),
             _ => match self.unit() {
                 Some(unit) => json!({ "unit": unit }),
@@ -325,6 +335,15 @@ impl Parameters {
                 Some(Ok(key)) => Ok(Some(key)),
                 _ => Err(invalid("request")),
             },
+        }
+    }
+
+    /// An absolute path.
+    fn program(&mut self) -> Result<Option<String>, ServiceError> {
+        match self.take("program") {
+            None => Ok(None),
+            Some(Value::String(path)) if path.starts_with('/') && !path.contains('\0') => Ok(Some(path)),
+            Some(_) => Err(invalid("program")),
         }
     }
 
@@ -415,6 +434,8 @@ mod tests {
             Call::Freeze { unit: unit() },
             Call::Thaw { unit: unit() },
             Call::ReloadConfig,
+            Call::Upgrade { program: None },
+            Call::Upgrade { program: Some("/usr/bin/rsvc".to_owned()) },
         ];
         for call in calls {
             assert_eq!(decode(call.verb(), call.parameters()), Ok((call.clone(), USUAL)));
@@ -443,6 +464,8 @@ mod tests {
             (Verb::Kill, json!({ "unit": "web", "signal": "TERM" }), "signal"),
             (Verb::Kill, json!({ "unit": "web", "signal": 4294967305i64 }), "signal"),
             (Verb::List, json!({ "unit": "web" }), "unit"),
+            (Verb::Upgrade, json!({ "program": "rsvc" }), "program"),
+            (Verb::Upgrade, json!({ "program": "/a\u{0}b" }), "program"),
             (Verb::Events, json!({ "units": "web" }), "units"),
             (Verb::Events, json!({ "units": ["web", "../etc"] }), "units"),
             (Verb::Events, json!({ "present": 1 }), "present"),

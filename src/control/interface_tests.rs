@@ -66,6 +66,7 @@ fn the_status_of_a_unit_is_as_described() {
     status.main_pid = Some(1);
     status.stop = Some(StopProgress::default());
     status.replicas = Some(ReplicaSet { members: vec![Replica::default()], ..ReplicaSet::default() });
+    status.runs_on = Some(RunsOn::default());
     status.slice = Some(SliceStatus::default());
     assert!(matches_type(&json!(status), "UnitStatus"), "with everything nested");
 }
@@ -102,7 +103,7 @@ fn methods_and_errors_are_all_described() {
     for name in &errors {
         assert!(CallError::decode(name, &serde_json::Map::new()).is_some(), "{name}");
     }
-    assert_eq!(errors.len(), 9);
+    assert_eq!(errors.len(), 10);
 }
 
 #[test]
@@ -121,6 +122,7 @@ fn identifiers_obey_the_grammar_of_varlink() {
         "Pressure",
         "Process",
         "ReplicaSet",
+        "RunsOn",
         "Replica",
         "SliceStatus",
         "StopProgress",

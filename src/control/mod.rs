@@ -27,8 +27,8 @@ pub use event::{LOST, PRESENT, UnitEvent};
 pub use frame::{FrameReader, REPLY_LIMIT, REQUEST_LIMIT, TooLong};
 pub use request_key::RequestKey;
 pub use status::{
-    GroupCounters, LogPlace, Pressure, ProcessLine, Replica, ReplicaSet, SliceStatus, StopProgress, TimerStatus,
-    UnitStatus,
+    GroupCounters, LogPlace, Pressure, ProcessLine, Replica, ReplicaSet, RunsOn, SliceStatus, StopProgress,
+    TimerStatus, UnitStatus,
 };
 pub use time::{STAMP_LENGTH, format_rfc3339, parse_rfc3339, rfc3339_stamp};
 pub use varlink::{

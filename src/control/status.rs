@@ -65,6 +65,9 @@ pub struct UnitStatus {
     /// What its stop is at, while it goes down.
     #[serde(default)]
     pub stop: Option<StopProgress>,
+    /// Which rsvc it was started by, while it runs.
+    #[serde(default)]
+    pub runs_on: Option<RunsOn>,
     /// The service's own pid on the host.
     pub main_pid: Option<i32>,
     /// The same in its pid namespace.
@@ -123,6 +126,20 @@ pub struct UnitStatus {
     pub counters: GroupCounters,
     /// Processes of the group.
     pub processes: Vec<ProcessLine>,
+}
+
+/// The rsvc that started a run: its resident init and its sandbox stay what that one made until a restart.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RunsOn {
+    /// Version; `null`: one from before this was written down.
+    pub version: Option<String>,
+    /// Which build of it, 16 hex digits.
+    pub build: Option<String>,
+    /// A restart brings another one.
+    pub outdated: bool,
+    /// The daemon's own version.
+    pub restart_brings: String,
 }
 
 /// The replicas of a set.

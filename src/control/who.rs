@@ -60,7 +60,9 @@ fn kind(verb: Verb) -> Kind {
         | Verb::Freeze
         | Verb::Thaw
         | Verb::Scale => Kind::Operate,
-        Verb::Kill | Verb::ResetFailed | Verb::StopAll | Verb::Set | Verb::ReloadConfig => Kind::Administer,
+        Verb::Kill | Verb::ResetFailed | Verb::StopAll | Verb::Set | Verb::ReloadConfig | Verb::Upgrade => {
+            Kind::Administer
+        }
     }
 }
 

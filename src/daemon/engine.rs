@@ -6,7 +6,7 @@ use super::instance_keeper::InstanceKeeper;
 use super::log_file::LogDirectory;
 use super::log_pipe::Scratch;
 use super::plans::PlanCache;
-use super::service::{Service, Watched};
+use super::service::{Process, Service, Watched};
 use super::shares::HeldBack;
 use super::timers::WallClock;
 use crate::cgroup::Tree;
@@ -164,6 +164,8 @@ pub(super) enum Timer {
     FlushKeeper,
     /// Nothing has been launched for a while.
     Trim,
+    /// An upgrade has to get further; the owner of the loop looks after each turn.
+    Upgrade,
 }
 
 /// Services whose state may wait for the end of a batch of readiness. The descriptors of one death come in one batch:
@@ -222,12 +224,15 @@ pub(super) struct Engine {
     pub open_logs: VecDeque<ServiceId>,
     /// What is known of the search path; only while services are taken over.
     pub survey: crate::load::Survey,
-    /// When this daemon began.
-    pub since: Moment,
     /// Requests without an answer that may be repeated, and whose units they are for.
     pub keyed: HashMap<RequestId, ServiceId>,
     /// Units that keep the requests of each key.
     pub keys: HashMap<crate::control::RequestKey, BTreeSet<ServiceId>>,
+    /// When this daemon began; an upgrade in place does not change that.
+    pub since: Moment,
+    /// How often it was upgraded in place, and when the last time.
+    pub upgrades: u64,
+    pub upgraded: Option<Moment>,
     next_id: u32,
     next_request: u64,
     /// How long the machine has slept since its boot.
@@ -320,6 +325,8 @@ impl Engine {
             wall_clock: WallClock::default(),
             open_logs: VecDeque::new(),
             survey: Default::default(),
+            upgrades: 0,
+            upgraded: None,
             since,
             keyed: HashMap::new(),
             keys: HashMap::new(),
@@ -420,6 +427,20 @@ impl Engine {
         }
     }
 
+    /// The states of all services, as they are now.
+    pub fn write_all_states(&mut self) {
+        self.dirty.extend(self.services.keys().copied());
+        self.write_states();
+    }
+
+    /// Is a process on its way to its program, or does a command run around one? Who waits a moment finds less that has
+    /// to be begun anew.
+    pub fn has_something_short_under_way(&self) -> bool {
+        let sets_up = |main: &Process| main.report.is_some();
+        let busy = |s: &Service| s.main.as_ref().is_some_and(sets_up) || s.control.is_some() || s.check.is_some();
+        self.services.values().any(busy)
+    }
+
     fn timeout(&self) -> Option<Duration> {
         let timer = self.timers.first().map(|(at, _)| *at);
         let deadline = match (timer, self.supervisor.next_deadline()) {
@@ -465,6 +486,7 @@ impl Engine {
                 Timer::FlushKeeper => self.flush_keeper(),
                 Timer::Forget(id) => self.forget_requests(id),
                 Timer::Trim => trim(),
+                Timer::Upgrade => {}
             }
         }
         if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= present) {

@@ -96,6 +96,7 @@ impl Engine {
         let invocation = random_id().map_err(io_failure("EXEC", 203, "random bytes"))?;
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         service.invocation = invocation;
+        service.launched_by = Some(super::remembered::LaunchedBy::this());
         if !self.options.foreground {
             let time = super::timestamp::text(std::time::SystemTime::now());
             let directory = self.options.state_dir.join("runs");

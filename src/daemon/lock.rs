@@ -1,7 +1,7 @@
 //! One daemon per runtime directory.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Takes the lock of an instance; it is held until the descriptor is closed, also by kill -9.
@@ -21,4 +21,20 @@ pub(super) fn take(runtime_dir: &Path) -> io::Result<OwnedFd> {
         )),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Goes on holding the lock that a former program of this process has taken.
+///
+/// # Errors
+/// It is not the lock of this instance, or somebody else has it.
+pub(super) fn inherit(lock: BorrowedFd<'_>, runtime_dir: &Path) -> io::Result<OwnedFd> {
+    use rustix::fs::{FlockOperation, flock, fstat, stat};
+    let path = runtime_dir.join("lock");
+    let (held, named) = (fstat(lock)?, stat(&path)?);
+    if (held.st_dev, held.st_ino) != (named.st_dev, named.st_ino) {
+        return Err(io::Error::other(format!("{} is not the lock that the former program held", path.display())));
+    }
+    // A lock belongs to the open file: this succeeds for whoever has it.
+    flock(lock, FlockOperation::NonBlockingLockExclusive)?;
+    lock.as_fd().try_clone_to_owned()
 }

@@ -133,6 +133,12 @@ impl Engine {
         self.await_journal();
     }
 
+    /// Is there output of services that the journal has not taken yet?
+    pub(super) fn holds_output(&self) -> bool {
+        let held = self.services.values().any(|service| service.log.as_ref().is_some_and(|log| log.held() > 0));
+        held || self.journal.client.is_waiting()
+    }
+
     /// The daemon ends: what was read and cannot be sent is lost, which is said.
     pub(super) fn conclude_relay(&mut self) {
         self.journal.client.flush();

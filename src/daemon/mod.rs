@@ -54,6 +54,7 @@ mod plans;
 mod process;
 pub mod ready;
 mod relay;
+pub mod remembered;
 mod replicas;
 mod requested;
 mod requests;
@@ -75,8 +76,10 @@ mod terminal;
 mod timers;
 pub mod timestamp;
 mod units;
+mod upgrade;
 
 pub use engine::Options;
 pub use foreground::{RunOptions, isolate_run, read_for_run, read_text_for_run, run};
 pub use plan_file::{Target as PlanTarget, instance_name, plan_file};
 pub use server::serve;
+pub use upgrade::handoff_info;

@@ -4,6 +4,7 @@ use super::engine::Engine;
 use super::service::Process;
 use super::state;
 use crate::cgroup::Group;
+use crate::control::Peer;
 use crate::sys::process;
 use std::os::fd::AsFd;
 
@@ -24,6 +25,19 @@ impl Engine {
         }
         let inside = |group: &Group| paths.iter().any(|path| path.starts_with(group.path()));
         self.services.values().find(|s| s.group.as_ref().is_some_and(inside)).map(|s| s.name.clone())
+    }
+
+    /// May this peer call at all? Not from inside a unit that does not allow it.
+    ///
+    /// # Errors
+    /// A sentence fragment for people.
+    pub(super) fn admit(&self, peer: &Peer) -> Result<(), String> {
+        match self.managed_unit(peer.pid) {
+            Some(unit) if !self.may_control(&unit) => {
+                Err(format!("from inside the managed unit {unit} (security.control_socket = true allows it)"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// `security.control_socket`

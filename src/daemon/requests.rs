@@ -102,6 +102,11 @@ impl Engine {
                 let (changes, unchanged) = self.reload_config();
                 Handled::Now(Ok(Answer::Changes(changes, unchanged)))
             }
+            // The owner of the loop does it.
+            Call::Upgrade { .. } => {
+                let message = "only a daemon can be upgraded".to_owned();
+                Handled::Now(Err(CallError::UpgradeRefused { message }))
+            }
             Call::Events { units, present } => {
                 if units.is_empty() && !present {
                     return Ok(Handled::Stream(Vec::new(), BTreeSet::new()));
@@ -344,8 +349,12 @@ impl Engine {
         Description {
             v: 1,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            build: super::remembered::BUILD.to_owned(),
             pid: std::process::id() as i32,
             since: Some(super::snapshot::wall_time(self.since)),
+            upgrades: self.upgrades,
+            upgraded: self.upgraded.map(super::snapshot::wall_time),
+            outdated: self.outdated(),
             units: names.len() as u64,
             active,
             failed,

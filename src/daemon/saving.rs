@@ -89,6 +89,7 @@ impl Engine {
             requested: service.requested.clone(),
             down,
             live: service.live.values.clone(),
+            remembered: self.to_remember(id),
             set,
             ..SavedState::new()
         };

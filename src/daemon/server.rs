@@ -6,13 +6,15 @@ use super::log_layer;
 use super::requests::Handled;
 use super::settings::{DaemonSettings, StatusAccess};
 use super::subscribers::Subscribers;
+use super::upgrade::{Inherited, Upgrade};
 use crate::cgroup::{RootOptions, Tree};
-use crate::control::{Answer, Audience, CallError, Peer, RequestKey, Rules, UnitStatus};
+use crate::control::{Answer, Audience, Call, CallError, Peer, RequestKey, Rules, UnitStatus};
 use crate::supervise::{Event, Outcome, RequestId};
 use crate::sys::poll::{Interest, Token};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::path::{Path, PathBuf};
 
 /// Settings of the system's instance.
 const SETTINGS_FILE: &str = "/etc/rsvc/rsvc.toml";
@@ -29,9 +31,9 @@ struct Waiting {
     skipped: Option<String>,
 }
 
-struct Server {
-    engine: Engine,
-    listener: Listener,
+pub(super) struct Server {
+    pub(super) engine: Engine,
+    pub(super) listener: Listener,
     listener_token: Token,
     signals: super::signals::Signals,
     signals_token: Token,
@@ -43,21 +45,42 @@ struct Server {
     next_wait: u64,
     subscribers: Subscribers,
     /// `Some`: ends when these stops are done.
-    ending: Option<Vec<RequestId>>,
-    finished: bool,
+    pub(super) ending: Option<Vec<RequestId>>,
+    pub(super) finished: bool,
+    /// The instance's, held.
+    pub(super) lock: OwnedFd,
+    /// Takes the daemon's own events, where there is a journal.
+    pub(super) journal: Option<log_layer::SharedJournal>,
+    /// What an upgrade executes when nothing else is asked for.
+    pub(super) program: PathBuf,
+    pub(super) upgrade: Option<Upgrade>,
+    /// The next program is about to be executed.
+    pub(super) replacing: bool,
 }
 
-/// Runs the daemon until SIGTERM.
+/// Runs the daemon until SIGTERM. `handoff`: number of the snapshot that a former program left in this process.
 ///
 /// # Errors
 /// Only what keeps it from beginning: no runtime directory, no control socket, another daemon at work, too few
 /// descriptors for what runs.
-pub fn serve(mut options: Options) -> io::Result<()> {
+pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
+    // Before anything is opened.
+    let inherited = handoff.map(Inherited::take);
     let settings = settings(&mut options)?;
     let level = options.log_level.as_deref().unwrap_or(&settings.log_level);
     let journal = log_layer::set_up_daemon(level, Path::new(JOURNAL_SOCKET)).map_err(io::Error::other)?;
     make_directories(&options)?;
-    let _lock = super::lock::take(&options.runtime_dir)?;
+    let inherited = inherited
+        .and_then(|taken| taken.map_err(|why| tracing::error!("upgrade: taking over as after a crash: {why}")).ok());
+    let held = inherited.as_ref().map(|inherited| super::lock::inherit(inherited.lock.as_fd(), &options.runtime_dir));
+    let lock = match held {
+        Some(Ok(lock)) => lock,
+        Some(Err(error)) => {
+            tracing::error!("upgrade: the lock is taken anew: {error}");
+            super::lock::take(&options.runtime_dir)?
+        }
+        None => super::lock::take(&options.runtime_dir)?,
+    };
     let recorded = super::adopt::recorded_root(&options);
     let root = RootOptions { root: options.cgroup_root.clone(), name: options.cgroup_name.clone(), recorded };
     let tree = match Tree::open(&root) {
@@ -73,9 +96,27 @@ pub fn serve(mut options: Options) -> io::Result<()> {
     engine.limit_logs(settings.log_max_total)?;
     engine.open_keeper();
     engine.open_exits()?;
-    let listener = Listener::bind(&socket, rules(&mut engine, &settings))?;
+    let rules = rules(&mut engine, &settings);
+    let listening = inherited.as_ref().map(|inherited| Listener::inherit(&inherited.listener, &socket, rules.clone()));
+    let listener = match listening {
+        Some(Ok(listener)) => listener,
+        Some(Err(error)) => {
+            tracing::error!("upgrade: the control socket is made anew: {error}");
+            Listener::bind(&socket, rules)?
+        }
+        None => Listener::bind(&socket, rules)?,
+    };
     engine.record_root();
-    let signals = super::signals::Signals::new()?;
+    let mut signals = super::signals::Signals::new()?;
+    let mut program = super::upgrade::own_path();
+    if let Some(Inherited { handoff, .. }) = &inherited {
+        // Children of the former program are this one's, known or not.
+        signals = signals.with_children()?;
+        crate::sys::process::set_signal_mask(handoff.signals).map_err(super::engine::to_io)?;
+        (engine.since, engine.upgrades) = (handoff.since, handoff.upgrades + 1);
+        engine.upgraded = Some(super::engine::now());
+        program = handoff.program.as_ref().map_or(program, PathBuf::from);
+    }
     let signals_token = engine.poller.add(&signals, Interest::Read).map_err(super::engine::to_io)?;
     let listener_token = engine.poller.add(&listener, Interest::Read).map_err(super::engine::to_io)?;
     engine.adopt_all()?;
@@ -92,16 +133,26 @@ pub fn serve(mut options: Options) -> io::Result<()> {
         subscribers: Subscribers::default(),
         ending: None,
         finished: false,
+        lock,
+        journal,
+        program,
+        upgrade: None,
+        replacing: false,
     };
     server.start_boot_set();
     super::engine::trim();
     super::manager::tell_ready();
+    if let Some(inherited) = inherited {
+        server.reap();
+        server.take_connections(inherited);
+    }
     tracing::info!("ready on {}", server.engine.options.socket.display());
     while !server.finished {
         for notice in server.engine.turn()? {
             server.notice(notice);
         }
-        if let Some(journal) = &journal {
+        server.go_on_with_upgrade();
+        if let Some(journal) = &server.journal {
             server.engine.flush_journal(journal);
         }
     }
@@ -110,7 +161,7 @@ pub fn serve(mut options: Options) -> io::Result<()> {
 }
 
 /// The settings file of the system's instance; an instance with redirected directories has none.
-fn settings(options: &mut Options) -> io::Result<DaemonSettings> {
+pub(super) fn settings(options: &mut Options) -> io::Result<DaemonSettings> {
     if !options.system {
         return Ok(DaemonSettings::default());
     }
@@ -153,11 +204,11 @@ fn rules(engine: &mut Engine, settings: &DaemonSettings) -> Rules {
 }
 
 impl Server {
-    fn notice(&mut self, notice: Notice) {
+    pub(super) fn notice(&mut self, notice: Notice) {
         match notice {
             Notice::Ready(ready) if ready.token == self.listener_token => self.dispatch(),
             Notice::Ready(ready) if ready.token == self.signals_token => self.signalled(),
-            Notice::Ready(_) => {} // Closed in the same batch.
+            Notice::Ready(_) => {} // Closed in the same batch, or looked at after each turn (an upgrade).
             Notice::Reply(request, outcome) => self.replied(request, outcome),
             Notice::Event(event) => self.subscribers.publish(&mut self.listener, &event),
             // Nobody asks for terminals here.
@@ -165,15 +216,20 @@ impl Server {
         }
     }
 
-    fn signalled(&mut self) {
+    pub(super) fn signalled(&mut self) {
         let caught = self.signals.take();
         if caught.child {
-            let engine = &self.engine;
-            super::signals::reap_orphans(&|pid| engine.is_ours(pid));
+            self.reap();
         }
         if caught.end {
             self.end();
         }
+    }
+
+    /// Children that nobody here knows by name.
+    fn reap(&self) {
+        let (engine, asked) = (&self.engine, self.asked_pid());
+        super::signals::reap_orphans(&|pid| engine.is_ours(pid) || asked == Some(pid));
     }
 
     /// SIGTERM: only the daemon ends, unless it was told otherwise or nobody would be left to look after anything.
@@ -206,21 +262,20 @@ impl Server {
     /// New connections, calls and departures.
     fn dispatch(&mut self) {
         let engine = &self.engine;
-        let mut admit = |peer: &Peer| match engine.managed_unit(peer.pid) {
-            Some(unit) if !engine.may_control(&unit) => {
-                Err(format!("from inside the managed unit {unit} (security.control_socket = true allows it)"))
-            }
-            _ => Ok(()),
-        };
+        let mut admit = |peer: &Peer| engine.admit(peer);
         if let Err(error) = self.listener.dispatch(&mut admit) {
             tracing::error!("control socket: {error}");
         }
         self.answer_calls();
     }
 
-    fn answer_calls(&mut self) {
+    pub(super) fn answer_calls(&mut self) {
         while let Some(incoming) = self.listener.next_call() {
             let connection = incoming.connection;
+            if let Call::Upgrade { program } = incoming.call {
+                self.begin_upgrade(connection, program);
+                continue;
+            }
             self.note_key(connection, incoming.request);
             let handled = self.engine.call(incoming.call, incoming.request);
             if self.is_answered_at_once(&handled, incoming.wait) {
@@ -345,6 +400,7 @@ impl Server {
     }
 
     fn close(&mut self) {
+        self.abandon_upgrade();
         self.engine.conclude_logs();
         // Left in place otherwise: clients then wait for the next daemon.
         if self.ending.is_some() {

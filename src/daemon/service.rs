@@ -6,6 +6,7 @@ use super::live::Live;
 use super::log_output::Output;
 use super::notify::NotifySocket;
 use super::plans::Digest;
+use super::remembered::LaunchedBy;
 use super::state::{ProcessIdentity, Written};
 use super::syslog::SyslogSocket;
 use super::timers::UnitTimers;
@@ -74,6 +75,8 @@ pub(super) struct Service {
     pub invocation: String,
     /// Requests that may be repeated, in the order of their arrival.
     pub requested: Vec<super::requested::Requested>,
+    /// Which rsvc started the present (or last) run; `None`: one that did not tell.
+    pub launched_by: Option<LaunchedBy>,
     /// What its state file says.
     pub written: Written,
     /// What was not applied at the last launch of the main process.
@@ -285,6 +288,7 @@ impl Service {
             ready_command_succeeded: false,
             invocation: String::new(),
             requested: Vec::new(),
+            launched_by: None,
             written: Written::default(),
             degraded: Vec::new(),
             notify: None,

@@ -15,7 +15,7 @@ pub(super) struct Caught {
     pub end: bool,
     /// SIGHUP, unless it was ignored from the beginning (nohup(1)).
     pub hangup: bool,
-    /// SIGCHLD, only as pid 1.
+    /// SIGCHLD, only as pid 1 or after an upgrade in place.
     pub child: bool,
     /// SIGWINCH, with a terminal.
     pub resized: bool,
@@ -62,6 +62,15 @@ impl Signals {
         Ok(Signals { reader, end, hangup, child, resized, suspend, resumed, writer })
     }
 
+    /// Catches SIGCHLD too, for who has children of a former program.
+    pub fn with_children(self) -> io::Result<Signals> {
+        if std::process::id() != 1 {
+            signal_hook::flag::register(SIGCHLD, Arc::clone(&self.child))?;
+            pipe::register(SIGCHLD, self.writer.try_clone()?)?;
+        }
+        Ok(self)
+    }
+
     /// Catches those too that matter to who has changed the modes of the terminal. SIGQUIT ends like SIGTERM then.
     pub fn with_terminal(self) -> io::Result<Signals> {
         let flags =
@@ -102,7 +111,8 @@ fn is_ignored(signal: i32) -> bool {
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-/// As pid 1 the daemon inherits every orphan of its pid namespace. Those that it launched itself are reaped by their
+/// As pid 1 the daemon inherits every orphan of its pid namespace, and after an upgrade in place it has children that the
+/// former program knew. Those that it launched itself are reaped by their
 /// pidfds; looking with WNOWAIT first keeps their statuses for that.
 pub(super) fn reap_orphans(known: &dyn Fn(i32) -> bool) {
     use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};

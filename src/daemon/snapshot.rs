@@ -327,6 +327,7 @@ impl Engine {
                 ends_at: status.step_ends_at.map(wall_time),
                 remaining_usec: status.step_ends_at.map(|at| micros(at.since(super::engine::now()))),
             }),
+            runs_on: service.runs_on(),
             main_pid: main.map(Process::main_pid),
             main_pid_inner: main.map(|p| p.inner_pid),
             restarts: status.restarts,

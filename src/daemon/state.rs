@@ -6,6 +6,7 @@
 //! ([`ProcessIdentity`]); a number alone may belong to anybody by now.
 
 use super::connections::SavedConnection;
+use super::remembered::Remembered;
 use crate::cgroup::Group;
 use crate::supervise::{KeptSet, Moment, Rest};
 use crate::sys::process;
@@ -243,6 +244,9 @@ pub struct SavedState {
     /// Requests of clients that have no answer yet (see `requested`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requested: Vec<super::requested::Requested>,
+    /// What was counted and said, and who started it.
+    #[serde(default)]
+    pub remembered: Remembered,
     /// Limits changed while it runs: TOML by key.
     #[serde(default)]
     pub live: BTreeMap<String, String>,

@@ -68,6 +68,8 @@ pub struct Instance {
     daemon: Option<Child>,
     arguments: Vec<String>,
     wrapper: Vec<String>,
+    /// What the daemon is started from.
+    program: PathBuf,
     /// Mount namespace in which everything of the instance runs.
     enter: Option<PathBuf>,
 }
@@ -112,7 +114,14 @@ impl Instance {
             // Whatever the umask: mapped ids and ordinary users pass here.
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("permissions");
         }
-        Instance { directory, daemon: None, arguments: Vec::new(), wrapper: Vec::new(), enter: None }
+        Instance {
+            directory,
+            daemon: None,
+            arguments: Vec::new(),
+            wrapper: Vec::new(),
+            program: PathBuf::from(RSVC),
+            enter: None,
+        }
     }
 
     /// A running daemon.
@@ -131,6 +140,11 @@ impl Instance {
     /// Makes the daemon run below another program, which must execute it in the end: `wrapper... rsvc daemon`.
     pub fn wrap_daemon(&mut self, wrapper: &[&str]) {
         self.wrapper = wrapper.iter().map(|word| (*word).to_owned()).collect();
+    }
+
+    /// The daemon is started from this file from now on.
+    pub fn use_program(&mut self, program: &Path) {
+        self.program = program.to_owned();
     }
 
     /// Daemon and client run in this mount namespace from now on; whoever keeps it must outlive the instance.
@@ -192,7 +206,8 @@ impl Instance {
     fn daemon_command(&self, before: &[&str]) -> Command {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.file("daemon.log")).expect("log");
         let wrapper = self.wrapper.iter().map(String::as_str);
-        let words = before.iter().copied().chain(wrapper).chain([RSVC]).collect::<Vec<_>>();
+        let own = self.program.to_str().expect("a plain path");
+        let words = before.iter().copied().chain(wrapper).chain([own]).collect::<Vec<_>>();
         let mut command = self.configured(words[0]);
         command.args(&words[1..]).arg("daemon").args(&self.arguments);
         command.stdout(log.try_clone().expect("log")).stderr(log);

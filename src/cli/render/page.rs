@@ -5,8 +5,9 @@ use super::tree::process_tree;
 use crate::cli::terminal::{Color, Look, harmless};
 use crate::cli::time::{self, coarse};
 use crate::cli::words::{cpu_time, size};
-use crate::control::{GroupCounters, Pressure, ProcessLine, SliceStatus, StopProgress, UnitStatus};
+use crate::control::{GroupCounters, Pressure, ProcessLine, RunsOn, SliceStatus, StopProgress, UnitStatus};
 use crate::unit::TimeSpan;
+use std::cmp::Ordering;
 use std::time::{Duration, SystemTime};
 
 /// Processes named as those that hold up a stop.
@@ -42,6 +43,7 @@ pub fn status_page(unit: &UnitStatus, log: &[String], now: SystemTime, look: Loo
     page.timers(unit, now);
     page.store(unit);
     page.main_process(unit);
+    page.runs_on(unit);
     page.counters(&unit.counters);
     page.restarts(unit, now);
     page.hooks(unit);
@@ -229,6 +231,13 @@ impl Page {
         }
     }
 
+    /// Only where a restart would change it.
+    fn runs_on(&mut self, unit: &UnitStatus) {
+        if let Some(runs_on) = unit.runs_on.as_ref().filter(|runs_on| runs_on.outdated) {
+            self.line("Runs on", &self.look.paint(Color::Yellow, &outdated_words(runs_on)));
+        }
+    }
+
     fn counters(&mut self, c: &GroupCounters) {
         if let Some(tasks) = c.tasks_current {
             let mut parts = vec![c.tasks_max.map_or(tasks.to_string(), |limit| format!("{tasks} of {limit}"))];
@@ -352,6 +361,27 @@ impl Page {
             self.line("", &self.look.cut(&line, room));
         }
     }
+}
+
+/// Which rsvc started a run, and what a restart brings.
+fn outdated_words(runs_on: &RunsOn) -> String {
+    let brings = harmless(&runs_on.restart_brings);
+    let Some(version) = &runs_on.version else {
+        return format!("an older rsvc (a restart brings {brings})");
+    };
+    let how = match compare_versions(version, &runs_on.restart_brings) {
+        Ordering::Less => "older",
+        Ordering::Equal => return format!("another build of rsvc {brings} (a restart brings the present one)"),
+        Ordering::Greater => "newer",
+    };
+    format!("rsvc {} ({how}: a restart brings {brings})", harmless(version))
+}
+
+/// Part by part, numbers as numbers: 0.9 comes before 0.10.
+fn compare_versions(one: &str, other: &str) -> Ordering {
+    let part = |part: &str| (part.parse::<u64>().unwrap_or(0), part.to_owned());
+    let parts = |version: &str| -> Vec<_> { version.split(['.', '-', '+', '~']).map(part).collect() };
+    parts(one).cmp(&parts(other))
 }
 
 /// What a stop is at, how long that may still take, and whom it waits for.

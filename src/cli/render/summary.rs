@@ -14,7 +14,16 @@ pub fn summary(daemon: &Description, units: &[UnitStatus], now: SystemTime, look
     if let Some(since) = &daemon.since {
         line("Since", &time::absolute_and_relative(since, now));
     }
+    if let Some(upgraded) = &daemon.upgraded {
+        line("Upgraded", &time::absolute_and_relative(upgraded, now));
+    }
     line("Units", &format!("{} active, {} failed, {} in all", daemon.active, daemon.failed, daemon.units));
+    if daemon.outdated > 0 {
+        line(
+            "Outdated",
+            &format!("{} on another rsvc than {}: rsvc restart --outdated", daemon.outdated, daemon.version),
+        );
+    }
     line("Unit path", &daemon.unit_path.join(":"));
     if let Some(root) = &daemon.cgroup_root {
         line("CGroup", &format!("{root} ({})", daemon.cgroup_layout.as_deref().unwrap_or("unknown")));

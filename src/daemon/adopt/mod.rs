@@ -118,6 +118,7 @@ impl Engine {
             Ok(id) => {
                 self.adopt_sockets(id);
                 self.adopt_timers(id, false);
+                self.recall(id, &saved.remembered);
                 self.count_on(id, saved.connections);
                 if saved.starting {
                     return self.start_anew(id, &saved, false);
@@ -319,6 +320,9 @@ impl Engine {
         self.watch_group(id);
         self.adopt_sockets(id);
         self.adopt_timers(id, populated);
+        if let Ok(saved) = &saved {
+            self.recall(id, &saved.remembered);
+        }
         match saved {
             Ok(SavedState { listening: true, invocation_id, connections, .. }) if !populated => {
                 self.count_on(id, connections);

@@ -53,6 +53,7 @@ impl Engine {
             said_ready: saved.said_ready,
             restart_times: saved.restart_times.clone(),
         });
+        self.recall_status_text(id, &saved.remembered);
         if saved.restart_requested {
             self.events.push_back(Event::StartRequested { id, request: None });
         }
