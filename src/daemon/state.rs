@@ -319,7 +319,8 @@ pub(super) fn read_newest(
     }
     let note = note.and_then(|note| parse(&note, name, boot_id()).ok());
     match (file.and_then(|bytes| parse(&bytes, name, boot_id())), note) {
-        (Ok(file), Some(note)) if note.written > file.written => Ok((note, None)),
+        // A file without a time was written by an rsvc that knows of no note, so after that.
+        (Ok(file), Some(note)) if file.written > 0 && note.written > file.written => Ok((note, None)),
         (Ok(file), _) => Ok((file, None)),
         (Err(why), Some(note)) => Ok((note, Some(why))),
         (Err(why), None) => Err(why),
