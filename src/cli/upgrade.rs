@@ -14,6 +14,16 @@ pub fn upgrade(session: &mut Session<'_>, program: Option<&Path>) -> Result<u8, 
     let program = program.map(absolute).transpose()?;
     let mut client = Client::connect(&session.instance.socket())?;
     let before = client.describe()?;
+    if before.build.is_empty() {
+        let version = harmless(&before.version);
+        return Err(Failure::new(
+            1,
+            format!(
+                "the running daemon, rsvc {version}, is from before upgrades in place: end it and start the new one; \
+                 services go on running meanwhile"
+            ),
+        ));
+    }
     let (from, version) = match client.call(&Call::Upgrade { program }) {
         Ok(answered) => match answered? {
             Answer::Upgraded { from, version, .. } => (from, version),

@@ -132,7 +132,7 @@ pub struct UnitStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RunsOn {
-    /// Version; `null`: one from before this was written down.
+    /// Version; `null`: one from before this was written down, or the state was lost.
     pub version: Option<String>,
     /// Which build of it, 16 hex digits.
     pub build: Option<String>,

@@ -6,7 +6,7 @@ use super::instance_keeper::InstanceKeeper;
 use super::log_file::LogDirectory;
 use super::log_pipe::Scratch;
 use super::plans::PlanCache;
-use super::service::{Process, Service, Watched};
+use super::service::{Service, Watched};
 use super::shares::HeldBack;
 use super::timers::WallClock;
 use crate::cgroup::Tree;
@@ -425,20 +425,6 @@ impl Engine {
         for id in std::mem::take(&mut self.dirty) {
             self.persist(id);
         }
-    }
-
-    /// The states of all services, as they are now.
-    pub fn write_all_states(&mut self) {
-        self.dirty.extend(self.services.keys().copied());
-        self.write_states();
-    }
-
-    /// Is a process on its way to its program, or does a command run around one? Who waits a moment finds less that has
-    /// to be begun anew.
-    pub fn has_something_short_under_way(&self) -> bool {
-        let sets_up = |main: &Process| main.report.is_some();
-        let busy = |s: &Service| s.main.as_ref().is_some_and(sets_up) || s.control.is_some() || s.check.is_some();
-        self.services.values().any(busy)
     }
 
     fn timeout(&self) -> Option<Duration> {

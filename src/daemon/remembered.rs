@@ -5,7 +5,7 @@ use super::engine::Engine;
 use super::service::Service;
 use crate::control::RunsOn;
 use crate::plan::Degraded;
-use crate::supervise::{Event, ServiceId};
+use crate::supervise::{Event, ServiceId, Status};
 use serde::{Deserialize, Serialize};
 
 /// Which rsvc started a run. What it left in the service (the resident init, the sandbox) stays until a restart.
@@ -33,24 +33,29 @@ impl LaunchedBy {
 #[serde(default)]
 pub struct Remembered {
     /// Who started the present run; `None`: an rsvc that did not say so yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub launched_by: Option<LaunchedBy>,
     /// STATUS= text.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status_text: Option<String>,
     /// ERRNO=
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status_errno: Option<i32>,
     /// BUSERROR= or VARLINKERROR=
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub status_error: Option<String>,
     /// What could not be applied when it was started.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub degraded: Vec<Degraded>,
 }
 
 impl Engine {
     /// What the state file is to say.
-    pub(super) fn to_remember(&self, id: ServiceId) -> Remembered {
+    pub(super) fn to_remember(&self, id: ServiceId, status: &Status) -> Remembered {
         let Some(service) = self.service(id) else { return Remembered::default() };
         Remembered {
             launched_by: service.launched_by.clone(),
-            status_text: self.supervisor.status(id).and_then(|status| status.status_text),
+            status_text: status.status_text.clone(),
             status_errno: service.said.errno,
             status_error: service.said.error.clone(),
             degraded: service.degraded.clone(),

@@ -89,7 +89,7 @@ impl Engine {
             requested: service.requested.clone(),
             down,
             live: service.live.values.clone(),
-            remembered: self.to_remember(id),
+            remembered: self.to_remember(id, &status),
             set,
             ..SavedState::new()
         };

@@ -1,8 +1,9 @@
 //! What is under way when another program takes over comes to its end.
 
-use crate::instance::eventually;
+use crate::instance::{Said, eventually};
 use crate::{copy, instance, processes, script, upgrade_to};
 use std::fs;
+use std::process::Stdio;
 
 #[test]
 fn a_stop_and_a_restart_under_way_are_continued() {
@@ -148,11 +149,48 @@ fn a_signal_in_the_middle_ends_nothing_by_itself_and_is_not_lost() {
     // Wherever the upgrade is: before or after, some program sees it and ends as it should.
     let mut client = instance.command();
     client.args(["daemon", "upgrade", "--program"]).arg(&program);
-    client.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    client.stdout(Stdio::null()).stderr(Stdio::null());
     let mut client = client.spawn().expect("rsvc runs");
     let status = instance.end_daemon();
     assert!(status.success(), "{status}");
     instance.start_daemon();
     let _ = client.wait();
     assert_eq!(instance.main_process("web"), web);
+}
+
+/// Commands that wait for something are not told that their daemon became another.
+#[test]
+fn commands_that_wait_are_answered_by_the_next_program() {
+    root_only!();
+    let instance = instance();
+    let wait = "while ! [ -e $STATE_DIRECTORY/go ]; do sleep 0.02; done";
+    for name in ["starts", "fails"] {
+        let end = if name == "starts" { "systemd-notify --ready; exec sleep 1000" } else { "exit 7" };
+        let more = format!("notify_access = \"all\"\n[directories]\nstate = [\"{name}\"]\n[restart]\npolicy = \"no\"");
+        instance.unit(name, &script("notify", &format!("{wait}; {end}"), &more));
+    }
+    let stubborn = format!("trap '{wait}; exit 0' TERM; echo trapped; while :; do sleep 0.02; done");
+    instance.unit("stops", &script("exec", &stubborn, "[directories]\nstate = [\"stops\"]"));
+    instance.rsvc(&["start", "stops"]).expect(0);
+    instance.wait_for_log("stops", "trapped");
+    let waiting = [["start", "starts"], ["start", "fails"], ["stop", "stops"], ["wait", "stops"]].map(|words| {
+        let mut command = instance.command();
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("rsvc runs")
+    });
+    for (name, state) in [("starts", "activating"), ("fails", "activating"), ("stops", "deactivating")] {
+        instance.wait_for_state(name, state);
+    }
+    let before = ["starts", "fails", "stops"].map(|name| instance.main_process(name));
+    let program = copy(&instance, "new");
+    for _ in 0..3 {
+        upgrade_to(&instance, &program);
+    }
+    assert_eq!(["starts", "fails", "stops"].map(|name| instance.main_process(name)), before);
+    for name in ["starts", "fails", "stops"] {
+        fs::write(instance.file(&format!("state/directories/state/{name}/go")), "").expect("go");
+    }
+    let said = waiting.map(|client| Said::from(client.wait_with_output().expect("it ends")));
+    assert_eq!(said.each_ref().map(|said| said.code), [0, 1, 0, 0], "{said:#?}");
+    assert_eq!(instance.main_process("starts"), before[0], "started once");
 }

@@ -367,7 +367,7 @@ impl Page {
 fn outdated_words(runs_on: &RunsOn) -> String {
     let brings = harmless(&runs_on.restart_brings);
     let Some(version) = &runs_on.version else {
-        return format!("an older rsvc (a restart brings {brings})");
+        return format!("an older or unknown rsvc (a restart brings {brings})");
     };
     let how = match compare_versions(version, &runs_on.restart_brings) {
         Ordering::Less => "older",

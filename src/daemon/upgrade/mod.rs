@@ -21,12 +21,13 @@ mod program;
 pub use info::handoff_info;
 pub(super) use program::own_path;
 
-use super::engine::{Timer, now};
+use super::engine::{Engine, Timer, now};
 use super::listener::ConnectionId;
 use super::remembered::LaunchedBy;
 use super::server::Server;
+use super::service::{Process, Service};
 use crate::control::{Answer, CallError, Peer};
-use crate::supervise::Moment;
+use crate::supervise::{Moment, ServiceId};
 use crate::sys::process::Nursery;
 use crate::sys::{fd, process};
 use handoff::{HandedConnection, Handoff};
@@ -272,6 +273,22 @@ impl Server {
             let _ = fd::set_close_on_exec(fd, true);
         }
         if error.call == "execveat" { exec_words(error.errno) } else { error.to_string() }
+    }
+}
+
+impl Engine {
+    /// The states of all services, as they are now.
+    fn write_all_states(&mut self) {
+        let ids: Vec<ServiceId> = self.services.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.persist(id));
+    }
+
+    /// Is a process on its way to its program, or does a command run around one? Who waits a moment finds less that has
+    /// to be begun anew.
+    fn has_something_short_under_way(&self) -> bool {
+        let sets_up = |main: &Process| main.report.is_some();
+        let busy = |s: &Service| s.main.as_ref().is_some_and(sets_up) || s.control.is_some() || s.check.is_some();
+        self.services.values().any(busy)
     }
 }
 
