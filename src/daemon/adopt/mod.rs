@@ -270,6 +270,22 @@ impl Engine {
         }
     }
 
+    /// A daemon that is killed before it hears that a program was executed knows the resident init and not the main process.
+    fn with_main_shown(&self, id: ServiceId, saved: SavedState) -> SavedState {
+        let goes_on = saved.main.is_none() && saved.end.is_none() && saved.rest.is_none() && !saved.exited;
+        let init = saved.init.filter(|init| goes_on && self.record_of(id).is_none() && init.is_alive());
+        let group = self.service(id).and_then(|service| service.group.as_ref());
+        let shown = init.zip(group).and_then(|(init, group)| {
+            let shown = evidence::look_at_launch(group)?;
+            let is_its_own = shown.init.is_some_and(|shown| shown.pid == init.pid);
+            shown.main.filter(|main| is_its_own && main.start_time != 0).map(|main| (main, shown.inner_pid))
+        });
+        match shown {
+            Some((main, inner_pid)) => SavedState { main: Some(main), inner_pid, ..saved },
+            None => saved,
+        }
+    }
+
     /// Nothing was left but the group, and perhaps answers.
     fn check_down(&mut self, id: ServiceId, saved: &SavedState) {
         if let Some(service) = self.services.get_mut(&id) {
@@ -317,6 +333,7 @@ impl Engine {
             }
         }
         self.write_limits_again(id);
+        let saved = saved.map(|saved| self.with_main_shown(id, saved));
         self.watch_group(id);
         self.adopt_sockets(id);
         self.adopt_timers(id, populated);
