@@ -59,8 +59,8 @@ impl Service {
             stopped_by: if endings == Endings::First { "KILL" } else { "TERM" },
             user: (index % 10 == 1).then_some(54_321),
             // Both ways to hear of an end; the hook is told the number of restarts too.
-            by_hook: index % 2 == 0,
-            small_files: index % 3 == 0,
+            by_hook: index.is_multiple_of(2),
+            small_files: index.is_multiple_of(3),
         }
     }
 
