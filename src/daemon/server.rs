@@ -69,6 +69,7 @@ pub fn serve(mut options: Options) -> io::Result<()> {
     let mut engine = Engine::new(options, tree)?;
     engine.limit_logs(settings.log_max_total)?;
     engine.open_keeper();
+    engine.protect_logs();
     engine.open_exits()?;
     let listener = Listener::bind(&socket, rules(&mut engine, &settings))?;
     engine.record_root();

@@ -208,6 +208,9 @@ pub struct SavedState {
     /// There are more of them, which the log does not tell of yet.
     #[serde(default)]
     pub log_untold: bool,
+    /// Output was being dropped, as its log file could not be written to.
+    #[serde(default)]
+    pub log_losing: bool,
     /// Inode of the socket on which PID 1 tells the ends of its children.
     #[serde(default)]
     pub exits: Option<u64>,

@@ -72,6 +72,7 @@ impl Engine {
         }
         self.dismiss_doubled_keepers();
         sets.iter().for_each(|name| self.adopt_set(name));
+        self.store_unclaimed_logs();
         self.release_unclaimed();
         self.events.push_back(Event::Surveyed);
         self.settle();
@@ -143,13 +144,14 @@ impl Engine {
 
     /// A run of which only commands after its end may be left, or the pause between two of them.
     fn adopt_at_end(&mut self, id: ServiceId, saved: SavedState) {
-        let Some(end) = saved.end else { return };
+        let Some(end) = saved.end.clone() else { return };
         if let Some(service) = self.services.get_mut(&id) {
             service.running = service.unit.clone();
             service.running_fingerprint = service.fingerprint;
-            service.invocation = saved.invocation_id;
+            service.invocation.clone_from(&saved.invocation_id);
             service.oom_kills_before = saved.oom_kills_before;
         }
+        self.adopt_kept_log(id, &saved);
         self.events.push_back(Event::AdoptedAtEnd {
             id,
             stopping: saved.stop_requested || saved.restart_requested,
@@ -170,6 +172,7 @@ impl Engine {
             service.written = Written::by_others(&saved);
             service.emptied = false;
         }
+        self.adopt_kept_log(id, &saved);
         self.events.push_back(Event::AdoptedExited {
             id,
             since: Moment(saved.since),
