@@ -27,7 +27,7 @@ const LOG: &str = "log:";
 const RELAY: &str = "relay:";
 
 /// Of the log of a unit that is not known any more.
-const LIMITS: LogLimits = LogLimits { max_size: 64 << 20, max_files: 5 };
+const LIMITS: LogLimits = LogLimits { max_size: 50 << 20, max_files: 5 };
 
 /// Under which the pipe of a unit's output is kept.
 fn slot_of(unit: &str, relayed: bool) -> String {
