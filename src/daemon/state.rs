@@ -232,6 +232,9 @@ pub struct SavedState {
     /// Real user of the process that was executed last.
     #[serde(default)]
     pub uid: Option<u32>,
+    /// Output was being dropped, as its log file could not be written to.
+    #[serde(default)]
+    pub log_losing: bool,
     /// Inode of the socket on which PID 1 tells the ends of its children.
     #[serde(default)]
     pub exits: Option<u64>,
