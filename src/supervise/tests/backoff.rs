@@ -232,3 +232,38 @@ fn with_no_limit_it_never_gives_up() {
     let hours = waits.iter().sum::<Duration>().as_secs() / 3600;
     assert!(hours >= 41, "{hours} hours of fake time");
 }
+
+#[test]
+fn the_burst_is_counted_over_the_death_of_a_daemon() {
+    let restart = RestartSettings { limit_burst: 3, backoff: 1.0, ..restart() };
+    let mut before = Bench::running(Policy { restart: restart.clone(), ..policy("web") });
+    for _ in 0..2 {
+        before.dies(WEB, Exit::Exited(1));
+        before.expire();
+        before.executed(WEB);
+    }
+    let window = before.status(WEB).restart_times;
+    assert_eq!(window.len(), 2);
+    let mut after = Bench::new([Policy { restart, ..policy("web") }]);
+    after.now = before.now;
+    let since = after.now;
+    let (stopping, watchdog) = (false, None);
+    after.adopt(Event::Adopted {
+        id: WEB,
+        ready: true,
+        since,
+        restarts: 2,
+        restart_times: window,
+        said_ready: false,
+        stopping,
+        watchdog,
+    });
+    after.dies(WEB, Exit::Exited(1));
+    assert_eq!(after.state(WEB), "activating/auto-restart", "the third");
+    after.expire();
+    after.executed(WEB);
+    after.dies(WEB, Exit::Exited(1));
+    assert_eq!((after.state(WEB).as_str(), after.status(WEB).cause), ("failed/failed", Some(Cause::StartLimit)));
+    assert_eq!(after.start(WEB), ["note Starting { restarts: 0 }", "launch Main"], "by hand it begins anew");
+    assert!(after.status(WEB).restart_times.is_empty());
+}
