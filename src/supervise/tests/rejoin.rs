@@ -13,7 +13,16 @@ fn notifying() -> Policy {
 fn found(policy: Policy, ready: bool, stopping: bool) -> Bench {
     let mut bench = Bench::new([policy]);
     let since = bench.now;
-    bench.step(Event::Adopted { id: WEB, ready, since, restarts: 0, stopping, watchdog: None });
+    bench.step(Event::Adopted {
+        id: WEB,
+        ready,
+        since,
+        restarts: 0,
+        stopping,
+        watchdog: None,
+        said_ready: false,
+        restart_times: Vec::new(),
+    });
     bench
 }
 
@@ -28,6 +37,8 @@ fn rest(until: Option<Moment>) -> Event {
         hook_failure: None,
         wanted: false,
         upheld: false,
+        launched: true,
+        restart_times: Vec::new(),
     };
     Event::Remembered { id: WEB, rest }
 }
