@@ -169,6 +169,9 @@ impl Engine {
             .unwrap_or(false);
         let name = process_name(&self.service(id).map_or_else(String::new, |service| service.name.clone()));
         self.release_kept(&name);
+        if let Some(dead) = saved.init.or(saved.main).and_then(|process| state::open_verified(&process)) {
+            self.expect_reaping(dead.as_fd());
+        }
         self.events.push_back(Event::MainExited { id, exit, oom });
         if !populated {
             self.check_empty(id);
