@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         Outcome::RunCommand { instance, text, pty } => run_command(&instance, &text, pty),
         Outcome::Daemon { instance, stop_on_exit, handoff } => serve(&instance, stop_on_exit, handoff),
         Outcome::HandoffInfo { instance, snapshot } => daemon::handoff_info(options(&instance, false), snapshot),
+        Outcome::Init { instance, stop_on_exit } => keep_running(&instance, stop_on_exit),
         Outcome::Features { json, .. } => features(json),
         Outcome::PlanFile { instance, target, json } => {
             let target = match cli::is_file(&target) {
@@ -91,6 +92,23 @@ fn features(json: bool) -> u8 {
     match std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => 1,
         _ => 0,
+    }
+}
+
+/// The daemon has the same instance and options, told by its environment.
+fn keep_running(instance: &Instance, stop_on_exit: bool) -> u8 {
+    let given = instance.variables();
+    let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
+    environment.retain(|(name, _)| !given.iter().any(|(other, _)| name == other));
+    environment.extend(given);
+    let words = ["rsvc", "daemon"].into_iter().chain(stop_on_exit.then_some("--stop-on-exit"));
+    let arguments = words.map(OsString::from).collect();
+    match rsvc::init::first::keep_running(rsvc::init::first::Charge { arguments, environment, stop_on_exit }) {
+        Ok(code) => code,
+        Err(text) => {
+            eprintln!("rsvc init: {text}");
+            1
+        }
     }
 }
 

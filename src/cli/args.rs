@@ -466,6 +466,13 @@ pub enum Command {
         task: Option<DaemonTask>,
     },
 
+    /// Run the supervisor where no service manager does: start it again when it dies, and reap what nobody else reaps
+    Init {
+        /// Stop all units when told to end; as pid 1 that is so anyway
+        #[arg(long)]
+        stop_on_exit: bool,
+    },
+
     /// Print the version of this program, and of the daemon if one is there
     Version,
 

@@ -40,6 +40,22 @@ impl Instance {
         }
     }
 
+    /// What was given, as variables of the environment, for another process of the same instance.
+    pub fn variables(&self) -> Vec<(OsString, OsString)> {
+        let path = |path: &Option<PathBuf>| path.clone().map(PathBuf::into_os_string);
+        let units = self.given_unit_path.as_ref().and_then(|paths| std::env::join_paths(paths).ok());
+        [
+            ("RSVC_UNIT_PATH", units),
+            ("RSVC_RUNTIME_DIR", path(&self.given_runtime_dir)),
+            ("RSVC_STATE_DIR", path(&self.given_state_dir)),
+            ("RSVC_SOCKET", path(&self.given_socket)),
+            ("RSVC_CGROUP_ROOT", path(&self.cgroup_root)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((OsString::from(name), value?)))
+        .collect()
+    }
+
     /// Unit directories, the first wins.
     pub fn unit_path(&self) -> Vec<PathBuf> {
         self.given_unit_path.clone().unwrap_or_else(|| UNIT_PATH.iter().map(PathBuf::from).collect())

@@ -86,6 +86,13 @@ pub enum Outcome {
         /// Number of the descriptor.
         snapshot: i32,
     },
+    /// `rsvc init`
+    Init {
+        /// Where everything lies.
+        instance: Instance,
+        /// `--stop-on-exit`
+        stop_on_exit: bool,
+    },
     /// `rsvc features`
     Features {
         /// Where everything lies.
@@ -320,6 +327,9 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         }
         Command::Daemon { stop_on_exit, handoff, .. } => {
             return Ok(Outcome::Daemon { instance: session.instance.clone(), stop_on_exit, handoff });
+        }
+        Command::Init { stop_on_exit } => {
+            return Ok(Outcome::Init { instance: session.instance.clone(), stop_on_exit });
         }
         Command::Features => {
             return Ok(Outcome::Features { instance: session.instance.clone(), json: session.json() });

@@ -154,6 +154,8 @@ pub(super) enum Timer {
     Record(ServiceId),
     /// An adopted process that is dead should be reaped.
     Reaped(ServiceId),
+    /// A dead process of an earlier daemon should be gone.
+    Unreaped,
     /// Nobody has asked again for what a former daemon was asked for.
     Forget(ServiceId),
     /// A keeper that ended at once is followed by another.
@@ -224,6 +226,7 @@ pub(super) struct Engine {
     pub open_logs: VecDeque<ServiceId>,
     /// What is known of the search path; only while services are taken over.
     pub survey: crate::load::Survey,
+    pub unreaped: super::unreaped::Unreaped,
     /// Requests without an answer that may be repeated, and whose units they are for.
     pub keyed: HashMap<RequestId, ServiceId>,
     /// Units that keep the requests of each key.
@@ -328,6 +331,7 @@ impl Engine {
             upgrades: 0,
             upgraded: None,
             since,
+            unreaped: Default::default(),
             keyed: HashMap::new(),
             keys: HashMap::new(),
             next_id: 0,
@@ -471,6 +475,7 @@ impl Engine {
                 Timer::Accept(id) => self.accept_again(id),
                 Timer::FlushKeeper => self.flush_keeper(),
                 Timer::Forget(id) => self.forget_requests(id),
+                Timer::Unreaped => self.look_for_unreaped(),
                 Timer::Trim => trim(),
                 Timer::Upgrade => {}
             }

@@ -81,6 +81,7 @@ mod terminal;
 mod timers;
 pub mod timestamp;
 mod units;
+mod unreaped;
 mod upgrade;
 
 pub use engine::Options;

@@ -1,7 +1,7 @@
 //! Whose a process is: in which unit's group, and whether it is a child that the engine reaps.
 
 use super::engine::Engine;
-use super::service::Process;
+use super::service::{Process, Service};
 use super::state;
 use crate::cgroup::Group;
 use crate::control::Peer;
@@ -46,10 +46,26 @@ impl Engine {
         service.and_then(|s| s.running.as_ref()).is_some_and(|unit| unit.security.control_socket)
     }
 
-    /// Is this a process that the daemon launched and will reap by its pidfd?
-    pub(super) fn is_ours(&self, pid: i32) -> bool {
-        let of = |p: &Option<Process>| p.as_ref().is_some_and(|process| process.pid == pid);
-        self.services.values().any(|service| of(&service.main) || of(&service.control) || of(&service.check))
+    /// Reaps children that have come to this process when their parents died, or from a former program; not `also`. `true`:
+    /// see `signals::reap_strangers`.
+    pub(super) fn reap_strangers(&mut self, also: Option<i32>) -> bool {
+        super::signals::reap_strangers(&mut |pid| {
+            // Nobody looks at the nursery before the next launch.
+            also == Some(pid) || (!self.nursery.has_ended(pid) && self.is_ours(pid))
+        })
+    }
+
+    /// Is this a process whose end is seen by its pidfd, and which is reaped then?
+    fn is_ours(&self, pid: i32) -> bool {
+        let of = |process: &Option<Process>| {
+            let is_service = |process: &Process| process.service_pid == Some(pid) && process.exit.is_none();
+            process.as_ref().is_some_and(|process| process.pid == pid || is_service(process))
+        };
+        let keeps = |service: &Service| service.keeper.as_ref().is_some_and(|keeper| keeper.fd.identity.pid == pid);
+        let is_known =
+            |service: &Service| of(&service.main) || of(&service.control) || of(&service.check) || keeps(service);
+        self.services.values().any(is_known)
+            || self.is_instance_keeper(pid)
             || self.retired.values().any(|fd| matches!(process::pid_of_pidfd(fd.as_fd()), Ok(Some(p)) if p == pid))
     }
 }

@@ -370,6 +370,7 @@ impl Engine {
         // What it would look at is the next run's.
         self.cancel(Timer::Record(id));
         if let Some(process) = self.services.get_mut(&id).and_then(|service| service.process(place).take()) {
+            self.expect_reaping(process.pidfd.fd.as_fd());
             self.drop_process(id, process);
         }
         self.check_empty(id);

@@ -54,7 +54,8 @@ impl Requested {
     /// Had anything of it been done when this was written?
     fn is_begun(&self, saved: &SavedState) -> bool {
         let rolls = saved.set.as_ref().is_some_and(|set| set.roll.is_some());
-        self.verb == Verb::Start.name() || saved.restart_requested || rolls || saved.invocation_id != self.run_before
+        let wanted = saved.restart_requested || saved.starting || rolls;
+        wanted || self.verb == Verb::Start.name() || saved.invocation_id != self.run_before
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Server {
     keys: BTreeMap<ConnectionId, RequestKey>,
     next_wait: u64,
     subscribers: Subscribers,
+    /// There may be children that nobody here knows and that have ended.
+    strangers: bool,
     /// `Some`: ends when these stops are done.
     pub(super) ending: Option<Vec<RequestId>>,
     pub(super) finished: bool,
@@ -64,6 +66,7 @@ pub(super) struct Server {
 /// Only what keeps it from beginning: no runtime directory, no control socket, another daemon at work, too few
 /// descriptors for what runs.
 pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
+    let inherits_children = super::signals::inherits_children();
     // Before anything is opened.
     let inherited = handoff.map(Inherited::take);
     let settings = settings(&mut options)?;
@@ -110,9 +113,10 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
     engine.record_root();
     let mut signals = super::signals::Signals::new()?;
     let mut program = super::upgrade::own_path();
-    if let Some(Inherited { handoff, .. }) = &inherited {
-        // Children of the former program are this one's, known or not.
+    if inherits_children {
         signals = signals.with_children()?;
+    }
+    if let Some(Inherited { handoff, .. }) = &inherited {
         crate::sys::process::set_signal_mask(handoff.signals).map_err(super::engine::to_io)?;
         (engine.since, engine.upgrades) = (handoff.since, handoff.upgrades + 1);
         engine.upgraded = Some(super::engine::now());
@@ -132,6 +136,7 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
         keys: BTreeMap::new(),
         next_wait: 0,
         subscribers: Subscribers::default(),
+        strangers: inherits_children,
         ending: None,
         finished: false,
         lock,
@@ -144,7 +149,6 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
     super::engine::trim();
     super::manager::tell_ready();
     if let Some(inherited) = inherited {
-        server.reap();
         server.take_connections(inherited);
     }
     tracing::info!("ready on {}", server.engine.options.socket.display());
@@ -153,6 +157,9 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
             server.notice(notice);
         }
         server.go_on_with_upgrade();
+        if server.strangers {
+            server.reap();
+        }
         if let Some(journal) = &server.journal {
             server.engine.flush_journal(journal);
         }
@@ -220,7 +227,7 @@ impl Server {
     pub(super) fn signalled(&mut self) {
         let caught = self.signals.take();
         if caught.child {
-            self.reap();
+            self.strangers = true;
         }
         if caught.end {
             self.end();
@@ -228,9 +235,9 @@ impl Server {
     }
 
     /// Children that nobody here knows by name.
-    fn reap(&self) {
-        let (engine, asked) = (&self.engine, self.asked_pid());
-        super::signals::reap_orphans(&|pid| engine.is_ours(pid) || asked == Some(pid));
+    fn reap(&mut self) {
+        let asked = self.asked_pid();
+        self.strangers = self.engine.reap_strangers(asked);
     }
 
     /// SIGTERM: only the daemon ends, unless it was told otherwise or nobody would be left to look after anything.

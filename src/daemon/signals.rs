@@ -15,7 +15,7 @@ pub(super) struct Caught {
     pub end: bool,
     /// SIGHUP, unless it was ignored from the beginning (nohup(1)).
     pub hangup: bool,
-    /// SIGCHLD, only as pid 1 or after an upgrade in place.
+    /// SIGCHLD, where this process may have children that it has not made ([`inherits_children`]).
     pub child: bool,
     /// SIGWINCH, with a terminal.
     pub resized: bool,
@@ -38,7 +38,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Catches SIGTERM, SIGINT, SIGHUP and, as pid 1, SIGCHLD. The daemon does nothing about SIGHUP, but it is not deadly.
+    /// Catches SIGTERM, SIGINT and SIGHUP. The daemon does nothing about SIGHUP, but it is not deadly. Whoever started
+    /// this process may have blocked them until somebody acts on them: they are open from now on.
     pub fn new() -> io::Result<Signals> {
         let (reader, writer) = UnixStream::pair()?;
         reader.set_nonblocking(true)?;
@@ -54,20 +55,15 @@ impl Signals {
             signal_hook::flag::register(SIGHUP, Arc::clone(&hangup))?;
             pipe::register(SIGHUP, writer.try_clone()?)?;
         }
-        if std::process::id() == 1 {
-            signal_hook::flag::register(SIGCHLD, Arc::clone(&child))?;
-            pipe::register(SIGCHLD, writer.try_clone()?)?;
-        }
+        crate::sys::process::unblock_signals()?;
         let [resized, suspend, resumed] = std::array::from_fn(|_| Arc::default());
         Ok(Signals { reader, end, hangup, child, resized, suspend, resumed, writer })
     }
 
-    /// Catches SIGCHLD too, for who has children of a former program.
+    /// Catches SIGCHLD too, for who [`inherits_children`].
     pub fn with_children(self) -> io::Result<Signals> {
-        if std::process::id() != 1 {
-            signal_hook::flag::register(SIGCHLD, Arc::clone(&self.child))?;
-            pipe::register(SIGCHLD, self.writer.try_clone()?)?;
-        }
+        signal_hook::flag::register(SIGCHLD, Arc::clone(&self.child))?;
+        pipe::register(SIGCHLD, self.writer.try_clone()?)?;
         Ok(self)
     }
 
@@ -111,19 +107,31 @@ fn is_ignored(signal: i32) -> bool {
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-/// As pid 1 the daemon inherits every orphan of its pid namespace, and after an upgrade in place it has children that the
-/// former program knew. Those that it launched itself are reaped by their
-/// pidfds; looking with WNOWAIT first keeps their statuses for that.
-pub(super) fn reap_orphans(known: &dyn Fn(i32) -> bool) {
+/// May this process have children that it has not made: as pid 1 or subreaper, or because another program was executed
+/// in its place (an upgrade, a shell's `exec`)? To be asked before it has made any.
+pub(super) fn inherits_children() -> bool {
+    use nix::errno::Errno;
+    use nix::sys::wait::{Id, WaitPidFlag, waitid};
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    std::process::id() == 1
+        || crate::sys::credentials::is_subreaper()
+        || !matches!(waitid(Id::All, look), Err(Errno::ECHILD))
+}
+
+/// Reaps children that have ended and are not `known`. `true`: one of those is in front of the others, and will be
+/// reaped by who knows it; look again then. Looking with WNOWAIT first keeps the statuses of the known ones.
+pub(super) fn reap_strangers(known: &mut dyn FnMut(i32) -> bool) -> bool {
     use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
     loop {
         match waitid(Id::All, flags | WaitPidFlag::WNOWAIT) {
-            Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) if !known(pid.as_raw()) => {
+            Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => {
+                if known(pid.as_raw()) {
+                    return true;
+                }
                 let _ = waitid(Id::Pid(pid), flags);
             }
-            // Nobody, or one of our own, whose pidfd is about to be handled; the next SIGCHLD looks again.
-            _ => return,
+            _ => return false,
         }
     }
 }

@@ -121,6 +121,11 @@ pub(super) fn status_of_zombie(pid: i32) -> Option<i32> {
     zombie_status(&read_proc(&format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Field 4: who forked it, or has inherited it.
+pub(super) fn parent_of(pid: i32) -> Option<i32> {
+    fields_of(&read_proc(&format!("/proc/{pid}/stat")).ok()?)?.nth(4 - 3)?.parse().ok()
+}
+
 fn zombie_status(stat: &[u8]) -> Option<i32> {
     let mut fields = fields_of(stat)?;
     (fields.next()? == "Z").then(|| fields.nth(52 - 4)?.parse().ok())?
@@ -511,14 +516,30 @@ pub fn read_proc(path: &str) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The kernel's id of this boot, 36 characters; empty where /proc does not tell (then no state is of another boot).
-/// Read once: it is part of every state that is written.
+/// The kernel's id of this boot, 36 characters; empty where /proc does not tell (then no state is of another boot). In a
+/// pid namespace of its own, also what identifies the first process of that: to a container a new start is a boot, and
+/// the numbers in its states are those of a namespace that is gone. Read once: it is part of every state that is written.
 pub fn boot_id() -> &'static str {
     static BOOT_ID: OnceLock<String> = OnceLock::new();
     BOOT_ID.get_or_init(|| {
         let text = fs::read_to_string("/proc/sys/kernel/random/boot_id");
-        text.map(|text| text.trim().to_owned()).unwrap_or_default()
+        let id = text.map(|text| text.trim().to_owned()).unwrap_or_default();
+        match first_process() {
+            Some(first) => format!("{id}/{first}"),
+            None => id,
+        }
     })
+}
+
+/// A number of the first process of this pid namespace; `None` in the host's, where the boot id says the same.
+fn first_process() -> Option<u64> {
+    /// Target of the link in the namespace that the kernel made at its boot (PROC_PID_INIT_INO, the same everywhere).
+    const HOSTS: &str = "pid:[4026531836]";
+    let namespace = fs::read_link("/proc/self/ns/pid").ok()?;
+    if namespace == Path::new(HOSTS) {
+        return None;
+    }
+    ProcessIdentity::of(1).map(|first| first.pidfs.unwrap_or(first.start_time))
 }
 
 #[cfg(test)]

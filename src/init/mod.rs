@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod execute;
+pub mod first;
 mod fork;
 mod identity;
 mod inherited;

@@ -276,6 +276,14 @@ pub fn become_subreaper() -> Result<()> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0).map(drop)
 }
 
+/// PR_GET_CHILD_SUBREAPER: do orphans below this process become its children?
+pub fn is_subreaper() -> bool {
+    let mut answer: libc::c_int = 0;
+    // SAFETY: the kernel writes one int to `answer`, which is live for the call.
+    let got = unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut answer as libc::c_ulong, 0, 0, 0) };
+    got == 0 && answer != 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@
 use super::{Named, Result, SysError, cvt, cvt_retry};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 pub use super::spawn::nursery::{self, Nursery};
 pub use super::spawn::{SPAWN_FAILED_STATUS, Spawn, SpawnFailure, clone_flags, mark_heap_dontfork, spawn};
@@ -301,8 +302,54 @@ pub fn wait_for_signal() -> Result<i32> {
     .map(|signal| signal as i32)
 }
 
+/// The same, for as long as `limit` at most, if there is one. `None`: no signal came.
+///
+/// # Errors
+/// None are known.
+pub fn wait_for_signal_within(limit: Option<Duration>) -> Result<Option<i32>> {
+    let Some(limit) = limit else { return wait_for_signal().map(Some) };
+    let time = libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    // SAFETY: set and time are live, the set is filled before use; no details are asked for.
+    let caught = cvt_retry("rt_sigtimedwait", || unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::sigtimedwait(&all, std::ptr::null_mut(), &raw const time)
+    });
+    match caught {
+        Ok(signal) => Ok(Some(signal as i32)),
+        Err(error) if error.errno == libc::EAGAIN => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Blocks these signals and no others.
+///
+/// # Errors
+/// EINVAL for no signal.
+pub fn block_only(signals: &[i32]) -> Result<()> {
+    // SAFETY: the set is a live local variable, emptied before it is used.
+    let answer = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in signals {
+            cvt("sigaddset", libc::sigaddset(&mut set, *signal))?;
+        }
+        libc::sigprocmask(libc::SIG_SETMASK, &set, std::ptr::null_mut())
+    };
+    cvt("sigprocmask", answer).map(drop)
+}
+
 /// Numbers of signals that this program treats by name.
 pub mod signal {
+    /// The terminal is gone, or something is to be read again.
+    pub const HUP: i32 = libc::SIGHUP;
+    /// Ctrl-C.
+    pub const INT: i32 = libc::SIGINT;
+    /// Asks for an end.
+    pub const TERM: i32 = libc::SIGTERM;
     /// A child has ended.
     pub const CHLD: i32 = libc::SIGCHLD;
     /// Cannot be caught.

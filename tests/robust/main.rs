@@ -12,6 +12,7 @@ macro_rules! root_only {
     };
 }
 
+mod boot;
 mod clients;
 mod files;
 mod scarcity;

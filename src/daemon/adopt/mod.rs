@@ -99,8 +99,8 @@ impl Engine {
     /// A unit without a group, which may be waiting for its next automatic start, or have failed.
     fn remember(&mut self, name: &str) {
         let saved = state::read(&self.options.runtime_dir, name);
-        if matches!(saved, Err(state::StateError::Missing)) {
-            // It went down, and its daemon before it had cleared away the rest.
+        if matches!(saved, Err(StateError::Missing | StateError::OtherBoot)) {
+            // It went down, and its daemon before it had cleared away the rest; or the machine did.
             self.dismiss_stray_keeper(name);
             let _ = std::fs::remove_dir_all(state::directory(&self.options.runtime_dir, name));
             return;
@@ -366,7 +366,10 @@ impl Engine {
             Ok(saved) if saved.end.is_some() => self.adopt_at_end(id, saved),
             Ok(saved) if saved.exited => self.adopt_exited(id, saved),
             Ok(saved) => self.adopt_saved(id, &saved, populated),
-            Err(StateError::Missing) if !populated => self.check_down(id, &SavedState::new()),
+            // A group outlives a boot where that is the start of a container.
+            Err(StateError::Missing | StateError::OtherBoot) if !populated => {
+                self.check_down(id, &SavedState::new());
+            }
             Err(error) => self.adopt_unknown(id, populated, &error.to_string()),
         }
         if let Some(service) = self.services.get_mut(&id).filter(|_| spoiled) {
@@ -392,6 +395,7 @@ impl Engine {
             restarts: saved.restarts,
             restart_times: saved.restart_times.clone(),
         });
+        self.take_requests_over(id, saved);
     }
 
     /// A service without a file: it can be shown and stopped.

@@ -171,6 +171,9 @@ impl Engine {
         if self.adopt_kept_log(id, saved) {
             self.drain_log(id);
         }
+        if let Some(dead) = saved.init.or(saved.main).and_then(|process| state::open_verified(&process)) {
+            self.expect_reaping(dead.as_fd());
+        }
         self.events.push_back(Event::MainExited { id, exit, oom });
         if !populated {
             self.check_empty(id);

@@ -92,6 +92,15 @@ impl Nursery {
         }
     }
 
+    /// Reaps the nursery if it is this child, which has ended. `false`: it is another one.
+    pub fn has_ended(&mut self, pid: i32) -> bool {
+        let is_it = self.pid() == Some(pid);
+        if is_it {
+            self.running = None;
+        }
+        is_it
+    }
+
     /// Pid of the nursery, when there is one.
     pub fn pid(&self) -> Option<i32> {
         let running = self.running.as_ref()?;
