@@ -345,6 +345,11 @@ impl Engine {
         self.keeper.as_mut()?.fd.take(name)
     }
 
+    /// Is something kept under `name`?
+    pub(super) fn is_kept(&self, name: &str) -> bool {
+        self.keeper.as_ref().is_some_and(|keeper| keeper.fd.slots.contains_key(name))
+    }
+
     /// After everything was taken over: what an earlier daemon has kept and nobody has taken is closed.
     pub(super) fn release_unclaimed(&mut self) {
         for name in self.unclaimed() {
@@ -354,7 +359,7 @@ impl Engine {
     }
 
     /// Names of what an earlier daemon has kept and nobody has taken.
-    fn unclaimed(&self) -> Vec<String> {
+    pub(super) fn unclaimed(&self) -> Vec<String> {
         self.keeper.iter().flat_map(|keeper| keeper.fd.unclaimed.iter().cloned()).collect()
     }
 
@@ -401,6 +406,7 @@ impl Engine {
                 self.keep_for_next(&name, copy);
             }
         }
+        self.keep_logs();
     }
 
     pub(super) fn is_instance_keeper(&self, pid: i32) -> bool {

@@ -94,6 +94,15 @@ pub struct JournalClient {
     identifier: String,
 }
 
+/// What became of a record that was [offered](JournalClient::offer).
+#[derive(Debug)]
+pub enum Offered {
+    /// It is sent, or waits here, or is counted as dropped.
+    Taken,
+    /// The journal does not take it now: to be offered again when the socket is writable.
+    Refused(Record),
+}
+
 /// How one attempt to send ended.
 enum Sent {
     Done,
@@ -165,6 +174,29 @@ impl JournalClient {
         }
     }
 
+    /// The same, but what a journal that is there does not take now comes back, as the caller has room for it. One
+    /// that is not there takes what has room here.
+    pub fn offer(&mut self, record: Record) -> Offered {
+        if self.is_waiting() {
+            self.flush();
+        }
+        if !self.is_waiting() {
+            match self.transmit(&record) {
+                Sent::Done => return Offered::Taken,
+                Sent::Refused => {
+                    self.dropped += 1;
+                    return Offered::Taken;
+                }
+                Sent::Full | Sent::Away => {}
+            }
+        }
+        if self.is_connected() {
+            return Offered::Refused(record);
+        }
+        self.enqueue(record);
+        Offered::Taken
+    }
+
     /// Sends what waits, as far as the socket takes it. To be called when it is writable, and now and then while
     /// there is no connection.
     pub fn flush(&mut self) {
@@ -229,6 +261,7 @@ fn connected(path: &Path) -> io::Result<OwnedFd> {
 }
 
 fn transmit(socket: &OwnedFd, bytes: &[u8]) -> Sent {
+    super::staging::step();
     match sys::socket::send_with(socket.as_fd(), bytes, &[], None) {
         Ok(_) => Sent::Done,
         // The kernel allocates a datagram in one piece: too large a one is EMSGSIZE or ENOBUFS.

@@ -5,7 +5,8 @@ use super::engine::{Engine, Place, Source, Timer, to_io};
 use super::inheritance::{FIRST, Inheritance, Kept};
 use super::instance_keeper::process_name;
 use super::log_file::{self, LogDirectory, LogFile, LogLimits};
-use super::log_output::{End, Output, Relay};
+use super::log_messages::Relay;
+use super::log_output::{End, Output};
 use super::log_pipe::OutputPipe;
 use super::service::{Process, Watched};
 use crate::compile;
@@ -189,6 +190,7 @@ impl Engine {
             if let Some(service) = self.services.get_mut(&id) {
                 service.log = Some(output);
             }
+            self.keep_log(id);
         }
         if wants_notify {
             let socket = super::notify::NotifySocket::bind(&directory).map_err(made("notify socket"))?;

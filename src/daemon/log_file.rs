@@ -1,8 +1,8 @@
 //! What services print, in files of rsvc's own, where there is no journal (or a unit asks for it).
 //!
 //! ```text
-//! service ──pipe──▶ OutputPipe::turn ──▶ LogFile::feed ──▶ <log directory>/NAME.log, NAME.log.1, ...
-//!                   at most 64 KiB         time before each line, limit and rotation, last lines kept
+//! service ──pipe──▶ OutputPipe::turn ──▶ Block ──▶ LogFile ──▶ <log directory>/NAME.log, NAME.log.1, ...
+//!                   at most 64 KiB         time before each line, last lines kept; limit and rotation
 //! ```
 //!
 //! Bytes are stored as they came, NUL and escape codes included: who shows them must make them harmless. A line of any
@@ -12,14 +12,15 @@
 //!
 //! Writing to a regular file can wait for the disk; the kernel offers no way around that without threads.
 
+use super::log_block::{Block, Nowhere, Origin};
 use super::log_pipe::READ_LIMIT;
 use super::log_tail::LogTail;
-use super::timestamp;
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use super::staging::{Note, step};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::cell::Cell;
 use std::fs::{DirBuilder, File};
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
@@ -65,6 +66,63 @@ impl LogDirectory {
         self.max_total.set(bytes);
     }
 
+    /// Opens a log file, which must be a regular one that has no second name.
+    fn open_file(&self, name: &str, flags: OFlags) -> io::Result<(File, Stat)> {
+        let file = rustix::fs::openat(&self.descriptor, name, flags, Mode::from_raw_mode(0o640))?;
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
+            return Err(io::Error::other("not a regular file with a single name"));
+        }
+        Ok((file.into(), stat))
+    }
+
+    /// Takes back what a killed daemon has appended of a batch. In words what was done.
+    ///
+    /// # Errors
+    /// Of the file, naming it.
+    pub(super) fn cut_back(&self, note: &Note) -> io::Result<Option<String>> {
+        let Some((file, size)) = self.noted(note, OFlags::RDWR | FILE_FLAGS)? else { return Ok(None) };
+        if size <= note.length {
+            return Ok(None);
+        }
+        file.set_len(note.length).map_err(|e| self.named(&note.name, e))?;
+        let taken = size - note.length;
+        Ok(Some(format!("{}: {taken} bytes are written again, as the daemon was killed while writing them", note.name)))
+    }
+
+    /// Closes the line within which a killed daemon was interrupted: nobody can continue it.
+    ///
+    /// # Errors
+    /// Of the file, naming it.
+    pub(super) fn close_line(&self, note: &Note) -> io::Result<Option<String>> {
+        let flags = OFlags::RDWR | OFlags::APPEND | FILE_FLAGS;
+        let Some((mut file, size)) = self.noted(note, flags)? else { return Ok(None) };
+        if size <= note.length || size >= note.length + note.rendered {
+            return Ok(None);
+        }
+        let named = |e| self.named(&note.name, e);
+        if is_unfinished(&file, size).map_err(named)? {
+            file.write_all(b"\n").map_err(named)?;
+        }
+        let missing = note.length + note.rendered - size;
+        let name = &note.name;
+        Ok(Some(format!("{name}: {missing} bytes are missing, as the daemon was killed while writing them")))
+    }
+
+    /// The file of a note and its size, if it is still that file.
+    fn noted(&self, note: &Note, flags: OFlags) -> io::Result<Option<(File, u64)>> {
+        match self.open_file(&note.name, flags) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(self.named(&note.name, e)),
+            Ok((_, stat)) if (stat.st_dev, stat.st_ino) != note.identity => Ok(None),
+            Ok((file, stat)) => Ok(Some((file, u64::try_from(stat.st_size).unwrap_or(0)))),
+        }
+    }
+
+    fn named(&self, name: &str, error: io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("{}: {error}", self.path.join(name).display()))
+    }
+
     /// Removes rotated files, oldest first, while all together are too large. Best effort: it is tried again at the
     /// next rotation.
     fn make_room(&self) {
@@ -96,6 +154,12 @@ impl LogDirectory {
     }
 }
 
+/// Is there something, and is its last byte not a newline?
+fn is_unfinished(file: &File, size: u64) -> io::Result<bool> {
+    let mut last = [b'\n'];
+    Ok(size > 0 && file.read_at(&mut last, size - 1)? == 1 && last != *b"\n")
+}
+
 /// `NAME.log.N`
 fn is_rotated(name: &[u8]) -> bool {
     let Some(dot) = name.iter().rposition(|b| *b == b'.') else { return false };
@@ -114,6 +178,25 @@ pub struct LogLimits {
 /// Which of a service's writers some bytes come from; a line of one is never continued by another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source(pub u32);
+
+impl Source {
+    /// Standard output and standard error, which share a pipe.
+    pub(super) const PIPE: Source = Source(0);
+    /// Whole messages that came another way.
+    pub(super) const RECORD: Source = Source(u32::MAX);
+}
+
+/// What is missing at the end of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// So much, bytes.
+    pub bytes: u64,
+    /// And what an earlier daemon had dropped, which nobody knows.
+    pub more: bool,
+}
+
+/// How files are opened: no link is followed, and nobody is waited for.
+const FILE_FLAGS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NOCTTY).union(OFlags::NONBLOCK);
 
 /// What the caller should tell the administrator, once each.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,16 +225,18 @@ pub struct LogFile {
     name: String,
     limits: LogLimits,
     file: Option<File>,
+    /// Device and inode of `file`.
+    identity: (u64, u64),
     /// Bytes in `file`.
     size: u64,
     /// The last byte in `file` is not a newline.
-    unfinished: bool,
+    pub(super) unfinished: bool,
     /// Whose line is open in the stream (not always in the file: the disk may have been full).
-    open_line: Option<Source>,
-    /// Bytes lost since the disk refused; `Some(0)` never occurs.
-    lost: Option<u64>,
+    pub(super) open_line: Option<Source>,
+    /// What was lost since the disk refused.
+    pub(super) lost: Option<Lost>,
     /// `None`: nobody will ask for them.
-    tail: Option<LogTail>,
+    pub(super) tail: Option<LogTail>,
     /// `file` was opened since [`LogFile::take_opened`] was asked last.
     opened: bool,
 }
@@ -170,6 +255,7 @@ impl LogFile {
             name: format!("{unit}.log"),
             limits: LogLimits { max_size: limits.max_size.max(4096), max_files: limits.max_files.max(1) },
             file: None,
+            identity: (0, 0),
             size: 0,
             unfinished: false,
             open_line: None,
@@ -211,106 +297,121 @@ impl LogFile {
         self.file = None;
     }
 
+    /// Goes on where an earlier daemon ended, for the same stream: a line that is open in the file is continued. With
+    /// `lost` that one was dropping output, nobody knows how much.
+    pub(super) fn resume(&mut self, lost: bool) {
+        if lost {
+            self.lost = Some(Lost { bytes: 0, more: true });
+        } else if self.ends_within_a_line() {
+            self.open_line = Some(Source::PIPE);
+        }
+    }
+
+    /// Does a line wait for its end?
+    pub(super) fn is_within_a_line(&self) -> bool {
+        self.open_line.is_some()
+    }
+
+    /// Is output being dropped?
+    pub(super) fn is_losing(&self) -> bool {
+        self.lost.is_some()
+    }
+
     /// Stores bytes of a stream. Each line gets the time of its first byte's arrival; a part without newline is
     /// stored at once and continued by the next bytes of the same source.
     pub fn feed(&mut self, source: Source, bytes: &[u8], now: SystemTime, output: &mut Vec<u8>) -> Option<LogNotice> {
-        if bytes.is_empty() {
-            return None;
-        }
-        let stamp = timestamp::rfc3339(now);
-        let mut notice = None;
-        output.clear();
-        if self.open_line.is_some_and(|open| open != source) {
-            output.push(b'\n');
-            if let Some(tail) = &mut self.tail {
-                tail.feed(b"\n");
-            }
-            self.open_line = None;
-        }
-        if let Some(tail) = &mut self.tail {
-            tail.feed(bytes);
-        }
-        let mut continued = self.open_line.is_some();
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let line = rest;
-            // memchr in disguise; reading from memory cannot fail.
-            let length = rest.skip_until(b'\n').unwrap_or(line.len());
-            if !continued {
-                output.extend_from_slice(&stamp);
-                output.push(b' ');
-            }
-            output.extend_from_slice(&line[..length]);
-            continued = false;
-            if output.len() >= WRITE_SIZE {
-                notice = self.store(output, &stamp).or(notice);
-                output.clear();
-            }
-        }
-        self.open_line = (bytes.last() != Some(&b'\n')).then_some(source);
-        if !output.is_empty() {
-            notice = self.store(output, &stamp).or(notice);
-        }
-        notice
+        self.feed_from(source, bytes, now, output, &mut Nowhere)
+    }
+
+    /// The same, telling `origin` of each step.
+    pub(super) fn feed_from(
+        &mut self,
+        source: Source,
+        bytes: &[u8],
+        now: SystemTime,
+        output: &mut Vec<u8>,
+        origin: &mut dyn Origin,
+    ) -> Option<LogNotice> {
+        let mut block = Block::new(self, now, output, origin);
+        block.lines(source, bytes);
+        block.close()
     }
 
     /// Stores one whole message that came by another way (syslog); newlines inside make several lines.
-    pub fn record(&mut self, text: &[u8], now: SystemTime, output: &mut Vec<u8>) -> Option<LogNotice> {
-        const RECORD: Source = Source(u32::MAX);
-        let first = self.feed(RECORD, text, now, output);
-        first.or(self.finish(RECORD, now, output))
+    pub(super) fn record(
+        &mut self,
+        text: &[u8],
+        now: SystemTime,
+        output: &mut Vec<u8>,
+        origin: &mut dyn Origin,
+    ) -> Option<LogNotice> {
+        let mut block = Block::new(self, now, output, origin);
+        block.record(text);
+        block.close()
     }
 
     /// The stream of `source` has ended: an open line of it is closed.
     pub fn finish(&mut self, source: Source, now: SystemTime, output: &mut Vec<u8>) -> Option<LogNotice> {
-        if self.open_line != Some(source) {
-            return None;
-        }
-        self.feed(source, b"\n", now, output)
+        self.finish_from(source, now, output, &mut Nowhere)
     }
 
-    /// Writes a block; what cannot be written is counted, and named in the file when writing works again.
-    fn store(&mut self, block: &[u8], stamp: &[u8]) -> Option<LogNotice> {
-        if let Some(lost) = self.lost {
-            // Opening first tells whether the file ends within a line; its failure comes again below.
-            let _ = self.ensure_open();
-            let mut gap = if self.unfinished { b"\n".to_vec() } else { Vec::new() };
-            gap.extend_from_slice(stamp);
-            gap.extend_from_slice(format!(" rsvc: {lost} bytes of output are missing here\n").as_bytes());
-            if self.write_limited(&gap).is_err() {
-                self.lost = Some(lost + block.len() as u64);
-                self.open_line = None;
-                return None;
-            }
-        }
-        let recovered = self.lost.take().map(|lost| LogNotice::Recovered { path: self.path(), lost });
-        let Err((written, error)) = self.write_limited(block) else { return recovered };
-        self.lost = Some((block.len() - written) as u64);
-        // What follows of this line would stand there without its beginning.
-        self.open_line = None;
-        Some(LogNotice::Losing { path: self.path(), error: error.to_string() })
+    /// The same, telling `origin` of it.
+    pub(super) fn finish_from(
+        &mut self,
+        source: Source,
+        now: SystemTime,
+        output: &mut Vec<u8>,
+        origin: &mut dyn Origin,
+    ) -> Option<LogNotice> {
+        let mut block = Block::new(self, now, output, origin);
+        block.end_line(source);
+        block.close()
     }
 
-    /// Writes all of `block`, rotating where the limit is reached.
+    /// Appends a block, which goes into the current file and no other; [`LogFile::ensure_open`] comes first.
     ///
     /// # Errors
+    /// How much of it stays, whole lines, and why the rest does not.
+    pub(super) fn append(
+        &mut self,
+        block: &[u8],
+        raw: usize,
+        origin: &mut dyn Origin,
+    ) -> Result<(), (usize, io::Error)> {
+        origin.announce(&Note {
+            name: self.name.clone(),
+            identity: self.identity,
+            length: self.size,
+            rendered: block.len() as u64,
+            raw: raw as u64,
+        });
+        let written = self.write(block);
+        let mut kept = written.as_ref().map_or_else(|(count, _)| *count, |()| block.len());
+        if kept < block.len() {
+            // Half a line would be continued as if it were whole.
+            let whole = block[..kept].iter().rposition(|b| *b == b'\n').map_or(0, |last| last + 1);
+            if whole < kept && self.file.as_ref().is_some_and(|file| file.set_len(self.size + whole as u64).is_ok()) {
+                kept = whole;
+            }
+        }
+        self.size += kept as u64;
+        if kept > 0 {
+            self.unfinished = block[kept - 1] != b'\n';
+        }
+        written.map_err(|(_, error)| (kept, error))
+    }
+
+    /// # Errors
     /// Bytes of `block` that were written, and why the rest was not.
-    fn write_limited(&mut self, block: &[u8]) -> Result<(), (usize, io::Error)> {
+    fn write(&mut self, block: &[u8]) -> Result<(), (usize, io::Error)> {
         let mut done = 0;
         while done < block.len() {
-            self.ensure_open().map_err(|e| (done, e))?;
-            let cut = self.cut(&block[done..]);
-            if cut == 0 {
-                self.rotate().map_err(|e| (done, e))?;
-                continue;
-            }
-            match self.file.as_mut().map_or(Ok(0), |file| file.write(&block[done..done + cut])) {
+            step();
+            // A test lets the daemon die in the middle too.
+            let end = if cfg!(test) { block.len().min(done + 1 + block.len() / 3) } else { block.len() };
+            match self.file.as_mut().map_or(Ok(0), |file| file.write(&block[done..end])) {
                 Ok(0) => return Err((done, io::ErrorKind::WriteZero.into())),
-                Ok(count) => {
-                    done += count;
-                    self.size += count as u64;
-                    self.unfinished = block[done - 1] != b'\n';
-                }
+                Ok(count) => done += count,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err((done, e)),
             }
@@ -318,62 +419,43 @@ impl LogFile {
         Ok(())
     }
 
-    /// How much of `block` still goes into the current file; 0: rotate first. Files change between lines; a line that
-    /// has begun is finished if that takes no more than 64 KiB, and cut else.
-    fn cut(&self, block: &[u8]) -> usize {
-        let room = usize::try_from(self.limits.max_size.saturating_sub(self.size)).unwrap_or(usize::MAX);
-        if block.len() <= room {
-            return block.len();
-        }
-        if let Some(last) = block[..room].iter().rposition(|b| *b == b'\n') {
-            return last + 1;
-        }
-        let whole_file_is_free = self.size == 0;
-        if !self.unfinished && !whole_file_is_free {
-            return 0;
-        }
-        let near = &block[..block.len().min(room + READ_LIMIT)];
-        match near.iter().position(|b| *b == b'\n') {
-            Some(end) => end + 1,
-            None => room,
-        }
+    /// May a block of so many bytes still go into the current file? Files change between lines; a piece that continues
+    /// a line, or has a whole file for itself, may exceed the limit by 64 KiB.
+    pub(super) fn has_room(&self, length: usize, continued: bool, alone: bool) -> bool {
+        let over = if continued || (alone && self.size == 0) { READ_LIMIT as u64 } else { 0 };
+        self.size + length as u64 <= self.limits.max_size + over
     }
 
     /// Opens the current file, again when somebody removed it.
-    fn ensure_open(&mut self) -> io::Result<()> {
+    pub(super) fn ensure_open(&mut self) -> io::Result<()> {
         if let Some(file) = &self.file {
             match rustix::fs::fstat(file) {
-                Ok(stat) if stat.st_nlink > 0 => return Ok(()),
+                Ok(stat) if stat.st_nlink > 0 => {
+                    // Somebody may have cut it.
+                    self.size = u64::try_from(stat.st_size).unwrap_or(0);
+                    return Ok(());
+                }
                 _ => self.file = None,
             }
         }
-        let flags = OFlags::RDWR
-            | OFlags::APPEND
-            | OFlags::CREATE
-            | OFlags::NOFOLLOW
-            | OFlags::CLOEXEC
-            | OFlags::NOCTTY
-            | OFlags::NONBLOCK;
-        let file = rustix::fs::openat(&self.directory.descriptor, &self.name, flags, Mode::from_raw_mode(0o640))?;
-        let stat = rustix::fs::fstat(&file)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink != 1 {
-            return Err(io::Error::other("not a regular file with a single name"));
-        }
-        let mut file = File::from(file);
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | FILE_FLAGS;
+        let (file, stat) = self.directory.open_file(&self.name, flags)?;
         self.size = u64::try_from(stat.st_size).unwrap_or(0);
-        self.unfinished = false;
+        self.identity = (stat.st_dev, stat.st_ino);
         // What an earlier daemon left within a line must not become the beginning of ours.
-        let mut last = [b'\n'];
-        if self.size > 0 && file.read_at(&mut last, self.size - 1)? == 1 && last != *b"\n" {
-            self.size += file.write(b"\n")? as u64;
-        }
+        self.unfinished = is_unfinished(&file, self.size)?;
         self.file = Some(file);
         self.opened = true;
         Ok(())
     }
 
+    fn ends_within_a_line(&self) -> bool {
+        let opened = self.directory.open_file(&self.name, OFlags::RDONLY | FILE_FLAGS);
+        opened.is_ok_and(|(file, stat)| is_unfinished(&file, u64::try_from(stat.st_size).unwrap_or(0)).unwrap_or(false))
+    }
+
     /// NAME.log becomes NAME.log.1, that NAME.log.2 and so on up to the first free name; the oldest goes.
-    fn rotate(&mut self) -> io::Result<()> {
+    pub(super) fn rotate(&mut self) -> io::Result<()> {
         let directory = &self.directory.descriptor;
         let numbered = |n: u32| if n == 0 { self.name.clone() } else { format!("{}.{n}", self.name) };
         let last = self.limits.max_files - 1;

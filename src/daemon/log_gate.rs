@@ -88,6 +88,11 @@ impl Gate {
         Gate { level_max: 7, rate: None, line: Line::Undecided { held: Vec::new() } }
     }
 
+    /// The stream begins within a line, of which the beginning has passed an earlier gate.
+    pub fn resume(&mut self) {
+        self.line = Line::Passing { level: INFO, length: 0 };
+    }
+
     /// Does it already do what `logging` says?
     pub fn is_for(&self, logging: &Logging) -> bool {
         self.level_max == logging.level_max && self.rate.as_ref().map(|rate| rate.limit) == logging.rate_limit

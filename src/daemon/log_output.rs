@@ -6,31 +6,29 @@
 //! /dev/log ───────────┘      └───▶ Relay ──▶ the journal   the same, or fields of the unit's own
 //! ```
 
-use super::journal::{JournalClient, Record};
-use super::log_file::{LogFile, LogNotice, Source};
-use super::log_gate::{Gate, MESSAGE_LENGTH, Passed};
-use super::log_pipe::{OutputPipe, PipeTurn, Scratch};
+use super::journal::JournalClient;
+use super::log_file::{LogFile, LogNotice};
+use super::log_gate::Passed;
+use super::log_messages::{Head, Relay};
+use super::log_pipe::{MessageOrigin, OutputPipe, PipeOrigin, PipeTurn, Scratch};
+use super::log_rules::{Rules, WARNING};
 use super::service::Watched;
+use super::state::SavedState;
 use super::syslog::SyslogLine;
 use crate::supervise::Moment;
-use crate::unit::{TimeSpan, Unit};
+use crate::unit::Unit;
 use std::io;
 use std::time::SystemTime;
-
-/// Bytes read at once of what goes to the journal: what the daemon holds of a service when it is killed is no more.
-const RELAY_READ: usize = 4096;
 
 /// Output that the daemon reads; restarts share one pipe.
 pub(super) struct Output {
     pub pipe: Watched<OutputPipe>,
     pub end: End,
-    gate: Option<Gate>,
-    /// The words of the note: what the limit is.
-    limit: String,
-    /// Messages suppressed since the unit was started, as far as they were told.
-    suppressed: u64,
+    rules: Rules,
     /// The pipe is not watched: the journal has to take what was read first.
     pub paused: bool,
+    /// The pipe is watched for more than what is in it: that waits there for the end of its line.
+    pub waits_for_more: bool,
 }
 
 /// Where it leads.
@@ -60,27 +58,23 @@ impl Now {
 impl Output {
     /// The output of `unit` through `pipe` to `end`.
     pub fn new(pipe: Watched<OutputPipe>, end: End, unit: &Unit) -> Output {
-        let mut output = Output { pipe, end, gate: None, limit: String::new(), suppressed: 0, paused: false };
+        let mut output = Output { pipe, end, rules: Rules::default(), paused: false, waits_for_more: false };
         output.adapt(unit, "");
         output
     }
 
     /// A new run begins, perhaps with other settings.
     pub fn adapt(&mut self, unit: &Unit, invocation: &str) {
-        let logging = &unit.logging;
+        let anew = self.rules.adapt(&unit.logging);
         match &mut self.end {
             End::File(file) => file.set_limits(super::launch::log_limits(unit)),
-            End::Journal(relay) => relay.head = Head::new(unit, invocation),
+            End::Journal(relay) => {
+                relay.head = Head::new(unit, invocation);
+                if anew {
+                    relay.begin_anew();
+                }
+            }
         }
-        let limit = logging.rate_limit.map_or_else(String::new, |limit| {
-            format!("more than {} in {}: logging.rate_limit_burst", limit.burst, TimeSpan(Some(limit.interval)))
-        });
-        match &mut self.gate {
-            // The window goes on over a restart, or a service that crashes again and again would have a burst each time.
-            Some(gate) if gate.is_for(logging) => {}
-            gate => *gate = Gate::of(logging),
-        }
-        self.limit = limit;
     }
 
     /// Does it lead to the journal?
@@ -90,25 +84,37 @@ impl Output {
 
     /// Messages suppressed since the unit was started.
     pub fn suppressed(&self) -> u64 {
-        self.suppressed + self.untold()
+        self.rules.suppressed + self.untold()
     }
 
     /// Those of them that the log does not tell of yet.
     pub fn untold(&self) -> u64 {
-        self.gate.as_ref().map_or(0, Gate::untold)
+        self.rules.untold()
+    }
+
+    /// Is output being dropped, as the disk is full?
+    pub fn is_losing(&self) -> bool {
+        matches!(&self.end, End::File(file) if file.is_losing())
     }
 
     /// When they are to be told.
     pub fn due(&self) -> Option<Moment> {
-        self.gate.as_ref()?.due()
+        self.rules.gate.as_ref()?.due()
     }
 
-    /// Goes on counting where an earlier daemon ended. What that one had not told, nobody can count any more.
-    pub fn resume(&mut self, suppressed: u64, untold: bool, journal: &mut JournalClient, now: Now) {
-        self.suppressed = suppressed;
-        if untold {
+    /// Goes on where an earlier daemon ended: with the line that is open in the file, and with what was counted. What
+    /// that one had not told, nobody can count any more.
+    pub fn resume(&mut self, saved: &SavedState, journal: &mut JournalClient, scratch: &mut Scratch, now: Now) {
+        if let End::File(file) = &mut self.end {
+            file.resume(saved.log_losing);
+            if file.is_within_a_line() {
+                self.rules.resume();
+            }
+        }
+        self.rules.suppressed = saved.log_suppressed;
+        if saved.log_untold {
             let text = "messages were suppressed when the daemon ended; how many is not known";
-            let _ = self.note(text, journal, now);
+            let _ = self.note(text, journal, scratch, now);
         }
     }
 
@@ -130,75 +136,67 @@ impl Output {
     /// Reads once.
     ///
     /// # Errors
-    /// Of read(2); the pipe should then be closed.
+    /// Of the pipe, which should then be closed.
     pub fn turn(
         &mut self,
         journal: &mut JournalClient,
         now: Now,
         scratch: &mut Scratch,
     ) -> io::Result<(PipeTurn, Option<LogNotice>)> {
-        let Output { pipe, end, gate, limit, suppressed, .. } = self;
-        match (end, gate) {
-            (End::File(file), None) => pipe.fd.turn(file, now.wall, scratch),
-            (End::File(file), Some(gate)) => pipe.fd.turn_with(scratch, now.wall, |source, bytes, output| {
-                let mut sink =
-                    FileSink { file, output, source, passed: Vec::new(), notice: None, limit, suppressed, now };
-                match bytes {
-                    [] => gate.finish(now.boot, &mut |passed| sink.take(passed)),
-                    bytes => gate.feed(bytes, now.boot, &mut |passed| sink.take(passed)),
-                }
-                sink.flush();
-                sink.notice
-            }),
-            (End::Journal(relay), gate) => {
-                let mut input = [0; RELAY_READ];
-                let turn = match pipe.fd.read(&mut input)? {
-                    None => PipeTurn::Idle,
-                    Some(0) => PipeTurn::Ended,
-                    Some(count) => {
-                        relay.waiting.extend_from_slice(&input[..count]);
-                        PipeTurn::Read { bytes: count, rest: None }
-                    }
-                };
-                relay.pump(gate, limit, suppressed, journal, now);
-                Ok((turn, None))
-            }
+        let Output { pipe, end, rules, .. } = self;
+        match end {
+            End::File(file) if rules.gate.is_none() => pipe.fd.turn(file, now.wall, scratch),
+            End::File(file) => rules.turn(&mut pipe.fd, file, scratch, now),
+            End::Journal(relay) => relay.turn(&mut pipe.fd, rules, journal, scratch, now).map(|turn| (turn, None)),
         }
     }
 
-    /// Sends what was read and waits, as far as the journal takes it. `true`: all of it.
-    pub fn pump(&mut self, journal: &mut JournalClient, now: Now) -> bool {
-        let Output { end: End::Journal(relay), gate, limit, suppressed, .. } = self else { return true };
-        relay.pump(gate, limit, suppressed, journal, now);
-        relay.waiting.is_empty()
+    /// Sends what waits, as far as the journal takes it. `true`: all of it.
+    pub fn pump(&mut self, journal: &mut JournalClient, scratch: &Scratch) -> bool {
+        let Output { pipe, end: End::Journal(relay), .. } = self else { return true };
+        relay.deliver(&mut pipe.fd, journal, &scratch.staging)
     }
 
-    /// Does it wait for the journal to take what was read?
+    /// Does it wait for the journal to take something?
     pub fn is_held_up(&self) -> bool {
-        matches!(&self.end, End::Journal(relay) if !relay.waiting.is_empty())
+        matches!(&self.end, End::Journal(relay) if relay.blocked)
     }
 
-    /// Bytes that were read and are not in the log yet.
-    pub fn held(&self) -> usize {
-        match &self.end {
-            End::File(_) => 0,
-            End::Journal(relay) => relay.waiting.len() + relay.message.len(),
+    /// From now on nothing waits for the journal: nobody reads the pipe afterwards.
+    pub fn conclude(&mut self) {
+        if let End::Journal(relay) = &mut self.end {
+            relay.last = true;
         }
+    }
+
+    /// Bytes that were read, and are neither in the log nor in the pipe.
+    pub fn held(&self) -> usize {
+        let message = match &self.end {
+            End::File(_) => 0,
+            End::Journal(relay) => relay.held(),
+        };
+        message + self.pipe.fd.held()
     }
 
     /// A message that came by syslog.
-    pub fn record(&mut self, line: &SyslogLine, journal: &mut JournalClient, now: Now) -> Option<LogNotice> {
+    pub fn record(
+        &mut self,
+        line: &SyslogLine,
+        journal: &mut JournalClient,
+        scratch: &mut Scratch,
+        now: Now,
+    ) -> Option<LogNotice> {
         let mut over = None;
-        let admitted = match &mut self.gate {
+        let admitted = match &mut self.rules.gate {
             Some(gate) => gate.admits(line.priority, now.boot, &mut |passed| over = suppressed_in(passed).or(over)),
             None => true,
         };
-        let notice = over.and_then(|count| self.tell(count, journal, now));
+        let notice = over.and_then(|count| self.tell(count, journal, scratch, now));
         if !admitted {
             return notice;
         }
         let stored = match &mut self.end {
-            End::File(file) => file.record(&line.text, now.wall, &mut Vec::new()),
+            End::File(file) => store(file, &line.text, scratch, now),
             End::Journal(relay) => {
                 relay.send(line.priority, &line.text, journal);
                 None
@@ -208,48 +206,50 @@ impl Output {
     }
 
     /// Tells what was suppressed in a window that is over; with `last`, in the present one too.
-    pub fn settle(&mut self, last: bool, journal: &mut JournalClient, now: Now) -> Option<LogNotice> {
+    pub fn settle(
+        &mut self,
+        last: bool,
+        journal: &mut JournalClient,
+        scratch: &mut Scratch,
+        now: Now,
+    ) -> Option<LogNotice> {
         let mut over = None;
-        if let Some(gate) = &mut self.gate {
+        if let Some(gate) = &mut self.rules.gate {
             gate.settle(now.boot, &mut |passed| over = suppressed_in(passed));
             if last {
                 gate.conclude(&mut |passed| over = suppressed_in(passed).or(over));
             }
         }
-        over.and_then(|count| self.tell(count, journal, now))
+        over.and_then(|count| self.tell(count, journal, scratch, now))
     }
 
     /// The service is down: an open line is closed, and what is still to be said is said.
-    pub fn finish(&mut self, journal: &mut JournalClient, now: Now) -> Option<LogNotice> {
-        const PIPE: Source = Source(0);
-        let Output { end, gate, limit, suppressed, .. } = self;
-        let notice = match (end, gate) {
-            (End::File(file), None) => file.finish(PIPE, now.wall, &mut Vec::new()),
-            (End::File(file), Some(gate)) => {
-                let output = &mut Vec::new();
-                let (passed, notice) = (Vec::new(), None);
-                let mut sink = FileSink { file, output, source: PIPE, passed, notice, limit, suppressed, now };
-                gate.finish(now.boot, &mut |passed| sink.take(passed));
-                sink.flush();
-                sink.notice
+    pub fn finish(&mut self, journal: &mut JournalClient, scratch: &mut Scratch, now: Now) -> Option<LogNotice> {
+        let Output { pipe, end, rules, .. } = self;
+        let pipe = &mut pipe.fd;
+        let notice = match end {
+            End::File(file) if rules.gate.is_none() => {
+                let Scratch { output, staging, .. } = &mut *scratch;
+                let source = pipe.source();
+                file.finish_from(source, now.wall, output, &mut PipeOrigin { pipe, staging })
             }
-            (End::Journal(relay), gate) => {
-                relay.finish(gate, limit, suppressed, journal, now);
+            End::File(file) => rules.finish(pipe, file, scratch, now),
+            End::Journal(relay) => {
+                relay.finish(pipe, rules, journal, &scratch.staging, now);
                 None
             }
         };
-        notice.or(self.settle(true, journal, now))
+        notice.or(self.settle(true, journal, scratch, now))
     }
 
-    fn tell(&mut self, count: u64, journal: &mut JournalClient, now: Now) -> Option<LogNotice> {
-        self.suppressed += count;
-        let text = note_text(count, &self.limit);
-        self.note(&text, journal, now)
+    fn tell(&mut self, count: u64, journal: &mut JournalClient, scratch: &mut Scratch, now: Now) -> Option<LogNotice> {
+        let text = self.rules.suppressed(count);
+        self.note(&text, journal, scratch, now)
     }
 
-    fn note(&mut self, text: &str, journal: &mut JournalClient, now: Now) -> Option<LogNotice> {
+    fn note(&mut self, text: &str, journal: &mut JournalClient, scratch: &mut Scratch, now: Now) -> Option<LogNotice> {
         match &mut self.end {
-            End::File(file) => file.record(format!("rsvc: {text}").as_bytes(), now.wall, &mut Vec::new()),
+            End::File(file) => store(file, format!("rsvc: {text}").as_bytes(), scratch, now),
             End::Journal(relay) => {
                 relay.send(WARNING, text.as_bytes(), journal);
                 None
@@ -258,170 +258,14 @@ impl Output {
     }
 }
 
-/// Level of what rsvc itself says in a service's log.
-const WARNING: u8 = 4;
-
-fn note_text(count: u64, limit: &str) -> String {
-    format!("{count} messages suppressed ({limit})")
+fn store(file: &mut LogFile, text: &[u8], scratch: &mut Scratch, now: Now) -> Option<LogNotice> {
+    let Scratch { output, staging, .. } = scratch;
+    file.record(text, now.wall, output, &mut MessageOrigin(staging))
 }
 
 fn suppressed_in(passed: Passed<'_>) -> Option<u64> {
     match passed {
         Passed::Suppressed(count) => Some(count),
         _ => None,
-    }
-}
-
-/// Gathers what passes, so that a file is written once for many lines.
-struct FileSink<'a> {
-    file: &'a mut LogFile,
-    output: &'a mut Vec<u8>,
-    source: Source,
-    passed: Vec<u8>,
-    notice: Option<LogNotice>,
-    limit: &'a str,
-    suppressed: &'a mut u64,
-    now: Now,
-}
-
-impl FileSink<'_> {
-    fn take(&mut self, passed: Passed<'_>) {
-        match passed {
-            Passed::Begin { prefix, .. } => self.passed.extend_from_slice(prefix),
-            Passed::Text(text) => self.passed.extend_from_slice(text),
-            Passed::Split => {}
-            Passed::End => self.passed.push(b'\n'),
-            Passed::Suppressed(count) => {
-                self.flush();
-                *self.suppressed += count;
-                let text = format!("rsvc: {}", note_text(count, self.limit));
-                self.keep(|sink| sink.file.record(text.as_bytes(), sink.now.wall, sink.output));
-            }
-        }
-    }
-
-    fn flush(&mut self) {
-        let passed = std::mem::take(&mut self.passed);
-        self.keep(|sink| sink.file.feed(sink.source, &passed, sink.now.wall, sink.output));
-    }
-
-    fn keep(&mut self, store: impl FnOnce(&mut Self) -> Option<LogNotice>) {
-        let notice = store(self);
-        self.notice = notice.or(self.notice.take());
-    }
-}
-
-/// The way of a service's output to the journal.
-pub(super) struct Relay {
-    head: Head,
-    /// Bytes that were read and not looked at.
-    waiting: Vec<u8>,
-    /// The message that has no end yet, at most [`MESSAGE_LENGTH`].
-    message: Vec<u8>,
-    level: u8,
-}
-
-/// What every entry of a unit has.
-struct Head {
-    unit: String,
-    identifier: String,
-    invocation: String,
-    fields: Vec<(String, String)>,
-}
-
-impl Head {
-    fn new(unit: &Unit, invocation: &str) -> Head {
-        Head {
-            unit: unit.name.clone(),
-            identifier: unit.logging.identifier.clone(),
-            invocation: invocation.to_owned(),
-            fields: unit.logging.fields.clone(),
-        }
-    }
-}
-
-impl Relay {
-    /// Nothing was read yet.
-    pub fn new(unit: &Unit) -> Relay {
-        Relay { head: Head::new(unit, ""), waiting: Vec::new(), message: Vec::new(), level: WARNING }
-    }
-
-    fn send(&self, level: u8, message: &[u8], journal: &mut JournalClient) {
-        journal.send(self.head.record(level, message));
-    }
-
-    /// Line by line, until the journal has enough. While none is there its client keeps some and counts the rest: no
-    /// service hangs on its output because a journal is gone.
-    fn pump(
-        &mut self,
-        gate: &mut Option<Gate>,
-        limit: &str,
-        suppressed: &mut u64,
-        journal: &mut JournalClient,
-        now: Now,
-    ) {
-        let gate = gate.get_or_insert_with(Gate::open);
-        let waiting = std::mem::take(&mut self.waiting);
-        let mut rest = waiting.as_slice();
-        let full = |journal: &JournalClient| journal.is_waiting() && journal.is_connected();
-        while !rest.is_empty() && !full(journal) {
-            let end = rest.iter().position(|b| *b == b'\n').map_or(rest.len(), |at| at + 1);
-            let (line, more) = rest.split_at(end);
-            rest = more;
-            gate.feed(line, now.boot, &mut |passed| self.take(passed, limit, suppressed, journal));
-        }
-        self.waiting = rest.to_vec();
-    }
-
-    /// All of it, whatever the journal takes: its client keeps some and counts the rest.
-    fn finish(
-        &mut self,
-        gate: &mut Option<Gate>,
-        limit: &str,
-        suppressed: &mut u64,
-        journal: &mut JournalClient,
-        now: Now,
-    ) {
-        let gate = gate.get_or_insert_with(Gate::open);
-        let waiting = std::mem::take(&mut self.waiting);
-        gate.feed(&waiting, now.boot, &mut |passed| self.take(passed, limit, suppressed, journal));
-        gate.finish(now.boot, &mut |passed| self.take(passed, limit, suppressed, journal));
-    }
-
-    fn take(&mut self, passed: Passed<'_>, limit: &str, suppressed: &mut u64, journal: &mut JournalClient) {
-        match passed {
-            Passed::Begin { level, .. } => self.level = level,
-            Passed::Text(text) => self.message.extend_from_slice(text),
-            Passed::Split | Passed::End => {
-                let mut message = std::mem::take(&mut self.message);
-                // As journald does with what it reads itself: an empty line is no message.
-                if !message.is_empty() {
-                    self.send(self.level, &message, journal);
-                }
-                message.clear();
-                if message.capacity() <= MESSAGE_LENGTH / 8 {
-                    self.message = message;
-                }
-            }
-            Passed::Suppressed(count) => {
-                *suppressed += count;
-                self.send(WARNING, note_text(count, limit).as_bytes(), journal);
-            }
-        }
-    }
-}
-
-impl Head {
-    fn record(&self, level: u8, message: &[u8]) -> Record {
-        let mut record = Record::default();
-        record.bytes("PRIORITY", level.to_string().as_bytes()).bytes("MESSAGE", message);
-        record.field("SYSLOG_IDENTIFIER", &self.identifier).field("RSVC_UNIT", &self.unit);
-        if !self.invocation.is_empty() {
-            record.field("RSVC_INVOCATION_ID", &self.invocation);
-        }
-        for (name, value) in &self.fields {
-            record.field(name, value);
-        }
-        record
     }
 }

@@ -1,13 +1,13 @@
 //! Output on its way to the journal: one client for all units, and who waits for it.
 //!
 //! A journal that is slow stops the reading of those pipes: the services wait on a full pipe, as they would on a full
-//! socket of the journal's own, and nothing is lost. While no journal is there, the client keeps what has room and
-//! counts the rest, and says how many once there is one again.
+//! socket of the journal's own, and nothing is lost, whatever becomes of the daemon: a message leaves its pipe when the
+//! journal has it. While no journal is there, the client keeps what has room and counts the rest, and says how many once
+//! there is one again; what it keeps is lost with a daemon that is killed meanwhile.
 
 use super::engine::{Engine, Source, Timer};
 use super::journal::{JournalClient, NATIVE_SOCKET, Room};
 use super::log_layer::{IDENTIFIER, SharedJournal};
-use super::log_output::Now;
 use crate::supervise::ServiceId;
 use crate::sys::poll::{Interest, Token};
 use std::collections::VecDeque;
@@ -80,8 +80,9 @@ impl Engine {
 
     /// Watches the client's socket while something waits for it, and no longer.
     pub(super) fn await_journal(&mut self) {
-        let Journal { client, watched, .. } = &mut self.journal;
-        let wanted = if client.is_waiting() { client.socket() } else { None };
+        let Journal { client, watched, blocked } = &mut self.journal;
+        let waits = client.is_waiting() || !blocked.is_empty();
+        let wanted = if waits { client.socket() } else { None };
         if let Some((token, generation)) = *watched
             && wanted.as_ref().map(|(_, number)| *number) != Some(generation)
         {
@@ -100,7 +101,7 @@ impl Engine {
             self.sources.insert(token, Source::Journal);
             *watched = Some((token, generation));
         }
-        if self.journal.client.is_waiting() && self.journal.watched.is_none() && !self.is_set(Timer::Relay) {
+        if waits && self.journal.watched.is_none() && !self.is_set(Timer::Relay) {
             self.after(AGAIN, Timer::Relay);
         }
     }
@@ -117,13 +118,14 @@ impl Engine {
             if !log.paused {
                 continue;
             }
-            if !log.pump(&mut self.journal.client, Now::get()) {
+            if !log.pump(&mut self.journal.client, &self.scratch) {
                 self.journal.blocked.push_back(id);
                 continue;
             }
             match self.poller.add(&log.pipe.fd, Interest::Read) {
                 Ok(token) => {
                     log.paused = false;
+                    log.waits_for_more = false;
                     log.pipe.token = token;
                     self.sources.insert(token, Source::Log(id));
                 }

@@ -85,6 +85,7 @@ impl Engine {
             log_relayed: service.log.as_ref().is_some_and(|log| log.is_relayed()),
             log_suppressed: service.log.as_ref().map_or(0, |log| log.suppressed() - log.untold()),
             log_untold: service.log.as_ref().is_some_and(|log| log.untold() > 0),
+            log_losing: service.log.as_ref().is_some_and(|log| log.is_losing()),
             notify_socket: main.and_then(|p| p.notify_number),
             requested: service.requested.clone(),
             down,

@@ -95,6 +95,7 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
     let mut engine = Engine::new(options, tree)?;
     engine.limit_logs(settings.log_max_total)?;
     engine.open_keeper();
+    engine.protect_logs();
     engine.open_exits()?;
     let rules = rules(&mut engine, &settings);
     let listening = inherited.as_ref().map(|inherited| Listener::inherit(&inherited.listener, &socket, rules.clone()));

@@ -7,6 +7,7 @@ use super::log_pipe::PipeTurn;
 use super::service::Service;
 use super::service_socket::Sender;
 use crate::supervise::ServiceId;
+use crate::sys::poll::Interest;
 
 /// Datagrams of one service taken in one turn, so that a talkative one does not starve the others.
 const DATAGRAMS: usize = 16;
@@ -48,7 +49,7 @@ impl Engine {
                     }
                     let Some(service) = self.services.get_mut(&id) else { return };
                     if let Some(log) = &mut service.log {
-                        let notice = log.record(&line, self.journal.client(), Now::get());
+                        let notice = log.record(&line, self.journal.client(), &mut self.scratch, Now::get());
                         say_notice(&service.name, notice);
                         self.log_written(id);
                     }
@@ -62,16 +63,35 @@ impl Engine {
         let Some(service) = self.services.get_mut(&id) else { return };
         let Some(log) = service.log.as_mut() else { return };
         match log.turn(self.journal.client(), Now::get(), &mut self.scratch) {
-            Ok((_, notice)) => {
+            Ok((turn, notice)) => {
+                if notice.is_some() {
+                    // Whether output is dropped is for the next daemon to know.
+                    self.dirty.insert(id);
+                }
                 say_notice(&service.name, notice);
                 self.log_written(id);
+                self.watch_for_more(id, turn == PipeTurn::Stuck);
             }
             Err(error) => {
                 tracing::error!(unit = service.name, "{}: its output cannot be read any more: {error}", service.name);
                 if let Some(log) = service.log.take() {
                     self.unwatch(&log.pipe.fd, log.pipe.token);
+                    self.release_log(id, log.is_relayed());
                 }
             }
+        }
+    }
+
+    /// What stays in the pipe until its line is whole must not be reported again and again: only what is added to it is.
+    fn watch_for_more(&mut self, id: ServiceId, stuck: bool) {
+        let Some(log) = self.services.get_mut(&id).and_then(|service| service.log.as_mut()) else { return };
+        if log.paused || log.waits_for_more == stuck {
+            return;
+        }
+        let interest = if stuck { Interest::ReadMore } else { Interest::Read };
+        match self.poller.change(&log.pipe.fd, log.pipe.token, interest) {
+            Ok(()) => log.waits_for_more = stuck,
+            Err(error) => tracing::error!("epoll: {error}"),
         }
     }
 
@@ -93,7 +113,7 @@ impl Engine {
     pub(super) fn tell_suppressed(&mut self, id: ServiceId) {
         let Some(service) = self.services.get_mut(&id) else { return };
         let Some(log) = service.log.as_mut() else { return };
-        let notice = log.settle(false, self.journal.client(), Now::get());
+        let notice = log.settle(false, self.journal.client(), &mut self.scratch, Now::get());
         say_notice(&service.name, notice);
         self.dirty.insert(id);
         self.log_written(id);
@@ -129,13 +149,17 @@ impl Engine {
     }
 
     fn read_all(&mut self, id: ServiceId) {
-        const TURNS: usize = 32;
+        const TURNS: usize = 512;
         for _ in 0..TURNS {
             let Some(service) = self.services.get_mut(&id) else { return };
             let Some(log) = service.log.as_mut() else { return };
             match log.turn(self.journal.client(), Now::get(), &mut self.scratch) {
                 Ok((PipeTurn::Read { .. }, notice)) => say_notice(&service.name, notice),
-                Ok((PipeTurn::Idle | PipeTurn::Ended, _)) | Err(_) => break,
+                Ok((PipeTurn::Idle | PipeTurn::Ended | PipeTurn::Stuck, notice)) => {
+                    say_notice(&service.name, notice);
+                    break;
+                }
+                Err(_) => break,
             }
             self.relay_written(id);
         }
@@ -143,15 +167,18 @@ impl Engine {
 
     /// Closes the log of a service that is down: a thousand units that ran once must not hold three descriptors each.
     pub(super) fn close_log(&mut self, id: ServiceId) {
-        // Whatever the journal takes at present: nobody reads the pipe afterwards.
+        if let Some(log) = self.services.get_mut(&id).and_then(|service| service.log.as_mut()) {
+            log.conclude();
+        }
         self.read_all(id);
         let Some(service) = self.services.get_mut(&id) else { return };
         let Some(mut log) = service.log.take() else { return };
-        let notice = log.finish(self.journal.client(), Now::get());
+        let notice = log.finish(self.journal.client(), &mut self.scratch, Now::get());
         say_notice(&service.name, notice);
         service.lines = log.last_lines(KEPT_LINES);
         service.suppressed = log.suppressed();
         self.unwatch(&log.pipe.fd, log.pipe.token);
+        self.release_log(id, log.is_relayed());
         self.cancel(Timer::Suppressed(id));
         self.await_journal();
     }
@@ -163,7 +190,7 @@ impl Engine {
             let Some(service) = self.services.get_mut(&id) else { continue };
             let Some(log) = service.log.as_mut() else { continue };
             if log.untold() > 0 {
-                let notice = log.settle(true, self.journal.client(), Now::get());
+                let notice = log.settle(true, self.journal.client(), &mut self.scratch, Now::get());
                 say_notice(&service.name, notice);
                 self.persist(id);
             }

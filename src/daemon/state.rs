@@ -226,6 +226,9 @@ pub struct SavedState {
     /// There are more of them, which the log does not tell of yet.
     #[serde(default)]
     pub log_untold: bool,
+    /// Output was being dropped, as its log file could not be written to.
+    #[serde(default)]
+    pub log_losing: bool,
     /// PID 1 stands outside of the pid namespace that its child has joined. Missing: not known.
     #[serde(default)]
     pub init_outside: Option<bool>,

@@ -17,6 +17,9 @@ pub struct Token(u64);
 pub enum Interest {
     /// Input, or end of file.
     Read,
+    /// Input that is added to what is there, which is reported once: edge-triggered. For pipes since Linux 5.14 (and
+    /// before 5.5) each write is reported; in between only the first into an empty pipe was.
+    ReadMore,
     /// Room for output.
     Write,
     /// Both.
@@ -47,6 +50,7 @@ impl Interest {
     fn flags(self) -> EpollFlags {
         match self {
             Interest::Read => EpollFlags::EPOLLIN,
+            Interest::ReadMore => EpollFlags::EPOLLIN | EpollFlags::EPOLLET,
             Interest::Write => EpollFlags::EPOLLOUT,
             Interest::ReadWrite => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
             Interest::HangUp => EpollFlags::empty(),

@@ -85,6 +85,7 @@ impl Engine {
         self.survey = load::Survey::default();
         self.dismiss_doubled_keepers();
         sets.iter().for_each(|name| self.adopt_set(name));
+        self.store_unclaimed_logs();
         self.release_unclaimed();
         let running = self.services.values().filter(|service| service.main.is_some()).count();
         if running > 0 {
@@ -191,6 +192,7 @@ impl Engine {
             service.invocation = saved.invocation_id.clone();
             service.oom_kills_before = saved.oom_kills_before;
         }
+        self.adopt_kept_log(id, &saved);
         self.events.push_back(Event::AdoptedAtEnd {
             id,
             stopping: saved.stop_requested || saved.restart_requested,
@@ -212,6 +214,7 @@ impl Engine {
             service.written = Written::by_others(&saved);
             service.emptied = false;
         }
+        self.adopt_kept_log(id, &saved);
         self.events.push_back(Event::AdoptedExited {
             id,
             since: Moment(saved.since),

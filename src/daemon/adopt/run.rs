@@ -2,14 +2,12 @@
 
 use super::super::engine::{Engine, Place, Source};
 use super::super::instance_keeper::process_name;
-use super::super::log_output::Now;
 use super::super::process::exit_of_dead;
 use super::super::service::{Process, Watched};
 use super::super::state::{self, ProcessIdentity, SavedState, Written};
 use crate::supervise::{Event, Exit, Moment, Role, ServiceId};
 use crate::sys::process;
 use std::cell::Cell;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -169,6 +167,10 @@ impl Engine {
             .unwrap_or(false);
         let name = process_name(&self.service(id).map_or_else(String::new, |service| service.name.clone()));
         self.release_kept(&name);
+        // Its last words come before its end.
+        if self.adopt_kept_log(id, saved) {
+            self.drain_log(id);
+        }
         self.events.push_back(Event::MainExited { id, exit, oom });
         if !populated {
             self.check_empty(id);
@@ -216,9 +218,11 @@ impl Engine {
     /// notify socket there; none when there is another one now.
     fn reopen_sockets(&mut self, id: ServiceId, saved: &SavedState, init: i32) -> Option<i32> {
         let unit = self.service(id).and_then(|service| service.running.clone())?;
-        if let Some(number) = saved.log_pipe {
+        if !self.adopt_kept_log(id, saved)
+            && let Some(number) = saved.log_pipe
+        {
             let path = format!("/proc/{init}/fd/{number}");
-            if let Err(error) = self.adopt_log(id, &unit, &path, saved) {
+            if let Err(error) = self.adopt_log(id, &unit, &path, saved.log_relayed, saved) {
                 tracing::warn!(unit = unit.name, "{}: its output is not read any more: {error}", unit.name);
             }
         }
@@ -251,16 +255,6 @@ impl Engine {
             Err(error) => tracing::warn!(unit = unit.name, "{}: notify socket: {error}", unit.name),
         }
         number
-    }
-
-    /// Opening a pipe through /proc gives another descriptor of the same pipe, whichever end the link names.
-    fn adopt_log(&mut self, id: ServiceId, unit: &crate::unit::Unit, path: &str, saved: &SavedState) -> io::Result<()> {
-        let mut output = self.log_output(id, unit, path, saved.log_relayed)?;
-        output.resume(saved.log_suppressed, saved.log_untold, self.journal.client(), Now::get());
-        if let Some(service) = self.services.get_mut(&id) {
-            service.log = Some(output);
-        }
-        Ok(())
     }
 }
 
