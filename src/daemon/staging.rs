@@ -171,7 +171,10 @@ impl Staging {
             }
         }
         self.clear();
-        self.empty();
+        if !self.broken {
+            step();
+            self.drop_bytes(self.pipe.as_fd(), raw - left);
+        }
     }
 
     /// Clears the note.
@@ -187,13 +190,6 @@ impl Staging {
     pub(super) fn discard(&self, pipe: BorrowedFd<'_>, bytes: usize) {
         step();
         self.drop_bytes(pipe, bytes);
-    }
-
-    fn empty(&self) {
-        if !self.broken {
-            step();
-            self.drop_bytes(self.pipe.as_fd(), usize::MAX >> 1);
-        }
     }
 
     fn drop_bytes(&self, pipe: BorrowedFd<'_>, bytes: usize) {
@@ -225,7 +221,9 @@ impl Staging {
             _ => Ok(None),
         };
         self.clear();
-        self.empty();
+        if !self.broken {
+            self.drop_bytes(self.pipe.as_fd(), usize::MAX >> 1);
+        }
         settled
     }
 }
