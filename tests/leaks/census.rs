@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 const PSS_MARGIN: u64 = 768;
 /// Of the memory charged to the groups, KiB: services were started again and use what they like.
 const CHARGE_MARGIN: u64 = 8 * 1024;
-/// Of a file's size, bytes: numbers in it have more or fewer digits.
-const SIZE_MARGIN: u64 = 128;
+/// Of a file's size, bytes: numbers have more or fewer digits, and a state names the last few requests about its unit.
+const SIZE_MARGIN: u64 = 2048;
 
 /// See the module documentation: numbers by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
