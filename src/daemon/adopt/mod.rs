@@ -233,6 +233,7 @@ impl Engine {
             service.emptied = true;
         }
         self.events.push_back(Event::Remembered { id, rest });
+        self.dirty.insert(id);
         if failed {
             // The failure was written down before anything was cleared away.
             self.remove(id, Removal::AtStop);
