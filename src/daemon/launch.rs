@@ -90,14 +90,13 @@ impl Engine {
         }
     }
 
-    /// Takes over the unit as last read, a new invocation id, and the counters' present values.
+    /// Takes over the unit as last read, and the counters' present values.
     fn begin_run(&mut self, id: ServiceId) -> Result<(), LaunchFailure> {
-        // What the former run said is its own.
-        self.drain_log(id);
-        let invocation = random_id().map_err(io_failure("EXEC", 203, "random bytes"))?;
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
-        service.invocation = invocation;
         service.launched_by = Some(super::remembered::LaunchedBy::this());
+        if service.invocation.is_empty() {
+            service.invocation = random_id().map_err(io_failure("EXEC", 203, "random bytes"))?;
+        }
         if !self.options.foreground {
             let time = super::timestamp::text(std::time::SystemTime::now());
             let directory = self.options.state_dir.join("runs");
@@ -444,7 +443,7 @@ pub(super) fn compile_failure(errors: &[compile::CompileError]) -> LaunchFailure
 }
 
 /// 128 random bits as 32 hex digits.
-fn random_id() -> io::Result<String> {
+pub(super) fn random_id() -> io::Result<String> {
     let mut bytes = [0u8; 16];
     io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())

@@ -132,10 +132,16 @@ impl Engine {
         }
     }
 
-    /// A run begins: its record is another file than that of the run before, which is still needed.
+    /// A run begins: it has a name of its own, and its record is another file than that of the run before, which is still
+    /// needed.
     fn take_next_record(&mut self, id: ServiceId) {
+        // What the former run said is its own.
+        self.drain_log(id);
+        let invocation = super::launch::random_id();
         let Some(service) = self.services.get_mut(&id) else { return };
         service.record = (service.record + 1) % RECORDS.len();
+        // Without one the launch fails, and says so.
+        service.invocation = invocation.unwrap_or_default();
         let directory = super::state::directory(&self.options.runtime_dir, &service.name);
         // Of the run before that one.
         let _ = std::fs::remove_file(directory.join(RECORDS[service.record]));

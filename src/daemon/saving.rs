@@ -2,7 +2,7 @@
 
 use super::engine::{Engine, now};
 use super::service::Process;
-use super::state::{self, SavedState};
+use super::state::{self, ProcessIdentity, SavedState};
 use crate::supervise::{ActiveState, Rest, ServiceId, SubState};
 
 impl Engine {
@@ -56,7 +56,7 @@ impl Engine {
             unit: service.name.clone(),
             invocation_id: service.invocation.clone(),
             init: main.filter(|p| p.init).and_then(Process::init_identity),
-            main: main.filter(|p| p.executed && p.exit.is_none()).and_then(Process::main_identity),
+            main: main.filter(|p| p.executed).and_then(known_main),
             inner_pid: main.map_or(0, |p| p.inner_pid),
             ready: matches!(status.state, ActiveState::Active | ActiveState::Reloading),
             since: status.since.0,
@@ -98,5 +98,13 @@ impl Engine {
         if let Err(error) = service.written.update(&self.options.runtime_dir, saved, service.group.as_ref(), now()) {
             tracing::error!(unit = service.name, "cannot write the state of {}: {error}", service.name);
         }
+    }
+}
+
+/// Also one that has ended: what its PID 1 still looks after is not taken for it.
+fn known_main(process: &Process) -> Option<ProcessIdentity> {
+    match (process.main_identity(), &process.exit) {
+        (None, Some(_)) => Some(ProcessIdentity { start_time: 0, pidfs: None, pid: process.main_pid() }),
+        (known, _) => known,
     }
 }

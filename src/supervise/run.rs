@@ -235,6 +235,11 @@ impl Run {
         }
     }
 
+    /// It has become ready, and that is not all there is to its start.
+    pub fn said_ready(&self) -> bool {
+        matches!(self.phase, Phase::StartPost { .. } | Phase::Launching { ready: true })
+    }
+
     /// Up, and not on its way down by its own word: the time in which it is watched.
     pub fn is_up(&self) -> bool {
         match self.phase {

@@ -47,6 +47,7 @@ pub(super) struct Promise {
     pub start: bool,
     pub stop: bool,
     pub then_start: bool,
+    pub said_ready: bool,
     pub scaled: Option<u32>,
 }
 

@@ -1,6 +1,6 @@
 //! What people see of a service.
 
-use super::run::{Phase, Run, Says, Step, Stop};
+use super::run::{Phase, Says, Step, Stop};
 use super::service::{Promise, Service, State};
 use super::{ActiveState, Moment, Status, SubState};
 use crate::unit::Hook;
@@ -58,7 +58,7 @@ impl Service {
             wanted: matches!(self.state, State::Failed { wanted: true }),
             upheld: matches!(self.state, State::Backoff { upheld: true, .. }),
             starting: self.is_starting(),
-            said_ready: run.is_some_and(|run| matches!(run.phase, Phase::StartPost { .. })),
+            said_ready: run.is_some_and(|run| run.said_ready()),
             launched: run.is_some_and(|run| run.epilogue.launched),
             restart_times: self.restarts.times().collect(),
         }
@@ -82,17 +82,16 @@ impl Service {
 
     /// What has been accepted and is still to come about.
     pub fn promise(&self) -> Promise {
-        let status = |run: &Run| (run.stop != Stop::No, run.then_start);
-        let (stop, then_start) = match &self.state {
-            State::Up(run) => status(run),
-            State::Keeping(set) => (set.is_stop_pending(), set.then_start),
+        let (stop, then_start, said_ready) = match &self.state {
+            State::Up(run) => (run.stop != Stop::No, run.then_start, run.said_ready()),
+            State::Keeping(set) => (set.is_stop_pending(), set.then_start, false),
             State::Down
             | State::Failed { .. }
             | State::Waiting { .. }
             | State::Backoff { .. }
-            | State::Listening { .. } => (false, false),
+            | State::Listening { .. } => (false, false, false),
         };
-        Promise { start: self.is_starting(), stop, then_start, scaled: self.scaled }
+        Promise { start: self.is_starting(), stop, then_start, said_ready, scaled: self.scaled }
     }
 
     pub fn active_state(&self) -> (ActiveState, SubState) {

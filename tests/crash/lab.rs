@@ -147,9 +147,12 @@ impl Lab {
         let place = self.instance.path().display().to_string();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         left.extend(mounts.lines().filter(|line| line.contains(&place)).map(str::to_owned));
-        left.extend(
-            self.processes().iter().map(|process| format!("process {}: {}", process.pid, process.command_line())),
-        );
+        let mut processes = self.processes();
+        // That of the instance stays, and is one.
+        if let Some(at) = processes.iter().position(|process| process.command_line().starts_with("rsvc-keeper\0")) {
+            processes.remove(at);
+        }
+        left.extend(processes.iter().map(|process| format!("process {}: {}", process.pid, process.command_line())));
         left
     }
 

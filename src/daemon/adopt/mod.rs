@@ -11,7 +11,7 @@ use super::engine::{Engine, Options};
 use super::state::{self, ProcessIdentity, RECORDS, SavedState, StateError, Written};
 use crate::cgroup::Group;
 use crate::load;
-use crate::supervise::{Event, Moment, Removal, ServiceId};
+use crate::supervise::{Event, Moment, Removal, Rest, ServiceId};
 use std::collections::HashSet;
 use std::io;
 
@@ -132,10 +132,7 @@ impl Engine {
                         () => self.adopt_at_end(id, saved),
                     };
                 };
-                if let Some(service) = self.services.get_mut(&id) {
-                    service.invocation = invocation_id;
-                }
-                self.events.push_back(Event::Remembered { id, rest });
+                self.rest_on(id, rest, invocation_id);
                 self.take_requests_over(id, &saved);
             }
             Err(error) => {
@@ -227,6 +224,23 @@ impl Engine {
         }
         self.take_requests_over(id, &saved);
         self.check_empty(id);
+    }
+
+    /// A unit without a process waits for its next automatic start, or has failed.
+    fn rest_on(&mut self, id: ServiceId, rest: Rest, invocation_id: String) {
+        let failed = rest.until.is_none();
+        if let Some(service) = self.services.get_mut(&id) {
+            service.invocation = invocation_id;
+            service.running = service.unit.clone();
+            service.running_fingerprint = service.fingerprint;
+            service.emptied = true;
+        }
+        self.events.push_back(Event::Remembered { id, rest });
+        self.dirty.insert(id);
+        if failed {
+            // The failure was written down before anything was cleared away.
+            self.remove(id, Removal::AtStop);
+        }
     }
 
     /// A unit that listened goes on doing so.
@@ -350,16 +364,8 @@ impl Engine {
             }
             Ok(saved @ SavedState { rest: Some(_), .. }) if !populated => {
                 let Some(rest) = saved.rest.clone() else { return };
-                let failed = rest.until.is_none();
-                if let Some(service) = self.services.get_mut(&id) {
-                    service.invocation = saved.invocation_id.clone();
-                    service.emptied = true;
-                }
-                self.events.push_back(Event::Remembered { id, rest });
+                self.rest_on(id, rest, saved.invocation_id.clone());
                 self.take_requests_over(id, &saved);
-                if failed {
-                    self.remove_group(id);
-                }
             }
             Ok(saved) if saved.down && !populated => self.check_down(id, &saved),
             Ok(saved) if self.is_yet_to_start(id, &saved) => self.start_anew(id, &saved, populated),
@@ -385,6 +391,8 @@ impl Engine {
 
     /// A start that had been accepted, of which nothing is known but perhaps that something is in its group.
     fn start_anew(&mut self, id: ServiceId, saved: &SavedState, populated: bool) {
+        // With what it pulls in, as at every start.
+        self.load_around(id, &saved.unit);
         if let Some(service) = self.services.get_mut(&id) {
             service.invocation = saved.invocation_id.clone();
             service.emptied = !populated;

@@ -16,6 +16,7 @@ mod rejoin;
 mod remain;
 mod replicas;
 mod requests;
+mod resumed;
 mod scale;
 
 mod stops;
