@@ -118,7 +118,7 @@ fn serve(instance: &Instance, stop_on_exit: bool, handoff: Option<i32>) -> u8 {
     match daemon::serve(options, handoff) {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("rsvc daemon: {error}");
+            eprintln!("rsvc daemon: {error}{}", daemon::advice(&error));
             1
         }
     }

@@ -82,16 +82,37 @@ impl Marks {
     }
 
     /// The mark of a directory; `None` when there is none, or no directory.
-    pub(super) fn get(self, directory: &Path) -> Option<Mark> {
+    ///
+    /// # Errors
+    /// Of getxattr(2), but for those that say that there is no mark, or no directory: what cannot be read is no absence.
+    pub(super) fn find(self, directory: &Path) -> Result<Option<Mark>, CgroupError> {
         match self {
-            Marks::Attribute => ATTRIBUTES.iter().find_map(|attribute| {
+            Marks::Attribute => {
                 let mut buffer = [0_u8; 512];
-                let length = rustix::fs::getxattr(directory, *attribute, &mut buffer).ok()?;
-                Mark::from_text(std::str::from_utf8(buffer.get(..length)?).ok()?)
-            }),
+                for attribute in ATTRIBUTES {
+                    match rustix::fs::getxattr(directory, attribute, &mut buffer) {
+                        Ok(length) => {
+                            let text = buffer.get(..length).and_then(|bytes| std::str::from_utf8(bytes).ok());
+                            if let Some(mark) = text.and_then(Mark::from_text) {
+                                return Ok(Some(mark));
+                            }
+                        }
+                        Err(Errno::NODATA | Errno::NOTSUP | Errno::NOENT | Errno::NODEV | Errno::NOTDIR) => {}
+                        // Larger than any mark of ours; or hidden from who may not see it.
+                        Err(Errno::RANGE | Errno::PERM | Errno::ACCESS) => {}
+                        Err(error) => return Err(CgroupError::new("read the mark of", directory, error.into())),
+                    }
+                }
+                Ok(None)
+            }
             #[cfg(test)]
-            Marks::File => Mark::from_text(&super::file::read(&directory.join(MARK_FILE))?),
+            Marks::File => Ok(super::file::read(&directory.join(MARK_FILE)).and_then(|text| Mark::from_text(&text))),
         }
+    }
+
+    /// The same for who asks again, or does not act on the answer.
+    pub(super) fn get(self, directory: &Path) -> Option<Mark> {
+        self.find(directory).ok().flatten()
     }
 }
 

@@ -170,6 +170,12 @@ impl Tree {
         place.check_ours().is_ok().then_some(SliceGroup { place })
     }
 
+    /// Makes the root groups again that somebody removed, as anybody with the right may while nothing is in them.
+    /// Returns whether there were any.
+    pub fn restore(&self) -> Result<bool, CgroupError> {
+        root::restore(&self.places)
+    }
+
     /// Units whose groups exist below the root group: what an earlier daemon left.
     pub fn existing(&self) -> Result<Vec<(String, Group)>, CgroupError> {
         let places = Place::existing(&self.places)?;

@@ -253,7 +253,7 @@ impl Place {
     pub(super) fn check_ours(&self) -> Result<(), CgroupError> {
         let directory = self.primary();
         guard::inside(self.places.primary().0, &directory)?;
-        match self.places.marks.get(&directory) {
+        match self.places.marks.find(&directory)? {
             Some(mark) if mark == self.mark => Ok(()),
             _ => Err(guard::refuse("act on", directory, "this group does not carry the mark of the unit or slice")),
         }
@@ -324,11 +324,11 @@ impl Place {
         let mut found = Vec::new();
         for name in list(root)? {
             let directory = root.join(&name);
-            match places.marks.get(&directory) {
+            match places.marks.find(&directory)? {
                 Some(Mark::Unit(unit)) => found.extend(Place::new(places, &unit, None).ok()),
                 Some(Mark::Slice) => {
                     for inner in list(&directory)? {
-                        if let Some(Mark::Unit(unit)) = places.marks.get(&directory.join(inner)) {
+                        if let Some(Mark::Unit(unit)) = places.marks.find(&directory.join(inner))? {
                             found.extend(Place::new(places, &unit, Some(&name)).ok());
                         }
                     }

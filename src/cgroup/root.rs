@@ -244,6 +244,28 @@ fn legacy(hierarchy: &Hierarchy, has_v2: bool, options: &RootOptions) -> Result<
     Ok(Some(Legacy { path, directory: at, controllers: hierarchy.controllers.clone(), always }))
 }
 
+/// See `Tree::restore`.
+pub(super) fn restore(places: &Places) -> Result<bool, CgroupError> {
+    let mut any = false;
+    if let Some(v2) = places.v2.as_ref().filter(|v2| !v2.directory.exists()) {
+        make(&v2.directory, &Mark::Root, false)?;
+        enable(&v2.directory, &v2.controllers)?;
+        any = true;
+    }
+    for legacy in places.v1.iter().filter(|legacy| !legacy.directory.exists()) {
+        match places.v2 {
+            Some(_) => file::make_directory(&legacy.directory).map(drop)?,
+            None => make(&legacy.directory, &Mark::Root, false)?,
+        }
+        if legacy.controllers.iter().any(|name| name == "cpuset") {
+            v1::fill_cpuset(&legacy.directory)?;
+            file::write(&legacy.directory.join("cgroup.clone_children"), "1")?;
+        }
+        any = true;
+    }
+    Ok(any)
+}
+
 /// See `Tree::remove_root`.
 pub(super) fn remove(places: &Places, leaf: Option<&Leaf>) -> Result<(), CgroupError> {
     let roots = places.v1.iter().map(|v1| &v1.directory).chain(places.v2.iter().map(|v2| &v2.directory));

@@ -9,10 +9,8 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString, OsStr};
 use std::fmt;
-use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 /// What could not be done, with which path.
@@ -53,7 +51,7 @@ pub fn make(step: &HostStep) -> Result<(), DirectoryError> {
     let HostStep::Directory { base, name, mode, uid, gid, remove: _ } = step;
     let mut path = base.clone();
     // The base belongs to the instance or the system, and may well be reached by links (/var/run).
-    DirBuilder::new().recursive(true).mode(0o755).create(base).map_err(|e| failed("make", base, e))?;
+    super::launch::make_directory(base, 0o755).map_err(|e| failed("make", base, e))?;
     let mut directory = open_base(base)?;
     let mut components = plain_components(name, base)?.into_iter().peekable();
     while let Some(component) = components.next() {

@@ -168,6 +168,12 @@ pub(super) enum Timer {
     Trim,
     /// An upgrade has to get further; the owner of the loop looks after each turn.
     Upgrade,
+    /// Try again what could not be written.
+    Unwritten,
+    /// Reap launched processes that could not be watched.
+    Reap,
+    /// Clients may be accepted again.
+    Listen,
 }
 
 /// Services whose state may wait for the end of a batch of readiness. The descriptors of one death come in one batch:
@@ -192,6 +198,10 @@ pub(super) struct Engine {
     /// Somebody listens to `Events`.
     pub observed: bool,
     pub dirty: BTreeSet<ServiceId>,
+    /// What is to be written, or removed, and could not be.
+    pub unwritten: super::unwritten::Unwritten,
+    /// Launched processes that could not be watched, killed and not reaped yet.
+    pub unwatched: Vec<OwnedFd>,
     /// Instances of connections of which something was told; who is down is forgotten.
     pub ended_connections: BTreeSet<ServiceId>,
     timers: BTreeSet<(Moment, Timer)>,
@@ -306,6 +316,8 @@ impl Engine {
             notices: Vec::new(),
             observed: false,
             dirty: BTreeSet::new(),
+            unwritten: Default::default(),
+            unwatched: Vec::new(),
             ended_connections: BTreeSet::new(),
             timers: BTreeSet::new(),
             timer_at: HashMap::new(),
@@ -358,7 +370,8 @@ impl Engine {
 
     /// Registers a descriptor.
     pub fn watch_for<F: AsFd>(&mut self, fd: F, interest: Interest, source: Source) -> io::Result<Token> {
-        let token = self.poller.add(fd, interest).map_err(to_io)?;
+        let added = self.poller.add(fd, interest).map_err(to_io);
+        let token = added.map_err(super::scarcity::of_watch)?;
         self.sources.insert(token, source);
         Ok(token)
     }
@@ -478,6 +491,9 @@ impl Engine {
                 Timer::Unreaped => self.look_for_unreaped(),
                 Timer::Trim => trim(),
                 Timer::Upgrade => {}
+                Timer::Unwritten => self.write_again(),
+                Timer::Reap => self.reap_unwatched(),
+                Timer::Listen => {} // The owner of the listener asks after each turn.
             }
         }
         if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= present) {

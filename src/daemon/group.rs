@@ -3,9 +3,10 @@
 use super::engine::Engine;
 use super::launch::{failure, set_by};
 use super::service::Service;
-use crate::cgroup::CgroupError;
+use crate::cgroup::{CgroupError, Tree};
 use crate::plan::{Container, IdMaps, LaunchPlan, PlannedStep, Step};
 use crate::supervise::{LaunchFailure, ServiceId};
+use std::io;
 use std::time::Duration;
 
 /// Milliseconds between attempts: a group is busy for a moment after its last process died.
@@ -31,6 +32,22 @@ fn remove_group_of_other_limits(service: &mut Service) {
         Err(error) => {
             tracing::warn!(unit = service.name, "limits of the earlier run may stay in force: {error}");
         }
+    }
+}
+
+/// Makes a group below the root group, and that again when somebody removed it.
+pub(super) fn below_root<T>(tree: &Tree, make: impl Fn() -> Result<T, CgroupError>) -> Result<T, CgroupError> {
+    match make() {
+        Err(error) if error.error.kind() == io::ErrorKind::NotFound => {
+            if tree.restore()? {
+                tracing::warn!(
+                    "somebody removed the group of this instance, {}; it is made again",
+                    tree.root_path().display()
+                );
+            }
+            make()
+        }
+        made => made,
     }
 }
 
@@ -124,7 +141,8 @@ impl Engine {
         let fresh = service.group.is_none();
         if fresh {
             let slice = service.running.as_ref().and_then(|unit| unit.resources.slice.clone());
-            service.group = Some(tree.create(&service.name, slice.as_deref()).map_err(cgroup_failure)?);
+            let made = below_root(tree, || tree.create(&service.name, slice.as_deref()));
+            service.group = Some(made.map_err(cgroup_failure)?);
         }
         if let Some(group) = &service.group
             && plan.container == Container::Own

@@ -2,12 +2,13 @@
 
 use super::engine::{Engine, to_io};
 use super::launch::{failure, io_failure, make_directory};
+use super::scarcity::at;
 use super::state::RECORDS;
 use crate::plan::wire::{Descriptors, Passed, RECORD_FILE_SIZE};
 use crate::plan::{self, Container, LaunchPlan};
 use crate::supervise::{LaunchFailure, Role, ServiceId};
 use crate::sys::socket;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -141,14 +142,20 @@ impl Engine {
         let path = directory.join(name);
         let _ = std::fs::remove_file(&path);
         let make = || std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
-        let file = match make() {
+        let made = match make() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_directory(&directory, 0o700)?;
-                make()?
+                make_directory(&directory, 0o700).map_err(|error| at(&directory, error))?;
+                make()
             }
-            other => other?,
+            other => other,
         };
-        file.set_len(RECORD_FILE_SIZE)?;
-        Ok(file.into())
+        let mut file = made.map_err(|error| at(&path, error))?;
+        // Written, not only sized: a hole in a file system that is full by the time of the first record would be SIGBUS for
+        // the init, and the end of all that it looks after.
+        let written = file.write_all(&[0; RECORD_FILE_SIZE as usize]);
+        written.map(|()| file.into()).map_err(|error| {
+            let _ = std::fs::remove_file(&path);
+            at(&path, error)
+        })
     }
 }

@@ -8,6 +8,7 @@ use super::log_file::{self, LogDirectory, LogFile, LogLimits};
 use super::log_messages::Relay;
 use super::log_output::{End, Output};
 use super::log_pipe::OutputPipe;
+use super::scarcity::at;
 use super::service::{Process, Watched};
 use crate::compile;
 use crate::plan::wire::{self, PerStart};
@@ -37,7 +38,10 @@ pub(super) fn set_by(unit: &crate::unit::Unit, key: &str) -> String {
 }
 
 pub(super) fn io_failure(step: &str, code: u8, what: &str) -> impl Fn(io::Error) -> LaunchFailure {
-    move |error| failure(step, code, format!("failed at step {step}: {what}: {error}"))
+    move |error| {
+        let advice = super::scarcity::advice(&error);
+        failure(step, code, format!("failed at step {step}: {what}: {error}{advice}"))
+    }
 }
 
 impl Engine {
@@ -183,7 +187,7 @@ impl Engine {
             && unit.logging.syslog_socket
             && (!journald || unit.logging.is_read(self.options.foreground));
         let made = |what: &'static str| io_failure("STDOUT", 209, what);
-        make_directory(&directory, 0o755).map_err(made("directory of sockets"))?;
+        make_directory(&directory, 0o755).map_err(|e| made("directory of sockets")(at(&directory, e)))?;
         if wants_log {
             let output = self.open_log(id, &unit, relayed).map_err(made("log file"))?;
             if let Some(service) = self.services.get_mut(&id) {
@@ -321,9 +325,18 @@ impl Engine {
         if let Some(old) = self.services.get_mut(&id).and_then(|service| service.process(place).take()) {
             self.drop_process(id, old);
         }
-        let report =
-            Watched { token: self.watch(&report, Source::Report(id, place)).map_err(fds("epoll"))?, fd: report };
-        let token = self.watch(&pidfd, Source::Process(id, place)).map_err(fds("epoll"))?;
+        let watched = self.watch(&report, Source::Report(id, place)).and_then(|report_token| {
+            let token = self.watch(&pidfd, Source::Process(id, place));
+            token.map(|token| (report_token, token)).inspect_err(|_| self.unwatch(&report, report_token))
+        });
+        let (report_token, token) = match watched {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                self.end_unwatched(pidfd);
+                return Err(fds("the process could not be watched and was ended: epoll")(error));
+            }
+        };
+        let report = Watched { token: report_token, fd: report };
         // In a joined pid namespace its number is known when it executes.
         let inner_pid = match (plan.init, plan.joins_pid_namespace()) {
             (true, true) => 0,

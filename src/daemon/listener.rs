@@ -93,6 +93,8 @@ pub struct Listener {
     path: PathBuf,
     /// Closed for a moment when descriptors run out, so that a peer can be accepted and turned away.
     spare: Option<File>,
+    /// Nobody is accepted for a moment: that failed, and a queue that stays full would wake the loop for ever.
+    paused: bool,
     rules: Rules,
     connections: BTreeMap<ConnectionId, Connection>,
     /// Connections that may have a whole call in their buffer.
@@ -123,14 +125,17 @@ impl Listener {
         let mut temporary = std::ffi::OsString::from(format!(".{}.", std::process::id()));
         temporary.push(name);
         let temporary = path.with_file_name(temporary);
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let socket = bind_long(&temporary)?;
+        let in_words = |error| super::scarcity::at(path, error);
+        let socket = match bind_name(&temporary) {
+            Ok(socket) => {
+                fs::rename(&temporary, path).map_err(in_words)?;
+                socket
+            }
+            // There is room for one name and not for two: that of the former daemon makes way first.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => bind_name(path).map_err(in_words)?,
+            Err(error) => return Err(in_words(error)),
+        };
         socket.set_nonblocking(true)?;
-        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o666))?;
-        fs::rename(&temporary, path)?;
         Listener::over(socket, path, rules)
     }
 
@@ -155,6 +160,7 @@ impl Listener {
             socket,
             path: path.to_owned(),
             spare: File::open("/dev/null").ok(),
+            paused: false,
             rules,
             connections: BTreeMap::new(),
             ready: VecDeque::new(),
@@ -348,14 +354,33 @@ impl Listener {
                 // Left in the queue, the peer would wake the loop for ever: take it and turn it away.
                 Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => {
                     if self.spare.take().is_none() {
-                        return;
+                        return self.pause();
                     }
                     drop(rustix::net::accept_with(&self.socket, flags));
                     self.spare = File::open("/dev/null").ok();
                 }
-                Err(_) => return,
+                Err(rustix::io::Errno::AGAIN) => return,
+                Err(_) => return self.pause(),
             }
         }
+    }
+
+    fn pause(&mut self) {
+        self.paused = epoll::delete(&self.epoll, &self.socket).is_ok();
+    }
+
+    /// Is nobody accepted at present?
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Accepts again; to be called after a while.
+    pub fn accept_again(&mut self) {
+        if self.spare.is_none() {
+            self.spare = File::open("/dev/null").ok();
+        }
+        let data = epoll::EventData::new_u64(LISTENING);
+        self.paused = epoll::add(&self.epoll, &self.socket, data, epoll::EventFlags::IN).is_err();
     }
 
     /// Takes a connected socket over, if there is room for one more of that user.
@@ -495,6 +520,17 @@ fn peer(stream: &OwnedFd) -> io::Result<Peer> {
     let credentials = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?;
     let groups = peer_groups(stream.as_fd())?;
     Ok(Peer { pid: credentials.pid(), uid: credentials.uid(), gid: credentials.gid(), groups })
+}
+
+/// Binds a socket that anybody may connect to in the place of whatever has this name.
+fn bind_name(path: &Path) -> io::Result<UnixListener> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let socket = bind_long(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
+    Ok(socket)
 }
 
 /// Binds a path of any length: past the 107 bytes of sun_path it goes through a descriptor of the directory.

@@ -239,12 +239,13 @@ impl Engine {
     /// Before anything is launched or signalled.
     pub(super) fn thaw_first(&mut self, id: ServiceId) {
         let Some(service) = self.services.get_mut(&id).filter(|service| service.frozen) else { return };
-        service.frozen = false;
         if let Some(group) = &service.group
             && let Err(error) = group.freeze(false)
         {
-            tracing::error!(unit = service.name, "cannot thaw {}: {error}", service.name);
+            // Still frozen: the next signal tries again.
+            return tracing::error!(unit = service.name, "cannot thaw {}: {error}", service.name);
         }
+        service.frozen = false;
         self.tell(id, "thawed");
     }
 

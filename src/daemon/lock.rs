@@ -1,5 +1,6 @@
 //! One daemon per runtime directory.
 
+use super::scarcity::at;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -12,7 +13,7 @@ pub(super) fn take(runtime_dir: &Path) -> io::Result<OwnedFd> {
     use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
     let path = runtime_dir.join("lock");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = open(&path, flags, Mode::RUSR | Mode::WUSR)?;
+    let file = open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(|error| at(&path, error.into()))?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::new(

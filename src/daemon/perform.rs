@@ -3,13 +3,16 @@
 use super::directories::Progress;
 use super::engine::{Engine, Notice, Source, Timer, to_io};
 use super::live::Live;
+use super::scarcity;
 use super::service::{Process, Service};
 use super::state::RECORDS;
+use super::unwritten::Deed;
+use crate::cgroup::CgroupError;
 use crate::plan::{HostStep, RemoveDirectory};
 use crate::supervise::{Action, CommandOutcome, Event, Note, Removal, Role, ServiceId, Target};
 use crate::sys::process;
 use nix::sys::inotify::{AddWatchFlags, InotifyEvent};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 /// How often sockets and pid files are looked for at first, and at most.
@@ -20,6 +23,8 @@ const REMOVE_INTERVAL: Duration = Duration::from_millis(20);
 const REMOVE_AGAIN: Duration = Duration::from_millis(1);
 /// How long the kernel has to take a pid namespace down before `cgroup.kill` is used as well.
 const KILL_AGAIN: Duration = Duration::from_millis(500);
+/// Between two attempts to remove directories of a host that lacks something.
+const REMOVE_WANTING: Duration = Duration::from_secs(10);
 /// Directory entries removed in one turn.
 const REMOVE_BUDGET: usize = 1000;
 /// Only for hosts without a v2 tree.
@@ -212,12 +217,16 @@ impl Engine {
     pub(super) fn kill_remaining(&mut self, id: ServiceId) {
         let Some(service) = self.services.get_mut(&id) else { return };
         let Some(group) = &service.group else { return };
-        if !matches!(group.populated(), Ok(true)) {
+        // Who cannot tell whether anybody is in it kills.
+        if matches!(group.populated(), Ok(false)) {
             return;
         }
         service.group_used_up = true;
-        if let Err(error) = group.kill() {
-            tracing::error!(unit = service.name, "cannot kill the group: {error}");
+        let killed = group.kill();
+        self.group_trouble(id, killed.as_ref().err().map(|error| ("cannot kill the group", error)));
+        if killed.is_err() {
+            self.signal(id, Target::All, libc::SIGKILL);
+            self.after(KILL_AGAIN, Timer::Kill(id));
         }
     }
 
@@ -226,14 +235,47 @@ impl Engine {
         self.unwatch_group(id);
         let Some(group) = self.services.get(&id).and_then(|s| s.group.clone()) else { return };
         let Some(file) = group.events_file() else { return };
-        match self.groups.add_watch(&file, AddWatchFlags::IN_MODIFY) {
-            Ok(watch) => {
-                self.watches.insert(watch, id);
-                if let Some(service) = self.services.get_mut(&id) {
-                    service.group_watch = Some(watch);
-                }
-            }
-            Err(error) => tracing::error!("cannot watch {}: {error}", file.display()),
+        let watched = self.groups.add_watch(&file, AddWatchFlags::IN_MODIFY);
+        if let Ok(watch) = watched {
+            self.watches.insert(watch, id);
+        }
+        let Some(service) = self.services.get_mut(&id) else { return };
+        service.group_watch = watched.ok();
+        let known = std::mem::replace(&mut service.group_unwatched, watched.is_err());
+        if let Err(error) = watched
+            && !known
+        {
+            let hint = "\n  hint: raise fs.inotify.max_user_watches and fs.inotify.max_user_instances";
+            tracing::error!(
+                unit = service.name,
+                "cannot watch {}: {error}; it is looked at again and again instead{}",
+                file.display(),
+                if error == nix::errno::Errno::ENOSPC { hint } else { "" }
+            );
+        }
+    }
+
+    /// No word comes when the group is empty: this host has none, or it could not be watched.
+    fn look_at_group_later(&mut self, id: ServiceId) {
+        if self.service(id).is_some_and(|service| service.group_unwatched) {
+            self.watch_group(id);
+        }
+        let Some(service) = self.service(id) else { return };
+        let silent = service.group.as_ref().is_some_and(|group| group.events_file().is_none());
+        if silent || service.group_unwatched {
+            self.after(EMPTY_INTERVAL, Timer::Empty(id));
+        }
+    }
+
+    /// The group does not do what it is told, or does not tell; said once, until it does again.
+    fn group_trouble(&mut self, id: ServiceId, trouble: Option<(&str, &CgroupError)>) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let known = std::mem::replace(&mut service.group_trouble, trouble.is_some());
+        if let Some((what, error)) = trouble
+            && !known
+        {
+            let advice = scarcity::advice(&error.error);
+            tracing::error!(unit = service.name, "{}: {what}: {error}; tried again{advice}", service.name);
         }
     }
 
@@ -278,10 +320,10 @@ impl Engine {
         let populated = match &service.group {
             Some(group) => match group.populated() {
                 Ok(populated) => populated,
+                // Not that it is gone, in which case nothing can be in it: nobody knows, so it counts as populated.
                 Err(error) => {
-                    // The group was removed by someone else: nothing can be in it.
-                    tracing::warn!(unit = service.name, "group: {error}");
-                    false
+                    self.group_trouble(id, Some(("cannot tell whether anything of it runs", &error)));
+                    return self.after(scarcity::PAUSE, Timer::Empty(id));
                 }
             },
             None => service.main.is_some() || service.control.is_some() || service.check.is_some(),
@@ -292,10 +334,11 @@ impl Engine {
             }
             let Some(service) = self.services.get_mut(&id) else { return };
             service.emptied = true;
+            service.group_trouble = false;
             self.cancel(Timer::Kill(id));
             self.events.push_back(Event::CgroupEmptied { id });
-        } else if service.group.as_ref().is_some_and(|group| group.events_file().is_none()) {
-            self.after(EMPTY_INTERVAL, Timer::Empty(id));
+        } else {
+            self.look_at_group_later(id);
         }
     }
 
@@ -306,6 +349,11 @@ impl Engine {
         if let Err(error) = group.remove() {
             if error.is_busy() {
                 self.after(REMOVE_AGAIN, Timer::Empty(id));
+                return false;
+            }
+            if scarcity::may_pass(&error.error) {
+                self.group_trouble(id, Some(("cannot remove the group", &error)));
+                self.after(scarcity::PAUSE, Timer::Empty(id));
                 return false;
             }
             tracing::warn!(unit = service.name, "cannot remove the group: {error}");
@@ -351,7 +399,7 @@ impl Engine {
     /// Removes directories, a bounded number of entries in one turn; a new start stops it.
     pub(super) fn remove_directories(&mut self, id: ServiceId) {
         let Some(service) = self.services.get_mut(&id) else { return };
-        let mut budget_used = false;
+        let (mut budget_used, mut wanting) = (false, false);
         service.removing.retain(|step| {
             if budget_used {
                 return true;
@@ -362,13 +410,20 @@ impl Engine {
                     budget_used = true;
                     true
                 }
+                Err(error) if scarcity::may_pass(&error.error) => {
+                    tracing::warn!(unit = service.name, "{}: {error}; tried again", service.name);
+                    wanting = true;
+                    true
+                }
                 Err(error) => {
                     tracing::warn!(unit = service.name, "{}: {error}", service.name);
                     false
                 }
             }
         });
-        if budget_used {
+        if wanting {
+            self.after(REMOVE_WANTING, Timer::RemoveDirectories(id));
+        } else if budget_used {
             self.after(Duration::from_millis(1), Timer::RemoveDirectories(id));
         }
     }
@@ -378,7 +433,6 @@ impl Engine {
         let Some(service) = self.services.get_mut(&id) else { return };
         let notify = service.notify.take();
         let syslog = service.syslog.take();
-        let name = service.name.clone();
         if let Some(socket) = notify {
             self.unwatch(&socket.fd, socket.token);
         }
@@ -386,7 +440,23 @@ impl Engine {
             self.unwatch(&socket.fd, socket.token);
         }
         self.close_log(id);
-        let _ = std::fs::remove_dir_all(self.options.runtime_dir.join("io").join(name));
+        self.remove_sockets(id);
+    }
+
+    /// Their directory, unless the service was started again meanwhile.
+    pub(super) fn remove_sockets(&mut self, id: ServiceId) {
+        let Some(service) = self.service(id).filter(|service| service.emptied) else {
+            return;
+        };
+        if service.notify.is_some() || service.syslog.is_some() {
+            return;
+        }
+        let directory = self.options.runtime_dir.join("io").join(&service.name);
+        let removed = match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        self.done(Deed::Sockets(id), &directory, removed);
     }
 
     pub(super) fn remove_group(&mut self, id: ServiceId) {
@@ -403,6 +473,10 @@ impl Engine {
             }
             Err(error) if error.is_busy() => {
                 self.after(REMOVE_INTERVAL, Timer::RemoveGroup(id));
+            }
+            Err(error) if scarcity::may_pass(&error.error) => {
+                self.group_trouble(id, Some(("cannot remove the group", &error)));
+                self.after(scarcity::PAUSE, Timer::RemoveGroup(id));
             }
             Err(error) => tracing::warn!(unit = service.name, "cannot remove the group: {error}"),
         }
@@ -430,6 +504,20 @@ impl Engine {
         }
         if let Some(pidfd) = self.retired.remove(&token) {
             self.unwatch(&pidfd, token);
+        }
+    }
+
+    /// A launched process that nobody would watch ends here: what is born is seen, or is not.
+    pub(super) fn end_unwatched(&mut self, pidfd: OwnedFd) {
+        send(&pidfd, libc::SIGKILL);
+        self.unwatched.push(pidfd);
+        self.after(REMOVE_INTERVAL, Timer::Reap);
+    }
+
+    pub(super) fn reap_unwatched(&mut self) {
+        self.unwatched.retain(|pidfd| matches!(process::wait_pidfd(pidfd.as_fd(), true), Ok(None)));
+        if !self.unwatched.is_empty() {
+            self.after(REMOVE_INTERVAL, Timer::Reap);
         }
     }
 
@@ -487,22 +575,41 @@ fn signal_all(service: &Service, signal: i32) {
         .filter(|p| p.init && p.service_pid.is_some())
         .map(|p| p.pid)
         .collect();
-    let Ok(before) = group.pids() else { return };
-    if before.is_empty() {
-        return;
-    }
-    let opened: Vec<_> = before
-        .into_iter()
-        .filter(|pid| !inits.contains(pid))
-        .filter_map(|pid| process::pidfd_open(pid).ok().map(|fd| (pid, fd)))
-        .collect();
-    let Ok(after) = group.pids() else { return };
-    for (pid, fd) in opened {
-        if after.contains(&pid) {
-            send(&fd, signal);
-            if signal != libc::SIGKILL && signal != libc::SIGCONT {
-                send(&fd, libc::SIGCONT);
-            }
+    let before = match group.pids() {
+        Ok(before) if before.is_empty() => return,
+        Ok(before) => before,
+        Err(error) => {
+            tracing::warn!(unit = service.name, "{}: only its main process is signalled: {error}", service.name);
+            return [&service.main, &service.control].into_iter().flatten().for_each(|p| main_signal(p, signal));
         }
+    };
+    let mut opened = Vec::with_capacity(before.len());
+    for pid in before.into_iter().filter(|pid| !inits.contains(pid)) {
+        match process::pidfd_open(pid) {
+            Ok(fd) => opened.push((pid, fd)),
+            Err(error) if error.errno == libc::ESRCH => {}
+            Err(error) => signal_known(service, pid, signal, &error),
+        }
+    }
+    let after = group.pids();
+    for (pid, fd) in opened {
+        match &after {
+            Ok(after) if after.contains(&pid) => {
+                send(&fd, signal);
+                if signal != libc::SIGKILL && signal != libc::SIGCONT {
+                    send(&fd, libc::SIGCONT);
+                }
+            }
+            Ok(_) => {}
+            Err(error) => signal_known(service, pid, signal, error),
+        }
+    }
+}
+
+/// A process that cannot be told from a stranger is left alone, unless it is known otherwise.
+fn signal_known(service: &Service, pid: i32, signal: i32, error: &dyn std::fmt::Display) {
+    match [&service.main, &service.control].into_iter().flatten().find(|process| process.main_pid() == pid) {
+        Some(process) => main_signal(process, signal),
+        None => tracing::warn!(unit = service.name, "cannot send signal {signal} to process {pid}: {error}"),
     }
 }

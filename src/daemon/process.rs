@@ -3,7 +3,7 @@
 //! Three descriptors speak of one process, in any order: the report socket (set-up, exec), the exits pipe (the
 //! service's own end, while its PID 1 lives on for the orphans), and the pidfd of what was cloned.
 
-use super::engine::{Engine, Notice, Place, Source, Timer};
+use super::engine::{Engine, Notice, Place, Source, Timer, to_io};
 use super::service::{Process, Service, Watched};
 use crate::plan::Degraded;
 use crate::plan::hint;
@@ -62,6 +62,8 @@ impl Engine {
                         Err(error) => tracing::error!("a set-up stage sent nonsense: {error:?}"),
                     }
                 }
+                // It comes again.
+                Err(error) if super::scarcity::may_pass(&to_io(error)) => return,
                 Err(_) => return self.report_closed(id, place),
             }
         }
@@ -247,17 +249,19 @@ impl Engine {
         self.report_ready(id, place);
         self.exits_ready();
         let Some(process) = self.process_at(id, place) else { return };
-        let (code, status) = match process::wait_pidfd(process.pidfd.fd.as_fd(), true) {
-            Ok(Some(end)) => end,
+        let status = match process::wait_pidfd(process.pidfd.fd.as_fd(), true) {
+            Ok(None) => return,
+            Ok(Some((code, status))) => exit_of(code, status),
             // Somebody else's child by now: of a daemon before this one.
             Err(_) if process.adopted => return self.adopted_init_ended(id, place),
-            Ok(None) | Err(_) => return,
+            // Its descriptor says that it has ended; somebody else has waited for it.
+            Err(_) => exit_of_dead(process.pidfd.fd.as_fd()).unwrap_or(Exit::Unknown),
         };
         if process.exit.is_none() {
             let has_init = process.init && process.own_container;
             let exit = match has_init.then(|| self.record_of(id)).flatten() {
                 Some(exit) if place == Place::Main => exit,
-                _ => exit_of(code, status),
+                _ => status,
             };
             self.ended(id, place, exit);
         }
@@ -288,7 +292,7 @@ impl Engine {
         let service = self.service(id)?;
         let path = self.record_path(service);
         let mut bytes = [0; RECORD_FILE_SIZE as usize];
-        let length = std::fs::File::open(path).ok()?.read(&mut bytes).ok()?;
+        let length = super::scarcity::noted(std::fs::File::open(path)).ok()?.read(&mut bytes).ok()?;
         let bytes = &bytes[..length];
         // The first record is that of the first child: the main process, unless it was replaced since.
         let first = bytes.get(..ExitRecord::SIZE).and_then(ExitRecord::from_bytes).map_or(2, |record| record.pid);

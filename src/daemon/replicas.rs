@@ -211,7 +211,7 @@ impl Engine {
             Some(id) => id,
             None => {
                 tracing::error!("the replicas of {name} are not kept any more: a unit has taken the name");
-                return state::remove(&self.options.runtime_dir, name, None, super::engine::now());
+                return self.forget_state(name);
             }
         };
         let number = kept.scaled.unwrap_or(kept.written);

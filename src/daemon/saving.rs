@@ -15,11 +15,11 @@ impl Engine {
         let set = self.supervisor.set_status(id).and_then(|set| set.kept);
         let down = status.state == ActiveState::Inactive && service.emptied && set.is_none();
         if down && service.requested.is_empty() {
-            state::remove(&self.options.runtime_dir, &service.name, service.group.as_ref(), now());
+            let removed = state::remove(&self.options.runtime_dir, &service.name, service.group.as_ref(), now());
             if let Some(service) = self.services.get_mut(&id) {
                 service.written.forget();
             }
-            return;
+            return self.state_done(id, removed);
         }
         let at_rest = status.state == ActiveState::Failed || status.next_restart_at.is_some();
         let starting = status.starting;
@@ -95,9 +95,8 @@ impl Engine {
             ..SavedState::new()
         };
         let Some(service) = self.services.get_mut(&id) else { return };
-        if let Err(error) = service.written.update(&self.options.runtime_dir, saved, service.group.as_ref(), now()) {
-            tracing::error!(unit = service.name, "cannot write the state of {}: {error}", service.name);
-        }
+        let written = service.written.update(&self.options.runtime_dir, saved, service.group.as_ref(), now());
+        self.state_done(id, written);
     }
 }
 

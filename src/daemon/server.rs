@@ -1,6 +1,6 @@
 //! `rsvc daemon`: the engine behind a control socket.
 
-use super::engine::{Engine, Notice, Options};
+use super::engine::{Engine, Notice, Options, Timer};
 use super::listener::{ConnectionId, Listener};
 use super::log_layer;
 use super::requests::Handled;
@@ -46,6 +46,8 @@ pub(super) struct Server {
     subscribers: Subscribers,
     /// There may be children that nobody here knows and that have ended.
     strangers: bool,
+    /// The listener accepts nobody until a timer has come.
+    deaf: bool,
     /// `Some`: ends when these stops are done.
     pub(super) ending: Option<Vec<RequestId>>,
     pub(super) finished: bool,
@@ -84,10 +86,13 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
         }
         None => super::lock::take(&options.runtime_dir)?,
     };
-    let recorded = super::adopt::recorded_root(&options);
+    let recorded = super::adopt::recorded_root(&options)?;
+    let is_recorded = recorded.is_some();
     let root = RootOptions { root: options.cgroup_root.clone(), name: options.cgroup_name.clone(), recorded };
     let tree = match Tree::open(&root) {
         Ok(tree) => Some(tree),
+        // Without the groups of the last daemon nobody could tell what runs.
+        Err(error) if is_recorded => return Err(io::Error::new(error.error.kind(), no_groups(&options, &error))),
         Err(error) => {
             tracing::error!("no control groups: limits are refused and stops are less certain: {error}");
             None
@@ -137,6 +142,7 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
         next_wait: 0,
         subscribers: Subscribers::default(),
         strangers: inherits_children,
+        deaf: false,
         ending: None,
         finished: false,
         lock,
@@ -160,12 +166,23 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
         if server.strangers {
             server.reap();
         }
+        server.look_after_listener();
         if let Some(journal) = &server.journal {
             server.engine.flush_journal(journal);
         }
     }
     server.close();
     Ok(())
+}
+
+/// Why this daemon does not begin.
+fn no_groups(options: &Options, error: &crate::cgroup::CgroupError) -> String {
+    let record = options.runtime_dir.join("cgroup-root");
+    let advice = super::scarcity::advice(&error.error);
+    format!(
+        "cannot use the groups that the last daemon recorded in {}: {error}; services that run go on running{advice}",
+        record.display()
+    )
 }
 
 /// The settings file of the system's instance; an instance with redirected directories has none.
@@ -190,7 +207,7 @@ pub(super) fn settings(options: &mut Options) -> io::Result<DaemonSettings> {
 fn make_directories(options: &Options) -> io::Result<()> {
     let named = |path: &Path| {
         let path = path.to_owned();
-        move |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        move |error: io::Error| super::scarcity::at(&path, error)
     };
     super::launch::make_directory(&options.runtime_dir, 0o755).map_err(named(&options.runtime_dir))?;
     for (name, mode) in [("services", 0o700), ("io", 0o755)] {
@@ -265,6 +282,21 @@ impl Server {
         // Each of them is written down, or has begun, before it is noted that all were asked for.
         self.engine.settle();
         self.engine.note_boot();
+    }
+
+    /// A listener that could accept nobody is asked again after a while.
+    fn look_after_listener(&mut self) {
+        if !self.listener.is_paused() || self.engine.is_set(Timer::Listen) {
+            return;
+        }
+        if std::mem::take(&mut self.deaf) {
+            self.listener.accept_again();
+        }
+        if self.listener.is_paused() {
+            tracing::error!("no client can be accepted at present, for want of descriptors or memory; tried again");
+            self.deaf = true;
+            self.engine.after(super::scarcity::PAUSE, Timer::Listen);
+        }
     }
 
     /// New connections, calls and departures.

@@ -56,6 +56,10 @@ pub(super) struct Service {
     pub group_used_up: bool,
     /// Of the group's events.
     pub group_watch: Option<nix::sys::inotify::WatchDescriptor>,
+    /// It could not be watched: whether it is empty is asked again and again.
+    pub group_unwatched: bool,
+    /// It did not do what it was told, or did not tell, and that was said.
+    pub group_trouble: bool,
     /// What the group could not be given.
     pub group_degraded: Vec<Degraded>,
     /// `CgroupEmptied` was told since the last launch.
@@ -203,17 +207,29 @@ impl Process {
             (Some(pid), None) if self.exit.is_none() => {
                 // Opened for this signal only: a descriptor per service would be held for nothing else. The number may
                 // be somebody else's by now, so it is asked who was opened, as at an adoption.
-                let pidfd = process::pidfd_open(pid)?;
-                if !self.service_identity.is_some_and(|identity| identity.is_behind(pidfd.as_fd())) {
-                    return Err(SysError { call: "pidfd_open", errno: libc::ESRCH });
+                let opened = process::pidfd_open(pid).and_then(|pidfd| match self.service_identity {
+                    Some(identity) if identity.is_behind(pidfd.as_fd()) => Ok(pidfd),
+                    _ => Err(SysError { call: "pidfd_open", errno: libc::ESRCH }),
+                });
+                match opened {
+                    Ok(pidfd) => process::pidfd_send_signal(pidfd.as_fd(), signal),
+                    // Gone, or it could not be had or asked who it is. PID 1 of the container passes on what it is told
+                    // from outside, as long as that process is there.
+                    Err(_) if self.passes_on(signal) => process::pidfd_send_signal(self.pidfd.fd.as_fd(), signal),
+                    Err(error) => Err(error),
                 }
-                process::pidfd_send_signal(pidfd.as_fd(), signal)
             }
             (_, service) => {
                 let target = service.as_ref().unwrap_or(&self.pidfd);
                 process::pidfd_send_signal(target.fd.as_fd(), signal)
             }
         }
+    }
+
+    /// Does its PID 1 give this signal to it? Not the two that nobody can catch, nor that of a child's end.
+    fn passes_on(&self, signal: i32) -> bool {
+        let caught = !matches!(signal, libc::SIGKILL | libc::SIGSTOP | libc::SIGCHLD);
+        caught && self.init && self.own_container && !self.init_outside
     }
 
     /// Sends a signal to the process group that the service's own process leads, where it leads one.
@@ -277,6 +293,8 @@ impl Service {
             frozen: false,
             group_used_up: false,
             group_watch: None,
+            group_unwatched: false,
+            group_trouble: false,
             group_degraded: Vec::new(),
             emptied: true,
             record: 0,

@@ -6,10 +6,9 @@
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt};
 use rustix::fs::{AtFlags, Mode, OFlags};
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
@@ -52,7 +51,9 @@ impl ServiceSocket {
     /// Of mkdir(2), bind(2) and chmod(2), naming the path.
     pub fn bind(directory: &Path, name: &str) -> io::Result<ServiceSocket> {
         let path = directory.join(name);
-        bind_in(directory, name).map(|socket| ServiceSocket { socket, path: path.clone() }).map_err(|e| named(e, &path))
+        bind_in(directory, name)
+            .map(|socket| ServiceSocket { socket, path: path.clone() })
+            .map_err(|e| super::scarcity::at(&path, e))
     }
 
     /// Takes over a socket that was bound by an earlier daemon and kept open by the service's init. The path goes on
@@ -143,7 +144,7 @@ fn open_directory(directory: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let opened = match rustix::fs::open(directory, flags, Mode::empty()) {
         Err(rustix::io::Errno::NOENT) => {
-            DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
+            super::launch::make_directory(directory, 0o755)?;
             rustix::fs::open(directory, flags, Mode::empty())?
         }
         other => other?,
@@ -152,10 +153,6 @@ fn open_directory(directory: &Path) -> io::Result<OwnedFd> {
         rustix::fs::fchmod(&opened, Mode::from_raw_mode(0o755))?;
     }
     Ok(opened)
-}
-
-fn named(error: io::Error, path: &Path) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

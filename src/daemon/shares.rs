@@ -128,7 +128,8 @@ impl Engine {
         }
         let process = self.service(owner?)?.main.as_ref().filter(|process| process.exit.is_none())?;
         // A process that ends has left its namespaces before it takes along what is in its pid namespace.
-        open(process, NamespaceKind::Ipc).is_err().then_some(owner?)
+        let gone = open(process, NamespaceKind::Ipc).is_err_and(|error| !super::scarcity::may_pass(&error));
+        gone.then_some(owner?)
     }
 
     /// The namespaces that the `JoinUnit` steps of a plan want, in their order.

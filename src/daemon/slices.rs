@@ -127,7 +127,8 @@ impl Engine {
         let compiled = slice_settings(&slice, &facts);
         let (wanted, _) = compiled.map_err(|errors| compile_failure(&errors).message)?;
         let Some(tree) = &self.tree else { return Ok(wanted) };
-        let (group, fresh) = tree.create_slice(name).map_err(|error| error.to_string())?;
+        let (group, fresh) =
+            super::group::below_root(tree, || tree.create_slice(name)).map_err(|error| error.to_string())?;
         let former = if fresh { CgroupSettings::default() } else { self.written_limits(name).unwrap_or_default() };
         if !fresh && former == wanted {
             return Ok(wanted);

@@ -7,6 +7,7 @@
 
 use super::connections::SavedConnection;
 use super::remembered::Remembered;
+use super::scarcity;
 use crate::cgroup::Group;
 use crate::supervise::{KeptSet, Moment, Rest};
 use crate::sys::process;
@@ -17,7 +18,7 @@ use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -52,9 +53,9 @@ pub struct ProcessIdentity {
 impl ProcessIdentity {
     /// Who has this number now; `None` when nobody has.
     pub fn of(pid: i32) -> Option<ProcessIdentity> {
-        match process::pidfd_open(pid) {
+        match scarcity::noted(process::pidfd_open(pid).map_err(io::Error::from)) {
             Ok(pidfd) => ProcessIdentity::behind(pid, pidfd.as_fd()),
-            Err(error) if error.errno == libc::ESRCH || pid <= 0 => None,
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) || pid <= 0 => None,
             // No descriptor to be had (EMFILE, a filter around the daemon) does not mean that there is nobody.
             Err(_) => Some(ProcessIdentity { pid, start_time: start_time_of(pid)?, pidfs: None }),
         }
@@ -106,7 +107,7 @@ fn start_time_of(pid: i32) -> Option<u64> {
 
 /// Opens a pidfd of a saved process, if it still is that process.
 pub(super) fn open_verified(saved: &ProcessIdentity) -> Option<OwnedFd> {
-    let pidfd = process::pidfd_open(saved.pid).ok()?;
+    let pidfd = scarcity::noted(process::pidfd_open(saved.pid).map_err(io::Error::from)).ok()?;
     saved.is_behind(pidfd.as_fd()).then_some(pidfd)
 }
 
@@ -302,11 +303,18 @@ pub fn directory(runtime_dir: &Path, name: &str) -> PathBuf {
 }
 
 /// Names that have a directory of state, sorted.
-pub fn names(runtime_dir: &Path) -> Vec<String> {
-    let entries = fs::read_dir(runtime_dir.join("services")).into_iter().flatten().flatten();
-    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+///
+/// # Errors
+/// The directory of them cannot be listed.
+pub fn names(runtime_dir: &Path) -> io::Result<Vec<String>> {
+    let directory = runtime_dir.join("services");
+    let in_words = |error| super::scarcity::at(&directory, error);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&directory).map_err(in_words)? {
+        names.extend(entry.map_err(in_words)?.file_name().into_string());
+    }
     names.sort();
-    names
+    Ok(names)
 }
 
 /// The later one of the two copies of a unit's state: the file, and the note on its group, which needs neither room nor
@@ -399,7 +407,30 @@ fn write_bytes(runtime_dir: &Path, unit: &str, bytes: &[u8]) -> Result<(), State
         }
         other => other,
     };
+    let written = match written {
+        Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            overwrite(&path, bytes).map_err(|_| error)
+        }
+        other => other,
+    };
     written.map_err(|e| StateError::Io(path, e))
+}
+
+/// Writes over a file whose file system is full: its first page is there already, and JSON may end in blanks. No reader
+/// meets a half of it even so: what is written within one page is there or not when the writer is killed, as a fatal
+/// signal is looked at between two pages.
+fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    const PAGE: usize = 4096;
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
+    let metadata = file.metadata()?;
+    let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX).max(bytes.len());
+    if !metadata.is_file() || metadata.len() == 0 || length > PAGE {
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    let mut page = bytes.to_vec();
+    page.resize(length, b' ');
+    file.write_all_at(&page, 0)
 }
 
 /// What the file of a unit says, as far as this daemon knows: what would change nothing need not be written.
@@ -462,12 +493,19 @@ fn digest(bytes: &[u8]) -> u64 {
 
 /// Removes the state: the service is down. Nothing there is fine, and of what cannot be removed the note on the group
 /// says, as long as that is there, that it is out of date.
-pub(super) fn remove(runtime_dir: &Path, name: &str, group: Option<&Group>, now: Moment) {
+///
+/// # Errors
+/// Of unlink(2). A state of a run that is left names what the next daemon finds ended; one of a unit at rest is believed.
+pub(super) fn remove(runtime_dir: &Path, name: &str, group: Option<&Group>, now: Moment) -> Result<(), StateError> {
     if group.is_some() {
         let down = SavedState { unit: name.to_owned(), down: true, written: now.0, ..SavedState::new() };
         note(group, &serde_json::to_vec(&down).unwrap_or_default());
     }
-    let _ = fs::remove_file(directory(runtime_dir, name).join("state"));
+    let path = directory(runtime_dir, name).join("state");
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StateError::Io(path, error)),
+        _ => Ok(()),
+    }
 }
 
 /// Writes a file (0600) whole: a reader sees the old content or the new one. Not synced to a disk: the runtime
@@ -481,20 +519,24 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_file_name(name);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut file = File::from(rustix::fs::openat(CWD, &temporary, flags, Mode::from_raw_mode(0o600))?);
-    file.write_all(bytes)?;
-    fs::rename(&temporary, path)
+    let written = file.write_all(bytes).and_then(|()| fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
 }
 
 /// At most `limit` bytes of a regular file, no link followed.
 pub(super) fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::openat(CWD, path, flags, Mode::empty())?);
-    if !file.metadata()?.is_file() {
+    let opened = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(io::Error::from);
+    let file = File::from(scarcity::noted(opened)?);
+    if !scarcity::noted(file.metadata())?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
     let mut bytes = Vec::with_capacity(USUAL_SIZE);
     // Of a regular file less than was asked for is the end.
-    while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))? != 0
+    while scarcity::noted(read_more(&file, &mut bytes))? != 0
         && bytes.len() == bytes.capacity()
         && bytes.len() as u64 <= limit
     {
@@ -509,11 +551,16 @@ pub(super) fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// A file of /proc that the kernel shows as one record, in one read: what comes is all, unless it fills the room.
 pub fn read_proc(path: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(4096);
-    let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))? != 0 && bytes.len() == bytes.capacity() {
+    let opened = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let file = scarcity::noted(opened.map_err(io::Error::from))?;
+    while scarcity::noted(read_more(&file, &mut bytes))? != 0 && bytes.len() == bytes.capacity() {
         bytes.reserve(bytes.len());
     }
     Ok(bytes)
+}
+
+fn read_more<F: AsFd>(file: F, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    Ok(rustix::io::retry_on_intr(|| rustix::io::read(&file, rustix::buffer::spare_capacity(bytes)))?)
 }
 
 /// The kernel's id of this boot, 36 characters; empty where /proc does not tell (then no state is of another boot). In a
@@ -573,8 +620,8 @@ mod tests {
         assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "no temporary file stays");
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o777, 0o700);
-        remove(runtime.path(), "web", None, Moment(0));
-        remove(runtime.path(), "web", None, Moment(0));
+        remove(runtime.path(), "web", None, Moment(0)).unwrap();
+        remove(runtime.path(), "web", None, Moment(0)).unwrap();
         assert!(matches!(read(runtime.path(), "web"), Err(StateError::Missing)));
     }
 
@@ -583,7 +630,7 @@ mod tests {
         let runtime = tempfile::tempdir().unwrap();
         let mut written = Written::default();
         written.update(runtime.path(), state(), None, Moment(7)).unwrap();
-        remove(runtime.path(), "web", None, Moment(0));
+        remove(runtime.path(), "web", None, Moment(0)).unwrap();
         written.update(runtime.path(), state(), None, Moment(7)).unwrap();
         assert!(matches!(read(runtime.path(), "web"), Err(StateError::Missing)));
         let stopping = SavedState { stop_requested: true, ..state() };
@@ -592,7 +639,7 @@ mod tests {
         assert_eq!(found, SavedState { written: 8, ..stopping.clone() });
         let mut next = Written::by_others(&found);
         assert_eq!(next, written);
-        remove(runtime.path(), "web", None, Moment(0));
+        remove(runtime.path(), "web", None, Moment(0)).unwrap();
         next.forget();
         next.update(runtime.path(), stopping.clone(), None, Moment(9)).unwrap();
         assert_eq!(read(runtime.path(), "web").unwrap(), SavedState { written: 9, ..stopping });
@@ -680,6 +727,21 @@ mod tests {
         let dead = "7 (x) ) Z 1 2 3".to_owned() + &" 0".repeat(45) + " 139\n";
         assert_eq!(zombie_status(dead.as_bytes()), Some(139));
         assert_eq!(zombie_status(dead.replace('Z', "S").as_bytes()), None);
+    }
+
+    #[test]
+    fn a_state_that_is_written_over_is_read_again() {
+        let runtime = tempfile::tempdir().unwrap();
+        write(runtime.path(), &state()).unwrap();
+        let path = directory(runtime.path(), "web").join("state");
+        let short = SavedState { unit: "web".into(), ..SavedState::new() };
+        overwrite(&path, &serde_json::to_vec(&short).unwrap()).unwrap();
+        assert_eq!(read(runtime.path(), "web").unwrap(), short);
+        let long = SavedState { invocation_id: "0".repeat(1000), ..state() };
+        overwrite(&path, &serde_json::to_vec(&long).unwrap()).unwrap();
+        assert_eq!(read(runtime.path(), "web").unwrap(), long);
+        assert!(overwrite(&path, &[b' '; 5000]).is_err());
+        assert_eq!(read(runtime.path(), "web").unwrap(), long);
     }
 
     #[test]

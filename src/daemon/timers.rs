@@ -8,6 +8,7 @@ use super::engine::{Engine, Source, Timer, now};
 use super::launch::{failure, set_by};
 use super::service::Watched;
 use super::state;
+use super::unwritten::Deed;
 use crate::control::TimerStatus;
 use crate::supervise::timers::{Both, Due, Past, next_due};
 use crate::supervise::{Event, LaunchFailure, Moment, ServiceId};
@@ -145,7 +146,7 @@ impl Engine {
         if let Some(service) = self.services.get_mut(&id) {
             service.timers = Some(UnitTimers { past, wall: None, adopted: false });
         }
-        self.write_stamp(&unit.name, &past);
+        self.write_stamp(id, &unit.name, &past);
     }
 
     /// Starts the unit if one of its timers is due, else sees to it that this is asked again in time.
@@ -191,7 +192,7 @@ impl Engine {
             timers.past.last_boot = Some(present.boot);
             timers.past.boot_done |= boot;
             let past = timers.past;
-            self.write_stamp(&unit.name, &past);
+            self.write_stamp(id, &unit.name, &past);
         }
         self.trigger(id);
     }
@@ -304,7 +305,14 @@ impl Engine {
         Some(Past { armed, began: waiting, waiting, last_wall, last_boot, boot_done: same_boot && stamp.boot_done })
     }
 
-    fn write_stamp(&self, unit: &str, past: &Past) {
+    pub(super) fn write_stamp_again(&mut self, id: ServiceId) {
+        let Some(service) = self.service(id) else { return };
+        let Some(past) = service.timers.as_ref().map(|timers| timers.past) else { return };
+        let name = service.name.clone();
+        self.write_stamp(id, &name, &past);
+    }
+
+    fn write_stamp(&mut self, id: ServiceId, unit: &str, past: &Past) {
         if self.options.foreground {
             return;
         }
@@ -322,9 +330,7 @@ impl Engine {
             super::launch::make_directory(&self.options.state_dir.join("timers"), 0o700)?;
             state::write_atomically(&path, &bytes)
         });
-        if let Err(error) = written {
-            tracing::error!(unit, "{unit}: when its timers ran last cannot be kept: {}: {error}", path.display());
-        }
+        self.done(Deed::Stamp(id), &path, written);
     }
 
     /// Something starts a unit that waits: a connection or the clock. The units that the start needs are read as they

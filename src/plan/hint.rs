@@ -171,6 +171,25 @@ pub fn clone_failure_message(errno: i32) -> String {
     finish(text, None, clone_hint(errno))
 }
 
+/// What to do when the daemon itself lacks something for an effect on the host; `None` where the errno says all.
+pub fn scarcity_hint(errno: i32) -> Option<&'static str> {
+    match Errno::from_raw(errno) {
+        Errno::ENOSPC => Some("no space, or no inodes, are left there: `df` and `df -i` of that path tell which"),
+        Errno::EDQUOT => Some("the quota there is used up"),
+        Errno::EROFS => Some("the file system is mounted read-only: `findmnt -T` of that path, `mount -o remount,rw`"),
+        Errno::EMFILE => {
+            Some("raise the daemon's limit of open files: LimitNOFILE= of its systemd unit, or `ulimit -Hn`")
+        }
+        Errno::ENFILE => Some("the host has too many open files: raise fs.file-max"),
+        Errno::ENOMEM | Errno::ENOBUFS => {
+            Some("the kernel has no memory for it: the host's, or the limit of the daemon's own group, is used up")
+        }
+        Errno::EAGAIN => Some(TASKS_FULL),
+        Errno::EIO => Some("the device below failed: `dmesg` tells more"),
+        _ => None,
+    }
+}
+
 /// The message when the process was killed during set-up, so that no step could be named: `signal` is its number.
 pub fn killed_message(signal: i32) -> String {
     let hint = match signal {

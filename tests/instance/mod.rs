@@ -160,6 +160,15 @@ impl Instance {
         self.directory.path().join(name)
     }
 
+    /// A file of the instance as it is seen from where the daemon runs, for this process.
+    pub fn seen(&self, name: &str) -> PathBuf {
+        let path = self.file(name);
+        match self.enter.as_deref().and_then(|mounts| mounts.parent()?.parent()) {
+            Some(process) => process.join("root").join(path.strip_prefix("/").expect("absolute")),
+            None => path,
+        }
+    }
+
     /// Starts the daemon (again) and waits until it answers.
     pub fn start_daemon(&mut self) {
         self.spawn_daemon();
@@ -177,13 +186,13 @@ impl Instance {
             if let Some(status) = self.daemon.as_mut().and_then(|child| child.try_wait().ok().flatten()) {
                 panic!("the daemon ended at once with {status}: {}", self.daemon_log());
             }
-            UnixStream::connect(self.file("run/io.rsvc")).ok()
+            UnixStream::connect(self.seen("run/io.rsvc")).ok()
         });
     }
 
     /// The instance's root group in each hierarchy.
     pub fn groups(&self) -> Vec<PathBuf> {
-        root_groups(&self.file("run/cgroup-root"))
+        root_groups(&fs::read_to_string(self.seen("run/cgroup-root")).unwrap_or_default())
     }
 
     /// Starts the daemon (again), each call of which is judged, and does not wait for it: it may never answer. `None`,
@@ -199,7 +208,7 @@ impl Instance {
     pub fn answers(&self, tracer: &tracer::Tracer) -> bool {
         eventually("the traced daemon answers, or ends", || match tracer.is_over() {
             true => Some(false),
-            false => UnixStream::connect(self.file("run/io.rsvc")).ok().map(|_| true),
+            false => UnixStream::connect(self.seen("run/io.rsvc")).ok().map(|_| true),
         })
     }
 
@@ -318,7 +327,7 @@ impl Instance {
 
     /// The file log of a unit; `rsvc logs` is tested elsewhere.
     pub fn log(&self, unit: &str) -> String {
-        fs::read_to_string(self.file(&format!("state/log/{unit}.log"))).unwrap_or_default()
+        fs::read_to_string(self.seen(&format!("state/log/{unit}.log"))).unwrap_or_default()
     }
 
     /// Waits until the unit's log contains `text`.
@@ -333,7 +342,7 @@ impl Drop for Instance {
         if std::thread::panicking() {
             eprintln!("--- the daemon said:\n{}", self.daemon_log());
         }
-        if self.daemon.is_none() && self.file("run/cgroup-root").exists() {
+        if self.daemon.is_none() && self.seen("run/cgroup-root").exists() {
             // The test killed it: services may still run, and only a daemon can stop them.
             let mut command = self.command();
             command.arg("daemon").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -341,23 +350,24 @@ impl Drop for Instance {
             // No `eventually`: a panic while another one is on its way ends the whole process.
             #[allow(clippy::disallowed_methods, reason = "tests need a deadline of their own")]
             let begin = Instant::now();
-            while UnixStream::connect(self.file("run/io.rsvc")).is_err() && begin.elapsed() < PATIENCE {
+            while UnixStream::connect(self.seen("run/io.rsvc")).is_err() && begin.elapsed() < PATIENCE {
                 std::thread::sleep(pause(begin.elapsed()));
             }
         }
+        let root = fs::read_to_string(self.seen("run/cgroup-root"));
         let _ = self.rsvc(&["stop", "--all", "--timeout", "120s"]);
         if let Some(mut daemon) = self.daemon.take() {
             let pid = rustix::process::Pid::from_child(&daemon);
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             let _ = daemon.wait();
         }
-        remove_groups(&self.file("run/cgroup-root"));
+        remove_groups(&root.unwrap_or_default());
     }
 }
 
 /// Removes the (empty) root group of a test instance from every hierarchy; nothing is killed here.
-fn remove_groups(record: &Path) {
-    for group in root_groups(record) {
+fn remove_groups(root: &str) {
+    for group in root_groups(root) {
         // Empty by now as well, or it stays.
         let _ = fs::remove_dir(group.join("rsvc-keepers"));
         let _ = fs::remove_dir(group);
@@ -365,8 +375,7 @@ fn remove_groups(record: &Path) {
 }
 
 /// Where the root group of a test instance is in each hierarchy that has it.
-fn root_groups(record: &Path) -> Vec<PathBuf> {
-    let Ok(root) = fs::read_to_string(record) else { return Vec::new() };
+fn root_groups(root: &str) -> Vec<PathBuf> {
     let name = root.trim().rsplit('/').next().unwrap_or_default().to_owned();
     if !name.starts_with("rsvc-") {
         return Vec::new();

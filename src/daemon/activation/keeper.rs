@@ -8,6 +8,7 @@
 //! ends the daemon's group ends them too.
 
 use crate::daemon::engine::now;
+use crate::daemon::scarcity;
 use crate::daemon::state::{self, ProcessIdentity};
 use crate::supervise::Moment;
 use crate::sys::process::{self, Spawn, spawn};
@@ -156,7 +157,8 @@ impl Keeper {
         let mut numbers = FIRST..;
         let mut copy = || {
             let number = numbers.next().unwrap_or(i32::MAX);
-            process::pidfd_getfd(pidfd.as_fd(), number).map_err(|error| error.to_string())
+            scarcity::noted(process::pidfd_getfd(pidfd.as_fd(), number).map_err(std::io::Error::from))
+                .map_err(|error| error.to_string())
         };
         let mut held = Held { sockets: Vec::new(), stored: Vec::new() };
         for kept in saved.sockets {

@@ -8,7 +8,9 @@ mod evidence;
 mod run;
 
 use super::engine::{Engine, Options};
+use super::scarcity;
 use super::state::{self, ProcessIdentity, RECORDS, SavedState, StateError, Written};
+use super::unwritten::Deed;
 use crate::cgroup::Group;
 use crate::load;
 use crate::supervise::{Event, Moment, Removal, Rest, ServiceId};
@@ -16,18 +18,43 @@ use std::collections::HashSet;
 use std::io;
 
 /// The root groups that an earlier daemon of this instance recorded.
-pub(in crate::daemon) fn recorded_root(options: &Options) -> Option<String> {
-    std::fs::read_to_string(options.runtime_dir.join("cgroup-root")).ok()
+///
+/// # Errors
+/// There is a record and it cannot be read: without it services that run may not be found, and be started once more.
+pub(in crate::daemon) fn recorded_root(options: &Options) -> io::Result<Option<String>> {
+    let file = options.runtime_dir.join("cgroup-root");
+    match std::fs::read_to_string(&file) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(not_begun(&format!("where its groups are: {}: {error}", file.display()), &error)),
+    }
+}
+
+/// # Errors
+/// Something of this unit could not be seen, and was taken for absent.
+fn all_seen(name: &str) -> io::Result<()> {
+    match scarcity::take_noted() {
+        Some(error) => Err(not_begun(&format!("what {name} is at: {error}"), &error)),
+        None => Ok(()),
+    }
+}
+
+/// What was there before cannot be seen: this daemon does not begin, as it could start a second copy of it.
+fn not_begun(what: &str, error: &io::Error) -> io::Error {
+    let text = format!(
+        "cannot see {what}; services that run go on running, and no daemon works here until it can{}",
+        scarcity::advice(error)
+    );
+    io::Error::new(error.kind(), text)
 }
 
 impl Engine {
     /// Writes down where the groups are, so that the next daemon finds them wherever it is started.
-    pub(in crate::daemon) fn record_root(&self) {
+    pub(in crate::daemon) fn record_root(&mut self) {
         let Some(tree) = &self.tree else { return };
         let file = self.options.runtime_dir.join("cgroup-root");
-        if let Err(error) = state::write_atomically(&file, tree.record().as_bytes()) {
-            tracing::error!("cannot write {}: {error}", file.display());
-        }
+        let written = state::write_atomically(&file, tree.record().as_bytes());
+        self.done(Deed::Root, &file, written);
     }
 
     /// True once per boot: enabled units are started by the first daemon only.
@@ -37,11 +64,10 @@ impl Engine {
     }
 
     /// The enabled units of this boot have been asked for.
-    pub(in crate::daemon) fn note_boot(&self) {
+    pub(in crate::daemon) fn note_boot(&mut self) {
         let file = self.options.runtime_dir.join("booted");
-        if let Err(error) = state::write_atomically(&file, state::boot_id().as_bytes()) {
-            tracing::error!("cannot write {}: {error}", file.display());
-        }
+        let written = state::write_atomically(&file, state::boot_id().as_bytes());
+        self.done(Deed::Booted, &file, written);
     }
 
     /// Takes over every group that exists below the root group.
@@ -50,13 +76,11 @@ impl Engine {
     /// There is no room for all of them. Nothing has been done to any.
     pub(in crate::daemon) fn adopt_all(&mut self) -> io::Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
+        scarcity::take_noted();
         tree.sweep();
         let existing = match tree.existing() {
             Ok(existing) => existing,
-            Err(error) => {
-                tracing::error!("cannot look for services that run: {error}");
-                return Ok(());
-            }
+            Err(error) => return Err(not_begun(&format!("which services run: {error}"), &error.error)),
         };
         self.survey = load::Survey::of(&self.options.unit_path);
         let mut room = 0;
@@ -64,23 +88,26 @@ impl Engine {
         for (name, group) in existing {
             self.check_room_to_adopt(&mut room)?;
             self.adopt(&name, group);
+            all_seen(&name)?;
             have_groups.insert(name);
         }
         let mut sets = Vec::new();
-        for name in state::names(&self.options.runtime_dir) {
+        let names = state::names(&self.options.runtime_dir);
+        for name in names.map_err(|error| not_begun(&format!("what is known of services: {error}"), &error))? {
             // A set has no group.
             if have_groups.contains(&name) {
                 continue;
             }
             match state::read(&self.options.runtime_dir, &name) {
                 // After their replicas.
-                Ok(SavedState { set: Some(_), .. }) => sets.push(name),
+                Ok(SavedState { set: Some(_), .. }) => sets.push(name.clone()),
                 _ if self.names.contains_key(&name) => {}
                 _ => {
                     self.check_room_to_adopt(&mut room)?;
                     self.remember(&name);
                 }
             }
+            all_seen(&name)?;
         }
         self.survey = load::Survey::default();
         self.dismiss_doubled_keepers();
@@ -105,7 +132,11 @@ impl Engine {
             let _ = std::fs::remove_dir_all(state::directory(&self.options.runtime_dir, name));
             return;
         }
-        let saved = saved.ok();
+        let saved = match saved {
+            // Not to be taken for nothing: this daemon does not begin.
+            Err(_) if scarcity::is_noted() => return,
+            read => read.ok(),
+        };
         if let Some(saved) = saved.as_ref().filter(|saved| saved.connection.is_some()) {
             return self.remember_connection(name, saved.clone());
         }
@@ -138,7 +169,7 @@ impl Engine {
             Err(error) => {
                 tracing::warn!("{name} is not started again: {error}");
                 self.dismiss_stray_keeper(name);
-                state::remove(&self.options.runtime_dir, name, None, super::engine::now());
+                self.forget_state(name);
             }
         }
     }
@@ -155,7 +186,7 @@ impl Engine {
                 self.take_requests_over(id, saved);
                 self.dirty.insert(id);
             }
-            Err(_) => state::remove(&self.options.runtime_dir, name, None, super::engine::now()),
+            Err(_) => self.forget_state(name),
         }
     }
 

@@ -1,8 +1,9 @@
 //! Taking over one run: its processes, its sockets, the pipe of its output, and how it ended if it has.
 
-use super::super::engine::{Engine, Place, Source};
+use super::super::engine::{Engine, Place, Source, to_io};
 use super::super::instance_keeper::process_name;
 use super::super::process::exit_of_dead;
+use super::super::scarcity;
 use super::super::service::{Process, Watched};
 use super::super::state::{self, ProcessIdentity, SavedState, Written};
 use crate::supervise::{Event, Exit, Moment, Role, ServiceId};
@@ -107,14 +108,18 @@ impl Engine {
 
     fn adopt_process(&mut self, id: ServiceId, saved: &SavedState, found: Found) {
         let Found { pid, pidfd, main } = found;
-        let Ok(token) = self.watch(&pidfd, Source::Process(id, Place::Main)) else { return };
+        let token = match self.watch(&pidfd, Source::Process(id, Place::Main)) {
+            Ok(token) => token,
+            Err(error) => return scarcity::note(error),
+        };
         let heard = self.hears(saved);
         let main_gone = matches!(main, MainFound::Gone);
         let (service_pid, service_pidfd) = match main {
             MainFound::Itself | MainFound::Gone => (None, None),
             MainFound::Heard(pid) => (Some(pid), None),
             MainFound::Watched(pid, fd) => {
-                (Some(pid), self.watch(&fd, Source::Main(id)).ok().map(|token| Watched { fd, token }))
+                let watched = self.watch(&fd, Source::Main(id)).map(|token| Watched { fd, token });
+                (Some(pid), watched.map_err(scarcity::note).ok())
             }
         };
         let notify_number = self.reopen_sockets(id, saved, pid);
@@ -225,15 +230,15 @@ impl Engine {
             && let Some(number) = saved.log_pipe
         {
             let path = format!("/proc/{init}/fd/{number}");
-            if let Err(error) = self.adopt_log(id, &unit, &path, saved.log_relayed, saved) {
+            if let Err(error) = scarcity::noted(self.adopt_log(id, &unit, &path, saved.log_relayed, saved)) {
                 tracing::warn!(unit = unit.name, "{}: its output is not read any more: {error}", unit.name);
             }
         }
         let directory = self.options.runtime_dir.join("io").join(&unit.name);
         if unit.logging.syslog_socket && (!self.host.journald() || unit.logging.is_read(self.options.foreground)) {
-            match super::super::syslog::SyslogSocket::bind(&directory) {
+            match scarcity::noted(super::super::syslog::SyslogSocket::bind(&directory)) {
                 Ok(socket) => {
-                    if let Ok(token) = self.watch(&socket, Source::Syslog(id))
+                    if let Ok(token) = self.watch(&socket, Source::Syslog(id)).map_err(scarcity::note)
                         && let Some(service) = self.services.get_mut(&id)
                     {
                         service.syslog = Some(Watched { fd: socket, token });
@@ -247,9 +252,9 @@ impl Engine {
         }
         let pinned = pinned_notify(saved, init, &directory);
         let number = saved.notify_socket.filter(|_| pinned.is_some());
-        match pinned.map_or_else(|| super::super::notify::NotifySocket::bind(&directory), Ok) {
+        match scarcity::noted(pinned.map_or_else(|| super::super::notify::NotifySocket::bind(&directory), Ok)) {
             Ok(socket) => {
-                if let Ok(token) = self.watch(&socket, Source::Notify(id))
+                if let Ok(token) = self.watch(&socket, Source::Notify(id)).map_err(scarcity::note)
                     && let Some(service) = self.services.get_mut(&id)
                 {
                     service.notify = Some(Watched { fd: socket, token });
@@ -264,9 +269,9 @@ impl Engine {
 /// The notify socket that PID 1 has kept, if that is the one whose name services know: what it holds was said while
 /// nobody listened.
 fn pinned_notify(saved: &SavedState, init: i32, directory: &Path) -> Option<super::super::notify::NotifySocket> {
-    let (pidfd, number) = (process::pidfd_open(init).ok()?, saved.notify_socket?);
+    let (pidfd, number) = (scarcity::noted(process::pidfd_open(init).map_err(to_io)).ok()?, saved.notify_socket?);
     saved.init.filter(|identity| identity.pid == init && identity.is_behind(pidfd.as_fd()))?;
-    let descriptor = process::pidfd_getfd(pidfd.as_fd(), number).ok()?;
+    let descriptor = scarcity::noted(process::pidfd_getfd(pidfd.as_fd(), number).map_err(to_io)).ok()?;
     let path = directory.join("notify");
     path.symlink_metadata().ok()?;
     super::super::service_socket::ServiceSocket::adopt(descriptor, path)

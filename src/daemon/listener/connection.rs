@@ -59,7 +59,8 @@ impl Connection {
                 Ok((0, _)) => self.ended = true,
                 Ok((count, _)) => self.reader.push(&chunk[..count]),
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return,
+                // For want of memory too: it is still there.
+                Err(Errno::AGAIN | Errno::NOMEM | Errno::NOBUFS) => return,
                 Err(_) => (self.ended, self.dead) = (true, true),
             }
         }
@@ -94,7 +95,7 @@ impl Connection {
             match send(&self.stream, &self.out[self.sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(count) => self.sent += count,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
+                Err(Errno::AGAIN | Errno::NOMEM | Errno::NOBUFS) => break,
                 // The reader's end tells the rest: what the peer sent before may still be in the buffer.
                 Err(_) => self.sent = self.out.len(),
             }

@@ -39,8 +39,11 @@ pub fn handoff_info(mut options: Options, number: RawFd) -> u8 {
 
 /// States that this program cannot read. One of an earlier boot says nothing to anybody.
 fn unreadable_states(options: &Options) -> Vec<Problem> {
-    let names = state::names(&options.runtime_dir);
-    names.into_iter().filter_map(|name| problem_of(options, name)).collect()
+    match state::names(&options.runtime_dir) {
+        Ok(names) => names.into_iter().filter_map(|name| problem_of(options, name)).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => vec![Problem { unit: None, why: error.to_string() }],
+    }
 }
 
 fn problem_of(options: &Options, name: String) -> Option<Problem> {

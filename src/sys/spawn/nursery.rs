@@ -29,6 +29,9 @@ const CHANNEL: RawFd = 63;
 /// Longest wait for the answer to a request, milliseconds. The nursery only clones; it is late when somebody stopped it.
 const PATIENCE: i32 = 5000;
 
+/// Attempts at hearing its answer while the kernel has no memory for that.
+const ATTEMPTS: u32 = 100;
+
 /// CLONE_PARENT of clone3(2).
 const PARENT: u64 = 0x0000_8000;
 
@@ -78,7 +81,13 @@ impl Nursery {
         }
         let answer = running.answer();
         match answer {
-            Some(pid) if pid > 0 => Ok((pid, pidfd_open(pid)?)),
+            Some(pid) if pid > 0 => match pidfd_open(pid) {
+                Ok(pidfd) => Ok((pid, pidfd)),
+                Err(error) => {
+                    end_child(pid);
+                    Err(error)
+                }
+            },
             Some(error) if -error == libc::EINVAL => {
                 self.useless = true;
                 self.running = None;
@@ -167,11 +176,29 @@ impl Running {
             let _ = wait_pidfd(self.pidfd.as_fd(), false);
         }
         let mut bytes = [0; 4];
-        // SAFETY: a live buffer of that length.
-        let length = cvt_retry("recv", || unsafe {
-            libc::recv(self.channel.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT) as i64
-        });
-        matches!(length, Ok(4)).then(|| i32::from_ne_bytes(bytes))
+        // A child has been born by now: who does not hear its number could not look after it. So want of memory is not
+        // taken for an answer.
+        for _ in 0..ATTEMPTS {
+            // SAFETY: a live buffer of that length.
+            let length = cvt_retry("recv", || unsafe {
+                libc::recv(self.channel.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT) as i64
+            });
+            match length {
+                Err(error) if matches!(error.errno, libc::ENOMEM | libc::ENOBUFS) => {}
+                other => return matches!(other, Ok(4)).then(|| i32::from_ne_bytes(bytes)),
+            }
+        }
+        None
+    }
+}
+
+/// Ends a child that nobody could name later. It is ours and not reaped, so the number is still its own.
+fn end_child(pid: i32) {
+    // SAFETY: the first call takes two numbers; the second also a live siginfo, which the kernel fills.
+    unsafe {
+        libc::kill(pid, libc::SIGKILL);
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let _ = cvt_retry("waitid", || libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, libc::WEXITED));
     }
 }
 
