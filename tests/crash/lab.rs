@@ -63,7 +63,8 @@ impl Lab {
     }
 
     pub fn is_forgotten(&self, unit: &str) -> bool {
-        self.saved(unit).is_null()
+        let saved = self.saved(unit);
+        saved.is_null() || saved["down"] == true
     }
 
     pub fn state(&self, unit: &str) -> String {
@@ -133,7 +134,9 @@ impl Lab {
         for entry in fs::read_dir(self.instance.file("run/services")).into_iter().flatten().flatten() {
             for name in ["state", "sockets"] {
                 let path = entry.path().join(name);
-                if let Ok(text) = fs::read_to_string(&path) {
+                // The answer for a client that does not ask again is kept for a while.
+                let is_left = |text: &String| !(name == "state" && text.contains("\"down\":true"));
+                if let Some(text) = fs::read_to_string(&path).ok().filter(is_left) {
                     left.push(format!("{}: {text}", path.display()));
                 }
             }

@@ -12,7 +12,12 @@ fn web(lab: &Lab) {
 }
 
 fn stubborn(lab: &Lab) {
-    lab.unit("web", "exec", "trap '' TERM; sleep 1000 & while :; do wait; done", "timeout_stop = \"100ms\"");
+    lab.unit(
+        "web",
+        "exec",
+        "trap '' TERM; echo deaf >> $d/said; sleep 1000 & while :; do wait; done",
+        "timeout_stop = \"100ms\"",
+    );
 }
 
 /// Down if that was promised; otherwise down, or as it was and not disturbed.
@@ -48,7 +53,12 @@ scenarios! {
     stop_by_force: Scenario {
         name: "stop_by_force",
         units: stubborn,
-        before: |lab| lab.start("web"),
+        before: |lab| {
+            lab.start("web");
+            // Before that the signal would end it.
+            let is_deaf = || (!lab.said("web", "said").is_empty()).then_some(());
+            crate::lab::eventually(|| "the trap is set".to_owned(), is_deaf);
+        },
         act: Act::Client(&["stop", "--no-wait", "web"]),
         done: |lab| lab.saved("web")["rest"].is_object(),
         check: |lab, accepted| {
