@@ -12,7 +12,7 @@ use crate::unit::{Isolation, NamespaceSettings, NetworkMode};
 /// `exec_stop_post` comes when everything else is over, and that may be because the owner ended: it gets namespaces of
 /// its own in the place of the owner's, the same each time.
 pub(super) fn wanted(context: &mut Context) -> (NamespaceSettings, NetworkMode) {
-    let mut namespaces = context.unit.namespaces.clone();
+    let mut namespaces = (*context.unit.namespaces).clone();
     let mut network = context.unit.network.mode.clone();
     let alone = matches!(context.purpose, Purpose::StopPost(_));
     for (key, isolation) in [

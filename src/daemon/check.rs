@@ -45,7 +45,7 @@ impl Engine {
         let Some(service) = self.service(id) else { return Vec::new() };
         match &service.group {
             Some(group) => group.pids().unwrap_or_default(),
-            None => service.main.iter().map(super::service::Process::main_pid).collect(),
+            None => service.main.iter().map(|process| process.main_pid()).collect(),
         }
     }
 

@@ -158,7 +158,7 @@ impl Engine {
 
     /// Instances of a unit that accepts, with their names.
     pub(super) fn connections_of(&self, listener: &str) -> impl Iterator<Item = (ServiceId, &str)> {
-        let of = move |service: &&super::service::Service| {
+        let of = move |service: &super::service::Service| {
             service.connection.as_ref().is_some_and(|connection| connection.saved.listener == listener)
         };
         let services = self.services.iter();
@@ -247,7 +247,7 @@ impl Engine {
         let name = format!("{}@{number}", connection.saved.listener);
         let instance = self.define_instance(&found, &name)?;
         if let Some(service) = self.services.get_mut(&instance) {
-            service.connection = Some(connection);
+            service.connection = Some(Box::new(connection));
         }
         // The listener's state has the number.
         self.dirty.insert(id);
@@ -303,7 +303,7 @@ impl Engine {
         let saved = saved.unwrap_or(unknown);
         self.ended_connections.insert(id);
         if let Some(service) = self.services.get_mut(&id) {
-            service.connection = Some(Connection { socket: None, name: String::new(), saved });
+            service.connection = Some(Box::new(Connection { socket: None, name: String::new(), saved }));
         }
         Some(id)
     }

@@ -189,7 +189,8 @@ pub(super) struct Engine {
     pub poller: Poller,
     pub sources: HashMap<Token, Source>,
     pub supervisor: Supervisor,
-    pub services: BTreeMap<ServiceId, Service>,
+    /// Boxed: a node of the map that is half empty would be many KiB.
+    pub services: BTreeMap<ServiceId, Box<Service>>,
     pub names: HashMap<String, ServiceId>,
     pub tree: Option<Tree>,
     pub host: Host,
@@ -234,6 +235,8 @@ pub(super) struct Engine {
     pub wall_clock: WallClock,
     /// Services whose log file is open, the oldest opening first.
     pub open_logs: VecDeque<ServiceId>,
+    /// Tables that units have in common.
+    pub shared: crate::unit::Shared,
     /// What is known of the search path; only while services are taken over.
     pub survey: crate::load::Survey,
     pub unreaped: super::unreaped::Unreaped,
@@ -339,6 +342,7 @@ impl Engine {
             journal: Default::default(),
             wall_clock: WallClock::default(),
             open_logs: VecDeque::new(),
+            shared: Default::default(),
             survey: Default::default(),
             upgrades: 0,
             upgraded: None,
@@ -572,7 +576,7 @@ impl Engine {
     }
 
     pub fn service(&self, id: ServiceId) -> Option<&Service> {
-        self.services.get(&id)
+        self.services.get(&id).map(|service| &**service)
     }
 }
 

@@ -129,7 +129,7 @@ impl Engine {
         }
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         let limits = service.limits(&plan.cgroup);
-        if plan.container == Container::Own && service.applied.as_ref() != Some(&limits) {
+        if plan.container == Container::Own && service.applied.as_deref() != Some(&limits) {
             remove_group_of_other_limits(service);
         }
         let Some(tree) = &self.tree else { return Ok(()) };
@@ -146,7 +146,7 @@ impl Engine {
         }
         if let Some(group) = &service.group
             && plan.container == Container::Own
-            && service.applied.as_ref() != Some(&limits)
+            && service.applied.as_deref() != Some(&limits)
         {
             let unit = service.running.as_deref();
             let missing = group.apply(&limits).map_err(|error| {
@@ -167,7 +167,7 @@ impl Engine {
                 group.delegate(uid, gid).map_err(cgroup_failure)?;
             }
             service.group_degraded = missing;
-            service.applied = Some(limits);
+            service.applied = Some(Box::new(limits));
         }
         if fresh {
             self.watch_group(id);

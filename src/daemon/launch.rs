@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// After the last launch, before the heap is looked after.
-const QUIET: Duration = Duration::from_millis(500);
+pub(super) const QUIET: Duration = Duration::from_millis(500);
 
 /// Failure of something the daemon itself does for a launch.
 pub(super) fn failure(step: &str, code: u8, message: String) -> LaunchFailure {
@@ -191,7 +191,7 @@ impl Engine {
         if wants_log {
             let output = self.open_log(id, &unit, relayed).map_err(made("log file"))?;
             if let Some(service) = self.services.get_mut(&id) {
-                service.log = Some(output);
+                service.log = Some(Box::new(output));
             }
             self.keep_log(id);
         }
@@ -298,7 +298,7 @@ impl Engine {
         }
         if let Some(service) = self.services.get_mut(&id) {
             service.emptied = false;
-            *service.process(Place::from(role)) = Some(process);
+            *service.process(Place::from(role)) = Some(Box::new(process));
         }
         if let Some(group) = self.service(id).and_then(|service| service.group.as_ref())
             && let Err(error) = group.attach_late(pid)
@@ -323,7 +323,7 @@ impl Engine {
         let place = Place::from(role);
         let fds = |what: &'static str| io_failure("FDS", 202, what);
         if let Some(old) = self.services.get_mut(&id).and_then(|service| service.process(place).take()) {
-            self.drop_process(id, old);
+            self.drop_process(id, *old);
         }
         let watched = self.watch(&report, Source::Report(id, place)).and_then(|report_token| {
             let token = self.watch(&pidfd, Source::Process(id, place));

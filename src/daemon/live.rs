@@ -39,13 +39,13 @@ pub(super) struct Live {
     /// Key and value in TOML.
     pub values: BTreeMap<String, String>,
     /// What they mean; only the fields of these keys are set.
-    settings: CgroupSettings,
+    settings: Option<Box<CgroupSettings>>,
 }
 
 impl Live {
     /// The limits of a plan with the changed ones in their place.
     pub fn over(&self, planned: &CgroupSettings) -> CgroupSettings {
-        let s = &self.settings;
+        let Some(s) = &self.settings else { return planned.clone() };
         CgroupSettings {
             memory_max: s.memory_max.or(planned.memory_max),
             memory_high: s.memory_high.or(planned.memory_high),
@@ -114,7 +114,7 @@ impl Engine {
     /// # Errors
     /// Diagnostics as text.
     pub(super) fn live_of(&mut self, values: BTreeMap<String, String>) -> Result<Live, String> {
-        let mut live = Live { values, settings: CgroupSettings::default() };
+        let mut live = Live { values, settings: None };
         if live.values.is_empty() {
             return Ok(live);
         }
@@ -129,7 +129,7 @@ impl Engine {
         let plan =
             compile(&unit, &facts, Purpose::Main).map_err(|errors| super::launch::compile_failure(&errors).message)?;
         for key in live.values.keys() {
-            take(key, &plan.cgroup, &mut live.settings);
+            take(key, &plan.cgroup, live.settings.get_or_insert_default());
         }
         Ok(live)
     }
@@ -187,7 +187,7 @@ impl Engine {
             Ok(missing) => match missing.iter().find(|item| service.live.values.contains_key(&item.key)) {
                 Some(item) => Err(format!("{}: {}", item.key, item.why)),
                 None => {
-                    service.applied = Some(service.limits(&plan.cgroup));
+                    service.applied = Some(Box::new(service.limits(&plan.cgroup)));
                     return Ok(());
                 }
             },
@@ -310,7 +310,7 @@ fn with_former_keys_unset(former: &Live, live: &Live, mut limits: CgroupSettings
     for key in former.values.keys().filter(|key| !live.values.contains_key(*key)) {
         let mut unset = CgroupSettings::default();
         take(key, &none, &mut unset);
-        limits = Live { values: BTreeMap::new(), settings: limits }.over(&unset);
+        limits = Live { values: BTreeMap::new(), settings: Some(Box::new(limits)) }.over(&unset);
     }
     limits
 }
@@ -321,7 +321,7 @@ mod tests {
 
     fn live(values: &[(&str, &str)], settings: CgroupSettings) -> Live {
         let values = values.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        Live { values, settings }
+        Live { values, settings: Some(Box::new(settings)) }
     }
 
     #[test]
@@ -369,6 +369,9 @@ mod tests {
             assert_ne!(taken, before, "{key}");
         }
         assert_eq!(taken, all);
-        assert_eq!(Live { values: BTreeMap::new(), settings: taken }.over(&CgroupSettings::default()), all);
+        assert_eq!(
+            Live { values: BTreeMap::new(), settings: Some(Box::new(taken)) }.over(&CgroupSettings::default()),
+            all
+        );
     }
 }

@@ -140,7 +140,7 @@ impl Engine {
         let mut output = self.log_output(id, unit, path, relayed)?;
         output.resume(saved, self.journal.client(), &mut self.scratch, Now::get());
         if let Some(service) = self.services.get_mut(&id) {
-            service.log = Some(output);
+            service.log = Some(Box::new(output));
         }
         Ok(())
     }

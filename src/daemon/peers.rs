@@ -57,14 +57,14 @@ impl Engine {
 
     /// Is this a process whose end is seen by its pidfd, and which is reaped then?
     fn is_ours(&self, pid: i32) -> bool {
-        let of = |process: &Option<Process>| {
+        let of = |process: &Option<Box<Process>>| {
             let is_service = |process: &Process| process.service_pid == Some(pid) && process.exit.is_none();
-            process.as_ref().is_some_and(|process| process.pid == pid || is_service(process))
+            process.as_deref().is_some_and(|process| process.pid == pid || is_service(process))
         };
         let keeps = |service: &Service| service.keeper.as_ref().is_some_and(|keeper| keeper.fd.identity.pid == pid);
         let is_known =
             |service: &Service| of(&service.main) || of(&service.control) || of(&service.check) || keeps(service);
-        self.services.values().any(is_known)
+        self.services.values().any(|service| is_known(service))
             || self.is_instance_keeper(pid)
             || self.retired.values().any(|fd| matches!(process::pid_of_pidfd(fd.as_fd()), Ok(Some(p)) if p == pid))
     }

@@ -35,7 +35,7 @@ pub(super) fn exit_of(code: i32, status: i32) -> Exit {
 
 impl Engine {
     fn process_at(&mut self, id: ServiceId, place: Place) -> Option<&mut Process> {
-        self.services.get_mut(&id)?.process(place).as_mut()
+        self.services.get_mut(&id)?.process(place).as_deref_mut()
     }
 
     /// Reads reports until there are none; end of file says how the launch went.
@@ -193,7 +193,7 @@ impl Engine {
         if place == Place::Main
             && let Some(group) = &service.group
         {
-            service.last_counters = group.totals();
+            service.last_counters = Some(Box::new(group.totals()));
         }
         if oom && place == Place::Main {
             self.note_slice_limit(id);
@@ -267,7 +267,7 @@ impl Engine {
         }
         let Some(service) = self.services.get_mut(&id) else { return };
         if let Some(process) = service.process(place).take() {
-            self.drop_process(id, process);
+            self.drop_process(id, *process);
         }
         if place == Place::Check {
             self.check_gone(id);
@@ -296,7 +296,7 @@ impl Engine {
         let bytes = &bytes[..length];
         // The first record is that of the first child: the main process, unless it was replaced since.
         let first = bytes.get(..ExitRecord::SIZE).and_then(ExitRecord::from_bytes).map_or(2, |record| record.pid);
-        let wanted = service.main.as_ref().map_or(first, Process::recorded_pid);
+        let wanted = service.main.as_deref().map_or(first, Process::recorded_pid);
         let records = bytes.chunks_exact(32).filter_map(ExitRecord::from_bytes);
         let record = records.filter(|record| record.pid == wanted).max_by_key(|record| record.sequence)?;
         Some(exit_of(record.code, record.status))
@@ -375,7 +375,7 @@ impl Engine {
         self.cancel(Timer::Record(id));
         if let Some(process) = self.services.get_mut(&id).and_then(|service| service.process(place).take()) {
             self.expect_reaping(process.pidfd.fd.as_fd());
-            self.drop_process(id, process);
+            self.drop_process(id, *process);
         }
         self.check_empty(id);
     }

@@ -89,7 +89,7 @@ impl Engine {
             None => {
                 let id = self.new_id();
                 self.names.insert(name.to_owned(), id);
-                self.services.insert(id, Service::new(name));
+                self.services.insert(id, Box::new(Service::new(name)));
                 id
             }
         };

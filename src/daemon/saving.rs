@@ -51,7 +51,7 @@ impl Engine {
             restart_times: status.restart_times.clone(),
         };
         // That of the run before is none of this one.
-        let main = service.main.as_ref().filter(|main| !(starting && main.exit.is_some()));
+        let main = service.main.as_deref().filter(|main| !(starting && main.exit.is_some()));
         let saved = SavedState {
             unit: service.name.clone(),
             invocation_id: service.invocation.clone(),

@@ -28,7 +28,7 @@ pub(super) struct Watched<T> {
     pub token: Token,
 }
 
-/// One service.
+/// One service. A thousand of them are kept: what few have, or few have for long, is boxed.
 pub(super) struct Service {
     pub name: String,
     /// As last read from disk: what the next start uses. `None` when the service was adopted and its file is gone.
@@ -45,7 +45,7 @@ pub(super) struct Service {
     pub digest: Option<Digest>,
     pub group: Option<Group>,
     /// Settings that the group has; a restart with the same does not write them again.
-    pub applied: Option<CgroupSettings>,
+    pub applied: Option<Box<CgroupSettings>>,
     /// What it has from its slice.
     pub from_slice: super::slices::FromSlice,
     /// Limits changed while it runs.
@@ -68,10 +68,10 @@ pub(super) struct Service {
     pub record: usize,
     /// `oom_kill` of the group when the run began.
     pub oom_kills_before: u64,
-    pub main: Option<Process>,
-    pub control: Option<Process>,
+    pub main: Option<Box<Process>>,
+    pub control: Option<Box<Process>>,
     /// `ready.command` or `health.command`.
-    pub check: Option<Process>,
+    pub check: Option<Box<Process>>,
     /// Number of the question for its health that `check` is to answer.
     pub check_number: Option<u32>,
     /// `ready.command` has succeeded in this run.
@@ -87,19 +87,19 @@ pub(super) struct Service {
     pub degraded: Vec<Degraded>,
     pub notify: Option<Watched<NotifySocket>>,
     pub syslog: Option<Watched<SyslogSocket>>,
-    pub log: Option<Output>,
+    pub log: Option<Box<Output>>,
     /// `[[sockets]]`, while they are open.
     pub sockets: Option<Sockets>,
     /// `sockets.accept`, since it listened first.
-    pub accepting: Option<Accepting>,
+    pub accepting: Option<Box<Accepting>>,
     /// It serves a connection.
-    pub connection: Option<Connection>,
+    pub connection: Option<Box<Connection>>,
     /// What it stored for its next run.
     pub store: Store,
     /// Holds sockets and stored descriptors for the next daemon.
     pub keeper: Option<Watched<Keeper>>,
     /// `[[timers]]`, from the start to the stop.
-    pub timers: Option<UnitTimers>,
+    pub timers: Option<Box<UnitTimers>>,
     /// What it said that only people look at.
     pub said: Said,
     /// Keeps a service that talks nonsense from filling the log.
@@ -113,7 +113,7 @@ pub(super) struct Service {
     /// Directories that are still to be removed.
     pub removing: Vec<HostStep>,
     /// Counters of the group when the main process last ended; the group may be gone.
-    pub last_counters: GroupCounters,
+    pub last_counters: Option<Box<GroupCounters>>,
     /// Last lines of the output, kept when the log of a service that is down was closed.
     pub lines: Vec<String>,
     /// Messages that the rate limit kept out of a log that was closed.
@@ -324,7 +324,7 @@ impl Service {
             last_uid: None,
             watching_readiness: false,
             removing: Vec::new(),
-            last_counters: GroupCounters::default(),
+            last_counters: None,
             lines: Vec::new(),
             suppressed: 0,
             load_error: None,
@@ -339,7 +339,7 @@ impl Service {
         }
     }
 
-    pub fn process(&mut self, place: super::engine::Place) -> &mut Option<Process> {
+    pub fn process(&mut self, place: super::engine::Place) -> &mut Option<Box<Process>> {
         match place {
             super::engine::Place::Main => &mut self.main,
             super::engine::Place::Control => &mut self.control,

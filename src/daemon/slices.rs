@@ -181,7 +181,7 @@ impl Engine {
     /// Slices that have a group now, by the units in them.
     fn slices_in_use(&self) -> Vec<String> {
         let of = |service: &super::service::Service| Some(service.group.as_ref()?.slice()?.to_owned());
-        let mut names: Vec<String> = self.services.values().filter_map(of).collect();
+        let mut names: Vec<String> = self.services.values().filter_map(|service| of(service)).collect();
         names.sort();
         names.dedup();
         names
@@ -206,7 +206,7 @@ impl Engine {
         let name = service.group.as_ref().and_then(|group| group.slice());
         let group = name.and_then(|name| self.tree.as_ref()?.slice(name));
         let hits = group.and_then(|group| group.limit_hits()).unwrap_or(0);
-        let counters = &service.last_counters;
+        let counters = service.last_counters.as_deref().cloned().unwrap_or_default();
         // v2 counts an event of the limit's own group; v1 tells only how often a limit was touched.
         let own = counters.memory_events_oom.or(counters.memory_max.and(counters.memory_events_max)).unwrap_or(0);
         if let Some(service) = self.services.get_mut(&id) {

@@ -178,7 +178,7 @@ fn timeout_words(service: Option<&Service>) -> String {
 
 /// An OOM kill with limit and peak, and whose limit it was.
 fn oom_words(exit: Exit, service: Option<&Service>) -> String {
-    let counters = service.map(|s| s.last_counters.clone()).unwrap_or_default();
+    let counters = service.and_then(|s| s.last_counters.as_deref().cloned()).unwrap_or_default();
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), crate::unit::value::print_byte_size);
     let slice = service.filter(|service| service.from_slice.ran_out);
     if let Some(slice) = slice.and_then(|service| service.running.as_ref()?.resources.slice.clone()) {
@@ -230,14 +230,15 @@ pub(super) fn log_note(service: &Service, note: &Note) {
         | Note::Stopped
         | Note::Skipped(_)
         | Note::Reloaded(None)
-        | Note::Adopted
         | Note::Scaled { .. }
         | Note::Rolling { .. }
         | Note::Rolled(None)
         | Note::Healthy => {
             tracing::info!(unit, invocation_id, "{unit}: {}", note_words(note));
         }
-        Note::Starting { .. }
+        // Of all that were taken over one line tells, when the last of them was.
+        Note::Adopted
+        | Note::Starting { .. }
         | Note::Stopping
         | Note::RestartScheduled { .. }
         | Note::Reloading
@@ -299,7 +300,7 @@ impl Engine {
     pub(super) fn state_of(&self, id: ServiceId) -> Option<UnitStatus> {
         let service = self.service(id)?;
         let status = self.supervisor.status(id)?;
-        let main = service.main.as_ref().filter(|p| p.exit.is_none() && p.executed);
+        let main = service.main.as_deref().filter(|p| p.exit.is_none() && p.executed);
         let stores = service.running.as_ref().or(service.unit.as_ref());
         let stores = stores.map(|unit| unit.service.file_descriptor_store_max).filter(|max| *max > 0);
         let counts = self.connection_counts(id);
@@ -383,12 +384,13 @@ impl Engine {
         }
         if result.main_pid.is_none() && service.group.is_none() {
             // What the last run used at the most; nothing is in use now.
+            let last = service.last_counters.as_deref().cloned().unwrap_or_default();
             result.counters = GroupCounters {
-                memory_peak: service.last_counters.memory_peak,
-                memory_max: service.last_counters.memory_max,
-                cpu_usage_usec: service.last_counters.cpu_usage_usec,
-                tasks_peak: service.last_counters.tasks_peak,
-                oom_kills: service.last_counters.oom_kills,
+                memory_peak: last.memory_peak,
+                memory_max: last.memory_max,
+                cpu_usage_usec: last.cpu_usage_usec,
+                tasks_peak: last.tasks_peak,
+                oom_kills: last.oom_kills,
                 ..GroupCounters::default()
             };
         }

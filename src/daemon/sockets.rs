@@ -121,11 +121,11 @@ impl Engine {
 
     /// Closes the log file that was opened first, when too many are open.
     fn limit_open_files(&mut self, id: ServiceId) {
-        let log = |service: &mut Service| match &mut service.log {
+        let log = |service: &mut Service| match service.log.as_deref_mut() {
             Some(Output { end: End::File(file), .. }) => file.take_opened(),
             _ => false,
         };
-        if !self.services.get_mut(&id).is_some_and(log) {
+        if !self.services.get_mut(&id).is_some_and(|service| log(service)) {
             return;
         }
         // Rotation opens a file again whose service is listed already.

@@ -144,7 +144,7 @@ impl Engine {
 
     fn begin_timers(&mut self, id: ServiceId, unit: &Rc<Unit>, past: Past) {
         if let Some(service) = self.services.get_mut(&id) {
-            service.timers = Some(UnitTimers { past, wall: None, adopted: false });
+            service.timers = Some(Box::new(UnitTimers { past, wall: None, adopted: false }));
         }
         self.write_stamp(id, &unit.name, &past);
     }

@@ -109,7 +109,8 @@ impl Engine {
     }
 
     /// Puts a parsed unit in place; it takes effect at the next start.
-    pub(super) fn define(&mut self, unit: Unit, fingerprint: u64) -> ServiceId {
+    pub(super) fn define(&mut self, mut unit: Unit, fingerprint: u64) -> ServiceId {
+        unit.share(&mut self.shared);
         let unit = Rc::new(unit);
         let policy = self.policy(&unit);
         let id = match self.names.get(&unit.name) {
@@ -117,7 +118,7 @@ impl Engine {
             None => {
                 let id = self.new_id();
                 self.names.insert(unit.name.clone(), id);
-                self.services.insert(id, Service::new(&unit.name));
+                self.services.insert(id, Box::new(Service::new(&unit.name)));
                 id
             }
         };

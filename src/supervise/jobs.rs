@@ -62,7 +62,7 @@ impl Supervisor {
     /// A unit that is started on demand listens at once: what it needs is started when something arrives.
     fn begin_start(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
         self.take_new_policy(id);
-        let listens = self.services.get(&id).is_some_and(Service::listens_first);
+        let listens = self.services.get(&id).is_some_and(|service| service.listens_first());
         if listens {
             self.with(now, work, id, |service, turn| {
                 service.enqueue();
@@ -214,7 +214,7 @@ impl Supervisor {
             }
             return;
         }
-        if !self.services.get(&id).is_some_and(is_up) {
+        if !self.services.get(&id).is_some_and(|service| is_up(service)) {
             return self.start(now, work, id, request);
         }
         let mut queued = BTreeSet::new();
@@ -281,7 +281,7 @@ impl Supervisor {
 
     /// Begins the stop that is queued, unless it is not its turn.
     fn begin_stop_if_free(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
-        let is_queued = self.services.get(&id).is_some_and(Service::is_stop_queued);
+        let is_queued = self.services.get(&id).is_some_and(|service| service.is_stop_queued());
         if !is_queued || self.put_off.contains(&id) {
             return;
         }
@@ -411,7 +411,7 @@ impl Supervisor {
         if let Some(policy) = service.next_policy.take() {
             self.graph.remove(id, &service.policy);
             self.graph.insert(id, &policy);
-            service.policy = policy;
+            service.policy = *policy;
         }
     }
 }

@@ -153,7 +153,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// All services and their relations.
 #[derive(Debug, Default)]
 pub struct Supervisor {
-    services: BTreeMap<ServiceId, Service>,
+    services: BTreeMap<ServiceId, Box<Service>>,
     graph: Graph,
     /// Every deadline of every service, earliest first.
     deadlines: BTreeSet<(Moment, ServiceId)>,
@@ -194,7 +194,7 @@ impl Supervisor {
     pub fn define(&mut self, id: ServiceId, policy: Policy) {
         let Some(service) = self.services.get_mut(&id) else {
             self.graph.insert(id, &policy);
-            self.services.insert(id, Service::new(id, policy));
+            self.services.insert(id, Box::new(Service::new(id, policy)));
             return;
         };
         match service.state {
@@ -208,7 +208,7 @@ impl Supervisor {
             // Those that listen have the sockets of the old one.
             // A set takes it with the next start or scaling, too.
             State::Waiting { .. } | State::Listening { .. } | State::Keeping(_) | State::Up(_) => {
-                service.next_policy = Some(policy);
+                service.next_policy = Some(Box::new(policy));
             }
         }
     }
@@ -228,7 +228,7 @@ impl Supervisor {
     pub fn missing_for_start(&self, id: ServiceId) -> Vec<String> {
         let names = |id: ServiceId| {
             let service = self.services.get(&id);
-            let policy = service.map(|service| service.next_policy.as_ref().unwrap_or(&service.policy));
+            let policy = service.map(|service| service.next_policy.as_deref().unwrap_or(&service.policy));
             policy.into_iter().flat_map(|policy| policy.pulled_in().chain(policy.named_for_good()))
         };
         let reached = reach(id, |id| names(id).filter_map(|name| self.graph.id(name)).collect());
@@ -272,7 +272,7 @@ impl Supervisor {
 
     /// Snapshot of one service.
     pub fn status(&self, id: ServiceId) -> Option<Status> {
-        self.services.get(&id).map(Service::status)
+        self.services.get(&id).map(|service| service.status())
     }
 
     fn take_in(&mut self, now: Moment, work: &mut Work, event: Event) {

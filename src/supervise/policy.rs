@@ -199,7 +199,7 @@ impl From<&Unit> for Policy {
             timers: !unit.timers.is_empty(),
             on_demand: service.activation == Activation::OnDemand,
             of_connection: unit.connection_of.is_some(),
-            restart: unit.restart.clone(),
+            restart: (*unit.restart).clone(),
             after: unit.unit.effective_after(),
             before: unit.unit.before.clone(),
             wants: unit.unit.wants.clone(),

@@ -96,7 +96,7 @@ impl Supervisor {
     }
 
     pub(super) fn is_dissolving(&self, id: ServiceId) -> bool {
-        let set = self.services.get(&id).and_then(Service::kept);
+        let set = self.services.get(&id).and_then(|service| service.kept());
         set.is_some_and(|set| set.phase == Phase::Dissolving)
     }
 
@@ -160,7 +160,7 @@ impl Supervisor {
         let is_set = |service: &Service| {
             service.policy.replicas.or(service.next_policy.as_ref().and_then(|policy| policy.replicas)).is_some()
         };
-        if !self.services.get(&id).is_some_and(is_set) {
+        if !self.services.get(&id).is_some_and(|service| is_set(service)) {
             work.actions.extend(request.map(|request| Action::Reply { request, outcome: Outcome::NotSupported }));
             return;
         }
@@ -174,7 +174,7 @@ impl Supervisor {
 
     /// A start of a set that is not down: everything is as it should be, or will be.
     pub(super) fn start_kept(&mut self, now: Moment, work: &mut Work, id: ServiceId, request: Option<RequestId>) {
-        if self.services.get(&id).and_then(Service::kept).is_some_and(Keeping::is_stop_pending) {
+        if self.services.get(&id).and_then(|service| service.kept()).is_some_and(Keeping::is_stop_pending) {
             self.with(now, work, id, |service, _| {
                 service.waiters.next_starts.extend(request);
                 if let Some(set) = service.kept_mut() {
@@ -231,7 +231,7 @@ impl Supervisor {
 
     /// Instances above the number that are not down, the highest first.
     pub(super) fn above(&self, set: ServiceId) -> Vec<(u32, ServiceId)> {
-        let number = self.services.get(&set).map_or(0, Service::desired);
+        let number = self.services.get(&set).map_or(0, |set| set.desired());
         let is_above = |(member, id): &(u32, ServiceId)| *member > number && self.services[id].is_anything_to_stop();
         self.members(set).into_iter().rev().filter(is_above).collect()
     }
@@ -298,7 +298,7 @@ impl Supervisor {
     }
 
     fn heard(&mut self, now: Moment, work: &mut Work, set: ServiceId, request: RequestId, outcome: Outcome) {
-        let Some(kept) = self.services.get_mut(&set).and_then(Service::kept_mut) else { return };
+        let Some(kept) = self.services.get_mut(&set).and_then(|service| service.kept_mut()) else { return };
         if kept.roll.as_ref().is_some_and(|roll| roll.waits_for(request)) {
             return self.rolled(now, work, set, outcome);
         }
@@ -343,7 +343,7 @@ impl Supervisor {
             return;
         }
         let service = self.services.get_mut(&set);
-        if let Some(kept) = service.filter(|set| number <= set.desired()).and_then(Service::kept_mut) {
+        if let Some(kept) = service.filter(|set| number <= set.desired()).and_then(|service| service.kept_mut()) {
             kept.held.insert(number);
         }
     }

@@ -7,7 +7,7 @@
 
 use super::jobs::Work;
 use super::keeping::Keeping;
-use super::service::{Service, State};
+use super::service::State;
 use super::{Cause, Moment, Note, Outcome, RequestId, ServiceId, Supervisor};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -69,7 +69,7 @@ impl Roll {
 impl Supervisor {
     /// Restarts the replicas of a set that is not down, one by one.
     pub(super) fn roll(&mut self, now: Moment, work: &mut Work, set: ServiceId, request: Option<RequestId>) {
-        if self.services.get(&set).and_then(Service::kept).is_some_and(Keeping::is_stop_pending) {
+        if self.services.get(&set).and_then(|service| service.kept()).is_some_and(Keeping::is_stop_pending) {
             return self.start_kept(now, work, set, request);
         }
         self.take_new_policy(set);
@@ -90,7 +90,7 @@ impl Supervisor {
 
     /// Those that are not up, then the others, each by number.
     fn order_of_roll(&self, set: ServiceId) -> VecDeque<u32> {
-        let number = self.services.get(&set).map_or(0, Service::desired);
+        let number = self.services.get(&set).map_or(0, |set| set.desired());
         let (up, rest): (Vec<u32>, Vec<u32>) = (1..=number).partition(|number| self.is_replica_up(set, *number));
         rest.into_iter().chain(up).collect()
     }
@@ -157,7 +157,8 @@ impl Supervisor {
     fn end_roll(&mut self, now: Moment, work: &mut Work, set: ServiceId, failed: Option<(u32, Option<Cause>)>) {
         let name = |number: &u32| self.replica_name(set, *number);
         let names = |numbers: &[u32]| numbers.iter().map(name).collect::<Vec<String>>();
-        let Some(roll) = self.services.get(&set).and_then(Service::kept).and_then(|kept| kept.roll.as_ref()) else {
+        let Some(roll) = self.services.get(&set).and_then(|service| service.kept()).and_then(|kept| kept.roll.as_ref())
+        else {
             return;
         };
         let KeptRoll { left, done, .. } = roll.kept();
@@ -196,7 +197,7 @@ impl Supervisor {
 
     /// Goes on where a former daemon was. The replica that it was at may have been restarted by then, or not.
     pub(super) fn resume_roll(&mut self, now: Moment, work: &mut Work, set: ServiceId) {
-        let kept = self.services.get(&set).and_then(Service::kept);
+        let kept = self.services.get(&set).and_then(|service| service.kept());
         let Some(roll) = kept.and_then(|kept| kept.roll.as_ref()) else { return };
         let Some((number, begun)) = roll.current.as_ref().map(|current| (current.number, current.begun)) else {
             return self.roll_on(now, work, set);

@@ -109,7 +109,7 @@ pub(super) struct Service {
     /// In force since the last start.
     pub policy: Policy,
     /// In force from the next start on.
-    pub next_policy: Option<Policy>,
+    pub next_policy: Option<Box<Policy>>,
     pub state: State,
     pub restarts: Restarts,
     pub waiters: Waiters,

@@ -1,6 +1,7 @@
 //! The unit of one connection, made of the unit that accepted it.
 
 use super::{Activation, Preserve, RestartPolicy, Unit};
+use std::rc::Rc;
 
 impl Unit {
     /// Do this unit's sockets accept connections, each for an instance of its own?
@@ -17,9 +18,10 @@ impl Unit {
         settings.connection_of = Some(listener.to_owned());
         settings.sockets.clear();
         settings.service.activation = Activation::Start;
-        settings.restart.policy = RestartPolicy::No;
-        settings.directories.runtime_preserve = Preserve::Yes;
-        for list in [&mut settings.unit.part_of, &mut settings.unit.after] {
+        Rc::make_mut(&mut settings.restart).policy = RestartPolicy::No;
+        Rc::make_mut(&mut settings.directories).runtime_preserve = Preserve::Yes;
+        let unit = Rc::make_mut(&mut settings.unit);
+        for list in [&mut unit.part_of, &mut unit.after] {
             if !list.iter().any(|name| name == listener) {
                 list.push(listener.to_owned());
             }

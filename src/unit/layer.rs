@@ -126,14 +126,22 @@ fn key_of(table: &str, key: &str) -> (&'static keys::Table, &'static keys::Key) 
     (table, table.key(key).expect("profiles name keys of the key table"))
 }
 
+/// The key whose default follows from the user.
+pub(super) const BOUNDING_SET: (&str, &str) = ("capabilities", "bounding");
+
+/// The default of [`BOUNDING_SET`], where the profile has none.
+pub(super) fn bounding_of(user: Option<&Account>) -> &'static Entry {
+    &BOUNDING[usize::from(!is_root(user))]
+}
+
 fn bounding(values: &mut Values) {
     if values.get("capabilities", "bounding").is_none() {
         let user = match values.get("service", "user").map(|e| &e.value) {
             Some(Value::Account(account)) => Some(account),
             _ => None,
         };
-        let entry = &BOUNDING[usize::from(!is_root(user))];
-        values.insert("capabilities", "bounding", entry.clone());
+        let entry = bounding_of(user).clone();
+        values.insert("capabilities", "bounding", entry);
     }
 }
 

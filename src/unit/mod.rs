@@ -22,6 +22,7 @@ pub mod problem;
 mod profile;
 mod schema;
 mod settings;
+mod share;
 mod shares;
 mod slice;
 mod texts;
@@ -35,6 +36,7 @@ pub use manual::{explain, manual, type_words};
 pub use problem::{Code, Problem, Severity, render_problems};
 pub use schema::json_schema;
 pub use settings::*;
+pub use share::Shared;
 pub use slice::Slice;
 pub use texts::UnitText;
 pub use validate::{MAX_DROP_INS, MAX_UNIT_SIZE, ParseOptions, text_of};
@@ -192,7 +194,7 @@ impl Unit {
                 let profile = profile::values(in_force).any(|(t, k, _)| (*t, *k) == (table.name, key.name));
                 if let Some(written) = self.find(&dotted) {
                     add(written, profile || dotted == "security.profile");
-                } else if let Some(value) = validate::built_in_text(in_force, table, key) {
+                } else if let Some(value) = validate::built_in_text(&self.settings, table, key) {
                     let plain =
                         WrittenKey { key: dotted.into(), value: Some(value.into()), place: None, history: None };
                     add(&plain, profile);

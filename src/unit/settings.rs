@@ -19,9 +19,10 @@ use crate::plan::{CpuMax, IoMax, LimitResource};
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
-/// All tables of a unit.
+/// All tables of a unit. What is usually the same in many units can be shared by them (see [`Shared`](super::Shared)).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Name: the file's without `.toml`.
@@ -31,21 +32,21 @@ pub struct Settings {
     /// The unit that accepted the connection that this one serves.
     pub connection_of: Option<String>,
     /// `[unit]`
-    pub unit: UnitTable,
+    pub unit: Rc<UnitTable>,
     /// `[service]`
     pub service: Service,
     /// `[ready]`
-    pub ready: Ready,
+    pub ready: Rc<Ready>,
     /// `[restart]`
-    pub restart: RestartSettings,
+    pub restart: Rc<RestartSettings>,
     /// `[health]`; `None`: it is not asked.
     pub health: Option<HealthSettings>,
     /// `[hooks]`
-    pub hooks: HookSettings,
+    pub hooks: Rc<HookSettings>,
     /// `[rootfs]`
-    pub rootfs: Rootfs,
+    pub rootfs: Rc<Rootfs>,
     /// `[filesystem]`
-    pub filesystem: Filesystem,
+    pub filesystem: Rc<Filesystem>,
     /// `[[mounts]]`
     pub mounts: Vec<Mount>,
     /// `[[sockets]]`
@@ -53,25 +54,25 @@ pub struct Settings {
     /// `[[timers]]`
     pub timers: Vec<TimerSettings>,
     /// `[directories]`
-    pub directories: Directories,
+    pub directories: Rc<Directories>,
     /// `[devices]`
-    pub devices: Devices,
+    pub devices: Rc<Devices>,
     /// `[namespaces]`
-    pub namespaces: NamespaceSettings,
+    pub namespaces: Rc<NamespaceSettings>,
     /// `[network]`
-    pub network: Network,
+    pub network: Rc<Network>,
     /// `[capabilities]`, resolved against the user: a positive list always.
     pub capabilities: Capabilities,
     /// `[syscalls]`
-    pub syscalls: Syscalls,
+    pub syscalls: Rc<Syscalls>,
     /// `[security]`
-    pub security: Security,
+    pub security: Rc<Security>,
     /// `[resources]`
-    pub resources: Resources,
+    pub resources: Rc<Resources>,
     /// `[logging]`
     pub logging: Logging,
     /// `[install]`
-    pub install: Install,
+    pub install: Rc<Install>,
 }
 
 /// The most replicas that a template may have.

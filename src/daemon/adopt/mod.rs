@@ -7,7 +7,7 @@
 mod evidence;
 mod run;
 
-use super::engine::{Engine, Options};
+use super::engine::{Engine, Options, Timer};
 use super::scarcity;
 use super::state::{self, ProcessIdentity, RECORDS, SavedState, StateError, Written};
 use super::unwritten::Deed;
@@ -117,6 +117,7 @@ impl Engine {
         let running = self.services.values().filter(|service| service.main.is_some()).count();
         if running > 0 {
             tracing::info!("taken over: {running} that run");
+            self.after(super::launch::QUIET, Timer::Trim);
         }
         self.events.push_back(Event::Surveyed);
         self.settle();
@@ -451,7 +452,7 @@ impl Engine {
             Err(_) => {
                 let id = self.new_id();
                 self.names.insert(name.to_owned(), id);
-                self.services.insert(id, super::service::Service::new(name));
+                self.services.insert(id, Box::new(super::service::Service::new(name)));
                 id
             }
         }

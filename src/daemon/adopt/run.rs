@@ -41,7 +41,6 @@ impl Engine {
         service.invocation = saved.invocation_id.clone();
         service.oom_kills_before = saved.oom_kills_before;
         service.written = Written::by_others(saved);
-        let name = service.name.clone();
         self.events.push_back(Event::Adopted {
             id,
             ready: saved.ready,
@@ -60,7 +59,6 @@ impl Engine {
         match self.find(id, saved).filter(|_| populated) {
             Some(found) => {
                 self.adopt_process(id, saved, found);
-                tracing::debug!(unit = name, "{name}: taken over");
             }
             None => self.ended_meanwhile(id, saved, populated),
         }
@@ -131,7 +129,7 @@ impl Engine {
         let init_outside = saved.init_outside.unwrap_or_else(look);
         service.last_main_pid = service_pid.or(Some(pid));
         service.last_uid = saved.uid.or_else(|| real_uid(service_pid.unwrap_or(pid)));
-        service.main = Some(Process {
+        service.main = Some(Box::new(Process {
             role: Role::Main,
             plan: None,
             init: saved.init.is_some(),
@@ -155,7 +153,7 @@ impl Engine {
             heard,
             looks_for_record: 0,
             identity: Cell::new([saved.init, saved.main].into_iter().flatten().find(|known| known.pid == pid)),
-        });
+        }));
         // It may have ended while it was being looked at, before its init was believed.
         if main_gone || (heard && service_pid.is_some() && self.record_of(id).is_some()) {
             // PID 1 looks after what the main process left; its record says how that one ended.

@@ -287,8 +287,8 @@ impl Engine {
     /// to be begun anew.
     fn has_something_short_under_way(&self) -> bool {
         let sets_up = |main: &Process| main.report.is_some();
-        let busy = |s: &Service| s.main.as_ref().is_some_and(sets_up) || s.control.is_some() || s.check.is_some();
-        self.services.values().any(busy)
+        let busy = |s: &Service| s.main.as_deref().is_some_and(sets_up) || s.control.is_some() || s.check.is_some();
+        self.services.values().any(|service| busy(service))
     }
 }
 

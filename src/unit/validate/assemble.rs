@@ -56,23 +56,24 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
         name: name.to_owned(),
         file: file.to_owned(),
         connection_of: None,
-        unit: unit(v),
+        unit: unit(v).into(),
         service: service(v),
         ready: Ready {
             listen: read!(v, "ready", "listen", Addresses),
             path: read!(v, "ready", "path", Path?),
             command: read!(v, "ready", "command", Argv?).unwrap_or_default(),
             timeout: read!(v, "ready", "timeout", Time?).flatten(),
-        },
-        restart: restart(v),
+        }
+        .into(),
+        restart: restart(v).into(),
         health: health(v),
-        hooks: hooks(v),
-        rootfs: rootfs(v),
-        filesystem: filesystem(v),
+        hooks: hooks(v).into(),
+        rootfs: rootfs(v).into(),
+        filesystem: filesystem(v).into(),
         mounts,
         sockets,
         timers,
-        directories: directories(v),
+        directories: directories(v).into(),
         devices: Devices {
             policy: pick(
                 read!(v, "devices", "policy", Word),
@@ -80,21 +81,24 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
             ),
             private: read!(v, "devices", "private", Bool),
             allow: read!(v, "devices", "allow", Devices),
-        },
-        namespaces: namespaces(v),
+        }
+        .into(),
+        namespaces: namespaces(v).into(),
         network: Network {
             mode: read!(v, "network", "mode", Network),
             address_families: read!(v, "network", "address_families", Families),
-        },
+        }
+        .into(),
         capabilities: capabilities(v),
-        syscalls: syscalls(v),
-        security: security(v),
-        resources: resources(v),
+        syscalls: syscalls(v).into(),
+        security: security(v).into(),
+        resources: resources(v).into(),
         logging: logging(v, name),
         install: Install {
             wanted_by: read!(v, "install", "wanted_by", Texts),
             alias: read!(v, "install", "alias", Texts),
-        },
+        }
+        .into(),
     }
 }
 

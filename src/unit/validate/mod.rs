@@ -228,7 +228,7 @@ fn written(values: &Values, sink: &Sink<'_>) -> Vec<WrittenKey> {
     let printed = |value: &Value| Some(print::toml(value).into_boxed_str());
     let mut all: Vec<WrittenKey> = Vec::new();
     for (id @ (table, key), entry) in values.own() {
-        if entry.source != Source::Default || derived(table, key) {
+        if entry.source != Source::Default || (derived(table, key) && id != layer::BOUNDING_SET) {
             let dotted = if table.is_empty() { key.to_owned() } else { format!("{table}.{key}") };
             let history = values.histories.get(&id).map(|history| Box::new(changes(history, entry)));
             all.push(WrittenKey { key: dotted.into(), value: printed(&entry.value), place: place(entry), history });
@@ -267,8 +267,10 @@ fn derived(table: &str, key: &str) -> bool {
 }
 
 /// The value of a key under a profile as TOML, for keys that [`written`] leaves out: a default as the key table has it.
-pub(super) fn built_in_text(profile: Profile, table: &keys::Table, key: &keys::Key) -> Option<String> {
-    let entry = layer::base(profile).get(table.name, key.name)?;
+pub(super) fn built_in_text(settings: &Settings, table: &keys::Table, key: &keys::Key) -> Option<String> {
+    let base = layer::base(settings.security.profile).get(table.name, key.name);
+    let bounding = || layer::bounding_of(settings.service.user.as_ref());
+    let entry = base.or_else(|| ((table.name, key.name) == layer::BOUNDING_SET).then(bounding))?;
     let plain = key.default.filter(|_| entry.source == Source::Default && !derived(table.name, key.name));
     Some(plain.map_or_else(|| print::toml(&entry.value), str::to_owned))
 }
