@@ -199,6 +199,8 @@ pub(super) struct Engine {
     /// Somebody listens to `Events`.
     pub observed: bool,
     pub dirty: BTreeSet<ServiceId>,
+    /// Units whose timers have started them, which is to be written down.
+    pub elapsed: BTreeSet<ServiceId>,
     /// What is to be written, or removed, and could not be.
     pub unwritten: super::unwritten::Unwritten,
     /// Launched processes that could not be watched, killed and not reaped yet.
@@ -319,6 +321,7 @@ impl Engine {
             notices: Vec::new(),
             observed: false,
             dirty: BTreeSet::new(),
+            elapsed: BTreeSet::new(),
             unwritten: Default::default(),
             unwatched: Vec::new(),
             ended_connections: BTreeSet::new(),
@@ -445,6 +448,10 @@ impl Engine {
     fn write_states(&mut self) {
         for id in std::mem::take(&mut self.dirty) {
             self.persist(id);
+        }
+        // After the start that it led to: a daemon that is killed in between starts the unit once more, not once less.
+        for id in std::mem::take(&mut self.elapsed) {
+            self.write_stamp_again(id);
         }
     }
 

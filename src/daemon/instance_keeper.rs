@@ -14,6 +14,7 @@
 
 use super::activation::keeper::{FIRST, Making, birth};
 use super::engine::{Engine, Source, to_io};
+use super::scarcity;
 use super::service::Watched;
 use super::state::{self, ProcessIdentity};
 use crate::sys::{process, socket};
@@ -287,16 +288,25 @@ fn read_table(table: BorrowedFd<'_>) -> io::Result<Slots> {
 impl Engine {
     /// Finds the keeper of the daemon before, or starts one. Without a keeper services run as well; what it would hold
     /// ends with the daemon, which is said.
-    pub(super) fn open_keeper(&mut self) {
-        let found = InstanceKeeper::find(&self.options.runtime_dir).unwrap_or_else(|error| {
-            let path = file(&self.options.runtime_dir);
-            tracing::warn!("the keeper that {} names cannot be asked: {error}; there is a new one", path.display());
-            None
-        });
-        if let Some(keeper) = found {
-            return self.watch_keeper(keeper);
+    ///
+    /// # Errors
+    /// There is one, and what it holds cannot be had for want of descriptors or memory: another one in its place would
+    /// make the inits of the daemon before unheard.
+    pub(super) fn open_keeper(&mut self) -> io::Result<()> {
+        let found = match InstanceKeeper::find(&self.options.runtime_dir) {
+            Ok(found) => found,
+            Err(error) if scarcity::may_pass(&error) => return Err(error),
+            Err(error) => {
+                let path = file(&self.options.runtime_dir);
+                tracing::warn!("the keeper that {} names cannot be asked: {error}; there is a new one", path.display());
+                None
+            }
+        };
+        match found {
+            Some(keeper) => self.watch_keeper(keeper),
+            None => self.start_keeper(),
         }
-        self.start_keeper();
+        Ok(())
     }
 
     fn start_keeper(&mut self) {

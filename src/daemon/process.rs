@@ -349,7 +349,12 @@ impl Engine {
     }
 
     fn exit_seen(&self, id: ServiceId) -> Option<Exit> {
-        exit_of_dead(self.service(id)?.main.as_ref()?.own_pidfd())
+        let process = self.service(id)?.main.as_ref()?;
+        let exit = exit_of_dead(process.own_pidfd())?;
+        match process.init && process.service_pidfd.is_none() {
+            true => main_behind_init(exit),
+            false => Some(exit),
+        }
     }
 
     fn look_for_record_later(&mut self, id: ServiceId, looks: u32) {
@@ -425,6 +430,17 @@ pub(super) fn exit_of_dead(pidfd: BorrowedFd<'_>) -> Option<Exit> {
         signal if status & 0x80 != 0 => Exit::Dumped(u8::try_from(signal).unwrap_or(0)),
         signal => Exit::Killed(u8::try_from(signal).unwrap_or(0)),
     })
+}
+
+/// What the end of a resident init says of its main process, whose status it hands on: beyond 128 that may be a signal.
+/// One that was killed took the main process along.
+fn main_behind_init(init: Exit) -> Option<Exit> {
+    const SIGKILL: u8 = 9;
+    match init {
+        Exit::Exited(status) => (status <= 128).then_some(init),
+        Exit::Killed(_) | Exit::Dumped(_) => Some(Exit::Killed(SIGKILL)),
+        Exit::Unknown => None,
+    }
 }
 
 /// The pid in the container of the first process that its init forks.

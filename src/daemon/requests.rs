@@ -23,9 +23,10 @@ fn done() -> Handled {
 
 impl Engine {
     /// Carries a call out, or one that is made again under the same key not a second time.
-    pub(super) fn call(&mut self, call: Call, key: Option<RequestKey>) -> Handled {
+    pub(super) fn call(&mut self, call: Call, key: Option<RequestKey>, waits: bool) -> Handled {
         if let Some(handled) = key.and_then(|key| self.repeated(&call, key)) {
-            return handled;
+            // Who does not wait was to hear that it is accepted, whatever has come of it meanwhile.
+            return if waits { handled } else { done() };
         }
         let verb = call.verb();
         let handled = self.try_call(call, key).unwrap_or_else(|error| Handled::Now(Err(error)));

@@ -102,7 +102,7 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
     let socket = options.socket.clone();
     let mut engine = Engine::new(options, tree)?;
     engine.limit_logs(settings.log_max_total)?;
-    engine.open_keeper();
+    engine.open_keeper()?;
     engine.protect_logs();
     engine.open_exits()?;
     let rules = rules(&mut engine, &settings);
@@ -317,7 +317,7 @@ impl Server {
                 continue;
             }
             self.note_key(connection, incoming.request);
-            let handled = self.engine.call(incoming.call, incoming.request);
+            let handled = self.engine.call(incoming.call, incoming.request, incoming.wait);
             if self.is_answered_at_once(&handled, incoming.wait) {
                 // What is promised is written down.
                 self.engine.settle();

@@ -162,7 +162,7 @@ impl Engine {
             dues.iter().filter(|(due, _)| is_due(*due, present)).map(|(_, timer)| *timer).collect();
         if !due_now.is_empty() {
             let boot = due_now.iter().any(|timer| matches!(timer.elapse, Elapse::OnBoot(_)));
-            self.elapsed(id, unit, present, boot);
+            self.elapsed(id, present, boot);
             return Ok(());
         }
         let wall = dues.iter().filter_map(|(due, _)| match due {
@@ -186,13 +186,12 @@ impl Engine {
         Ok(())
     }
 
-    fn elapsed(&mut self, id: ServiceId, unit: &Rc<Unit>, present: Both, boot: bool) {
+    fn elapsed(&mut self, id: ServiceId, present: Both, boot: bool) {
         if let Some(timers) = self.services.get_mut(&id).and_then(|service| service.timers.as_mut()) {
             timers.past.last_wall = Some(present.wall);
             timers.past.last_boot = Some(present.boot);
             timers.past.boot_done |= boot;
-            let past = timers.past;
-            self.write_stamp(id, &unit.name, &past);
+            self.elapsed.insert(id);
         }
         self.trigger(id);
     }
