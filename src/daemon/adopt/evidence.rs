@@ -9,7 +9,10 @@ use super::super::activation::keeper::has_our_image;
 use super::super::ready::namespace_pids;
 use super::super::state::{self, ProcessIdentity, SavedState};
 use crate::cgroup::Group;
+use crate::init::STAGE_NAME;
+use crate::sys::process;
 use std::fs;
+use std::os::fd::BorrowedFd;
 
 /// Clock ticks of `/proc/PID/stat` in a second (USER_HZ, the same on all architectures that rsvc knows).
 const TICKS: u64 = 100;
@@ -30,6 +33,17 @@ pub(super) fn look_at_launch(group: &Group) -> Option<SavedState> {
     let pids = group.pids().ok()?;
     let init = pids.iter().filter_map(|pid| resident_init(*pid)).find(|init| init.is_main)?;
     with_init(&init, &pids)
+}
+
+/// The same of a launch without a resident init, by its pidfd; `None` while it is a set-up stage, or when it is dead.
+pub(super) fn executed(pidfd: BorrowedFd<'_>) -> Option<SavedState> {
+    let pid = process::pid_of_pidfd(pidfd).ok()??;
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty())?;
+    if line.starts_with(STAGE_NAME.as_bytes()) {
+        return None;
+    }
+    let main = ProcessIdentity::behind(pid, pidfd)?;
+    Some(SavedState { main: Some(main), inner_pid: pid, since: begun(&main), ..SavedState::new() })
 }
 
 /// A resident init by its arguments: `rsvc-init MAIN EXITS RECORD GATE [main]`.

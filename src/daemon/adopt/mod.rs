@@ -8,6 +8,7 @@ mod evidence;
 mod run;
 
 use super::engine::{Engine, Options, Timer};
+use super::instance_keeper::process_name;
 use super::scarcity;
 use super::state::{self, ProcessIdentity, RECORDS, SavedState, StateError, Written};
 use super::unwritten::Deed;
@@ -16,6 +17,7 @@ use crate::load;
 use crate::supervise::{Event, Moment, Removal, Rest, ServiceId};
 use std::collections::HashSet;
 use std::io;
+use std::os::fd::AsFd;
 
 /// The root groups that an earlier daemon of this instance recorded.
 ///
@@ -319,6 +321,18 @@ impl Engine {
         }
     }
 
+    /// The same of one without a resident init, whose pidfd went to the keeper as soon as there was one.
+    fn with_kept_process(&mut self, name: &str, saved: SavedState) -> SavedState {
+        if !saved.starting || saved.init.is_some() || saved.main.is_some() {
+            return saved;
+        }
+        let pidfd = self.take_kept(&process_name(name));
+        match pidfd.and_then(|pidfd| evidence::executed(pidfd.as_fd())) {
+            Some(shown) => with_processes(&saved, shown),
+            None => saved,
+        }
+    }
+
     /// A daemon that is killed before it hears that a program was executed knows the resident init and not the main process.
     fn with_main_shown(&self, id: ServiceId, saved: SavedState) -> SavedState {
         let goes_on = saved.main.is_none() && saved.end.is_none() && saved.rest.is_none() && !saved.exited;
@@ -382,6 +396,7 @@ impl Engine {
             }
         }
         self.write_limits_again(id);
+        let saved = saved.map(|saved| self.with_kept_process(name, saved));
         let saved = saved.map(|saved| self.with_main_shown(id, saved));
         self.watch_group(id);
         self.adopt_sockets(id);
@@ -415,10 +430,11 @@ impl Engine {
         }
     }
 
-    /// Does it say only that something is to be started? Whose PID 1 is known, or whose end is, has got further.
+    /// Does it say only that something is to be started? Of which a process is known, or the end, has got further.
     fn is_yet_to_start(&self, id: ServiceId, saved: &SavedState) -> bool {
         let has_ended = saved.record.is_some() && self.record_of(id).is_some();
-        saved.starting && !saved.init.as_ref().is_some_and(ProcessIdentity::is_alive) && !has_ended
+        let runs = [&saved.init, &saved.main].into_iter().flatten().any(ProcessIdentity::is_alive);
+        saved.starting && !runs && !has_ended
     }
 
     /// A start that had been accepted, of which nothing is known but perhaps that something is in its group.
