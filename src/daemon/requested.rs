@@ -109,13 +109,12 @@ impl Engine {
         }
     }
 
-    /// The file of a unit that is down is there for the sake of its requests only; in any other nobody looks for those
-    /// that are over.
+    /// Written down, or the next daemon would keep for a while what nobody asks for.
     fn drop_entries(&mut self, id: ServiceId, gone: Vec<Requested>) {
         for request in gone.iter().filter_map(|entry| entry.open) {
             self.keyed.remove(&request);
         }
-        if !gone.is_empty() && !self.is_up(id) {
+        if !gone.is_empty() {
             self.dirty.insert(id);
         }
     }

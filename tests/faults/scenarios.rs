@@ -223,7 +223,14 @@ pub static SCENARIOS: [Scenario; 11] = [
     Scenario {
         name: "adoption",
         unit: |world| sleeps(world, "", ONCE),
-        prepare: up,
+        prepare: |world| {
+            up(world);
+            // Until the daemon knows that the client has its answer it keeps that for a repetition, and so does the next.
+            let state = world.instance.file("run/services/one/state");
+            eventually("the answer is forgotten", || {
+                std::fs::read_to_string(&state).is_ok_and(|text| !text.contains("\"requested\"")).then_some(())
+            });
+        },
         adopts: true,
         act: nothing,
         settle: |world| {
