@@ -47,7 +47,8 @@ pub(super) fn open(host: &Host, options: &RootOptions) -> Result<Tree, CgroupErr
     if let Some(tree) = &host.v2 {
         match unified(tree, host.hybrid, options) {
             Ok((root, moved)) => (v2, leaf) = (Some(root), moved),
-            Err(error) if options.root.is_some() => return Err(error),
+            // What runs in a tree that is passed over would not be seen, and started once more.
+            Err(error) if options.root.is_some() || is_recorded(tree, true, options) => return Err(error),
             Err(error) => first_error = Some(error),
         }
     }
@@ -55,6 +56,7 @@ pub(super) fn open(host: &Host, options: &RootOptions) -> Result<Tree, CgroupErr
     for hierarchy in &host.v1 {
         match legacy(hierarchy, v2.is_some(), options) {
             Ok(root) => v1.extend(root),
+            Err(error) if is_recorded(hierarchy, false, options) => return Err(error),
             Err(error) => first_error = first_error.or(Some(error)),
         }
     }
@@ -86,9 +88,20 @@ fn records(options: &RootOptions) -> impl Iterator<Item = Option<(&str, &Path)>>
     lines.map(|line| line.split_once(':').map(|(hierarchy, path)| (hierarchy, Path::new(path))))
 }
 
+/// How a record names a hierarchy.
+fn key(hierarchy: &Hierarchy, v2: bool) -> String {
+    if v2 { "v2".to_owned() } else { hierarchy.controllers.join(",") }
+}
+
+/// Has an earlier daemon its root group there?
+fn is_recorded(hierarchy: &Hierarchy, v2: bool, options: &RootOptions) -> bool {
+    let key = key(hierarchy, v2);
+    records(options).flatten().any(|(name, _)| name == key)
+}
+
 /// Where the root group of a hierarchy is to be, and whether somebody vouches for it: the administrator or a record.
 fn placement(hierarchy: &Hierarchy, v2: bool, options: &RootOptions) -> Result<(PathBuf, bool), CgroupError> {
-    let key = if v2 { "v2".to_owned() } else { hierarchy.controllers.join(",") };
+    let key = key(hierarchy, v2);
     let on_disk = |path: &Path| directory(hierarchy, path).is_dir();
     let recorded = records(options).flatten().find(|(name, path)| *name == key && on_disk(path));
     if let Some((_, path)) = recorded {

@@ -1,8 +1,8 @@
 //! What a daemon is at when a call of it fails.
 
 use crate::injected::World;
-use crate::instance::Said;
 use crate::instance::process::Process;
+use crate::instance::{Said, eventually};
 use nix::errno::Errno;
 use rustix::process::Signal;
 use std::os::unix::net::UnixStream;
