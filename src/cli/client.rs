@@ -3,7 +3,7 @@
 //! While the socket's name is there and nobody listens, a daemon is probably being restarted: the client tries again
 //! for some seconds, at first and whenever the connection breaks. No name means that no daemon runs, which is said at
 //! once. A call that is made again is the same call: what could not be done twice carries a key
-//! ([`RequestKey`](crate::control::RequestKey), which says what that means for each verb), so that the next daemon joins
+//! ([`RequestKey`], which says what that means for each verb), so that the next daemon joins
 //! what the one before had begun. Limits of time count over all tries.
 
 use super::Failure;

@@ -168,6 +168,9 @@ impl Census {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
             let path = entry.path();
             let name = path.strip_prefix(root.parent().unwrap_or(root)).unwrap_or(&path).display().to_string();
+            if is_record(&name) {
+                continue;
+            }
             match is_of_a_connection(&name) {
                 true => self.add("files of past connections".to_owned()),
                 false => self.add(format!("file {name}")),
@@ -186,6 +189,13 @@ impl Census {
 
 fn grows(name: &str) -> bool {
     name.starts_with("state/log/") || name.starts_with("state/runs/")
+}
+
+/// Of each unit there are up to three files of records (of this run and the last, and of commands), of one page each;
+/// which of them are there depends on how many runs the unit has had.
+fn is_record(name: &str) -> bool {
+    let base = name.rsplit('/').next().unwrap_or_default();
+    name.starts_with("run/services/") && ["exit", "exit.1", "exit.command"].contains(&base)
 }
 
 /// Logs and runs of the last connections stay for a while.

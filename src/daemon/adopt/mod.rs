@@ -2,7 +2,7 @@
 //!
 //! What a service is known by lives outside the daemon: its group, `services/NAME/state`, the record file that its
 //! resident init writes to. A number alone is never believed: a pid counts only with what else identifies the process
-//! ([`ProcessIdentity`](state::ProcessIdentity)), a state only with the boot id.
+//! ([`ProcessIdentity`]), a state only with the boot id.
 
 mod evidence;
 mod run;
