@@ -43,6 +43,13 @@ impl Process {
         self.began
     }
 
+    /// Has it ended, and whoever is its parent waited for it?
+    pub fn is_reaped(&self) -> bool {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        let began = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(22 - 3)?.parse().ok());
+        began != Some(self.began)
+    }
+
     pub fn is_alive(&self) -> bool {
         Process::with_pid(self.pid).as_ref() == Some(self)
     }
