@@ -199,6 +199,8 @@ pub(super) struct Engine {
     /// Somebody listens to `Events`.
     pub observed: bool,
     pub dirty: BTreeSet<ServiceId>,
+    /// Units whose kept process has ended, which is to be written down before it is released.
+    pub over: BTreeSet<ServiceId>,
     /// Units whose timers have started them, which is to be written down.
     pub elapsed: BTreeSet<ServiceId>,
     /// What is to be written, or removed, and could not be.
@@ -321,6 +323,7 @@ impl Engine {
             notices: Vec::new(),
             observed: false,
             dirty: BTreeSet::new(),
+            over: BTreeSet::new(),
             elapsed: BTreeSet::new(),
             unwritten: Default::default(),
             unwatched: Vec::new(),
@@ -449,6 +452,7 @@ impl Engine {
         for id in std::mem::take(&mut self.dirty) {
             self.persist(id);
         }
+        self.release_processes();
         // After the start that it led to: a daemon that is killed in between starts the unit once more, not once less.
         for id in std::mem::take(&mut self.elapsed) {
             self.write_stamp_again(id);

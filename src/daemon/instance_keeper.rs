@@ -350,6 +350,19 @@ impl Engine {
         self.flush_keeper_later();
     }
 
+    /// Lets go of the pidfds of main processes whose end has been written down; before that they alone would tell the
+    /// next daemon how it was.
+    pub(super) fn release_processes(&mut self) {
+        for id in std::mem::take(&mut self.over) {
+            let Some(service) = self.service(id) else { continue };
+            // Another run has taken the place under the same name.
+            if service.main.as_ref().is_none_or(|main| !main.is_kept()) {
+                let name = process_name(&service.name);
+                self.release_kept(&name);
+            }
+        }
+    }
+
     /// What an earlier daemon has kept under `name`. It stays kept.
     pub(super) fn take_kept(&mut self, name: &str) -> Option<OwnedFd> {
         self.keeper.as_mut()?.fd.take(name)

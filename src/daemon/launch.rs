@@ -415,10 +415,8 @@ impl Engine {
 
     /// Takes the registrations of a process back and sees to it that it is reaped.
     pub(super) fn drop_process(&mut self, id: ServiceId, process: Process) {
-        if process.is_kept()
-            && let Some(name) = self.service(id).map(|service| process_name(&service.name))
-        {
-            self.release_kept(&name);
+        if process.is_kept() {
+            self.over.insert(id);
         }
         if let Some(report) = process.report {
             self.unwatch(&report.fd, report.token);

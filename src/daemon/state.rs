@@ -71,6 +71,12 @@ impl ProcessIdentity {
         }
     }
 
+    /// Who was behind this pidfd and has been reaped: without a number that anybody could have by now. `None` where the
+    /// kernel has no unique number.
+    pub fn of_the_dead(pidfd: BorrowedFd<'_>) -> Option<ProcessIdentity> {
+        Some(ProcessIdentity { pid: i32::MAX, start_time: 0, pidfs: Some(unique_number(pidfd)?) })
+    }
+
     /// Is it the same process? Where one of the two lacks the unique number the start time decides.
     pub fn is_same(&self, other: &ProcessIdentity) -> bool {
         let differs = matches!((self.pidfs, other.pidfs), (Some(one), Some(another)) if one != another);

@@ -9,15 +9,20 @@ mod run;
 
 use super::engine::{Engine, Options, Timer};
 use super::instance_keeper::process_name;
+use super::process::exit_of_dead;
 use super::scarcity;
 use super::state::{self, ProcessIdentity, RECORDS, SavedState, StateError, Written};
 use super::unwritten::Deed;
 use crate::cgroup::Group;
 use crate::load;
-use crate::supervise::{Event, Moment, Removal, Rest, ServiceId};
+use crate::supervise::{Event, Exit, Moment, Removal, Rest, ServiceId};
 use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd;
+
+/// Exit statuses of a launch that did not get as far as its program.
+const STEP_FAILED: u8 = crate::init::STEP_FAILED_STATUS as u8;
+const SPAWN_FAILED: u8 = crate::sys::process::SPAWN_FAILED_STATUS as u8;
 
 /// The root groups that an earlier daemon of this instance recorded.
 ///
@@ -327,9 +332,16 @@ impl Engine {
             return saved;
         }
         let pidfd = self.take_kept(&process_name(name));
-        match pidfd.and_then(|pidfd| evidence::executed(pidfd.as_fd())) {
-            Some(shown) => with_processes(&saved, shown),
-            None => saved,
+        let Some(pidfd) = pidfd else { return saved };
+        match (evidence::executed(pidfd.as_fd()), exit_of_dead(pidfd.as_fd())) {
+            (Some(shown), _) => with_processes(&saved, shown),
+            // The set-up stage's own words for a launch that failed: that is tried again.
+            (None, Some(Exit::Exited(STEP_FAILED | SPAWN_FAILED)) | None) => saved,
+            // It has run, and ended.
+            (None, Some(_)) => {
+                let main = state::ProcessIdentity::of_the_dead(pidfd.as_fd());
+                SavedState { starting: main.is_none(), main, ..saved }
+            }
         }
     }
 

@@ -168,8 +168,7 @@ impl Engine {
             .service(id)
             .and_then(|s| s.group.as_ref().map(|group| group.oom_kills() > s.oom_kills_before))
             .unwrap_or(false);
-        let name = process_name(&self.service(id).map_or_else(String::new, |service| service.name.clone()));
-        self.release_kept(&name);
+        self.over.insert(id);
         // Its last words come before its end.
         if self.adopt_kept_log(id, saved) {
             self.drain_log(id);
