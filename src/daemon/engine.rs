@@ -218,6 +218,7 @@ pub(super) struct Engine {
     /// Ends of members of a pod that are told after that of their owner.
     pub held_back: Vec<HeldBack>,
     pub plans: PlanCache,
+    pub pacing: super::pacing::Pacing,
     pub groups: Inotify,
     pub watches: HashMap<WatchDescriptor, ServiceId>,
     /// This executable, O_PATH: the set-up stage.
@@ -335,6 +336,7 @@ impl Engine {
             keeper: None,
             held_back: Vec::new(),
             plans: PlanCache::default(),
+            pacing: Default::default(),
             groups,
             watches: HashMap::new(),
             program,
@@ -395,6 +397,7 @@ impl Engine {
 
     /// Works off everything that can be done now, then waits for the next thing to happen, then handles it.
     pub fn turn(&mut self) -> io::Result<Vec<Notice>> {
+        self.launch_waiting();
         self.settle();
         if self.notices.is_empty() {
             let ready = self.poller.wait(self.timeout()).map_err(to_io)?;
@@ -435,7 +438,7 @@ impl Engine {
             self.write_down_first(&actions);
             for action in actions {
                 tracing::trace!("action {action:?}");
-                self.perform(action);
+                self.perform_in_turn(action);
             }
         }
     }
@@ -460,6 +463,9 @@ impl Engine {
     }
 
     fn timeout(&self) -> Option<Duration> {
+        if self.pacing.is_waiting() {
+            return Some(Duration::ZERO);
+        }
         let timer = self.timers.first().map(|(at, _)| *at);
         let deadline = match (timer, self.supervisor.next_deadline()) {
             (Some(a), Some(b)) => a.min(b),

@@ -50,6 +50,7 @@ mod log_tail;
 mod manager;
 mod notified;
 pub mod notify;
+mod pacing;
 mod peers;
 mod perform;
 mod persist;

@@ -314,7 +314,8 @@ impl Engine {
     /// Tells `CgroupEmptied` when nothing is left, once per launch.
     pub(super) fn check_empty(&mut self, id: ServiceId) {
         let Some(service) = self.services.get(&id) else { return };
-        if service.emptied || self.held_back.iter().any(|held| held.member == id) {
+        // What is about to be launched is not empty.
+        if service.emptied || self.pacing.holds(id) || self.held_back.iter().any(|held| held.member == id) {
             return;
         }
         let populated = match &service.group {
