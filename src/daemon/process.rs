@@ -282,9 +282,18 @@ impl Engine {
 
     /// Is the record file there, whole, and nothing written to it?
     pub(super) fn has_untouched_record(&self, id: ServiceId) -> bool {
-        let Some(service) = self.service(id) else { return false };
-        std::fs::read(self.record_path(service))
-            .is_ok_and(|bytes| bytes.len() as u64 == RECORD_FILE_SIZE && bytes.iter().all(|b| *b == 0))
+        self.record_bytes(id).is_some_and(|bytes| bytes.iter().all(|byte| *byte == 0))
+    }
+
+    /// Has the resident init let the main process begin, and nothing been written about that one's end?
+    pub(super) fn has_begun(&self, id: ServiceId) -> bool {
+        self.record_bytes(id).is_some_and(|bytes| wire::begun(&bytes).is_some())
+    }
+
+    /// The whole record file.
+    fn record_bytes(&self, id: ServiceId) -> Option<Vec<u8>> {
+        let bytes = super::scarcity::noted(std::fs::read(self.record_path(self.service(id)?))).ok()?;
+        (bytes.len() as u64 == RECORD_FILE_SIZE).then_some(bytes)
     }
 
     /// The main process's record in the file that the resident init maps.

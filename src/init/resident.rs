@@ -9,7 +9,7 @@
 //! ```text
 //! argv: name, pid of the main process, exits, record, gate   (descriptors by number, -1: none)
 //! found at start: all signals blocked, the main process forked, every descriptor but these and the pinned ones closed
-//! promise: one byte in the gate and its end of file come after "not dumpable, record mapped, CAP_KILL only"
+//! promise: one byte in the gate and its end of file come after "not dumpable, record mapped and the time in it, CAP_KILL only"
 //! ```
 //!
 //! Without arguments, or with one, it is a keeper instead (`keeper`): it does nothing but have descriptors open.
@@ -170,6 +170,7 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
     for fd in [0, 1, 2, record] {
         close(fd);
     }
+    init.note_begin();
     if gate >= 0 {
         // SAFETY: one byte of a static string.
         unsafe { syscall6(number::WRITE, gate as usize, b"r".as_ptr() as usize, 1, 0, 0, 0) };
@@ -182,6 +183,14 @@ unsafe extern "C" fn main(stack: *const usize) -> ! {
 }
 
 impl Init {
+    /// The main process may begin now: who finds this and no record of its end knows that both were killed.
+    fn note_begin(&mut self) {
+        if !self.record.is_null() {
+            // SAFETY: the first record of the mapping, which has no magic yet.
+            unsafe { (&raw mut (*self.record).boottime).write_volatile(boottime()) };
+        }
+    }
+
     /// Tells of all children that have ended; ends the container when there are none left.
     fn reap(&mut self) {
         loop {

@@ -144,6 +144,15 @@ pub struct ExitRecord {
     pub sequence: u64,
 }
 
+/// When the resident init let the main process begin, CLOCK_BOOTTIME in nanoseconds, from a record file in which its end
+/// is not recorded: init writes this into the place of the first record, without the magic, before it opens the gate.
+pub fn begun(file: &[u8]) -> Option<u64> {
+    let first = file.first_chunk::<{ ExitRecord::SIZE }>()?;
+    let (head, rest) = first.split_at(16);
+    let time = u64::from_ne_bytes(*rest.first_chunk()?);
+    (head.iter().all(|byte| *byte == 0) && time != 0).then_some(time)
+}
+
 /// Why bytes are not a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WireError {
@@ -380,6 +389,11 @@ mod tests {
         assert_eq!(ExitRecord::from_bytes(&[0; 32]), None);
         let record = ExitRecord { pid: 2, code: 1, status: 0, boottime: 0, sequence: 1 };
         assert_eq!(ExitRecord::from_bytes(&record.to_bytes()[..31]), None);
+        let mut begun_at = [0; 64];
+        assert_eq!(begun(&begun_at), None);
+        begun_at[16] = 7;
+        assert_eq!((begun(&begun_at), ExitRecord::from_bytes(&begun_at[..32])), (Some(7), None));
+        assert_eq!(begun(&record.to_bytes()), None);
         let unfinished = ExitRecord { code: 0, ..record };
         assert_eq!(ExitRecord::from_bytes(&unfinished.to_bytes()), None);
     }

@@ -198,6 +198,35 @@ fn a_container_whose_init_was_killed_while_no_daemon_ran_was_killed() {
 }
 
 #[test]
+fn a_run_that_its_init_had_begun_and_died_with_is_told_though_no_daemon_had_noted_it() {
+    root_only!();
+    let mut instance = Instance::start();
+    let told = "echo $INVOCATION_ID $EXIT_CODE $EXIT_STATUS >> $STATE_DIRECTORY/told";
+    let more = format!("exec_stop_post = [['/bin/sh', '-c', '{told}']]\n[directories]\nstate = ['web']");
+    instance.unit("web", &script("exec", "exec sleep 1000", &more));
+    instance.rsvc(&["start", "web"]).expect(0);
+    let status = instance.status("web");
+    let (main, all) = (instance.main_process("web"), Process::all(&status));
+    instance.kill_daemon();
+    // As if it had been killed between the launch and the first note of it.
+    let file = instance.file("run/services/web/state");
+    let mut state: serde_json::Value = serde_json::from_slice(&fs::read(&file).expect("state")).expect("JSON");
+    state["starting"] = true.into();
+    state["written"] = (state["written"].as_u64().expect("a moment") + 1).into();
+    for process in ["init", "main"] {
+        state[process] = serde_json::Value::Null;
+    }
+    fs::write(&file, serde_json::to_vec(&state).expect("JSON")).expect("write");
+    all.iter().find(|process| **process != main).expect("a resident init").signal(Signal::KILL);
+    eventually("all of it ends", || all.iter().all(|process| !process.is_alive()).then_some(()));
+    instance.start_daemon();
+    let invocation = status["invocation_id"].as_str().expect("an invocation");
+    let told = instance.file("state/directories/state/web/told");
+    let text = eventually("its end is told", || fs::read_to_string(&told).ok().filter(|text| text.contains('\n')));
+    assert_eq!(text.lines().next(), Some(&*format!("{invocation} killed KILL")));
+}
+
+#[test]
 fn a_lost_exit_record_is_a_failure_without_a_guess() {
     root_only!();
     let mut instance = Instance::start();

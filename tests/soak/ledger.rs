@@ -73,6 +73,7 @@ impl Ledger {
             tally.runs += 1;
             tally.told_again += run.told.len().saturating_sub(1) as u64;
             tally.ambiguous += u64::from(run.ends.is_some() && killed);
+            tally.cut_off += u64::from(run.told.iter().any(|told| is_cut_off(run, told, stopped)));
             if !run.began && !killed && !is_last {
                 tally.count("launches without a run", about);
             } else if run.began && run.ends.is_none() && !killed && !is_last {
@@ -113,4 +114,10 @@ fn may_be(run: &Run, told: &Told, killed: bool, stopped: Option<&str>) -> bool {
         || (killed && told.end == "killed KILL")
         // A service that is just being started is killed by a stop.
         || stopped.is_some_and(|signal| told.end == format!("killed {signal}") || told.end == "killed KILL")
+        || is_cut_off(run, told, stopped)
+}
+
+/// A stop came before the program was executed: there is no main process of whose end anything could be told.
+fn is_cut_off(run: &Run, told: &Told, stopped: Option<&str>) -> bool {
+    !run.began && stopped.is_some() && told.end == "unknown"
 }

@@ -43,6 +43,8 @@ pub struct Tally {
     pub told_again: u64,
     /// Runs that were killed just when they ended by themselves: either status is right.
     pub ambiguous: u64,
+    /// Runs that were stopped before their program was executed: that they have no status is right.
+    pub cut_off: u64,
     /// Runs that ended with a core.
     pub dumped: u64,
     /// Lines that were being written when the worker was killed: right with and without them.
@@ -108,13 +110,14 @@ impl Tally {
     pub fn report(&self, damage: &Damage, most: usize) -> String {
         let mut text = String::new();
         let Damage { crashes, early, pauses, struck } = damage;
-        let Tally { runs, lines, told_again, ambiguous, dumped, doubts, .. } = self;
+        let Tally { runs, lines, told_again, ambiguous, cut_off, dumped, doubts, .. } = self;
         let _ = writeln!(text, "  {crashes:>9} times the daemon was killed, {early} of them before it answered");
         let _ = writeln!(text, "  {pauses:>9} times there was none for up to 3 s");
         let _ = writeln!(text, "  {:>9} processes of services were killed from outside", struck.len());
         let _ = writeln!(text, "  {runs:>9} runs, {dumped} of them ended with a core");
         let _ = writeln!(text, "  {told_again:>9} ends were told again to a second command");
         let _ = writeln!(text, "  {ambiguous:>9} runs were killed while they ended: two statuses are right");
+        let _ = writeln!(text, "  {cut_off:>9} were stopped before their program was executed: none is right");
         let _ = writeln!(text, "  {lines:>9} lines, {doubts} of them in doubt: their writer was killed while it wrote");
         for fault in FAULTS {
             let (count, examples) = self.faults.get(fault).cloned().unwrap_or_default();

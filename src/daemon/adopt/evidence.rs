@@ -12,7 +12,7 @@ use crate::cgroup::Group;
 use crate::init::STAGE_NAME;
 use crate::sys::process;
 use std::fs;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// Clock ticks of `/proc/PID/stat` in a second (USER_HZ, the same on all architectures that rsvc knows).
 const TICKS: u64 = 100;
@@ -44,6 +44,13 @@ pub(super) fn executed(pidfd: BorrowedFd<'_>) -> Option<SavedState> {
     }
     let main = ProcessIdentity::behind(pid, pidfd)?;
     Some(SavedState { main: Some(main), inner_pid: pid, since: begun(&main), ..SavedState::new() })
+}
+
+/// The first process of a launch without a resident init, of which nobody has a descriptor any more.
+pub(super) fn launched_alone(group: &Group) -> Option<OwnedFd> {
+    let pids = group.pids().ok()?;
+    let shown = without_init(&pids)?.main.filter(|main| resident_init(main.pid).is_none())?;
+    state::open_verified(&shown)
 }
 
 /// A resident init by its arguments: `rsvc-init MAIN EXITS RECORD GATE [main]`.

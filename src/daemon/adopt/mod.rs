@@ -6,6 +6,7 @@
 
 mod evidence;
 mod run;
+mod stages;
 
 use super::engine::{Engine, Options, Timer};
 use super::instance_keeper::process_name;
@@ -18,7 +19,7 @@ use crate::load;
 use crate::supervise::{Event, Exit, Moment, Removal, Rest, ServiceId};
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Exit statuses of a launch that did not get as far as its program.
 const STEP_FAILED: u8 = crate::init::STEP_FAILED_STATUS as u8;
@@ -303,8 +304,10 @@ impl Engine {
                 }
                 if populated && saved.starting && saved.init.is_none() {
                     // It was killed between the launch and the note of it.
-                    let began = evidence::look_at_launch(group).map(|shown| with_processes(&saved, shown));
-                    return Ok((began.unwrap_or(saved), true));
+                    stages::hold_all(group);
+                    let Some(shown) = evidence::look_at_launch(group) else { return Ok((saved, true)) };
+                    stages::continue_all(group);
+                    return Ok((with_processes(&saved, shown), true));
                 }
                 if !populated || !saved.down {
                     return Ok((saved, why.is_some()));
@@ -327,14 +330,19 @@ impl Engine {
     }
 
     /// The same of one without a resident init, whose pidfd went to the keeper as soon as there was one.
-    fn with_kept_process(&mut self, name: &str, saved: SavedState) -> SavedState {
+    fn with_kept_process(&mut self, id: ServiceId, name: &str, saved: SavedState) -> SavedState {
         if !saved.starting || saved.init.is_some() || saved.main.is_some() {
             return saved;
         }
-        let pidfd = self.take_kept(&process_name(name));
+        let pidfd = self.take_kept(&process_name(name)).or_else(|| self.keep_launched(id));
         let Some(pidfd) = pidfd else { return saved };
         match (evidence::executed(pidfd.as_fd()), exit_of_dead(pidfd.as_fd())) {
-            (Some(shown), _) => with_processes(&saved, shown),
+            (Some(shown), _) => {
+                if let Some(group) = self.service(id).and_then(|service| service.group.as_ref()) {
+                    stages::continue_all(group);
+                }
+                with_processes(&saved, shown)
+            }
             // The set-up stage's own words for a launch that failed: that is tried again.
             (None, Some(Exit::Exited(STEP_FAILED | SPAWN_FAILED)) | None) => saved,
             // It has run, and ended.
@@ -343,6 +351,18 @@ impl Engine {
                 SavedState { starting: main.is_none(), main, ..saved }
             }
         }
+    }
+
+    /// It was killed before the pidfd was on its way. Where nothing is executed before the main process, what is in the
+    /// group can be nothing else.
+    fn keep_launched(&mut self, id: ServiceId) -> Option<OwnedFd> {
+        let service = self.service(id)?;
+        let name = process_name(&service.name);
+        let runs_before = !service.unit.as_ref()?.service.exec_start_pre.is_empty();
+        let group = service.group.as_ref().filter(|_| !runs_before)?;
+        let pidfd = evidence::launched_alone(group)?;
+        self.keep_for_next(&name, &pidfd);
+        Some(pidfd)
     }
 
     /// A daemon that is killed before it hears that a program was executed knows the resident init and not the main process.
@@ -408,7 +428,7 @@ impl Engine {
             }
         }
         self.write_limits_again(id);
-        let saved = saved.map(|saved| self.with_kept_process(name, saved));
+        let saved = saved.map(|saved| self.with_kept_process(id, name, saved));
         let saved = saved.map(|saved| self.with_main_shown(id, saved));
         self.watch_group(id);
         self.adopt_sockets(id);
@@ -444,7 +464,8 @@ impl Engine {
 
     /// Does it say only that something is to be started? Of which a process is known, or the end, has got further.
     fn is_yet_to_start(&self, id: ServiceId, saved: &SavedState) -> bool {
-        let has_ended = saved.record.is_some() && self.record_of(id).is_some();
+        // Also one of which only its init knew that it had begun, and that was killed with it.
+        let has_ended = saved.record.is_some() && (self.record_of(id).is_some() || self.has_begun(id));
         let runs = [&saved.init, &saved.main].into_iter().flatten().any(ProcessIdentity::is_alive);
         saved.starting && !runs && !has_ended
     }

@@ -189,10 +189,14 @@ impl Engine {
         if let Some(exit) = self.record_of(id) {
             return exit;
         }
+        if self.has_begun(id) {
+            return Exit::Killed(SIGKILL);
+        }
         if saved.init.is_none() {
             let kept = self.kept_process(id, saved);
             return kept.and_then(|pidfd| exit_of_dead(pidfd.as_fd())).unwrap_or(Exit::Unknown);
         }
+        // An init of an earlier version does not say that it has begun.
         let executed = saved.main.is_some();
         if executed && self.has_untouched_record(id) { Exit::Killed(SIGKILL) } else { Exit::Unknown }
     }
