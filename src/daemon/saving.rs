@@ -3,7 +3,7 @@
 use super::engine::{Engine, now};
 use super::service::Process;
 use super::state::{self, ProcessIdentity, SavedState};
-use crate::supervise::{ActiveState, Rest, ServiceId, SubState};
+use crate::supervise::{ActiveState, Rest, ServiceId, StopStep, SubState};
 
 impl Engine {
     /// Writes down what the next daemon needs to know of a service.
@@ -38,6 +38,8 @@ impl Engine {
             )
             || (status.remains && status.state == ActiveState::Deactivating);
         let exited = status.remains && !at_end;
+        // It said so, and nothing is done about it.
+        let stops_by_itself = status.stop_step == Some(StopStep::ByItself);
         let rest = Rest {
             restarts: status.restarts,
             until: status.next_restart_at,
@@ -58,7 +60,7 @@ impl Engine {
             init: main.filter(|p| p.init).and_then(Process::init_identity),
             main: main.filter(|p| p.executed).and_then(known_main),
             inner_pid: main.map_or(0, |p| p.inner_pid),
-            ready: matches!(status.state, ActiveState::Active | ActiveState::Reloading),
+            ready: matches!(status.state, ActiveState::Active | ActiveState::Reloading) || stops_by_itself,
             since: status.since.0,
             restarts: status.restarts,
             starting,
@@ -69,6 +71,7 @@ impl Engine {
             restart_requested: status.restart_requested,
             rest: at_rest.then(|| rest.clone()),
             end: at_end.then_some(rest),
+            descent: status.descent.clone().filter(|_| !at_end && !exited),
             exited,
             main_exit: status.main_exit.filter(|_| exited),
             listening: !starting

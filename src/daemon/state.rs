@@ -9,7 +9,7 @@ use super::connections::SavedConnection;
 use super::remembered::Remembered;
 use super::scarcity;
 use crate::cgroup::Group;
-use crate::supervise::{KeptSet, Moment, Rest};
+use crate::supervise::{Descent, KeptSet, Moment, Rest};
 use crate::sys::process;
 use rustix::fs::{CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -202,6 +202,9 @@ pub struct SavedState {
     /// There are no processes: it waits for its next automatic start, or has failed.
     #[serde(default)]
     pub rest: Option<Rest>,
+    /// It is on its way down and has processes, or may have: what for.
+    #[serde(default)]
+    pub descent: Option<Descent>,
     /// The run is over but for commands after its end: how it ended.
     #[serde(default)]
     pub end: Option<Rest>,

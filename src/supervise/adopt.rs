@@ -11,7 +11,7 @@ use super::restart::Restarts;
 use super::run::{Await, Flow, Live, Main, Phase, Run, Says, Stop};
 use super::service::{Examination, Last, Pulse, Service, State, Turn};
 use super::watch::Watchdog;
-use super::{Moment, Note, Outcome, RequestId, Rest, ServiceId, Supervisor};
+use super::{Descent, Moment, Note, Outcome, RequestId, Rest, ServiceId, Supervisor};
 use crate::unit::{ReadyKind, ServiceType};
 use std::time::Duration;
 
@@ -77,6 +77,18 @@ impl Service {
 }
 
 impl Service {
+    /// Takes over a run on its way down: the stop signal is sent (again), what it goes down for stays.
+    pub fn adopt_going_down(&mut self, turn: &mut Turn, restarts: Restarts, stopping: bool, descent: Descent) {
+        let Some(mut run) = self.found_run(restarts, stopping) else { return };
+        run.main = if descent.main_exit.is_some() { Main::Gone } else { Main::Alive };
+        run.epilogue.launched = true;
+        (run.result, run.cause, run.main_exit) = (descent.result, descent.cause, descent.main_exit);
+        run.abort = descent.abort;
+        self.state = State::Up(run);
+        self.record(turn, Note::Adopted);
+        self.live(turn, |live| live.drain());
+    }
+
     /// Takes over the end of a run.
     pub fn adopt_at_end(&mut self, turn: &mut Turn, stopping: bool, end: Rest) {
         let restarts = Restarts::carried_over(end.restarts, end.restart_times);

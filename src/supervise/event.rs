@@ -282,6 +282,20 @@ pub enum Event {
         /// When it was restarted automatically of late.
         restart_times: Vec<Moment>,
     },
+    /// The same of a service on its way down: the signals of a stop had been sent, or its commands had begun. `MainExited`
+    /// follows if the main process is gone and `descent` does not say so, `CgroupEmptied` if nobody is there.
+    AdoptedGoingDown {
+        /// Which.
+        id: ServiceId,
+        /// Restart counter carried over.
+        restarts: u32,
+        /// When it was restarted automatically of late.
+        restart_times: Vec<Moment>,
+        /// A stop had been asked for.
+        stopping: bool,
+        /// What it goes down for.
+        descent: Descent,
+    },
     /// The same of a service whose run is over but for commands after its end (`exec_stop_post`, `[hooks]`), which may
     /// still be there.
     AdoptedAtEnd {
@@ -361,6 +375,20 @@ pub struct Unmet {
     pub what: String,
     /// It is an assert: the start fails.
     pub assert: bool,
+}
+
+/// Why a run goes down, and what is known of its end, before it has come to that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Descent {
+    /// First failure of the run so far.
+    pub result: ServiceResult,
+    /// Why, if it is for a failure.
+    pub cause: Option<Cause>,
+    /// How its main process ended, if it has.
+    pub main_exit: Option<Exit>,
+    /// Its signal is that of the watchdog.
+    #[serde(default)]
+    pub abort: bool,
 }
 
 /// A service that has no processes, as a former daemon left it.

@@ -134,7 +134,9 @@ mod watch;
 mod wishes;
 
 pub use action::{Action, Cause, Note, Outcome, Removal, ServiceResult, Target};
-pub use event::{CommandOutcome, Event, Exit, LaunchFailure, Moment, RequestId, Rest, Role, ServiceId, Unmet, Word};
+pub use event::{
+    CommandOutcome, Descent, Event, Exit, LaunchFailure, Moment, RequestId, Rest, Role, ServiceId, Unmet, Word,
+};
 pub use hooks::Told;
 pub use policy::{Command, HealthPolicy, Policy};
 pub use replicas::{KeptSet, SetStatus, replica_number};
@@ -348,6 +350,11 @@ impl Supervisor {
                 self.surveying = true;
                 let found = Remained { since, restarts, stopping, main_exit };
                 self.with(now, work, id, |service, turn| service.adopt_exited(turn, found));
+            }
+            Event::AdoptedGoingDown { id, restarts, restart_times, stopping, descent } => {
+                self.surveying = true;
+                let restarts = Restarts::carried_over(restarts, restart_times);
+                self.with(now, work, id, |service, turn| service.adopt_going_down(turn, restarts, stopping, descent));
             }
             Event::AdoptedAtEnd { id, stopping, end } => {
                 self.surveying = true;

@@ -11,8 +11,8 @@ use super::service::Turn;
 use super::waiters::Waiters;
 use super::watch::Watchdog;
 use super::{
-    Action, Cause, CommandOutcome, Exit, LaunchFailure, Moment, Note, Outcome, Policy, Role, ServiceId, ServiceResult,
-    StopStep, Word,
+    Action, Cause, CommandOutcome, Descent, Exit, LaunchFailure, Moment, Note, Outcome, Policy, Role, ServiceId,
+    ServiceResult, StopStep, Word,
 };
 use crate::unit::Hook;
 
@@ -295,6 +295,13 @@ impl Run {
             | Phase::Reload { .. }
             | Phase::ReloadSignal { .. } => (self.stop == Stop::Queued).then_some(StopStep::Queued),
         }
+    }
+
+    /// What it goes down for, while that is under way.
+    pub fn descent(&self) -> Option<Descent> {
+        let goes_down = matches!(self.phase, Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill);
+        let Run { result, main_exit, abort, .. } = *self;
+        goes_down.then(|| Descent { result, cause: self.cause.clone(), main_exit, abort })
     }
 
     /// Down means empty: no process of the run is known and the group has none.

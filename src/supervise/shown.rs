@@ -51,6 +51,7 @@ impl Service {
             health: run.filter(|run| run.is_up()).and_then(|run| run.checks.as_ref()).map(|checks| checks.health()),
             stop_step: run.and_then(|run| run.stop_step(&self.policy)),
             step_ends_at: run.filter(|run| run.phase != Phase::StopKill).and_then(|run| run.deadline),
+            descent: run.and_then(|run| run.descent()),
             stop_requested: run.is_some_and(|run| run.stop != Stop::No && !run.then_start)
                 || self.kept().is_some_and(|set| set.is_stop_pending() && !set.then_start),
             restart_requested: run.is_some_and(|run| run.then_start && !run.resumed)

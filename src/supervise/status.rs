@@ -125,6 +125,8 @@ pub struct Status {
     pub stop_step: Option<StopStep>,
     /// When the time of the present step is over: of a start, a reload, a stop.
     pub step_ends_at: Option<Moment>,
+    /// What it goes down for, until that is over but for what follows (kept over a restart of the daemon).
+    pub descent: Option<super::Descent>,
     /// A stop has been asked for (kept over a restart of the daemon).
     pub stop_requested: bool,
     /// A stop is under way that another start follows (kept as well).

@@ -41,15 +41,20 @@ impl Engine {
         service.invocation = saved.invocation_id.clone();
         service.oom_kills_before = saved.oom_kills_before;
         service.written = Written::by_others(saved);
-        self.events.push_back(Event::Adopted {
-            id,
-            ready: saved.ready,
-            since: Moment(saved.since),
-            restarts: saved.restarts,
-            stopping: saved.stop_requested || saved.restart_requested,
-            watchdog: saved.watchdog_usec.map(std::time::Duration::from_micros),
-            said_ready: saved.said_ready,
-            restart_times: saved.restart_times.clone(),
+        let stopping = saved.stop_requested || saved.restart_requested;
+        let (restarts, restart_times) = (saved.restarts, saved.restart_times.clone());
+        self.events.push_back(match saved.descent.clone() {
+            Some(descent) => Event::AdoptedGoingDown { id, restarts, restart_times, stopping, descent },
+            None => Event::Adopted {
+                id,
+                ready: saved.ready,
+                since: Moment(saved.since),
+                restarts,
+                stopping,
+                watchdog: saved.watchdog_usec.map(std::time::Duration::from_micros),
+                said_ready: saved.said_ready,
+                restart_times,
+            },
         });
         self.recall_status_text(id, &saved.remembered);
         if saved.restart_requested {
@@ -186,7 +191,8 @@ impl Engine {
     /// init that is gone and wrote none into a record file that is whole was killed itself, and everything in its pid
     /// namespace with it (pid_namespaces(7)).
     fn end_of(&mut self, id: ServiceId, saved: &SavedState) -> Exit {
-        if let Some(exit) = self.record_of(id) {
+        let known = saved.descent.as_ref().and_then(|descent| descent.main_exit);
+        if let Some(exit) = known.or_else(|| self.record_of(id)) {
             return exit;
         }
         if self.has_begun(id) {

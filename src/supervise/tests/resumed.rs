@@ -1,7 +1,7 @@
 //! What a former daemon had accepted or had heard, and had not finished when it died.
 
 use super::bench::{Bench, SECOND, WEB, commands, deeds, names, policy, replies, restart_settings};
-use crate::supervise::{Event, Exit, Policy, ServiceId};
+use crate::supervise::{Cause, Descent, Event, Exit, Policy, ServiceId, ServiceResult};
 use crate::unit::{ReadyKind, RestartPolicy, ServiceType};
 
 fn notify() -> Policy {
@@ -93,4 +93,41 @@ fn the_window_of_the_limit_goes_on_under_the_next_daemon() {
     bench.adopt(adopted);
     bench.dies(WEB, Exit::Exited(1));
     assert_eq!(bench.state(WEB), "failed/failed");
+}
+
+#[test]
+fn what_a_run_goes_down_for_is_known_to_the_next_daemon() {
+    let mut restart = restart_settings(RestartPolicy::OnWatchdog);
+    restart.limit_burst = 9;
+    let mut bench = Bench::new([Policy { restart, ..policy("web") }]);
+    let before = Descent {
+        result: ServiceResult::Watchdog,
+        cause: Some(Cause::WatchdogTriggered),
+        main_exit: None,
+        abort: true,
+    };
+    let adopted = |descent: &Descent| Event::AdoptedGoingDown {
+        id: WEB,
+        restarts: 1,
+        restart_times: Vec::new(),
+        stopping: false,
+        descent: descent.clone(),
+    };
+    assert_eq!(deeds(bench.adopt(adopted(&before))), ["signal all 6"]);
+    assert_eq!(bench.state(WEB), "deactivating/stop-watchdog");
+    assert_eq!(bench.status(WEB).descent.as_ref(), Some(&before), "and to the one after it");
+    bench.dies(WEB, Exit::Killed(15));
+    bench.emptied(WEB);
+    assert_eq!(
+        (bench.status(WEB).result, bench.state(WEB).as_str()),
+        (ServiceResult::Watchdog, "activating/auto-restart")
+    );
+    // Its main process had ended already: what is left of it is waited for, and nobody asks how it ended.
+    let mut bench = Bench::new([policy("web")]);
+    let gone = Descent { result: ServiceResult::ExitCode, cause: None, main_exit: Some(Exit::Exited(7)), abort: false };
+    bench.adopt(adopted(&gone));
+    assert_eq!(bench.state(WEB), "deactivating/stop-sigterm");
+    bench.dies(WEB, Exit::Unknown);
+    bench.emptied(WEB);
+    assert_eq!(bench.status(WEB).main_exit, Some(Exit::Exited(7)));
 }

@@ -6,7 +6,8 @@
 use super::super::bonds::MOST_LINKS;
 use super::bench::Bench;
 use crate::supervise::{
-    ActiveState, Cause, Event, Exit, KeptRoll, KeptSet, Moment, Policy, RequestId, Rest, Role, ServiceId, ServiceResult,
+    ActiveState, Cause, Descent, Event, Exit, KeptRoll, KeptSet, Moment, Policy, RequestId, Rest, Role, ServiceId,
+    ServiceResult,
 };
 use crate::unit::ReadyKind;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -145,6 +146,7 @@ impl World {
             match self.choices.below(14) {
                 10 => self.remember(index),
                 11 => self.adopt(index),
+                12 if self.choices.one_in(2) => self.adopt_going_down(index),
                 12 => self.adopt_at_end(index),
                 13 if self.policies[index].remains => self.adopt_exited(index),
                 _ => {}
@@ -355,6 +357,26 @@ impl World {
             restart_times: Vec::new(),
         };
         self.step(Event::AdoptedAtEnd { id: id(index), stopping, end });
+    }
+
+    /// A former daemon had begun to end a run, and may have seen the main process go.
+    fn adopt_going_down(&mut self, index: usize) {
+        if self.cannot_be_adopted(index) {
+            return;
+        }
+        let (gone, stopping, failed) = (self.choices.one_in(2), self.choices.one_in(4), self.choices.one_in(2));
+        let host = &mut self.hosts[index];
+        host.main = if gone { Main::None } else { Main::Program };
+        host.leftovers = gone || self.choices.one_in(2);
+        let descent = Descent {
+            result: if failed { ServiceResult::Watchdog } else { ServiceResult::Success },
+            cause: failed.then_some(Cause::WatchdogTriggered),
+            main_exit: gone.then_some(Exit::Exited(0)),
+            abort: failed,
+        };
+        let restart_times = Vec::new();
+        self.step(Event::AdoptedGoingDown { id: id(index), restarts: 3, restart_times, stopping, descent });
+        self.note_emptiness(index);
     }
 
     /// A former daemon left a unit that stays up without a process, or with what its program left.
