@@ -214,13 +214,19 @@ impl Engine {
 
     fn open_log(&mut self, id: ServiceId, unit: &Unit, relayed: bool) -> io::Result<Output> {
         let (reader, _) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
-        self.log_output(id, unit, &format!("/proc/self/fd/{}", reader.as_raw_fd()), relayed)
+        let pipe = OutputPipe::reopen(&format!("/proc/self/fd/{}", reader.as_raw_fd()), log_file::Source(0))?;
+        self.log_output(id, unit, pipe, relayed)
     }
 
-    /// A pipe, by its name in /proc, and the file or the journal behind it.
-    pub(super) fn log_output(&mut self, id: ServiceId, unit: &Unit, pipe: &str, relayed: bool) -> io::Result<Output> {
+    /// A pipe, and the file or the journal behind it.
+    pub(super) fn log_output(
+        &mut self,
+        id: ServiceId,
+        unit: &Unit,
+        pipe: OutputPipe,
+        relayed: bool,
+    ) -> io::Result<Output> {
         let end = if relayed { End::Journal(Relay::new(unit)) } else { End::File(self.log_file(unit)?) };
-        let pipe = OutputPipe::reopen(pipe, log_file::Source(0))?;
         let token = self.watch(&pipe, Source::Log(id))?;
         let mut output = Output::new(Watched { fd: pipe, token }, end, unit);
         if let Some(service) = self.service(id) {

@@ -120,7 +120,7 @@ impl Engine {
                 continue;
             }
             let Some(pipe) = self.take_kept(&slot) else { continue };
-            match self.adopt_log(id, &unit, &proc_name(&pipe), relayed, saved) {
+            match self.adopt_log(id, &unit, OutputPipe::from_descriptor(pipe, Source(0)), relayed, saved) {
                 Ok(()) => return true,
                 Err(error) => tracing::warn!(unit = name, "{name}: its output is not read any more: {error}"),
             }
@@ -128,16 +128,16 @@ impl Engine {
         false
     }
 
-    /// Opening a pipe through /proc gives another descriptor of the same pipe, whichever end the link names.
+    /// Reads on from this pipe.
     pub(super) fn adopt_log(
         &mut self,
         id: ServiceId,
         unit: &Unit,
-        path: &str,
+        pipe: OutputPipe,
         relayed: bool,
         saved: &SavedState,
     ) -> io::Result<()> {
-        let mut output = self.log_output(id, unit, path, relayed)?;
+        let mut output = self.log_output(id, unit, pipe, relayed)?;
         output.resume(saved, self.journal.client(), &mut self.scratch, Now::get());
         if let Some(service) = self.services.get_mut(&id) {
             service.log = Some(Box::new(output));
@@ -171,7 +171,7 @@ impl Engine {
         let Some(id) = id.filter(|id| self.service(*id).is_some_and(|service| service.log.is_none())) else { return };
         let known = self.service(id).and_then(|service| service.unit.clone());
         let Some((known, pipe)) = known.zip(self.take_kept(&slot_of(unit, true))) else { return };
-        if self.adopt_log(id, &known, &proc_name(&pipe), true, &SavedState::new()).is_ok() {
+        if self.adopt_log(id, &known, OutputPipe::from_descriptor(pipe, Source(0)), true, &SavedState::new()).is_ok() {
             self.close_log(id);
         }
     }

@@ -140,7 +140,12 @@ impl OutputPipe {
     /// Of open(2).
     pub fn reopen(path: &str, source: Source) -> io::Result<OutputPipe> {
         let descriptor = rustix::fs::open(path, OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(OutputPipe { descriptor, source, last_read: None, enlarged: false, held: Vec::new() })
+        Ok(OutputPipe::from_descriptor(descriptor, source))
+    }
+
+    /// A pipe that was opened so before.
+    pub fn from_descriptor(descriptor: OwnedFd, source: Source) -> OutputPipe {
+        OutputPipe { descriptor, source, last_read: None, enlarged: false, held: Vec::new() }
     }
 
     /// Another open file of the same pipe, which blocks and can only be written to.

@@ -464,10 +464,12 @@ impl Engine {
 
     /// Does it say only that something is to be started? Of which a process is known, or the end, has got further.
     fn is_yet_to_start(&self, id: ServiceId, saved: &SavedState) -> bool {
+        if !saved.starting || [&saved.init, &saved.main].into_iter().flatten().any(ProcessIdentity::is_alive) {
+            return false;
+        }
         // Also one of which only its init knew that it had begun, and that was killed with it.
         let has_ended = saved.record.is_some() && (self.record_of(id).is_some() || self.has_begun(id));
-        let runs = [&saved.init, &saved.main].into_iter().flatten().any(ProcessIdentity::is_alive);
-        saved.starting && !runs && !has_ended
+        !has_ended
     }
 
     /// A start that had been accepted, of which nothing is known but perhaps that something is in its group.

@@ -2,6 +2,8 @@
 
 use super::super::engine::{Engine, Place, Source, to_io};
 use super::super::instance_keeper::process_name;
+use super::super::log_file;
+use super::super::log_pipe::OutputPipe;
 use super::super::process::exit_of_dead;
 use super::super::scarcity;
 use super::super::service::{Process, Watched};
@@ -81,8 +83,8 @@ impl Engine {
         };
         let (pid, pidfd) = open(init)?;
         let main = match &saved.main {
-            // Its end would be in the record: init writes that before it lets go of the number.
-            Some(main) if self.hears(saved) && self.record_of(id).is_none() => MainFound::Heard(main.pid),
+            // If it has ended, its record says so, which is looked at once its init is believed.
+            Some(main) if self.hears(saved) => MainFound::Heard(main.pid),
             Some(main) => open(main).map_or(MainFound::Gone, |(pid, pidfd)| MainFound::Watched(pid, pidfd)),
             None => MainFound::Itself,
         };
@@ -237,12 +239,15 @@ impl Engine {
             && let Some(number) = saved.log_pipe
         {
             let path = format!("/proc/{init}/fd/{number}");
-            if let Err(error) = scarcity::noted(self.adopt_log(id, &unit, &path, saved.log_relayed, saved)) {
+            // Opening a pipe through /proc gives another descriptor of the same pipe, whichever end the link names.
+            let opened = OutputPipe::reopen(&path, log_file::Source(0));
+            let adopted = opened.and_then(|pipe| self.adopt_log(id, &unit, pipe, saved.log_relayed, saved));
+            if let Err(error) = scarcity::noted(adopted) {
                 tracing::warn!(unit = unit.name, "{}: its output is not read any more: {error}", unit.name);
             }
         }
         let directory = self.options.runtime_dir.join("io").join(&unit.name);
-        if unit.logging.syslog_socket && (!self.host.journald() || unit.logging.is_read(self.options.foreground)) {
+        if unit.logging.syslog_socket && (unit.logging.is_read(self.options.foreground) || !self.host.journald()) {
             match scarcity::noted(super::super::syslog::SyslogSocket::bind(&directory)) {
                 Ok(socket) => {
                     if let Ok(token) = self.watch(&socket, Source::Syslog(id)).map_err(scarcity::note)
