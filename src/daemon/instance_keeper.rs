@@ -14,9 +14,10 @@
 
 use super::activation::keeper::{FIRST, Making, birth};
 use super::engine::{Engine, Source, to_io};
+use super::identity::{self, ProcessIdentity};
 use super::scarcity;
 use super::service::Watched;
-use super::state::{self, ProcessIdentity};
+use super::whole_file;
 use crate::sys::{process, socket};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::MemfdFlags;
@@ -94,8 +95,8 @@ impl InstanceKeeper {
         let written = identity.and_then(|keeper| {
             // Until it answers it may still be a copy of this process on its way to exec.
             await_orders(channel.as_fd())?;
-            let saved = Saved { v: VERSION, boot_id: state::boot_id().to_owned(), keeper };
-            state::write_atomically(&file(runtime_dir), &serde_json::to_vec(&saved)?)?;
+            let saved = Saved { v: VERSION, boot_id: identity::boot_id().to_owned(), keeper };
+            whole_file::write_atomically(&file(runtime_dir), &serde_json::to_vec(&saved)?)?;
             Ok(keeper)
         });
         match written {
@@ -123,18 +124,18 @@ impl InstanceKeeper {
     /// # Errors
     /// There should be one, and what it holds cannot be had.
     fn find(runtime_dir: &Path) -> io::Result<Option<InstanceKeeper>> {
-        let bytes = match state::read_file(&file(runtime_dir), FILE_LIMIT) {
+        let bytes = match whole_file::read_file(&file(runtime_dir), FILE_LIMIT) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
         };
         let saved: Saved = serde_json::from_slice(&bytes)?;
-        if saved.boot_id != state::boot_id() {
+        if saved.boot_id != identity::boot_id() {
             return Ok(None);
         }
         if saved.v != VERSION {
             return Err(io::Error::other(format!("it is of version {}, this rsvc knows {VERSION}", saved.v)));
         }
-        let pidfd = state::open_verified(&saved.keeper).ok_or_else(|| io::Error::other("the process is gone"))?;
+        let pidfd = identity::open_verified(&saved.keeper).ok_or_else(|| io::Error::other("the process is gone"))?;
         let copy = |number| process::pidfd_getfd(pidfd.as_fd(), number).map_err(to_io);
         let (channel, table) = (copy(OUR_END)?, copy(TABLE)?);
         await_orders(channel.as_fd())?;
@@ -548,7 +549,7 @@ mod tests {
         assert!(InstanceKeeper::find(directory.path()).unwrap().is_none());
         write(VERSION, "another");
         assert!(InstanceKeeper::find(directory.path()).unwrap().is_none());
-        write(VERSION + 1, state::boot_id());
+        write(VERSION + 1, identity::boot_id());
         assert!(InstanceKeeper::find(directory.path()).unwrap_err().to_string().contains("version 2"));
         std::fs::write(file(directory.path()), "{").unwrap();
         assert!(InstanceKeeper::find(directory.path()).is_err());

@@ -28,6 +28,7 @@ mod foreground;
 mod group;
 mod hooks;
 pub mod host;
+mod identity;
 mod inheritance;
 mod instance_keeper;
 pub mod journal;
@@ -86,6 +87,7 @@ mod units;
 mod unreaped;
 mod unwritten;
 mod upgrade;
+mod whole_file;
 
 pub use engine::Options;
 pub use foreground::{RunOptions, isolate_run, read_for_run, read_text_for_run, run};

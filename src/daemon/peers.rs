@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::service::{Process, Service};
-use super::state;
+use super::whole_file;
 use crate::cgroup::Group;
 use crate::control::Peer;
 use crate::sys::process;
@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 impl Engine {
     /// The unit in whose group a process is.
     pub(super) fn managed_unit(&self, pid: i32) -> Option<String> {
-        let text = String::from_utf8(state::read_proc(&format!("/proc/{pid}/cgroup")).ok()?).ok()?;
+        let text = String::from_utf8(whole_file::read_proc(&format!("/proc/{pid}/cgroup")).ok()?).ok()?;
         // Nearly every client is outside of the root group, and is let in without a look at each service.
         let root = self.tree.as_ref()?.root_path();
         let paths: Vec<&std::path::Path> = text

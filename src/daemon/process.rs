@@ -396,7 +396,7 @@ impl Engine {
 
     /// Watches a main process that is not the first child of its init: found by pid file.
     pub(super) fn follow_main(&mut self, id: ServiceId, pid: i32, inner_pid: i32) -> bool {
-        if super::state::ProcessIdentity::of(pid).is_none() {
+        if super::identity::ProcessIdentity::of(pid).is_none() {
             return false;
         }
         // The resident init reaps it and tells; otherwise its pidfd does.
@@ -430,7 +430,7 @@ pub(super) fn exit_of_dead(pidfd: BorrowedFd<'_>) -> Option<Exit> {
     let kept = || process::pidfd_exit_status(pidfd).ok()?;
     let status = kept().or_else(|| {
         let pid = process::pid_of_pidfd(pidfd).ok()??;
-        let status = super::state::status_of_zombie(pid)?;
+        let status = super::identity::status_of_zombie(pid)?;
         // Still the same: nobody has reaped it, so the number was its own.
         (process::pid_of_pidfd(pidfd) == Ok(Some(pid))).then_some(status).or_else(kept)
     })?;

@@ -1,8 +1,9 @@
 //! What a daemon writes down of each service for the next one.
 
 use super::engine::{Engine, now};
+use super::identity::ProcessIdentity;
 use super::service::Process;
-use super::state::{self, ProcessIdentity, SavedState};
+use super::state::{self, SavedState};
 use crate::supervise::{ActiveState, Rest, ServiceId, SubState};
 
 impl Engine {

@@ -2,12 +2,13 @@
 
 use super::activation::{Keeper, Sockets, Store};
 use super::connections::{Accepting, Connection};
+use super::identity::ProcessIdentity;
 use super::live::Live;
 use super::log_output::Output;
 use super::notify::NotifySocket;
 use super::plans::Digest;
 use super::remembered::LaunchedBy;
-use super::state::{ProcessIdentity, Written};
+use super::state::Written;
 use super::syslog::SyslogSocket;
 use super::timers::UnitTimers;
 use crate::cgroup::Group;

@@ -7,7 +7,7 @@
 use super::engine::Engine;
 use super::group::key_of;
 use super::launch::{compile_failure, failure, make_directory, set_by};
-use super::state;
+use super::whole_file;
 use crate::cgroup::SliceGroup;
 use crate::compile::slice_settings;
 use crate::control::SliceStatus;
@@ -148,7 +148,7 @@ impl Engine {
         let bytes = serde_json::to_vec(&kept).map_err(|error| note(&error))?;
         let file = self.limits_file(name);
         make_directory(file.parent().unwrap_or(&self.options.runtime_dir), 0o700).map_err(|error| note(&error))?;
-        state::write_atomically(&file, &bytes).map_err(|error| note(&error))?;
+        whole_file::write_atomically(&file, &bytes).map_err(|error| note(&error))?;
         Ok(wanted)
     }
 
@@ -174,7 +174,7 @@ impl Engine {
 
     /// What this daemon or an earlier one wrote into the group of a slice.
     fn written_limits(&self, name: &str) -> Option<CgroupSettings> {
-        let bytes = state::read_file(&self.limits_file(name), MAX_WRITTEN).ok()?;
+        let bytes = whole_file::read_file(&self.limits_file(name), MAX_WRITTEN).ok()?;
         serde_json::from_slice(&bytes).ok()
     }
 

@@ -5,10 +5,11 @@
 //! `<state>/timers/NAME`.
 
 use super::engine::{Engine, Source, Timer, now};
+use super::identity;
 use super::launch::{failure, set_by};
 use super::service::Watched;
-use super::state;
 use super::unwritten::Deed;
+use super::whole_file;
 use crate::control::TimerStatus;
 use crate::supervise::timers::{Both, Due, Past, next_due};
 use crate::supervise::{Event, LaunchFailure, Moment, ServiceId};
@@ -79,7 +80,7 @@ fn zone(timer: &TimerSettings) -> Result<TimeZone, String> {
 /// Different for each machine, boot and unit.
 fn seed(unit: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (state::boot_id(), unit).hash(&mut hasher);
+    (identity::boot_id(), unit).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -288,7 +289,7 @@ impl Engine {
         if stamp.v != VERSION {
             return None;
         }
-        let same_boot = stamp.boot_id == state::boot_id();
+        let same_boot = stamp.boot_id == identity::boot_id();
         let present = present();
         let wall = |micros: i64| Timestamp::from_microsecond(micros).ok();
         let armed = Both {
@@ -317,7 +318,7 @@ impl Engine {
         }
         let stamp = Stamp {
             v: VERSION,
-            boot_id: state::boot_id().to_owned(),
+            boot_id: identity::boot_id().to_owned(),
             armed_wall: past.armed.wall.as_microsecond(),
             armed_boot: past.armed.boot.0,
             last_wall: past.last_wall.map(Timestamp::as_microsecond),
@@ -327,7 +328,7 @@ impl Engine {
         let path = self.stamp_file(unit);
         let written = serde_json::to_vec(&stamp).map_err(io::Error::from).and_then(|bytes| {
             super::launch::make_directory(&self.options.state_dir.join("timers"), 0o700)?;
-            state::write_atomically(&path, &bytes)
+            whole_file::write_atomically(&path, &bytes)
         });
         self.done(Deed::Stamp(id), &path, written);
     }

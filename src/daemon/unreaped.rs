@@ -6,7 +6,7 @@
 //! so it is said, once.
 
 use super::engine::{Engine, Timer};
-use super::state;
+use super::identity;
 use crate::sys::process;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -51,8 +51,8 @@ impl Engine {
 /// The process and its parent, if it is dead and nobody has waited for it, and that is not for us to do.
 fn unreaped(pidfd: BorrowedFd<'_>) -> Option<(i32, i32)> {
     let pid = process::pid_of_pidfd(pidfd).ok()??;
-    state::status_of_zombie(pid)?;
-    let parent = state::parent_of(pid)?;
+    identity::status_of_zombie(pid)?;
+    let parent = identity::parent_of(pid)?;
     // Still unreaped: so the number was its own.
     process::pidfd_send_signal(pidfd, 0).ok()?;
     (parent != process::own_pid()).then_some((pid, parent))
@@ -68,7 +68,7 @@ mod tests {
         assert_eq!(unreaped(own.as_fd()), None);
         let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
         let pidfd = process::pidfd_open(child.id() as i32).unwrap();
-        while state::status_of_zombie(child.id() as i32).is_none() {
+        while identity::status_of_zombie(child.id() as i32).is_none() {
             std::thread::yield_now();
         }
         assert_eq!(unreaped(pidfd.as_fd()), None, "it is waited for below");

@@ -8,8 +8,10 @@
 //! ends the daemon's group ends them too.
 
 use crate::daemon::engine::now;
+use crate::daemon::identity::{self, ProcessIdentity};
 use crate::daemon::scarcity;
-use crate::daemon::state::{self, ProcessIdentity};
+use crate::daemon::state;
+use crate::daemon::whole_file;
 use crate::supervise::Moment;
 use crate::sys::process::{self, Spawn, spawn};
 use serde::{Deserialize, Serialize};
@@ -119,7 +121,7 @@ impl Keeper {
         let written = keeper.and_then(|identity| {
             let saved = Saved {
                 v: VERSION,
-                boot_id: state::boot_id().to_owned(),
+                boot_id: identity::boot_id().to_owned(),
                 keeper: identity,
                 sockets: held.sockets.iter().map(|(_, kept)| kept.clone()).collect(),
                 stored: held.stored.iter().map(|(_, kept)| kept.clone()).collect(),
@@ -150,10 +152,10 @@ impl Keeper {
             return Err("the file that names its sockets is no such file".to_owned());
         }
         let saved: Saved = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
-        if saved.v != VERSION || saved.boot_id != state::boot_id() {
+        if saved.v != VERSION || saved.boot_id != identity::boot_id() {
             return Ok(None);
         }
-        let pidfd = state::open_verified(&saved.keeper).ok_or("the process that kept its sockets is gone")?;
+        let pidfd = identity::open_verified(&saved.keeper).ok_or("the process that kept its sockets is gone")?;
         let mut numbers = FIRST..;
         let mut copy = || {
             let number = numbers.next().unwrap_or(i32::MAX);
@@ -217,7 +219,7 @@ fn write(runtime_dir: &Path, unit: &str, saved: &Saved) -> io::Result<()> {
     if let Some(directory) = path.parent() {
         crate::daemon::launch::make_directory(directory, 0o700)?;
     }
-    state::write_atomically(&path, &serde_json::to_vec(saved)?)
+    whole_file::write_atomically(&path, &serde_json::to_vec(saved)?)
 }
 
 /// Is this process a keeper, and not somebody else's in the same group? It has our image and our name for it.
