@@ -132,7 +132,7 @@ impl Engine {
         service.check_number = None;
         if let Some(check) = &mut service.check {
             check.failure_told = true;
-            super::perform::end_command(check);
+            super::killing::end_command(check);
         }
     }
 }
