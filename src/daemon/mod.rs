@@ -34,6 +34,7 @@ mod identity;
 mod inheritance;
 mod instance_keeper;
 pub mod journal;
+mod keeping;
 mod killing;
 mod launch;
 mod left_over;
