@@ -14,6 +14,7 @@ mod call;
 mod configuration;
 mod event;
 mod frame;
+mod parameters;
 mod request_key;
 mod status;
 mod time;
@@ -21,10 +22,11 @@ mod varlink;
 mod who;
 
 pub use answer::{Answer, CallError, Description, UnitChange};
-pub use call::{Call, Manner, Verb, is_unit_name};
+pub use call::{Call, Manner, Verb};
 pub use configuration::ConfiguredValue;
 pub use event::{LOST, PRESENT, UnitEvent};
 pub use frame::{FrameReader, REPLY_LIMIT, REQUEST_LIMIT, TooLong};
+pub use parameters::is_unit_name;
 pub use request_key::RequestKey;
 pub use status::{
     GroupCounters, LogPlace, Pressure, ProcessLine, Replica, ReplicaSet, RunsOn, SliceStatus, StopProgress,

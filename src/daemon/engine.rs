@@ -1,5 +1,6 @@
 //! The engine that the daemon and `rsvc run` share: it turns readiness into events and actions into effects.
 
+use super::deadlines::Timers;
 use super::exits::Exits;
 use super::host::Host;
 use super::instance_keeper::InstanceKeeper;
@@ -12,17 +13,20 @@ use super::timers::WallClock;
 use crate::cgroup::Tree;
 use crate::compile::{Cgroups, HostFacts};
 use crate::control::UnitEvent;
-use crate::supervise::{Event, Moment, Note, Outcome, RequestId, Role, ServiceId, Supervisor, Word};
+use crate::supervise::{Event, Moment, Note, Outcome, RequestId, ServiceId, Supervisor};
 use crate::sys::fd::sealed_memfd;
 use crate::sys::poll::{Interest, Poller, Ready, Token};
 use crate::unit::Unit;
 use nix::sys::inotify::{InitFlags, Inotify, WatchDescriptor};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
+
+pub(super) use super::deadlines::Timer;
+pub(super) use super::sources::{Place, Source};
 
 /// Where everything of one instance lives.
 #[derive(Clone, Debug)]
@@ -53,67 +57,6 @@ pub struct Options {
     pub strict_host: bool,
 }
 
-/// What a registered descriptor is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Source {
-    /// `cgroup.events` of all groups.
-    Groups,
-    /// Reports of a launch.
-    Report(ServiceId, Place),
-    /// The launched process (PID 1 of the container, or the service itself) ended.
-    Process(ServiceId, Place),
-    /// Exit records from all resident inits.
-    Exits,
-    /// A main process that is not our child ended: adopted, or named by a pid file.
-    Main(ServiceId),
-    /// Output of the service.
-    Log(ServiceId),
-    /// Readiness datagrams.
-    Notify(ServiceId),
-    /// `/dev/log` of the service.
-    Syslog(ServiceId),
-    /// The journal has room for output of services.
-    Journal,
-    /// Something arrived at a socket of a unit that listens.
-    Socket(ServiceId),
-    /// The keeper of a unit's sockets ended.
-    Keeper(ServiceId),
-    /// The keeper of the instance ended.
-    InstanceKeeper,
-    /// A stored descriptor hung up.
-    Stored(ServiceId),
-    /// The earliest time of the calendar has come, or the clock was set.
-    WallClock,
-    /// PID 1 of a run that is over.
-    Retired,
-}
-
-/// Which of a service's two processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// `service.exec`.
-    Main,
-    /// The command around it.
-    Control,
-    /// The command that asks whether it is ready, or well.
-    Check,
-}
-
-impl From<Role> for Place {
-    fn from(role: Role) -> Place {
-        match role {
-            Role::Main => Place::Main,
-            Role::Ready | Role::Health => Place::Check,
-            Role::StartPre(_)
-            | Role::StartPost(_)
-            | Role::Reload(_)
-            | Role::Stop(_)
-            | Role::StopPost(_)
-            | Role::Hook(_) => Place::Control,
-        }
-    }
-}
-
 /// What a turn of the loop tells its owner.
 #[derive(Debug)]
 pub(super) enum Notice {
@@ -129,59 +72,9 @@ pub(super) enum Notice {
     Event(Box<UnitEvent>),
 }
 
-/// Something that only time brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Timer {
-    /// Look for what `[ready]` names, or the pid file.
-    Readiness(ServiceId),
-    /// Remove more of the runtime directories.
-    RemoveDirectories(ServiceId),
-    /// Kill again what is left of a container.
-    Kill(ServiceId),
-    /// Send what waits for the journal.
-    Journal,
-    /// Try again to reach the journal with output of services.
-    Relay,
-    /// The window is over in which messages of the service were suppressed.
-    Suppressed(ServiceId),
-    /// Look whether a group without `cgroup.events` is empty.
-    Empty(ServiceId),
-    /// Try to remove the group again.
-    RemoveGroup(ServiceId),
-    /// One of the unit's own timers may be due.
-    Elapse(ServiceId),
-    /// An adopted main process is gone; its record should be there.
-    Record(ServiceId),
-    /// An adopted process that is dead should be reaped.
-    Reaped(ServiceId),
-    /// A dead process of an earlier daemon should be gone.
-    Unreaped,
-    /// Nobody has asked again for what a former daemon was asked for.
-    Forget(ServiceId),
-    /// A keeper that ended at once is followed by another.
-    Keeper(ServiceId),
-    /// Connections may be accepted again.
-    Accept(ServiceId),
-    /// Send the keeper what its channel had no room for.
-    FlushKeeper,
-    /// Nothing has been launched for a while.
-    Trim,
-    /// An upgrade has to get further; the owner of the loop looks after each turn.
-    Upgrade,
-    /// Try again what could not be written.
-    Unwritten,
-    /// Reap launched processes that could not be watched.
-    Reap,
-    /// Clients may be accepted again.
-    Listen,
-}
-
 /// Services whose state may wait for the end of a batch of readiness. The descriptors of one death come in one batch:
 /// their states are one state, written after the next process was launched and not before.
 const STATES_AT_ONCE: usize = 8;
-
-/// A sleep of the machine that is worth a thought; less is the time between two looks at two clocks.
-const SLEEP: Duration = Duration::from_secs(1);
 
 /// See the module documentation.
 pub(super) struct Engine {
@@ -209,8 +102,7 @@ pub(super) struct Engine {
     pub unwatched: Vec<OwnedFd>,
     /// Instances of connections of which something was told; who is down is forgotten.
     pub ended_connections: BTreeSet<ServiceId>,
-    timers: BTreeSet<(Moment, Timer)>,
-    timer_at: HashMap<Timer, Moment>,
+    pub timers: Timers,
     pub retired: HashMap<Token, OwnedFd>,
     pub exits: Exits,
     /// Holds what is to outlive this daemon; none under `rsvc run`, whose services end with it.
@@ -257,7 +149,7 @@ pub(super) struct Engine {
     next_id: u32,
     next_request: u64,
     /// How long the machine has slept since its boot.
-    slept: Duration,
+    pub slept: Duration,
     /// How many the daemon may have open.
     pub descriptors: u64,
 }
@@ -269,7 +161,7 @@ pub(super) fn now() -> Moment {
 }
 
 /// Microseconds of CLOCK_MONOTONIC, which stands still while the machine sleeps.
-fn monotonic() -> u64 {
+pub(super) fn monotonic() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
 }
@@ -329,8 +221,7 @@ impl Engine {
             unwritten: Default::default(),
             unwatched: Vec::new(),
             ended_connections: BTreeSet::new(),
-            timers: BTreeSet::new(),
-            timer_at: HashMap::new(),
+            timers: Timers::default(),
             retired: HashMap::new(),
             exits,
             keeper: None,
@@ -373,26 +264,6 @@ impl Engine {
     pub fn new_request(&mut self) -> RequestId {
         self.next_request += 1;
         RequestId(self.next_request)
-    }
-
-    /// Registers a descriptor for reading.
-    pub fn watch<F: AsFd>(&mut self, fd: F, source: Source) -> io::Result<Token> {
-        self.watch_for(fd, Interest::Read, source)
-    }
-
-    /// Registers a descriptor.
-    pub fn watch_for<F: AsFd>(&mut self, fd: F, interest: Interest, source: Source) -> io::Result<Token> {
-        let added = self.poller.add(fd, interest).map_err(to_io);
-        let token = added.map_err(super::scarcity::of_watch)?;
-        self.sources.insert(token, source);
-        Ok(token)
-    }
-
-    /// Forgets a registration; the descriptor is closed by its owner afterwards.
-    pub fn unwatch<F: AsFd>(&mut self, fd: F, token: Token) {
-        self.sources.remove(&token);
-        // Closing would do it too, unless a copy of the descriptor lives in a child that is just being cloned.
-        let _ = self.poller.remove(fd);
     }
 
     /// Works off everything that can be done now, then waits for the next thing to happen, then handles it.
@@ -459,105 +330,6 @@ impl Engine {
         // After the start that it led to: a daemon that is killed in between starts the unit once more, not once less.
         for id in std::mem::take(&mut self.elapsed) {
             self.write_stamp_again(id);
-        }
-    }
-
-    fn timeout(&self) -> Option<Duration> {
-        if self.pacing.is_waiting() {
-            return Some(Duration::ZERO);
-        }
-        let timer = self.timers.first().map(|(at, _)| *at);
-        let deadline = match (timer, self.supervisor.next_deadline()) {
-            (Some(a), Some(b)) => a.min(b),
-            (a, b) => a.or(b)?,
-        };
-        Some(Duration::from_micros(deadline.0.saturating_sub(now().0)))
-    }
-
-    /// While the machine sleeps nobody can say that he lives, but the clock goes on: each watchdog begins anew.
-    fn forgive_sleep(&mut self, present: Moment) {
-        let slept = Duration::from_micros(present.0.saturating_sub(monotonic()));
-        if slept > self.slept.saturating_add(SLEEP) {
-            for id in self.services.keys() {
-                self.events.push_back(Event::Said { id: *id, word: Word::Alive });
-            }
-        }
-        self.slept = slept;
-    }
-
-    fn fire_timers(&mut self) {
-        let present = now();
-        self.forgive_sleep(present);
-        while let Some((at, timer)) = self.timers.first().copied() {
-            if at > present {
-                break;
-            }
-            self.cancel(timer);
-            match timer {
-                Timer::Readiness(id) => self.check_readiness(id),
-                Timer::Journal => {} // The owner of the loop flushes after each turn.
-                Timer::Relay => self.journal_ready(),
-                Timer::Suppressed(id) => self.tell_suppressed(id),
-                Timer::Kill(id) => self.kill_remaining(id),
-                Timer::Empty(id) => self.check_empty(id),
-                Timer::RemoveDirectories(id) => self.remove_directories(id),
-                Timer::RemoveGroup(id) => self.remove_group(id),
-                Timer::Elapse(id) => self.timer_due(id),
-                Timer::Record(id) => self.adopted_main_ended(id),
-                Timer::Reaped(id) => self.process_ended(id, Place::Main),
-                Timer::Keeper(id) => self.keep_again(id),
-                Timer::Accept(id) => self.accept_again(id),
-                Timer::FlushKeeper => self.flush_keeper(),
-                Timer::Forget(id) => self.forget_requests(id),
-                Timer::Unreaped => self.look_for_unreaped(),
-                Timer::Trim => trim(),
-                Timer::Upgrade => {}
-                Timer::Unwritten => self.write_again(),
-                Timer::Reap => self.reap_unwatched(),
-                Timer::Listen => {} // The owner of the listener asks after each turn.
-            }
-        }
-        if self.supervisor.next_deadline().is_some_and(|deadline| deadline <= present) {
-            self.events.push_back(Event::DeadlinePassed);
-        }
-    }
-
-    /// Sets a timer; an earlier one of the same kind for the same service is replaced.
-    pub fn after(&mut self, delay: Duration, timer: Timer) {
-        self.cancel(timer);
-        let at = Moment(now().0 + delay.as_micros() as u64);
-        self.timers.insert((at, timer));
-        self.timer_at.insert(timer, at);
-    }
-
-    pub fn cancel(&mut self, timer: Timer) {
-        if let Some(at) = self.timer_at.remove(&timer) {
-            self.timers.remove(&(at, timer));
-        }
-    }
-
-    pub fn is_set(&self, timer: Timer) -> bool {
-        self.timer_at.contains_key(&timer)
-    }
-
-    fn ready(&mut self, source: Source, event: Ready) {
-        match source {
-            Source::Groups => self.groups_changed(),
-            Source::Report(id, place) => self.report_ready(id, place),
-            Source::Process(id, place) => self.process_ended(id, place),
-            Source::Exits => self.exits_ready(),
-            Source::Main(id) => self.adopted_main_ended(id),
-            Source::Log(id) => self.log_ready(id),
-            Source::Notify(id) => self.notify_ready(id),
-            Source::Syslog(id) => self.syslog_ready(id),
-            Source::Journal => self.journal_ready(),
-            Source::Socket(id) if self.accepts_at(id, event.token) => self.accept_connections(id, event.token),
-            Source::Socket(id) => self.trigger(id),
-            Source::Keeper(id) => self.keeper_ended(id),
-            Source::InstanceKeeper => self.instance_keeper_ended(),
-            Source::Stored(id) => self.stored_hung_up(id, event.token),
-            Source::WallClock => self.wall_clock_ready(),
-            Source::Retired => self.reap_retired(event.token),
         }
     }
 

@@ -10,13 +10,11 @@
 //! nothing, and holds channel and table itself, so that whoever may take copies of its descriptors finds everything. One
 //! order is one sendmsg(2) that waits for nobody: what is in the channel when the daemon is killed is worked off
 //! afterwards. An entry of the table is written before its descriptor is sent, and a number is used again only after the
-//! order to close it was sent; so a number holds what its entry says, or nothing. It stands in the keepers' group.
+//! order to close it was sent; so a number holds what its entry says, or nothing. It stands in the keepers' group. What it is given is `keeping`'s.
 
 use super::activation::keeper::{FIRST, Making, birth};
-use super::engine::{Engine, Source, to_io};
+use super::engine::to_io;
 use super::identity::{self, ProcessIdentity};
-use super::scarcity;
-use super::service::Watched;
 use super::whole_file;
 use crate::sys::{process, socket};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -84,7 +82,7 @@ impl InstanceKeeper {
     ///
     /// # Errors
     /// Of the clone, or of writing the file; then there is no keeper.
-    fn start(making: &Making<'_>, runtime_dir: &Path) -> io::Result<InstanceKeeper> {
+    pub(super) fn start(making: &Making<'_>, runtime_dir: &Path) -> io::Result<InstanceKeeper> {
         let (channel, theirs) = socket::seqpacket_pair().map_err(to_io)?;
         let table = rustix::fs::memfd_create("rsvc-kept", MemfdFlags::CLOEXEC)?;
         let argv = [c"rsvc-keeper".to_owned(), std::ffi::CString::new(CHANNEL.to_string()).unwrap_or_default()];
@@ -123,7 +121,7 @@ impl InstanceKeeper {
     ///
     /// # Errors
     /// There should be one, and what it holds cannot be had.
-    fn find(runtime_dir: &Path) -> io::Result<Option<InstanceKeeper>> {
+    pub(super) fn find(runtime_dir: &Path) -> io::Result<Option<InstanceKeeper>> {
         let bytes = match whole_file::read_file(&file(runtime_dir), FILE_LIMIT) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other?,
@@ -157,7 +155,7 @@ impl InstanceKeeper {
     ///
     /// # Errors
     /// Of pwrite(2): the name cannot be written down. A name is at most 255 bytes.
-    fn keep(&mut self, name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+    pub(super) fn keep(&mut self, name: &str, descriptor: BorrowedFd<'_>) -> io::Result<()> {
         self.unclaimed.remove(name);
         if let Some(slot) = self.slots.get(name) {
             return self.order(KEEP, *slot, Some(descriptor));
@@ -172,7 +170,7 @@ impl InstanceKeeper {
     }
 
     /// Closes what it has under this name.
-    fn release(&mut self, name: &str) -> io::Result<()> {
+    pub(super) fn release(&mut self, name: &str) -> io::Result<()> {
         self.unclaimed.remove(name);
         let Some(slot) = self.slots.remove(name) else { return Ok(()) };
         write_entry(self.table.as_fd(), slot, "")?;
@@ -180,7 +178,7 @@ impl InstanceKeeper {
     }
 
     /// A copy of what it has under this name.
-    fn take(&mut self, name: &str) -> Option<OwnedFd> {
+    pub(super) fn take(&mut self, name: &str) -> Option<OwnedFd> {
         self.unclaimed.remove(name);
         let slot = self.slots.get(name)?;
         process::pidfd_getfd(self.pidfd.as_fd(), i32::try_from(*slot).ok()?).ok()
@@ -210,8 +208,40 @@ impl InstanceKeeper {
         }
     }
 
+    /// Has it something under this name?
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.slots.contains_key(name)
+    }
+
+    /// Names of what an earlier daemon has kept and nobody has taken.
+    pub(super) fn unclaimed(&self) -> impl Iterator<Item = &String> {
+        self.unclaimed.iter()
+    }
+
+    /// Do orders wait for room in its channel?
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.identity.pid
+    }
+
+    /// It has ended: what is left is to be reaped.
+    pub(super) fn into_pidfd(self) -> OwnedFd {
+        self.pidfd
+    }
+
+    /// Ends it, with all that it holds.
+    pub(super) fn end(self, runtime_dir: &Path) {
+        // The file first: it must not name a process that is gone.
+        let _ = std::fs::remove_file(file(runtime_dir));
+        let _ = process::pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
+        let _ = process::wait_pidfd(self.pidfd.as_fd(), false);
+    }
+
     /// Sends what waits; `true` when nothing does any more.
-    fn flush(&mut self) -> io::Result<bool> {
+    pub(super) fn flush(&mut self) -> io::Result<bool> {
         while let Some((verb, slot, descriptor)) = self.unsent.pop_front() {
             if !self.send(verb, slot, descriptor.as_ref().map(|fd| fd.as_fd()))? {
                 self.unsent.push_front((verb, slot, descriptor));
@@ -222,7 +252,7 @@ impl InstanceKeeper {
     }
 }
 
-fn file(runtime_dir: &Path) -> PathBuf {
+pub(super) fn file(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join("keeper")
 }
 
@@ -284,167 +314,6 @@ fn read_table(table: BorrowedFd<'_>) -> io::Result<Slots> {
         }
     }
     Ok((slots, free, next))
-}
-
-impl Engine {
-    /// Finds the keeper of the daemon before, or starts one. Without a keeper services run as well; what it would hold
-    /// ends with the daemon, which is said.
-    ///
-    /// # Errors
-    /// There is one, and what it holds cannot be had for want of descriptors or memory: another one in its place would
-    /// make the inits of the daemon before unheard.
-    pub(super) fn open_keeper(&mut self) -> io::Result<()> {
-        let found = match InstanceKeeper::find(&self.options.runtime_dir) {
-            Ok(found) => found,
-            Err(error) if scarcity::may_pass(&error) => return Err(error),
-            Err(error) => {
-                let path = file(&self.options.runtime_dir);
-                tracing::warn!("the keeper that {} names cannot be asked: {error}; there is a new one", path.display());
-                None
-            }
-        };
-        match found {
-            Some(keeper) => self.watch_keeper(keeper),
-            None => self.start_keeper(),
-        }
-        Ok(())
-    }
-
-    fn start_keeper(&mut self) {
-        let group = self.keeper_group();
-        let making = Making {
-            image: self.init_image.as_fd(),
-            null: self.null.as_fd(),
-            group: group.as_ref().map(|group| group.as_fd()),
-        };
-        match InstanceKeeper::start(&making, &self.options.runtime_dir) {
-            Ok(keeper) => self.watch_keeper(keeper),
-            Err(error) => tracing::error!(
-                "there is no keeper for the next daemon: {error}; until there is one, how services end is known only \
-                 while a daemon runs"
-            ),
-        }
-    }
-
-    fn watch_keeper(&mut self, keeper: InstanceKeeper) {
-        match self.watch(&keeper, Source::InstanceKeeper) {
-            Ok(token) => self.keeper = Some(Watched { fd: keeper, token }),
-            Err(error) => tracing::error!("the keeper cannot be watched: {error}"),
-        }
-    }
-
-    /// The next daemon finds this descriptor under `name`, whatever happens to this one.
-    pub(super) fn keep_for_next<F: AsFd>(&mut self, name: &str, descriptor: F) {
-        let Some(keeper) = &mut self.keeper else { return };
-        if let Err(error) = keeper.fd.keep(name, descriptor.as_fd()) {
-            tracing::error!("the keeper cannot hold {name}: {error}; it ends with this daemon");
-        }
-        self.flush_keeper_later();
-    }
-
-    /// Nobody needs what is kept under `name` any more.
-    pub(super) fn release_kept(&mut self, name: &str) {
-        let Some(keeper) = &mut self.keeper else { return };
-        if let Err(error) = keeper.fd.release(name) {
-            tracing::error!("the keeper cannot close {name}: {error}");
-        }
-        self.flush_keeper_later();
-    }
-
-    /// Lets go of the pidfds of main processes whose end has been written down; before that they alone would tell the
-    /// next daemon how it was.
-    pub(super) fn release_processes(&mut self) {
-        for id in std::mem::take(&mut self.over) {
-            let Some(service) = self.service(id) else { continue };
-            // Another run has taken the place under the same name.
-            if service.main.as_ref().is_none_or(|main| !main.is_kept()) {
-                let name = process_name(&service.name);
-                self.release_kept(&name);
-            }
-        }
-    }
-
-    /// What an earlier daemon has kept under `name`. It stays kept.
-    pub(super) fn take_kept(&mut self, name: &str) -> Option<OwnedFd> {
-        self.keeper.as_mut()?.fd.take(name)
-    }
-
-    /// Is something kept under `name`?
-    pub(super) fn is_kept(&self, name: &str) -> bool {
-        self.keeper.as_ref().is_some_and(|keeper| keeper.fd.slots.contains_key(name))
-    }
-
-    /// After everything was taken over: what an earlier daemon has kept and nobody has taken is closed.
-    pub(super) fn release_unclaimed(&mut self) {
-        for name in self.unclaimed() {
-            tracing::debug!("{name} is not needed any more");
-            self.release_kept(&name);
-        }
-    }
-
-    /// Names of what an earlier daemon has kept and nobody has taken.
-    pub(super) fn unclaimed(&self) -> Vec<String> {
-        self.keeper.iter().flat_map(|keeper| keeper.fd.unclaimed.iter().cloned()).collect()
-    }
-
-    fn flush_keeper_later(&mut self) {
-        if self.keeper.as_ref().is_some_and(|keeper| !keeper.fd.unsent.is_empty()) {
-            self.after(std::time::Duration::from_millis(1), super::engine::Timer::FlushKeeper);
-        }
-    }
-
-    /// The channel had no room when many services were started at once.
-    pub(super) fn flush_keeper(&mut self) {
-        let Some(keeper) = &mut self.keeper else { return };
-        if let Err(error) = keeper.fd.flush() {
-            tracing::error!("the keeper cannot be told what to hold: {error}");
-        }
-        self.flush_keeper_later();
-    }
-
-    /// Somebody has ended it: another one gets everything again.
-    pub(super) fn instance_keeper_ended(&mut self) {
-        let Some(keeper) = self.keeper.take() else { return };
-        tracing::warn!("the keeper {} was ended; there is a new one", keeper.fd.identity.pid);
-        self.sources.remove(&keeper.token);
-        self.retire(Watched { fd: keeper.fd.pidfd, token: keeper.token });
-        self.start_keeper();
-        self.keep_everything();
-    }
-
-    /// All that is to outlive the daemon.
-    fn keep_everything(&mut self) {
-        for (name, descriptor) in self.exits.kept() {
-            self.keep_for_next(name, descriptor);
-        }
-        let processes: Vec<(String, io::Result<OwnedFd>)> = self
-            .services
-            .values()
-            .filter_map(|service| {
-                let process = service.main.as_ref().filter(|process| process.is_kept())?;
-                Some((process_name(&service.name), process.own_pidfd().try_clone_to_owned()))
-            })
-            .collect();
-        for (name, copy) in processes {
-            if let Ok(copy) = copy {
-                self.keep_for_next(&name, copy);
-            }
-        }
-        self.keep_logs();
-    }
-
-    pub(super) fn is_instance_keeper(&self, pid: i32) -> bool {
-        self.keeper.as_ref().is_some_and(|keeper| keeper.fd.identity.pid == pid)
-    }
-
-    /// Nothing runs and nobody follows: it ends with the daemon.
-    pub(super) fn dismiss_keeper(&mut self) {
-        let Some(keeper) = self.keeper.take() else { return };
-        // The file first: it must not name a process that is gone.
-        let _ = std::fs::remove_file(file(&self.options.runtime_dir));
-        let _ = process::pidfd_send_signal(keeper.fd.pidfd.as_fd(), libc::SIGKILL);
-        let _ = process::wait_pidfd(keeper.fd.pidfd.as_fd(), false);
-    }
 }
 
 /// Under which the pidfd of a main process without a resident init is kept.

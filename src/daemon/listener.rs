@@ -11,33 +11,31 @@
 //! A connection has one call at a time; what a client sends ahead stays in the buffer until the reply is given, so
 //! replies are in order without numbers. A peer that does not read, or that sends what is no call, loses its
 //! connection. A stream ([`Listener::begin_stream`]) never ends by itself; it is the first to go when connections run
-//! out, so that listeners cannot shut out those who give orders. Nobody can make the daemon hold more than [`BACKLOG_TOTAL`] bytes or [`MAX_CONNECTIONS`] descriptors.
+//! out, so that listeners cannot shut out those who give orders. Nobody can make the daemon hold more than
+//! [`BACKLOG_TOTAL`] bytes or [`MAX_CONNECTIONS`] descriptors.
 
+mod accept;
+mod bind;
 mod connection;
+mod handing_over;
 #[cfg(test)]
 mod tests;
+
+pub use accept::{MAX_CONNECTIONS, MAX_PER_USER};
+pub use handing_over::Handed;
 
 use crate::control::{
     Answer, Asked, Call, CallError, Peer, Request, RequestKey, Rules, encode_answer, encode_error, encode_info,
     encode_interface_description, encode_service_error,
 };
-use crate::sys::peer::peer_groups;
 use connection::Connection;
 use rustix::event::epoll;
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-
-/// Connections at a time.
-pub const MAX_CONNECTIONS: usize = 256;
-
-/// Connections of one ordinary user, so that nobody can shut out the others.
-pub const MAX_PER_USER: usize = 64;
 
 /// Bytes of replies that wait for one slow reader; a list of 5,000 units is about 8 MiB.
 pub const BACKLOG: usize = 16 << 20;
@@ -74,17 +72,6 @@ pub struct Incoming {
     pub request: Option<RequestKey>,
 }
 
-/// Numbers of the descriptors that the next program of this process gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handed {
-    /// The listening socket.
-    pub socket: RawFd,
-    /// The connection that waits for the answer to an upgrade; `None`: it has gone.
-    pub caller: Option<RawFd>,
-    /// Connections with no call under way, and what was read of their next one.
-    pub others: Vec<(RawFd, Vec<u8>)>,
-}
-
 /// The listening socket and its connections.
 #[derive(Debug)]
 pub struct Listener {
@@ -115,43 +102,6 @@ impl AsFd for Listener {
 }
 
 impl Listener {
-    /// Listens at `path`, mode 0666 as the rules decide and not the file system. An existing socket there is
-    /// replaced in one step; clients of the former one notice nothing but its end.
-    ///
-    /// # Errors
-    /// Of bind(2), chmod(2), rename(2), epoll_create1(2).
-    pub fn bind(path: &Path, rules: Rules) -> io::Result<Listener> {
-        let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-        let mut temporary = std::ffi::OsString::from(format!(".{}.", std::process::id()));
-        temporary.push(name);
-        let temporary = path.with_file_name(temporary);
-        let in_words = |error| super::scarcity::at(path, error);
-        let socket = match bind_name(&temporary) {
-            Ok(socket) => {
-                fs::rename(&temporary, path).map_err(in_words)?;
-                socket
-            }
-            // There is room for one name and not for two: that of the former daemon makes way first.
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => bind_name(path).map_err(in_words)?,
-            Err(error) => return Err(in_words(error)),
-        };
-        socket.set_nonblocking(true)?;
-        Listener::over(socket, path, rules)
-    }
-
-    /// Goes on with the socket of a former program, whose name is `path`: who connected meanwhile waits in its queue.
-    ///
-    /// # Errors
-    /// It does not listen; of epoll_create1(2).
-    pub fn inherit(socket: &OwnedFd, path: &Path, rules: Rules) -> io::Result<Listener> {
-        if !rustix::net::sockopt::socket_acceptconn(socket)? {
-            return Err(io::Error::other("the inherited control socket does not listen"));
-        }
-        let socket = UnixListener::from(socket.try_clone()?);
-        socket.set_nonblocking(true)?;
-        Listener::over(socket, path, rules)
-    }
-
     fn over(socket: UnixListener, path: &Path, rules: Rules) -> io::Result<Listener> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &socket, epoll::EventData::new_u64(LISTENING), epoll::EventFlags::IN)?;
@@ -169,15 +119,6 @@ impl Listener {
             counter: LISTENING,
             backlog: 0,
         })
-    }
-
-    /// Removes the socket's name, for an end after which no other daemon follows. Without that, clients wait for the
-    /// next daemon as long as the name is there.
-    ///
-    /// # Errors
-    /// Of unlink(2).
-    pub fn remove_name(&self) -> io::Result<()> {
-        fs::remove_file(&self.path)
     }
 
     /// Does what the sockets are ready for, without blocking. `admit` is asked once for each new peer; its error, a
@@ -287,131 +228,9 @@ impl Listener {
             .any(|connection| connection.waiting() > 0 && !connection.dead && !connection.streaming)
     }
 
-    /// What the next program gets: see [`Handed`].
-    pub fn hand_over(&self, caller: ConnectionId) -> Handed {
-        Handed {
-            socket: self.socket.as_raw_fd(),
-            caller: self.caller(caller).map(|connection| connection.stream.as_raw_fd()),
-            others: self
-                .idle()
-                .map(|connection| (connection.stream.as_raw_fd(), connection.unread().to_vec()))
-                .collect(),
-        }
-    }
-
-    /// The descriptors of the same.
-    pub fn handed_descriptors(&self, caller: ConnectionId) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let streams = self.caller(caller).into_iter().chain(self.idle());
-        std::iter::once(self.socket.as_fd()).chain(streams.map(|connection| connection.stream.as_fd()))
-    }
-
-    fn caller(&self, caller: ConnectionId) -> Option<&Connection> {
-        self.connections.get(&caller).filter(|connection| connection.pending && !connection.dead)
-    }
-
-    /// Connections of which nothing is owed.
-    fn idle(&self) -> impl Iterator<Item = &Connection> {
-        self.connections.values().filter(|c| !c.pending && !c.dead && c.waiting() == 0)
-    }
-
-    /// Goes on with a connection of a former program, of which these bytes were read and belong to no call yet;
-    /// `pending`: it waits for an answer.
-    pub fn resume(
-        &mut self,
-        stream: OwnedFd,
-        read: &[u8],
-        pending: bool,
-        admit: &mut dyn FnMut(&Peer) -> Result<(), String>,
-    ) -> Option<ConnectionId> {
-        let peer = peer(&stream).ok()?;
-        let barred = admit(&peer).err();
-        let id = self.adopt(stream, peer, barred)?;
-        let connection = self.connections.get_mut(&id)?;
-        connection.pending = pending;
-        connection.put_back(read);
-        self.ready.push_back(id);
-        Some(id)
-    }
-
     /// Connections at present.
     pub fn connections(&self) -> usize {
         self.connections.len()
-    }
-
-    fn accept(&mut self, admit: &mut dyn FnMut(&Peer) -> Result<(), String>) {
-        for _ in 0..ROUND {
-            let flags = rustix::net::SocketFlags::NONBLOCK | rustix::net::SocketFlags::CLOEXEC;
-            match rustix::net::accept_with(&self.socket, flags) {
-                Ok(stream) => match peer(&stream) {
-                    Ok(peer) => {
-                        let barred = admit(&peer).err();
-                        let _ = self.adopt(stream, peer, barred);
-                    }
-                    // A peer without credentials cannot be judged.
-                    Err(_) => drop(stream),
-                },
-                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => {}
-                // Left in the queue, the peer would wake the loop for ever: take it and turn it away.
-                Err(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE) => {
-                    if self.spare.take().is_none() {
-                        return self.pause();
-                    }
-                    drop(rustix::net::accept_with(&self.socket, flags));
-                    self.spare = File::open("/dev/null").ok();
-                }
-                Err(rustix::io::Errno::AGAIN) => return,
-                Err(_) => return self.pause(),
-            }
-        }
-    }
-
-    fn pause(&mut self) {
-        self.paused = epoll::delete(&self.epoll, &self.socket).is_ok();
-    }
-
-    /// Is nobody accepted at present?
-    pub fn is_paused(&self) -> bool {
-        self.paused
-    }
-
-    /// Accepts again; to be called after a while.
-    pub fn accept_again(&mut self) {
-        if self.spare.is_none() {
-            self.spare = File::open("/dev/null").ok();
-        }
-        let data = epoll::EventData::new_u64(LISTENING);
-        self.paused = epoll::add(&self.epoll, &self.socket, data, epoll::EventFlags::IN).is_err();
-    }
-
-    /// Takes a connected socket over, if there is room for one more of that user.
-    fn adopt(&mut self, stream: OwnedFd, peer: Peer, barred: Option<String>) -> Option<ConnectionId> {
-        let privileged = |uid: u32| uid == 0 || uid == self.rules.owner;
-        let mine = self.connections.values().filter(|c| c.peer.uid == peer.uid).count();
-        let room = if !privileged(peer.uid) && mine >= MAX_PER_USER {
-            self.idlest(|c| c.peer.uid == peer.uid)
-        } else if self.connections.len() < MAX_CONNECTIONS {
-            Some(None)
-        } else if privileged(peer.uid) {
-            self.idlest(|c| !privileged(c.peer.uid)).or_else(|| self.idlest(|_| true))
-        } else {
-            self.idlest(|c| c.peer.uid == peer.uid)
-        };
-        if let Some(id) = room? {
-            self.close(id);
-        }
-        self.counter += 1;
-        let connection = Connection::new(stream, peer, barred, self.counter);
-        let data = epoll::EventData::new_u64(self.counter);
-        epoll::add(&self.epoll, &connection.stream, data, connection.interest).ok()?;
-        let id = ConnectionId(self.counter);
-        self.connections.insert(id, connection);
-        Some(id)
-    }
-
-    /// The connection that has been idle for longest, if one of that kind is; in the form that `adopt` wants.
-    fn idlest(&self, kind: impl Fn(&Connection) -> bool) -> Option<Option<ConnectionId>> {
-        let idle = self.connections.iter().filter(|(_, c)| kind(c) && c.is_idle());
-        idle.min_by_key(|(_, c)| c.used).map(|(id, _)| Some(*id))
     }
 
     fn serve(&mut self, id: ConnectionId, flags: epoll::EventFlags) {
@@ -513,32 +332,4 @@ fn encode(answer: &Answer, continues: bool) -> Vec<u8> {
     encode_answer(answer, continues).unwrap_or_else(|error| {
         encode_error(&CallError::Internal { message: format!("{error}; ask with `more`, or for one unit") })
     })
-}
-
-/// Who is at the other end, at the time of its connect(2).
-fn peer(stream: &OwnedFd) -> io::Result<Peer> {
-    let credentials = nix::sys::socket::getsockopt(stream, nix::sys::socket::sockopt::PeerCredentials)?;
-    let groups = peer_groups(stream.as_fd())?;
-    Ok(Peer { pid: credentials.pid(), uid: credentials.uid(), gid: credentials.gid(), groups })
-}
-
-/// Binds a socket that anybody may connect to in the place of whatever has this name.
-fn bind_name(path: &Path) -> io::Result<UnixListener> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let socket = bind_long(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
-    Ok(socket)
-}
-
-/// Binds a path of any length: past the 107 bytes of sun_path it goes through a descriptor of the directory.
-fn bind_long(path: &Path) -> io::Result<UnixListener> {
-    if path.as_os_str().as_bytes().len() < 107 {
-        return UnixListener::bind(path);
-    }
-    let directory = File::open(path.parent().unwrap_or(Path::new(".")))?;
-    let name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    UnixListener::bind(Path::new(&format!("/proc/self/fd/{}", directory.as_raw_fd())).join(name))
 }

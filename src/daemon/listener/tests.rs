@@ -4,7 +4,9 @@ use super::*;
 use crate::control::{
     Audience, CallOptions, FrameReader, REPLY_LIMIT, Reply, UnitStatus, Verb, decode_reply, encode_call,
 };
+use std::fs;
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 
 struct Bench {
