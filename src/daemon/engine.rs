@@ -510,7 +510,7 @@ impl Engine {
                 Timer::FlushKeeper => self.flush_keeper(),
                 Timer::Forget(id) => self.forget_requests(id),
                 Timer::Unreaped => self.look_for_unreaped(),
-                Timer::Trim => trim(),
+                Timer::Trim => self.trim(),
                 Timer::Upgrade => {}
                 Timer::Unwritten => self.write_again(),
                 Timer::Reap => self.reap_unwatched(),
@@ -594,14 +594,6 @@ impl Engine {
 
     pub fn service(&self, id: ServiceId) -> Option<&Service> {
         self.services.get(&id).map(|service| &**service)
-    }
-}
-
-/// Gives back what many launches used at once, and keeps what has been added to the heap out of the next children.
-pub(super) fn trim() {
-    crate::sys::memory::give_back();
-    if let Err(error) = crate::sys::process::mark_heap_dontfork() {
-        tracing::debug!("starts will be slower: {error}");
     }
 }
 
