@@ -1,5 +1,6 @@
 //! One service: what it is when no run exists, what people wait for, and what follows the end of a run.
 
+use super::graph::Node;
 use super::hooks::{Follows, Verdict};
 use super::keeping::Keeping;
 use super::restart::{Jitter, Restarts};
@@ -9,6 +10,7 @@ use super::{
     Action, ActiveState, Cause, Exit, Moment, Note, Outcome, Policy, Removal, RequestId, ServiceId, ServiceResult, Word,
 };
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 /// The state of a service. What belongs to a run exists only in `Up`.
 #[derive(Debug)]
@@ -106,10 +108,11 @@ pub(super) struct Last {
 #[derive(Debug)]
 pub(super) struct Service {
     pub id: ServiceId,
+    pub name: Rc<str>,
     /// In force since the last start.
-    pub policy: Policy,
+    pub policy: Rc<Policy>,
     /// In force from the next start on.
-    pub next_policy: Option<Box<Policy>>,
+    pub next_policy: Option<Rc<Policy>>,
     pub state: State,
     pub restarts: Restarts,
     pub waiters: Waiters,
@@ -132,9 +135,10 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub fn new(id: ServiceId, policy: Policy) -> Service {
+    pub fn new(id: ServiceId, name: Rc<str>, policy: Rc<Policy>) -> Service {
         Service {
             id,
+            name,
             policy,
             next_policy: None,
             state: State::Down,
@@ -150,6 +154,10 @@ impl Service {
             indexed: None,
             promised: Promise::default(),
         }
+    }
+
+    pub fn node(&self) -> Node<'_> {
+        Node { id: self.id, name: &self.name, policy: &self.policy }
     }
 
     // ── what others ask ──
@@ -336,7 +344,7 @@ impl Service {
             self.last.result = ServiceResult::Resources;
             self.last.cause = Some(Cause::Bound { unit });
         }
-        let follows = match run.epilogue.verdict {
+        let follows = match run.epilogue.verdict.map(|verdict| *verdict) {
             Some(Verdict { follows, restarts }) => {
                 self.restarts = restarts;
                 follows
