@@ -221,7 +221,7 @@ impl Tree {
 
 impl SliceGroup {
     /// Path shown to people, below the mount of the hierarchy.
-    pub fn path(&self) -> &Path {
+    pub fn path(&self) -> PathBuf {
         self.place.shown()
     }
 
@@ -254,7 +254,7 @@ impl Group {
     }
 
     /// Path shown to people, below the mount of the hierarchy.
-    pub fn path(&self) -> &Path {
+    pub fn path(&self) -> PathBuf {
         self.place.shown()
     }
 

@@ -164,15 +164,10 @@ impl Places {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     places: Arc<Places>,
-    unit: String,
-    /// `batch.slice`.
-    slice: Option<String>,
-    /// What the group is: a unit's, or itself a slice.
-    mark: Mark,
+    /// Whose group it is; `None`: it is itself a slice's.
+    unit: Option<Box<str>>,
     /// `web` or `batch.slice/web`.
-    below: PathBuf,
-    /// For people: the root group and that.
-    shown: PathBuf,
+    below: Box<Path>,
 }
 
 impl Place {
@@ -181,9 +176,7 @@ impl Place {
         let directory = guard::unit_directory(unit)?;
         let slice = slice.map(guard::slice_directory).transpose()?;
         let below = slice.as_deref().map_or_else(|| PathBuf::from(&directory), |s| Path::new(s).join(&directory));
-        let shown = places.root_path().join(&below);
-        let mark = Mark::Unit(unit.to_owned());
-        let place = Place { places: Arc::clone(places), unit: unit.to_owned(), slice, mark, below, shown };
+        let place = Place { places: Arc::clone(places), unit: Some(unit.into()), below: below.into() };
         guard::inside(places.primary().0, &place.primary())?;
         Ok(place)
     }
@@ -191,24 +184,29 @@ impl Place {
     /// The group of a slice itself: checks the name; touches nothing.
     pub(super) fn of_slice(places: &Arc<Places>, slice: &str) -> Result<Place, CgroupError> {
         let directory = guard::slice_directory(slice)?;
-        let below = PathBuf::from(&directory);
-        let shown = places.root_path().join(&below);
-        let place = Place { places: Arc::clone(places), unit: directory, slice: None, mark: Mark::Slice, below, shown };
+        let place = Place { places: Arc::clone(places), unit: None, below: PathBuf::from(directory).into() };
         guard::inside(places.primary().0, &place.primary())?;
         Ok(place)
     }
 
     /// Directory of the slice that it is in: `batch.slice`.
     pub(super) fn slice(&self) -> Option<&str> {
-        self.slice.as_deref()
+        self.below.parent()?.to_str().filter(|slice| !slice.is_empty())
     }
 
+    /// The unit whose group it is; of a slice's nothing.
     pub(super) fn unit(&self) -> &str {
-        &self.unit
+        self.unit.as_deref().unwrap_or_default()
     }
 
-    pub(super) fn shown(&self) -> &Path {
-        &self.shown
+    /// What the group is marked as.
+    fn mark(&self) -> Mark {
+        self.unit.as_deref().map_or(Mark::Slice, |unit| Mark::Unit(unit.to_owned()))
+    }
+
+    /// For people: the root group and what is below it.
+    pub(super) fn shown(&self) -> PathBuf {
+        self.places.root_path().join(&self.below)
     }
 
     pub(super) fn places(&self) -> &Places {
@@ -236,7 +234,7 @@ impl Place {
 
     /// Directory of the slice, in the hierarchy whose root group is `root`.
     pub(super) fn slice_in(&self, root: &Path) -> Option<PathBuf> {
-        self.slice.as_ref().map(|slice| root.join(slice))
+        self.slice().map(|slice| root.join(slice))
     }
 
     pub(super) fn home(&self, controller: Controller) -> Home {
@@ -254,7 +252,7 @@ impl Place {
         let directory = self.primary();
         guard::inside(self.places.primary().0, &directory)?;
         match self.places.marks.find(&directory)? {
-            Some(mark) if mark == self.mark => Ok(()),
+            Some(mark) if mark == self.mark() => Ok(()),
             _ => Err(guard::refuse("act on", directory, "this group does not carry the mark of the unit or slice")),
         }
     }
@@ -265,7 +263,7 @@ impl Place {
         if self.check_ours().is_ok() {
             return Ok(());
         }
-        if let Some(slice) = &self.slice {
+        if let Some(slice) = self.slice() {
             Place::of_slice(&self.places, slice)?.create_as_slice()?;
         }
         // An empty group without a mark is taken: what a daemon left that was killed on the way to the last line.
@@ -275,7 +273,7 @@ impl Place {
         for legacy in self.places.v1.iter().filter(|legacy| legacy.always) {
             file::make_directory(&legacy.directory.join(&self.below))?;
         }
-        self.places.marks.set(&primary, &Mark::Unit(self.unit.clone()))
+        self.places.marks.set(&primary, &self.mark())
     }
 
     /// Makes the group of a slice where it is missing; `true` when it was. The mark comes last.
@@ -293,7 +291,7 @@ impl Place {
         if let Some(v2) = &self.places.v2 {
             super::root::enable(&primary, &v2.controllers)?;
         }
-        self.places.marks.set(&primary, &Mark::Slice)?;
+        self.places.marks.set(&primary, &self.mark())?;
         Ok(true)
     }
 

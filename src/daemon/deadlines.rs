@@ -1,7 +1,7 @@
 //! What only time brings to the engine: its own timers, and how long the loop may wait for the earliest of them or of the
 //! supervisor's. The timers of units (`[[timers]]`) are in `timers`.
 
-use super::engine::{Engine, monotonic, now, trim};
+use super::engine::{Engine, monotonic, now};
 use super::sources::Place;
 use crate::supervise::{Event, Moment, ServiceId, Word};
 use std::collections::{BTreeSet, HashMap};
@@ -139,7 +139,7 @@ impl Engine {
                 Timer::FlushKeeper => self.flush_keeper(),
                 Timer::Forget(id) => self.forget_requests(id),
                 Timer::Unreaped => self.look_for_unreaped(),
-                Timer::Trim => trim(),
+                Timer::Trim => self.trim(),
                 Timer::Upgrade => {}
                 Timer::Unwritten => self.write_again(),
                 Timer::Reap => self.reap_unwatched(),

@@ -369,14 +369,6 @@ impl Engine {
     }
 }
 
-/// Gives back what many launches used at once, and keeps what has been added to the heap out of the next children.
-pub(super) fn trim() {
-    crate::sys::memory::give_back();
-    if let Err(error) = crate::sys::process::mark_heap_dontfork() {
-        tracing::debug!("starts will be slower: {error}");
-    }
-}
-
 /// Where no group can be made.
 fn no_groups() -> Cgroups {
     Cgroups { unified: false, controllers: Vec::new(), v1_controllers: Vec::new(), crowded: false, available: false }

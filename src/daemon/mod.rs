@@ -86,6 +86,7 @@ pub mod state;
 mod subscribers;
 pub mod syslog;
 mod terminal;
+mod thrift;
 mod timers;
 pub mod timestamp;
 mod units;

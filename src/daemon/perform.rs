@@ -32,7 +32,7 @@ impl Engine {
                 if let Err(failure) = self.launch(id, role, result, main_exit) {
                     self.events.push_back(match role {
                         Role::Main => Event::LaunchFailed { id, failure },
-                        _ => Event::CommandEnded { id, role, outcome: CommandOutcome::NotLaunched(failure) },
+                        _ => Event::CommandEnded { id, role, outcome: CommandOutcome::NotLaunched(failure.into()) },
                     });
                     self.check_empty(id);
                 }

@@ -162,7 +162,7 @@ impl Engine {
         self.events.push_back(match role {
             Role::Main => Event::LaunchFailed { id, failure },
             Role::Ready | Role::Health => return self.check_ended(id, role, Err(failure.message)),
-            _ => Event::CommandEnded { id, role, outcome: CommandOutcome::NotLaunched(failure) },
+            _ => Event::CommandEnded { id, role, outcome: CommandOutcome::NotLaunched(failure.into()) },
         });
     }
 

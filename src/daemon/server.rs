@@ -152,7 +152,9 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
         replacing: false,
     };
     server.start_boot_set();
-    super::engine::trim();
+    super::thrift::trim_heap();
+    // Of what the beginning needed the most is not needed again.
+    server.engine.after(super::launch::QUIET, Timer::Trim);
     super::manager::tell_ready();
     if let Some(inherited) = inherited {
         server.take_connections(inherited);

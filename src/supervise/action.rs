@@ -159,7 +159,7 @@ pub enum ServiceResult {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cause {
     /// Set-up failed before exec.
-    Launch(LaunchFailure),
+    Launch(Box<LaunchFailure>),
     /// The main process ended.
     Main {
         /// How.

@@ -130,12 +130,12 @@ impl Supervisor {
         let service = self.services.get(&id)?;
         let policy = &service.policy;
         for name in policy.named_for_good() {
-            if *name != policy.name && self.graph.id(name).is_none() {
+            if **name != *service.name && self.graph.id(name).is_none() {
                 return Some(Cause::MissingDependency { unit: name.clone() });
             }
         }
         let other = |name: &String| self.graph.id(name).filter(|other| *other != id);
-        let is_before = |other: ServiceId| self.graph.predecessors(id, policy).any(|before| before == other);
+        let is_before = |other: ServiceId| self.graph.predecessors(service.node()).any(|before| before == other);
         for name in policy.requires.iter().chain(&policy.binds_to) {
             if other(name).is_some_and(|other| is_before(other) && self.has_failed(other)) {
                 return Some(Cause::Dependency { unit: name.clone() });
@@ -153,8 +153,8 @@ impl Supervisor {
             }
         }
         // Those that were in the way have been stopped; this one is another's turn, or an automatic start.
-        let rival = self.graph.rivals(id, policy).find(|other| self.is_heading_up(*other))?;
-        Some(Cause::Conflict { unit: self.services[&rival].policy.name.clone() })
+        let rival = self.graph.rivals(service.node()).find(|other| self.is_heading_up(*other))?;
+        Some(Cause::Conflict { unit: self.services[&rival].name.to_string() })
     }
 
     /// It failed, waits for another attempt, or is dying. A oneshot that is on its way down has done its work.
@@ -179,7 +179,7 @@ impl Supervisor {
     /// A unit that cannot be up beside this one and is not down yet.
     pub(super) fn rival_that_ends(&self, id: ServiceId) -> Option<ServiceId> {
         let service = self.services.get(&id)?;
-        let mut rivals = self.graph.rivals(id, &service.policy);
+        let mut rivals = self.graph.rivals(service.node());
         rivals.find(|other| match &self.services[other].state {
             State::Up(run) => !run.is_heading_up(),
             State::Keeping(set) => set.is_stop_pending(),
@@ -204,16 +204,16 @@ impl Supervisor {
             let pulled = pull(&self.graph, root, |id| {
                 let service = self.services.get(&id)?;
                 let is_settled = service.is_up_or_has_just_done_its_work();
-                (!is_settled && !left_out.contains(&id)).then_some(&service.policy)
+                (!is_settled && !left_out.contains(&id)).then_some(service.node())
             })
             .map_err(|unit| Cause::MissingDependency { unit })?;
             match self.rivals_of(&needed, &pulled.members) {
                 Ok(rivals) => return Ok(Peaceful { pulled, rivals, given_way }),
                 Err(Clash { member, other }) if needed.contains(&member) => {
-                    return Err(Cause::Conflict { unit: self.services[&other].policy.name.clone() });
+                    return Err(Cause::Conflict { unit: self.services[&other].name.to_string() });
                 }
                 Err(Clash { member, other }) => {
-                    given_way.insert(member, self.services[&other].policy.name.clone());
+                    given_way.insert(member, self.services[&other].name.to_string());
                     left_out.extend(self.reach_of_needing(member));
                 }
             }
@@ -229,8 +229,8 @@ impl Supervisor {
         let mut rivals = BTreeSet::new();
         let (first, then): (Vec<ServiceId>, Vec<ServiceId>) = members.iter().partition(|id| needed.contains(id));
         for member in first.into_iter().chain(then) {
-            for other in self.graph.rivals(member, &self.services[&member].policy) {
-                let fallout = reach(other, |id| self.graph.following(&self.services[&id].policy.name).collect());
+            for other in self.graph.rivals(self.services[&member].node()) {
+                let fallout = reach(other, |id| self.graph.following(&self.services[&id].name).collect());
                 if !fallout.is_disjoint(needed) {
                     return Err(Clash { member, other });
                 }
@@ -244,7 +244,7 @@ impl Supervisor {
     }
 
     fn reach_of_needing(&self, id: ServiceId) -> BTreeSet<ServiceId> {
-        reach(id, |id| self.graph.needing(&self.services[&id].policy.name).collect())
+        reach(id, |id| self.graph.needing(&self.services[&id].name).collect())
     }
 
     // ── what follows from a start or an end ──
@@ -253,7 +253,7 @@ impl Supervisor {
     pub(super) fn pass_on_start(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
         let Some(service) = self.services.get(&id) else { return };
         let links = service.links;
-        let needing: Vec<ServiceId> = self.graph.needing(&service.policy.name).collect();
+        let needing: Vec<ServiceId> = self.graph.needing(&service.name).collect();
         for other in needing {
             if self.services[&other].is_wanted() {
                 self.with(now, work, other, |service, _| service.links = service.links.max(links));
@@ -271,7 +271,7 @@ impl Supervisor {
 
     fn is_upheld(&self, id: ServiceId) -> bool {
         let Some(service) = self.services.get(&id) else { return false };
-        let mut upholders = self.graph.upholders(&service.policy.name);
+        let mut upholders = self.graph.upholders(&service.name);
         upholders.any(|other| other != id && self.services[&other].is_serving()) || self.is_kept(id)
     }
 
@@ -299,7 +299,7 @@ impl Supervisor {
     /// to each other go down together, and neither falls with what was over before it came back.
     pub(super) fn pass_on_ending(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
         let Some(service) = self.services.get(&id) else { return };
-        let unit = service.policy.name.clone();
+        let unit = service.name.to_string();
         let bound: Vec<ServiceId> = self.graph.bound(&unit).filter(|other| *other != id).collect();
         let mut queued = BTreeSet::new();
         for other in bound {
@@ -353,9 +353,9 @@ impl Supervisor {
     }
 
     fn bound_without_order(&self, id: ServiceId) -> Vec<ServiceId> {
-        let policy = &self.services[&id].policy;
-        let is_before = |other: &ServiceId| self.graph.predecessors(id, policy).any(|before| before == *other);
-        let bound = policy.binds_to.iter().filter_map(|name| self.graph.id(name));
+        let service = &self.services[&id];
+        let is_before = |other: &ServiceId| self.graph.predecessors(service.node()).any(|before| before == *other);
+        let bound = service.policy.binds_to.iter().filter_map(|name| self.graph.id(name));
         bound.filter(|other| *other != id && !is_before(other)).collect()
     }
 

@@ -83,7 +83,7 @@ pub enum CommandOutcome {
     /// It ran.
     Exited(Exit),
     /// It could not be started.
-    NotLaunched(LaunchFailure),
+    NotLaunched(Box<LaunchFailure>),
 }
 
 /// A fact.

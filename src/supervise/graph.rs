@@ -9,14 +9,23 @@
 use super::{Policy, ServiceId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::rc::Rc;
 
 /// Name → those that have it in one of their lists.
 type Index = BTreeMap<String, BTreeSet<ServiceId>>;
 
+/// A service as the graph sees it.
+#[derive(Clone, Copy)]
+pub(super) struct Node<'a> {
+    pub id: ServiceId,
+    pub name: &'a Rc<str>,
+    pub policy: &'a Policy,
+}
+
 /// Names and relations of all defined services, as their policies in force have them.
 #[derive(Debug, Default)]
 pub(super) struct Graph {
-    ids: BTreeMap<String, ServiceId>,
+    ids: BTreeMap<Rc<str>, ServiceId>,
     /// Name → those that have it in `after`.
     named_in_after: Index,
     /// Name → those that have it in `before`.
@@ -37,8 +46,8 @@ pub(super) struct Graph {
 }
 
 impl Graph {
-    pub fn insert(&mut self, id: ServiceId, policy: &Policy) {
-        self.ids.insert(policy.name.clone(), id);
+    pub fn insert(&mut self, Node { id, name, policy }: Node) {
+        self.ids.insert(Rc::clone(name), id);
         for (index, names) in self.indices(policy) {
             for name in names {
                 index.entry(name.clone()).or_default().insert(id);
@@ -46,9 +55,9 @@ impl Graph {
         }
     }
 
-    pub fn remove(&mut self, id: ServiceId, policy: &Policy) {
-        if self.ids.get(&policy.name) == Some(&id) {
-            self.ids.remove(&policy.name);
+    pub fn remove(&mut self, Node { id, name, policy }: Node) {
+        if self.ids.get(name) == Some(&id) {
+            self.ids.remove(name);
         }
         for (index, names) in self.indices(policy) {
             for name in names {
@@ -82,25 +91,23 @@ impl Graph {
     /// Units whose names begin with this.
     pub fn named_from<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, ServiceId)> {
         let from = self.ids.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
-        from.take_while(move |(name, _)| name.starts_with(prefix)).map(|(name, id)| (name.as_str(), *id))
+        from.take_while(move |(name, _)| name.starts_with(prefix)).map(|(name, id)| (&**name, *id))
     }
 
     /// Those that finish starting before `id` begins, and stop after it. One that both units name comes twice.
     pub fn predecessors<'a>(
         &'a self,
-        id: ServiceId,
-        policy: &'a Policy,
+        Node { id, name, policy }: Node<'a>,
     ) -> impl DoubleEndedIterator<Item = ServiceId> + 'a {
-        self.neighbours(id, &policy.after, self.named_in_before.get(&policy.name))
+        self.neighbours(id, &policy.after, self.named_in_before.get(&**name))
     }
 
     /// Those that begin to start after `id` has, and stop before it. One that both units name comes twice.
     pub fn successors<'a>(
         &'a self,
-        id: ServiceId,
-        policy: &'a Policy,
+        Node { id, name, policy }: Node<'a>,
     ) -> impl DoubleEndedIterator<Item = ServiceId> + 'a {
-        self.neighbours(id, &policy.before, self.named_in_after.get(&policy.name))
+        self.neighbours(id, &policy.before, self.named_in_after.get(&**name))
     }
 
     fn neighbours<'a>(
@@ -138,9 +145,9 @@ impl Graph {
     }
 
     /// Those that cannot be up together with `id`, whichever of the two says so.
-    pub fn rivals<'a>(&'a self, id: ServiceId, policy: &'a Policy) -> impl Iterator<Item = ServiceId> + 'a {
+    pub fn rivals<'a>(&'a self, Node { id, name, policy }: Node<'a>) -> impl Iterator<Item = ServiceId> + 'a {
         let named = policy.conflicts.iter().filter_map(|name| self.id(name));
-        let naming = self.named_in_conflicts.get(&policy.name).into_iter().flatten().copied();
+        let naming = self.named_in_conflicts.get(&**name).into_iter().flatten().copied();
         named.chain(naming).filter(move |other| *other != id)
     }
 }
@@ -154,27 +161,27 @@ pub(super) struct Pull {
     pub broken: BTreeMap<ServiceId, String>,
 }
 
-/// Follows what a start brings along from `root`, not through units that are up (`policy_of` answers `None` for these).
+/// Follows what a start brings along from `root`, not through units that are up (`node_of` answers `None` for these).
 ///
 /// # Errors
 /// The name that does not exist and without which `root` cannot be started.
 pub(super) fn pull<'a>(
     graph: &Graph,
     root: ServiceId,
-    policy_of: impl Fn(ServiceId) -> Option<&'a Policy>,
+    node_of: impl Fn(ServiceId) -> Option<Node<'a>>,
 ) -> Result<Pull, String> {
-    let reached = reach(root, |id| match policy_of(id) {
-        Some(policy) => policy.pulled_in().filter_map(|name| graph.id(name)).collect(),
+    let reached = reach(root, |id| match node_of(id) {
+        Some(node) => node.policy.pulled_in().filter_map(|name| graph.id(name)).collect(),
         None => Vec::new(),
     });
-    let down: BTreeMap<ServiceId, &Policy> =
-        reached.into_iter().filter_map(|id| policy_of(id).map(|policy| (id, policy))).collect();
+    let down: BTreeMap<ServiceId, Node> =
+        reached.into_iter().filter_map(|id| node_of(id).map(|node| (id, node))).collect();
 
     // Who names a missing unit for good is broken, and so is who needs a broken one.
     let mut broken = BTreeMap::new();
     let mut spread: Vec<(ServiceId, String)> = Vec::new();
-    for (id, policy) in &down {
-        if let Some(missing) = policy.named_for_good().find(|name| graph.id(name).is_none()) {
+    for (id, node) in &down {
+        if let Some(missing) = node.policy.named_for_good().find(|name| graph.id(name).is_none()) {
             spread.push((*id, missing.clone()));
         }
     }
@@ -182,7 +189,7 @@ pub(super) fn pull<'a>(
         if broken.contains_key(&id) {
             continue;
         }
-        let needing = graph.needing(&down[&id].name).filter(|other| down.contains_key(other));
+        let needing = graph.needing(down[&id].name).filter(|other| down.contains_key(other));
         spread.extend(needing.map(|other| (other, missing.clone())));
         broken.insert(id, missing);
     }
@@ -190,8 +197,8 @@ pub(super) fn pull<'a>(
         return Err(missing.clone());
     }
     let members = reach(root, |id| match down.get(&id) {
-        Some(policy) => {
-            let names = policy.pulled_in();
+        Some(node) => {
+            let names = node.policy.pulled_in();
             names.filter_map(|name| graph.id(name)).filter(|next| !broken.contains_key(next)).collect()
         }
         None => Vec::new(),
@@ -200,7 +207,7 @@ pub(super) fn pull<'a>(
     // Broken units that only a broken unit wanted were not asked for by anybody.
     let wanted = |id: &ServiceId| {
         members.iter().any(|member| {
-            let mut names = down[member].wants.iter().chain(&down[member].upholds);
+            let mut names = down[member].policy.wants.iter().chain(&down[member].policy.upholds);
             names.any(|name| graph.id(name) == Some(*id))
         })
     };

@@ -46,7 +46,7 @@ pub(super) struct Epilogue {
     /// The main process was launched, with whatever success.
     pub launched: bool,
     /// Given when nothing was left.
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<Box<Verdict>>,
     /// Hooks that have had their turn, of [`Hook::ALL`].
     turns: usize,
     /// The first hook that failed.
@@ -150,7 +150,7 @@ impl Service {
         } else {
             Follows::Nothing
         };
-        run.epilogue.verdict = Some(Verdict { follows, restarts });
+        run.epilogue.verdict = Some(Box::new(Verdict { follows, restarts }));
     }
 }
 
@@ -173,7 +173,7 @@ impl Service {
 
     fn verdict_mut(&mut self) -> Option<&mut Verdict> {
         match &mut self.state {
-            State::Up(run) => run.epilogue.verdict.as_mut(),
+            State::Up(run) => run.epilogue.verdict.as_deref_mut(),
             State::Down
             | State::Failed { .. }
             | State::Waiting { .. }

@@ -81,7 +81,7 @@ impl Supervisor {
             Err(cause) => return self.refuse(now, work, root, cause),
         };
         if let Some(cycle) = self.cycle_of_starts(&pulled.members) {
-            let path = cycle.iter().map(|id| self.services[id].policy.name.clone()).collect();
+            let path = cycle.iter().map(|id| self.services[id].name.to_string()).collect();
             return self.refuse(now, work, root, Cause::Cycle { path });
         }
         for (id, unit) in pulled.broken {
@@ -133,12 +133,12 @@ impl Supervisor {
 
     pub(super) fn predecessors(&self, id: ServiceId) -> impl DoubleEndedIterator<Item = ServiceId> + '_ {
         let service = self.services.get(&id);
-        service.into_iter().flat_map(move |service| self.graph.predecessors(id, &service.policy))
+        service.into_iter().flat_map(|service| self.graph.predecessors(service.node()))
     }
 
     fn successors(&self, id: ServiceId) -> impl DoubleEndedIterator<Item = ServiceId> + '_ {
         let service = self.services.get(&id);
-        service.into_iter().flat_map(move |service| self.graph.successors(id, &service.policy))
+        service.into_iter().flat_map(|service| self.graph.successors(service.node()))
     }
 
     /// Is it ordered after a unit that is down and that the next event may ask for?
@@ -237,7 +237,7 @@ impl Supervisor {
     /// `id` and all that go with it, directly or not, and have something to stop.
     fn followers(&self, id: ServiceId) -> BTreeSet<ServiceId> {
         reach(id, |id| {
-            let name = self.services.get(&id).map_or("", |service| &service.policy.name);
+            let name = self.services.get(&id).map_or("", |service| &service.name);
             let concerned = |other: &ServiceId| self.services[other].is_anything_to_stop();
             self.graph.following(name).filter(concerned).collect()
         })
@@ -354,7 +354,7 @@ impl Supervisor {
 
     fn after_no_start(&mut self, now: Moment, work: &mut Work, id: ServiceId) {
         let Some(service) = self.services.get(&id) else { return };
-        let (unit, links) = (service.policy.name.clone(), service.links);
+        let (unit, links) = (service.name.to_string(), service.links);
         let needing: Vec<ServiceId> = self.graph.needing(&unit).collect();
         for other in needing {
             let is_waiting = matches!(self.services[&other].state, State::Waiting { .. });
@@ -409,9 +409,9 @@ impl Supervisor {
             return;
         }
         if let Some(policy) = service.next_policy.take() {
-            self.graph.remove(id, &service.policy);
-            self.graph.insert(id, &policy);
-            service.policy = *policy;
+            self.graph.remove(service.node());
+            service.policy = policy;
+            self.graph.insert(service.node());
         }
     }
 }

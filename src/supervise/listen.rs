@@ -106,7 +106,7 @@ impl Service {
     }
 
     fn sockets_failed(&mut self, turn: &mut Turn, failure: LaunchFailure) {
-        self.give_up_listening(turn, ServiceResult::Resources, Cause::Launch(failure));
+        self.give_up_listening(turn, ServiceResult::Resources, Cause::Launch(failure.into()));
     }
 
     fn give_up_listening(&mut self, turn: &mut Turn, result: ServiceResult, cause: Cause) {

@@ -145,6 +145,7 @@ pub use replicas::{KeptSet, SetStatus, replica_number};
 pub use roll::KeptRoll;
 pub use status::{ActiveState, Health, HealthState, Status, StopStep, SubState};
 
+use crate::unit::Known;
 use adopt::Adopted;
 use graph::{Graph, reach};
 use jobs::{Work, no_such_service};
@@ -153,12 +154,15 @@ use restart::{Jitter, Restarts};
 use run::Fact;
 use service::{Pulse, Service, State};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 /// All services and their relations.
 #[derive(Debug, Default)]
 pub struct Supervisor {
     services: BTreeMap<ServiceId, Box<Service>>,
     graph: Graph,
+    /// Policies that services were defined with last: most are one of few.
+    policies: Known<Policy>,
     /// Every deadline of every service, earliest first.
     deadlines: BTreeSet<(Moment, ServiceId)>,
     /// Requests without an answer, and with whom they wait.
@@ -193,26 +197,31 @@ impl Supervisor {
         Supervisor { jitter: Jitter::new(seed), ..Supervisor::default() }
     }
 
-    /// Adds a service, or replaces its policy (which takes effect at the next start; names in `after`, `wants`... are
+    /// Adds a service, or replaces its policy, from which the name is taken out (which takes effect at the next start; names in `after`, `wants`... are
     /// resolved among the defined services at that time).
-    pub fn define(&mut self, id: ServiceId, policy: Policy) {
+    pub fn define(&mut self, id: ServiceId, mut policy: Policy) {
+        let name = std::mem::take(&mut policy.name);
+        let mut policy = Rc::new(policy);
+        self.policies.share(&mut policy);
         let Some(service) = self.services.get_mut(&id) else {
-            self.graph.insert(id, &policy);
-            self.services.insert(id, Box::new(Service::new(id, policy)));
+            let service = Service::new(id, name.into(), policy);
+            self.graph.insert(service.node());
+            self.services.insert(id, Box::new(service));
             return;
         };
         match service.state {
             State::Down | State::Failed { .. } | State::Backoff { .. } => {
-                self.graph.remove(id, &service.policy);
-                self.graph.insert(id, &policy);
+                self.graph.remove(service.node());
+                service.name = name.into();
                 service.policy = policy;
                 service.next_policy = None;
+                self.graph.insert(service.node());
             }
             // Order among those that wait must not change under them.
             // Those that listen have the sockets of the old one.
             // A set takes it with the next start or scaling, too.
             State::Waiting { .. } | State::Listening { .. } | State::Keeping(_) | State::Up(_) => {
-                service.next_policy = Some(Box::new(policy));
+                service.next_policy = Some(policy);
             }
         }
     }
@@ -220,7 +229,7 @@ impl Supervisor {
     /// Forgets a service that is down; `false` (and nothing done) when it is not.
     pub fn forget(&mut self, id: ServiceId) -> bool {
         let Some(service) = self.services.get(&id).filter(|service| service.is_forgettable()) else { return false };
-        self.graph.remove(id, &service.policy);
+        self.graph.remove(service.node());
         self.put_off.remove(&id);
         self.waiting_for.remove(&id);
         self.services.remove(&id);

@@ -28,7 +28,7 @@ pub struct HealthPolicy {
 /// How one service is to be treated. A change takes effect at the next start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// Unit name.
+    /// Unit name. Whoever keeps policies keeps names apart, so that units that are treated alike can share one.
     pub name: String,
     /// `service.type`.
     pub kind: ServiceType,

@@ -103,7 +103,7 @@ impl Supervisor {
     /// Numbered instances of the set's template, by number.
     pub(super) fn members(&self, set: ServiceId) -> Vec<(u32, ServiceId)> {
         let Some(service) = self.services.get(&set) else { return Vec::new() };
-        let prefix = format!("{}@", service.policy.name);
+        let prefix = format!("{}@", service.name);
         let of_prefix = self.graph.named_from(&prefix);
         let mut members: Vec<(u32, ServiceId)> =
             of_prefix.filter_map(|(name, id)| Some((replica_number(name.strip_prefix(&prefix)?)?, id))).collect();
@@ -121,7 +121,7 @@ impl Supervisor {
 
     /// The set that a numbered instance belongs to, if there is one of that name.
     fn set_of(&self, replica: ServiceId) -> Option<(ServiceId, u32)> {
-        let (template, instance) = self.services.get(&replica)?.policy.name.split_once('@')?;
+        let (template, instance) = self.services.get(&replica)?.name.split_once('@')?;
         let number = replica_number(instance)?;
         let set = self.graph.id(template)?;
         self.services.get(&set)?.policy.replicas.map(|_| (set, number))
@@ -132,7 +132,7 @@ impl Supervisor {
     }
 
     pub(super) fn replica_name(&self, set: ServiceId, number: u32) -> String {
-        self.services.get(&set).map_or_else(String::new, |service| format!("{}@{number}", service.policy.name))
+        self.services.get(&set).map_or_else(String::new, |service| format!("{}@{number}", service.name))
     }
 
     /// Is this a replica that its set keeps up? One that failed for want of another unit comes back with that.
@@ -370,7 +370,7 @@ impl Supervisor {
             }
             let failed = matches!(replica.state, State::Failed { .. } | State::Backoff { .. });
             if let (true, Some(cause)) = (failed, &replica.last.cause) {
-                count.failed.push((replica.policy.name.clone(), cause.clone()));
+                count.failed.push((replica.name.to_string(), cause.clone()));
             }
             if !replica.is_at_rest() {
                 count.coming += 1;

@@ -17,7 +17,7 @@ impl Service {
             self.last.result = ServiceResult::Resources;
             self.last.cause = Some(Cause::Bound { unit });
         }
-        let follows = match run.epilogue.verdict {
+        let follows = match run.epilogue.verdict.map(|verdict| *verdict) {
             Some(Verdict { follows, restarts }) => {
                 self.restarts = restarts;
                 follows

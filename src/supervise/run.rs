@@ -158,7 +158,7 @@ pub(super) struct Run {
     /// When `runtime_max` is over.
     pub runtime_end: Option<Moment>,
     /// Questions for its health.
-    pub checks: Option<Checks>,
+    pub checks: Option<Box<Checks>>,
     /// The stop signal is SIGABRT.
     pub abort: bool,
     pub after: After,

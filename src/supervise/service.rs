@@ -1,6 +1,7 @@
 //! One service: what it is when no run exists, what people wait for, and how it starts. What follows the end of
 //! a run is in `rest`.
 
+use super::graph::Node;
 use super::keeping::Keeping;
 use super::rest::is_want_of_another;
 use super::restart::{Jitter, Restarts};
@@ -10,6 +11,7 @@ use super::{
     Action, ActiveState, Cause, Exit, Moment, Note, Outcome, Policy, Removal, RequestId, ServiceId, ServiceResult, Word,
 };
 use std::collections::VecDeque;
+use std::rc::Rc;
 
 /// The state of a service. What belongs to a run exists only in `Up`.
 #[derive(Debug)]
@@ -107,10 +109,11 @@ pub(super) struct Last {
 #[derive(Debug)]
 pub(super) struct Service {
     pub id: ServiceId,
+    pub name: Rc<str>,
     /// In force since the last start.
-    pub policy: Policy,
+    pub policy: Rc<Policy>,
     /// In force from the next start on.
-    pub next_policy: Option<Box<Policy>>,
+    pub next_policy: Option<Rc<Policy>>,
     pub state: State,
     pub restarts: Restarts,
     pub waiters: Waiters,
@@ -133,9 +136,10 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub fn new(id: ServiceId, policy: Policy) -> Service {
+    pub fn new(id: ServiceId, name: Rc<str>, policy: Rc<Policy>) -> Service {
         Service {
             id,
+            name,
             policy,
             next_policy: None,
             state: State::Down,
@@ -151,6 +155,10 @@ impl Service {
             indexed: None,
             promised: Promise::default(),
         }
+    }
+
+    pub fn node(&self) -> Node<'_> {
+        Node { id: self.id, name: &self.name, policy: &self.policy }
     }
 
     // ── what others ask ──

@@ -99,7 +99,7 @@ impl Live<'_, '_> {
             Phase::Launching { .. } => {
                 // As systemd has it: the step's code stands for the exit status.
                 self.run.main_exit = Some(Exit::Exited(failure.code));
-                self.fail(ServiceResult::ExitCode, Cause::Launch(failure));
+                self.fail(ServiceResult::ExitCode, Cause::Launch(failure.into()));
                 self.kill()
             }
             // Stopped in the middle of the launch: the kill is why it failed.

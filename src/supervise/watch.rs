@@ -36,7 +36,8 @@ impl Live<'_, '_> {
         }
         self.feed_watchdog();
         self.run.runtime_end = self.policy.runtime_max.map(|limit| since.after(limit));
-        self.run.checks = self.policy.health.as_ref().map(|policy| Checks::begin(policy, since, self.turn.now));
+        self.run.checks =
+            self.policy.health.as_ref().map(|policy| Box::new(Checks::begin(policy, since, self.turn.now)));
     }
 
     /// Ends what looks after the service when it is not up any more. Called after each event.

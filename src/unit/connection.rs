@@ -17,11 +17,11 @@ impl Unit {
         let settings = &mut self.settings;
         settings.connection_of = Some(listener.to_owned());
         settings.sockets.clear();
-        settings.service.activation = Activation::Start;
+        Rc::make_mut(&mut settings.service.conduct).activation = Activation::Start;
         Rc::make_mut(&mut settings.restart).policy = RestartPolicy::No;
         Rc::make_mut(&mut settings.directories).runtime_preserve = Preserve::Yes;
-        let unit = Rc::make_mut(&mut settings.unit);
-        for list in [&mut unit.part_of, &mut unit.after] {
+        let relations = Rc::make_mut(&mut settings.unit.relations);
+        for list in [&mut relations.part_of, &mut relations.after] {
             if !list.iter().any(|name| name == listener) {
                 list.push(listener.to_owned());
             }

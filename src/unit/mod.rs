@@ -36,7 +36,7 @@ pub use manual::{explain, manual, type_words};
 pub use problem::{Code, Problem, Severity, render_problems};
 pub use schema::json_schema;
 pub use settings::*;
-pub use share::Shared;
+pub use share::{Known, Shared};
 pub use slice::Slice;
 pub use texts::UnitText;
 pub use validate::{MAX_DROP_INS, MAX_UNIT_SIZE, ParseOptions, text_of};
@@ -44,6 +44,7 @@ pub use value::{ByteSize, TimeSpan};
 
 use crate::plan::{Origin, Place};
 use std::ops::Deref;
+use std::rc::Rc;
 use texts::At;
 
 /// A valid unit. Reads like [`Settings`]; built only by [`Unit::parse`].
@@ -51,7 +52,7 @@ use texts::At;
 pub struct Unit {
     settings: Settings,
     /// Keys whose value is not plainly the profile's or the built-in one, sorted by key.
-    written: Vec<WrittenKey>,
+    written: Box<[WrittenKey]>,
     /// Drop-ins in the order in which they apply.
     drop_ins: Box<[Box<str>]>,
 }
@@ -60,9 +61,9 @@ pub struct Unit {
 #[derive(Clone, Debug, PartialEq)]
 struct WrittenKey {
     /// Dotted.
-    key: Box<str>,
+    key: Rc<str>,
     /// TOML; `None` for an entry of a list of tables, whose keys follow.
-    value: Option<Box<str>>,
+    value: Option<Rc<str>>,
     /// Where the value, or its last change, was written; `None`: nowhere.
     place: Option<At>,
     /// For a value that was changed and not only set.

@@ -18,6 +18,7 @@ use super::Condition;
 use crate::plan::{CpuMax, IoMax, LimitResource};
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub struct Settings {
     /// The unit that accepted the connection that this one serves.
     pub connection_of: Option<String>,
     /// `[unit]`
-    pub unit: Rc<UnitTable>,
+    pub unit: UnitTable,
     /// `[service]`
     pub service: Service,
     /// `[ready]`
@@ -40,7 +41,7 @@ pub struct Settings {
     /// `[restart]`
     pub restart: Rc<RestartSettings>,
     /// `[health]`; `None`: it is not asked.
-    pub health: Option<HealthSettings>,
+    pub health: Option<Box<HealthSettings>>,
     /// `[hooks]`
     pub hooks: Rc<HookSettings>,
     /// `[rootfs]`
@@ -83,6 +84,14 @@ pub const MOST_REPLICAS: u32 = 1000;
 #[allow(missing_docs)] // See the key table.
 pub struct UnitTable {
     pub description: Option<String>,
+    /// The rest; read through `Deref`.
+    pub relations: Rc<Relations>,
+}
+
+/// What of `[unit]` many units have in common.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs)] // See the key table.
+pub struct Relations {
     pub documentation: Vec<String>,
     pub after: Vec<String>,
     pub before: Vec<String>,
@@ -103,7 +112,15 @@ pub struct UnitTable {
     pub assert: Vec<Condition>,
 }
 
-impl UnitTable {
+impl Deref for UnitTable {
+    type Target = Relations;
+
+    fn deref(&self) -> &Relations {
+        &self.relations
+    }
+}
+
+impl Relations {
     /// `after`, with what `default_order` adds.
     pub fn effective_after(&self) -> Vec<String> {
         let mut after = self.after.clone();
@@ -232,24 +249,40 @@ pub enum KillMode {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub struct Service {
-    pub kind: ServiceType,
-    pub activation: Activation,
     /// argv, never empty; argv\[0\] is absolute or a plain name to be found in PATH.
     pub exec: Vec<String>,
+    pub environment: Vec<(String, String)>,
+    /// `None`: root (under `rsvc run` of an ordinary user: that user).
+    pub user: Option<Account>,
+    /// The rest; read through `Deref`.
+    pub conduct: Rc<Conduct>,
+}
+
+impl Deref for Service {
+    type Target = Conduct;
+
+    fn deref(&self) -> &Conduct {
+        &self.conduct
+    }
+}
+
+/// What of `[service]` many units have in common.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Conduct {
+    pub kind: ServiceType,
+    pub activation: Activation,
     pub exec_start_pre: Vec<ExecCommand>,
     pub exec_start_post: Vec<ExecCommand>,
     pub exec_reload: Vec<ExecCommand>,
     pub exec_stop: Vec<ExecCommand>,
     pub exec_stop_post: Vec<ExecCommand>,
-    /// `None`: root (under `rsvc run` of an ordinary user: that user).
-    pub user: Option<Account>,
     /// `None`: the user's primary group.
     pub group: Option<Account>,
     pub supplementary_groups: Vec<Account>,
     /// Permission bits.
     pub umask: u32,
     pub working_directory: PathBuf,
-    pub environment: Vec<(String, String)>,
     /// Names of variables of the daemon, or of the caller of `rsvc run`.
     pub pass_environment: Vec<String>,
     /// Path, and whether a leading `-` makes it optional.

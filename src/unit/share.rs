@@ -1,16 +1,19 @@
-//! Units that say the same share what they say: of a thousand most have the same `[restart]`, the same `[filesystem]`.
+//! Units that say the same share what they say: of a thousand most have the same `[restart]`, the same `[filesystem]`,
+//! and write the same keys.
 
 use super::settings::*;
 use super::{Settings, Unit};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
-/// Different tables of one kind that are remembered, the last used first.
+/// Different values of one kind that are remembered.
 const KEPT: usize = 8;
 
 /// Tables of the units that were seen last, to be shared with the next ones.
 #[derive(Debug, Default)]
 pub struct Shared {
-    unit: Known<UnitTable>,
+    relations: Known<Relations>,
+    conduct: Known<Conduct>,
     ready: Known<Ready>,
     restart: Known<RestartSettings>,
     hooks: Known<HookSettings>,
@@ -23,11 +26,15 @@ pub struct Shared {
     syscalls: Known<Syscalls>,
     security: Known<Security>,
     resources: Known<Resources>,
+    treatment: Known<Treatment>,
     install: Known<Install>,
+    keys: Texts,
+    values: Texts,
 }
 
+/// The last values of a kind, the last used first.
 #[derive(Debug)]
-struct Known<T>(Vec<Rc<T>>);
+pub struct Known<T>(Vec<Rc<T>>);
 
 impl<T> Default for Known<T> {
     fn default() -> Known<T> {
@@ -36,22 +43,48 @@ impl<T> Default for Known<T> {
 }
 
 impl<T: PartialEq> Known<T> {
-    fn share(&mut self, table: &mut Rc<T>) {
-        match self.0.iter().position(|known| known == table) {
+    /// Puts a value that is known in the place of an equal one.
+    pub fn share(&mut self, value: &mut Rc<T>) {
+        match self.0.iter().position(|known| known == value) {
             Some(at) => {
                 self.0[..=at].rotate_right(1);
-                *table = Rc::clone(&self.0[0]);
+                *value = Rc::clone(&self.0[0]);
             }
             None => {
                 self.0.truncate(KEPT - 1);
-                self.0.insert(0, Rc::clone(table));
+                self.0.insert(0, Rc::clone(value));
+            }
+        }
+    }
+}
+
+/// Keys, or the words and numbers that are usual values.
+#[derive(Debug, Default)]
+struct Texts(BTreeSet<Rc<str>>);
+
+/// Different texts that are remembered: more than there are keys. No other comes in while all are in use.
+const TEXTS: usize = 512;
+
+/// A longer text is hardly ever found twice.
+const USUAL_LENGTH: usize = 40;
+
+impl Texts {
+    fn share(&mut self, text: &mut Rc<str>) {
+        if let Some(known) = self.0.get(&**text) {
+            *text = Rc::clone(known);
+        } else if text.len() <= USUAL_LENGTH {
+            if self.0.len() == TEXTS {
+                self.0.retain(|known| Rc::strong_count(known) > 1);
+            }
+            if self.0.len() < TEXTS {
+                self.0.insert(Rc::clone(text));
             }
         }
     }
 }
 
 impl Unit {
-    /// Puts tables that `shared` knows in the place of equal ones.
+    /// Puts tables and texts that `shared` knows in the place of equal ones.
     pub fn share(&mut self, shared: &mut Shared) {
         let Settings {
             unit,
@@ -67,20 +100,21 @@ impl Unit {
             syscalls,
             security,
             resources,
+            logging,
             install,
+            service,
             // What differs from unit to unit, or is too small.
             name: _,
             file: _,
             connection_of: _,
-            service: _,
             health: _,
             mounts: _,
             sockets: _,
             timers: _,
             capabilities: _,
-            logging: _,
         } = &mut self.settings;
-        shared.unit.share(unit);
+        shared.relations.share(&mut unit.relations);
+        shared.conduct.share(&mut service.conduct);
         shared.ready.share(ready);
         shared.restart.share(restart);
         shared.hooks.share(hooks);
@@ -93,7 +127,12 @@ impl Unit {
         shared.syscalls.share(syscalls);
         shared.security.share(security);
         shared.resources.share(resources);
+        shared.treatment.share(&mut logging.treatment);
         shared.install.share(install);
+        for written in &mut self.written {
+            shared.keys.share(&mut written.key);
+            written.value.iter_mut().for_each(|value| shared.values.share(value));
+        }
     }
 }
 

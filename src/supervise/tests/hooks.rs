@@ -248,7 +248,7 @@ fn a_hook_that_fails_changes_neither_result_nor_decision_and_is_shown() {
     bench.dies(WEB, BAD);
     let end_of_first = end(&mut bench, Hook::Exit, Exit::Killed(11));
     assert!(end_of_first[0].starts_with("note HookFailed("), "{end_of_first:?}");
-    let failure = CommandOutcome::NotLaunched(launch_failure());
+    let failure = CommandOutcome::NotLaunched(launch_failure().into());
     bench.step(Event::CommandEnded { id: WEB, role: Role::Hook(Hook::Restart), outcome: failure });
     bench.emptied(WEB);
     let status = bench.status(WEB);

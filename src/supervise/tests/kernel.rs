@@ -139,7 +139,7 @@ impl World {
 
     pub fn command_ends(&mut self, index: usize, exit: Exit) {
         let outcome = match self.choices.below(8) {
-            7 => CommandOutcome::NotLaunched(launch_failure()),
+            7 => CommandOutcome::NotLaunched(launch_failure().into()),
             _ => CommandOutcome::Exited(exit),
         };
         let leaves = self.choices.one_in(4);

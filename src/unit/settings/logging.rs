@@ -1,5 +1,7 @@
 //! Where output goes, and what of it.
 
+use std::ops::Deref;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// `logging.target`
@@ -17,9 +19,25 @@ pub enum LogTarget {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub struct Logging {
-    pub target: LogTarget,
     /// SYSLOG_IDENTIFIER
     pub identifier: String,
+    /// The rest; read through `Deref`.
+    pub treatment: Rc<Treatment>,
+}
+
+impl Deref for Logging {
+    type Target = Treatment;
+
+    fn deref(&self) -> &Treatment {
+        &self.treatment
+    }
+}
+
+/// What of `[logging]` many units have in common.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Treatment {
+    pub target: LogTarget,
     pub syslog_socket: bool,
     /// Bytes before rotation.
     pub file_max_size: u64,

@@ -56,7 +56,7 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
         name: name.to_owned(),
         file: file.to_owned(),
         connection_of: None,
-        unit: unit(v).into(),
+        unit: unit(v),
         service: service(v),
         ready: Ready {
             listen: read!(v, "ready", "listen", Addresses),
@@ -103,8 +103,7 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
 }
 
 fn unit(v: &Values) -> UnitTable {
-    UnitTable {
-        description: read!(v, "unit", "description", Text?).or_else(|| read!(v, "slice", "description", Text?)),
+    let relations = Relations {
         documentation: read!(v, "unit", "documentation", Texts),
         after: read!(v, "unit", "after", Texts),
         before: read!(v, "unit", "before", Texts),
@@ -121,6 +120,10 @@ fn unit(v: &Values) -> UnitTable {
         on_success: read!(v, "unit", "on_success", Texts),
         condition: read!(v, "unit", "condition", Conditions),
         assert: read!(v, "unit", "assert", Conditions),
+    };
+    UnitTable {
+        description: read!(v, "unit", "description", Text?).or_else(|| read!(v, "slice", "description", Text?)),
+        relations: relations.into(),
     }
 }
 
@@ -137,24 +140,21 @@ fn service(v: &Values) -> Service {
     let kind = pick(read!(v, "service", "type", Word), &kinds);
     let watchdog = Some(finite(read!(v, "service", "watchdog", Time))).filter(|interval| !interval.is_zero());
     let reload_signal = read!(v, "service", "reload_signal", Signal?);
-    Service {
+    let conduct = Conduct {
         kind,
         activation: pick(
             read!(v, "service", "activation", Word),
             &[("start", Activation::Start), ("on-demand", Activation::OnDemand)],
         ),
-        exec: read!(v, "service", "exec", Argv?).unwrap_or_default(),
         exec_start_pre: read!(v, "service", "exec_start_pre", Commands),
         exec_start_post: read!(v, "service", "exec_start_post", Commands),
         exec_reload: read!(v, "service", "exec_reload", Commands),
         exec_stop: read!(v, "service", "exec_stop", Commands),
         exec_stop_post: read!(v, "service", "exec_stop_post", Commands),
-        user: read!(v, "service", "user", Account?),
         group: read!(v, "service", "group", Account?),
         supplementary_groups: read!(v, "service", "supplementary_groups", Accounts),
         umask: read!(v, "service", "umask", Mode),
         working_directory: read!(v, "service", "working_directory", Path),
-        environment: read!(v, "service", "environment", Variables),
         pass_environment: read!(v, "service", "pass_environment", Texts),
         environment_files: files.into_iter().map(|f| (f.path, f.optional)).collect(),
         pid_file: read!(v, "service", "pid_file", Path?),
@@ -175,6 +175,12 @@ fn service(v: &Values) -> Service {
         file_descriptor_store_max: small(read!(v, "service", "file_descriptor_store_max", Int)),
         nice: signed(read!(v, "service", "nice", Int)),
         oom_score_adjust: signed(read!(v, "service", "oom_score_adjust", Int)),
+    };
+    Service {
+        exec: read!(v, "service", "exec", Argv?).unwrap_or_default(),
+        environment: read!(v, "service", "environment", Variables),
+        user: read!(v, "service", "user", Account?),
+        conduct: conduct.into(),
     }
 }
 
@@ -221,7 +227,7 @@ fn restart(v: &Values) -> RestartSettings {
 }
 
 /// `None` unless there is something to ask.
-fn health(v: &Values) -> Option<HealthSettings> {
+fn health(v: &Values) -> Option<Box<HealthSettings>> {
     let actions = [("restart", HealthAction::Restart), ("log", HealthAction::Log), ("stop", HealthAction::Stop)];
     let health = HealthSettings {
         command: read!(v, "health", "command", Argv?).unwrap_or_default(),
@@ -232,7 +238,7 @@ fn health(v: &Values) -> Option<HealthSettings> {
         start_period: finite(read!(v, "health", "start_period", Time)),
         action: pick(read!(v, "health", "action", Word), &actions),
     };
-    (!health.command.is_empty() || !health.listen.is_empty()).then_some(health)
+    (!health.command.is_empty() || !health.listen.is_empty()).then(|| Box::new(health))
 }
 
 fn hooks(v: &Values) -> HookSettings {
@@ -413,9 +419,8 @@ fn logging(v: &Values, name: &str) -> Logging {
         ("null", LogTarget::Null),
         ("inherit", LogTarget::Inherit),
     ];
-    Logging {
+    let treatment = Treatment {
         target: pick(read!(v, "logging", "target", Word), &targets),
-        identifier: read!(v, "logging", "identifier", Text?).unwrap_or_else(|| name.to_owned()),
         syslog_socket: read!(v, "logging", "syslog_socket", Bool),
         file_max_size: read!(v, "logging.file", "max_size", Size),
         file_max_files: small(read!(v, "logging.file", "max_files", Int)),
@@ -425,6 +430,10 @@ fn logging(v: &Values, name: &str) -> Logging {
             read!(v, "logging", "rate_limit_interval", Time?).map(finite),
         ),
         fields: read!(v, "logging", "fields", Variables),
+    };
+    Logging {
+        identifier: read!(v, "logging", "identifier", Text?).unwrap_or_else(|| name.to_owned()),
+        treatment: treatment.into(),
     }
 }
 

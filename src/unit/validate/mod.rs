@@ -204,7 +204,7 @@ fn require(sink: &mut Sink<'_>, values: &Values) {
 }
 
 /// What stays of the texts: every key whose value is not plainly the profile's or the built-in one, printed.
-fn written(values: &Values, sink: &Sink<'_>) -> Vec<WrittenKey> {
+fn written(values: &Values, sink: &Sink<'_>) -> Box<[WrittenKey]> {
     let place = |entry: &Entry| match &entry.source {
         Source::File(place) => Some(sink.locate(place.key.start)),
         Source::Profile | Source::Default => None,
@@ -225,7 +225,7 @@ fn written(values: &Values, sink: &Sink<'_>) -> Vec<WrittenKey> {
         places: history.changes.iter().map(|offset| sink.locate(*offset)).collect(),
         elements: elements(entry),
     };
-    let printed = |value: &Value| Some(print::toml(value).into_boxed_str());
+    let printed = |value: &Value| Some(print::toml(value).into());
     let mut all: Vec<WrittenKey> = Vec::new();
     for (id @ (table, key), entry) in values.own() {
         if entry.source != Source::Default || (derived(table, key) && id != layer::BOUNDING_SET) {
@@ -245,7 +245,7 @@ fn written(values: &Values, sink: &Sink<'_>) -> Vec<WrittenKey> {
     }
     // Tables that hold a written key are "written" as well: `resources.rlimits` for one of its limits.
     all.sort_by(|a, b| a.key.cmp(&b.key));
-    all
+    all.into()
 }
 
 /// Elements of a list that a message would name.
