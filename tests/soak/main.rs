@@ -40,8 +40,8 @@ impl Wish {
     fn read() -> Wish {
         let number = |name: &str| Some(std::env::var(name).ok()?.parse::<u64>().expect("a number"));
         Wish {
-            length: std::env::var("RSVC_SOAK").map_or(Duration::from_secs(12), |text| length(&text)),
-            services: number("RSVC_SOAK_SERVICES").unwrap_or(12) as usize,
+            length: std::env::var("RSVC_SOAK").map_or(Duration::from_secs(20), |text| length(&text)),
+            services: number("RSVC_SOAK_SERVICES").unwrap_or(24) as usize,
             seed: number("RSVC_SOAK_SEED").unwrap_or_else(|| RandomState::new().hash_one(0) % 1_000_000),
         }
     }
