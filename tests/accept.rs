@@ -1,9 +1,10 @@
 //! `sockets.accept` with a real instance: one process for each connection, its limits, and what is left afterwards.
 
+#[macro_use]
 mod instance;
 
 use instance::process::Process;
-use instance::{Instance, eventually, is_root, skipped};
+use instance::{Instance, eventually};
 use rustix::net::{AddressFamily, SocketType};
 use serde_json::Value;
 use std::fs;
@@ -11,14 +12,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
 
 /// A port that nobody has now.
 fn free_port() -> u16 {

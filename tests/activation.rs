@@ -1,25 +1,15 @@
 //! `[[sockets]]` with a real instance: who listens, what the service gets, and what survives.
 
+#[macro_use]
 mod instance;
 
-use instance::{Instance, eventually, is_root, skipped};
+use instance::{Instance, eventually, skipped};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-        if !Path::new("/usr/bin/perl").exists() {
-            return skipped("needs perl");
-        }
-    };
-}
 
 /// A port that nobody has now.
 fn free_port() -> u16 {
@@ -60,7 +50,7 @@ fn tcp(port: u16) -> TcpStream {
 
 #[test]
 fn the_first_connection_starts_a_service_that_has_no_network() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     let port = free_port();
     let unit = format!(
@@ -89,7 +79,7 @@ fn the_first_connection_starts_a_service_that_has_no_network() {
 
 #[test]
 fn a_unit_that_is_started_at_once_keeps_its_socket_over_restarts() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     let path = instance.file("web.sock");
     let listen = format!("unix:{}", path.display());
@@ -118,7 +108,7 @@ fn a_unit_that_is_started_at_once_keeps_its_socket_over_restarts() {
 
 #[test]
 fn connections_that_come_while_no_daemon_runs_are_served() {
-    root_only!();
+    root_and_perl!();
     let mut instance = Instance::start();
     let (port, path) = (free_port(), instance.file("run.sock"));
     let demand = format!(
@@ -159,7 +149,7 @@ fn connections_that_come_while_no_daemon_runs_are_served() {
 
 #[test]
 fn every_kind_comes_in_order_with_its_name_and_blocking() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     let (directory, port) = (instance.file("made/by/rsvc"), free_port());
     let at = |name: &str| directory.join(name).display().to_string();
@@ -223,7 +213,7 @@ mode = "0622"
 
 #[test]
 fn datagrams_start_a_service_too() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     let (port, path) = (free_port(), instance.file("datagrams"));
     let unit = |listen: &str| {
@@ -243,7 +233,7 @@ fn datagrams_start_a_service_too() {
 
 #[test]
 fn an_address_in_use_names_who_has_it() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
@@ -277,7 +267,7 @@ fn an_address_in_use_names_who_has_it() {
 
 #[test]
 fn a_directory_of_somebody_else_is_refused() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     let theirs = instance.file("theirs");
     fs::create_dir(&theirs).expect("a directory");
@@ -291,7 +281,7 @@ fn a_directory_of_somebody_else_is_refused() {
 
 #[test]
 fn a_service_that_never_accepts_is_given_up_and_refuses() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     let port = free_port();
     instance.unit(
@@ -316,7 +306,7 @@ fn a_service_that_never_accepts_is_given_up_and_refuses() {
 
 #[test]
 fn the_keeper_holds_no_right_and_a_killed_one_is_replaced() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     let port = free_port();
     instance.unit(
@@ -349,7 +339,7 @@ fn the_keeper_holds_no_right_and_a_killed_one_is_replaced() {
 /// Packaged, the root group belongs to a unit whose own process stands in a group `keeper` of it.
 #[test]
 fn a_process_of_somebody_else_beside_the_keepers_is_left_alone() {
-    root_only!();
+    root_and_perl!();
     let mut instance = Instance::start();
     let root = fs::read_to_string(instance.file("run/cgroup-root")).expect("record");
     let Some(v2) = root.lines().find_map(|line| line.strip_prefix("v2:")) else {

@@ -1,16 +1,9 @@
 //! Relations between units, with a daemon and real processes.
 
+#[macro_use]
 mod instance;
 
-use instance::{Instance, eventually, is_root, skipped};
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
+use instance::{Instance, eventually};
 
 const SLEEP: &str = "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n";
 

@@ -1,18 +1,11 @@
 //! The limit of open files: who meets it is told, and no service is lost for it.
 
+#[macro_use]
 mod instance;
 
+use instance::Instance;
 use instance::process::Process;
-use instance::{Instance, is_root, skipped};
 use std::os::unix::process::ExitStatusExt;
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
 
 /// What `rsvc daemon` says below a limit, and that it ended by itself.
 #[track_caller]

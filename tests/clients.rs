@@ -1,9 +1,10 @@
 //! A daemon that is killed while clients wait for it, and followed by another: whoever asked is answered with the truth,
 //! and what was asked for is done once.
 
+#[macro_use]
 mod instance;
 
-use instance::{Instance, eventually, is_root, skipped};
+use instance::{Instance, eventually};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde_json::{Value, json};
 use std::fs;
@@ -11,14 +12,6 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
 
 /// Notes each of its starts and every signal; `go` lets it get ready and `leave` lets it end.
 fn counting(name: &str, ready: bool) -> String {

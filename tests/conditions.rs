@@ -1,17 +1,10 @@
 //! Conditions and asserts on this host, with a daemon and real processes.
 
+#[macro_use]
 mod instance;
 
-use instance::{Instance, is_root, skipped};
+use instance::Instance;
 use std::fs;
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
 
 fn unit(table: &str) -> String {
     format!("[unit]\n{table}\n\n[service]\nexec = [\"/bin/sleep\", \"1000\"]\n")

@@ -1,21 +1,14 @@
 //! `rsvc events`, `rsvc wait` and the stream behind them, with a real daemon and real processes.
 
+#[macro_use]
 mod instance;
 
-use instance::{Instance, eventually, is_root, skipped};
+use instance::{Instance, eventually};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
 
 const SLEEPER: &str = "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n[restart]\npolicy = \"no\"\n";
 

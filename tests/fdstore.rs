@@ -1,23 +1,12 @@
 //! Descriptors that a service leaves for its next run, with real processes: what comes back, what is dropped, what a
 //! killed daemon or keeper costs. The services are perl programs; perl sends descriptors by a bare sendmsg(2).
 
+#[macro_use]
 mod instance;
 
 use instance::process::Process;
-use instance::{Instance, eventually, is_root, skipped};
+use instance::{Instance, eventually, skipped};
 use std::fs;
-use std::path::Path;
-
-macro_rules! root_and_perl {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-        if !Path::new("/usr/bin/perl").exists() {
-            return skipped("needs perl");
-        }
-    };
-}
 
 /// What every program begins with. `give(TEXT, FDS)` sends one datagram with descriptors, `barrier` returns when all
 /// that was sent before has been acted on, `wait_for(NAME)` waits for a file in the state directory. The first line says

@@ -1,10 +1,11 @@
 //! The daemon without a service manager: below `rsvc init`, as the first process of a container, and under a first
 //! process that waits for nobody. Each in a pid namespace of its own.
 
+#[macro_use]
 mod instance;
 
 use instance::process::Process;
-use instance::{Instance, RSVC, eventually, is_root, skipped};
+use instance::{Instance, RSVC, eventually, skipped};
 use rustix::process::Signal;
 use std::fs;
 use std::path::Path;
@@ -13,9 +14,7 @@ use std::process::{Child, Command, Stdio};
 /// Returns from the test, saying so, where it cannot run.
 macro_rules! needs_namespaces {
     () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
+        root_only!();
         for program in ["/usr/bin/unshare", "/usr/bin/nsenter"] {
             if !Path::new(program).exists() {
                 return skipped(&format!("needs {program}"));

@@ -1,20 +1,13 @@
 //! `[hooks]` with real processes: what they are told, where they run, and that nothing is launched beside them.
 
+#[macro_use]
 mod instance;
 
 use instance::process::Process;
-use instance::{Instance, eventually, is_root, skipped};
+use instance::{Instance, eventually};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
 
 /// What each run does: it counts itself and ends badly.
 const FAILS: &str = "exec = [\"/bin/sh\", \"-c\", \"echo main; exit 3\"]";

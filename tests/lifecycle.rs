@@ -1,20 +1,13 @@
 //! A daemon, real processes, the client: starting, stopping, restarting, dying, as an administrator sees it.
 
+#[macro_use]
 mod instance;
 
 use instance::process::Process;
-use instance::{Instance, eventually, is_root, skipped};
+use instance::{Instance, eventually, skipped};
 use rustix::process::Signal;
 use std::fs;
 use std::path::Path;
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
 
 #[test]
 fn a_unit_with_only_exec_starts_is_shown_and_stops_without_a_trace() {

@@ -1,18 +1,11 @@
 //! What can be changed of a unit that runs: limits, the freezer, the files it was read from.
 
+#[macro_use]
 mod instance;
 
-use instance::{Instance, eventually, is_root, skipped};
+use instance::{Instance, eventually, skipped};
 use serde_json::{Value, json};
 use std::fs;
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
 
 const SLEEPER: &str = "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n[restart]\ndelay = \"0\"\n";
 

@@ -3,26 +3,10 @@
 
 mod instance;
 
-use instance::journald::Journald;
+use instance::journald::Journalled;
 use instance::{Instance, eventually, is_root, skipped};
 use rustix::process::Signal;
 use std::path::Path;
-
-/// A daemon that finds a journald. Dropped in this order: the journal outlives its clients.
-struct Journalled {
-    instance: Instance,
-    journald: Journald,
-}
-
-impl Journalled {
-    fn start() -> Option<Journalled> {
-        let journald = Journald::start()?;
-        let mut instance = Instance::prepared();
-        instance.enter(journald.namespace());
-        instance.start_daemon();
-        Some(Journalled { instance, journald })
-    }
-}
 
 /// A unit that runs `script` once.
 fn once(script: &str, logging: &str) -> String {

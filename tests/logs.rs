@@ -3,7 +3,7 @@
 
 mod instance;
 
-use instance::journald::Journald;
+use instance::journald::Journalled;
 use instance::namespace::Namespace;
 use instance::{Instance, PATIENCE, eventually, is_root, skipped};
 use rustix::process::Signal;
@@ -12,22 +12,6 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::mpsc;
-
-/// A daemon that finds a journald. Dropped in this order: the journal outlives its clients.
-struct Journalled {
-    instance: Instance,
-    journald: Journald,
-}
-
-impl Journalled {
-    fn start() -> Option<Journalled> {
-        let journald = Journald::start()?;
-        let mut instance = Instance::prepared();
-        instance.enter(journald.namespace());
-        instance.start_daemon();
-        Some(Journalled { instance, journald })
-    }
-}
 
 /// A command whose lines are read while it runs; killed at the end.
 struct Follower {

@@ -1,23 +1,13 @@
 //! Pods: units that share namespaces, with a daemon and real processes. The kernel is asked who lives where.
 
+#[macro_use]
 mod instance;
 
 use instance::process::Process;
-use instance::{Instance, eventually, is_root, skipped};
+use instance::{Instance, eventually};
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-        if !Path::new("/usr/bin/perl").exists() {
-            return skipped("needs perl");
-        }
-    };
-}
 
 const SLEEP: &str = "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n";
 const KINDS: [&str; 4] = ["net", "ipc", "uts", "pid"];
@@ -50,7 +40,7 @@ fn comes_back(instance: &Instance, unit: &str, before: &Process) -> Process {
 
 #[test]
 fn a_member_lives_in_the_namespaces_of_its_owner_and_in_no_other() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     instance.unit("app", &owner());
     instance.unit("side", &format!("{SLEEP}{}", member_of("app")));
@@ -118,7 +108,7 @@ sleep 1 while 1;
 
 #[test]
 fn a_pod_has_one_loopback_and_the_owners_objects_processes_and_name_which_a_member_cannot_change() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     let port = free_port();
     instance.unit("app", &server(port));
@@ -145,7 +135,7 @@ fn a_pod_has_one_loopback_and_the_owners_objects_processes_and_name_which_a_memb
 
 #[test]
 fn how_a_member_ended_is_known_exactly_also_after_the_daemon_was_killed() {
-    root_only!();
+    root_and_perl!();
     let mut instance = Instance::start();
     let port = free_port();
     instance.unit("app", &server(port));
@@ -168,7 +158,7 @@ fn how_a_member_ended_is_known_exactly_also_after_the_daemon_was_killed() {
 
 #[test]
 fn an_owner_that_is_killed_takes_its_members_down_and_they_come_back_with_it() {
-    root_only!();
+    root_and_perl!();
     let mut instance = Instance::start();
     instance.unit("app", &owner());
     instance.unit("side", &format!("{SLEEP}\n[restart]\npolicy = \"no\"\n{}", member_of("app")));
@@ -199,7 +189,7 @@ fn an_owner_that_is_killed_takes_its_members_down_and_they_come_back_with_it() {
 
 #[test]
 fn a_chain_shares_one_namespace_and_templates_name_their_own_owner() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     instance.unit("app@", &owner());
     instance.unit("side@", &format!("{SLEEP}{}", member_of("app@${instance}")));
@@ -223,7 +213,7 @@ fn a_chain_shares_one_namespace_and_templates_name_their_own_owner() {
 
 #[test]
 fn what_cannot_be_shared_is_refused_with_a_remedy() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     let refused = |member: &str, text: &str, words: &[&str]| {
         instance.unit(member, text);
@@ -256,7 +246,7 @@ fn what_cannot_be_shared_is_refused_with_a_remedy() {
 
 #[test]
 fn commands_of_a_member_run_where_it_does_but_for_the_last_ones() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     instance.unit("app", &owner());
     let tell = |word: &str| {
@@ -288,7 +278,7 @@ fn commands_of_a_member_run_where_it_does_but_for_the_last_ones() {
 
 #[test]
 fn the_example_of_a_pod_runs_as_it_says() {
-    root_only!();
+    root_and_perl!();
     let instance = Instance::start();
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     for name in ["shop", "shop-watch"] {

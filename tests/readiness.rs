@@ -1,22 +1,12 @@
 //! What services say on their notify socket, what is asked of them from outside, and what watches over them: with real
 //! processes. The speakers are perl programs, as perl is on every Debian.
 
+#[macro_use]
 mod instance;
 
-use instance::{Instance, eventually, is_root, skipped};
+use instance::{Instance, eventually, skipped};
 use std::fs;
 use std::path::Path;
-
-macro_rules! root_and_perl {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-        if !Path::new("/usr/bin/perl").exists() {
-            return skipped("needs perl");
-        }
-    };
-}
 
 /// What every speaker begins with: `say_so(TEXT)` sends one datagram, `wait_for(NAME)` waits for a file in the state
 /// directory.

@@ -1,18 +1,11 @@
 //! `service.remain_after_exit` with real processes: up without one, also for the next daemon.
 
+#[macro_use]
 mod instance;
 
 use instance::process::Process;
-use instance::{Instance, eventually, is_root, skipped};
+use instance::{Instance, eventually};
 use std::path::Path;
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
 
 /// The lines of a unit's log without their times.
 fn said(instance: &Instance, unit: &str) -> Vec<String> {

@@ -1,28 +1,12 @@
 //! Sets of replicas, with a daemon and real processes.
 
+#[macro_use]
 mod instance;
 
-use instance::{Instance, Said, eventually, is_root, skipped};
+use instance::{Instance, Said, eventually};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
-
-macro_rules! root_and_perl {
-    () => {
-        root_only!();
-        if !Path::new("/usr/bin/perl").exists() {
-            return skipped("needs perl");
-        }
-    };
-}
 
 /// Says READY=1 when somebody lets it: by the file `ready-N`, or at once while there is `ready-all`. With the file
 /// `fail` there it ends instead.

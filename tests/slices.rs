@@ -1,19 +1,12 @@
 //! Slices: the common limit of several units, with a daemon, real processes and the kernel's own files.
 
+#[macro_use]
 mod instance;
 
-use instance::{Instance, eventually, is_root, skipped};
+use instance::{Instance, eventually, skipped};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
 
 const SLEEP: &str = "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n";
 

@@ -1,18 +1,11 @@
 //! Templates and instances, and the variables of their texts, from the file to the running service.
 
+#[macro_use]
 mod instance;
 
-use instance::{Instance, is_root, skipped};
+use instance::Instance;
 use rsvc::unit::{ParseOptions, Unit, UnitText};
 use std::fs;
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
 
 const TEMPLATE: &str = "\
 [unit]

@@ -1,18 +1,11 @@
 //! `[[timers]]` with a real instance. Nothing here waits for a certain time of day, and nobody sets the clock.
 
+#[macro_use]
 mod instance;
 
-use instance::{Instance, eventually, is_root, skipped};
+use instance::{Instance, eventually};
 use serde_json::Value;
 use std::fs;
-
-macro_rules! root_only {
-    () => {
-        if !is_root() {
-            return skipped("needs root");
-        }
-    };
-}
 
 /// A oneshot that says `ran` each time, with these timers.
 fn job(script: &str, timers: &str) -> String {

@@ -1,5 +1,6 @@
 //! The tracer with which other tests kill the daemon at its system calls, and make them fail.
 
+#[macro_use]
 mod instance;
 
 use instance::Instance;
@@ -9,14 +10,6 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 const SLEEP: &str = "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n";
-
-macro_rules! root_only {
-    () => {
-        if !instance::is_root() {
-            return instance::skipped("needs root");
-        }
-    };
-}
 
 type Calls = Arc<Mutex<Vec<(String, When)>>>;
 

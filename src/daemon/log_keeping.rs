@@ -12,7 +12,7 @@
 use super::engine::Engine;
 use super::launch::log_limits;
 use super::log_file::{LogFile, LogLimits, Source};
-use super::log_output::Now;
+use super::log_output::{Means, Now};
 use super::log_pipe::{OutputPipe, PipeOrigin, PipeTurn, Scratch};
 use super::staging::Staging;
 use super::state::{self, SavedState};
@@ -138,7 +138,7 @@ impl Engine {
         saved: &SavedState,
     ) -> io::Result<()> {
         let mut output = self.log_output(id, unit, pipe, relayed)?;
-        output.resume(saved, self.journal.client(), &mut self.scratch, Now::get());
+        output.resume(saved, &mut Means::of(&mut self.journal, &mut self.scratch));
         if let Some(service) = self.services.get_mut(&id) {
             service.log = Some(Box::new(output));
         }

@@ -7,7 +7,7 @@
 
 use super::journal::{JournalClient, Offered, Record};
 use super::log_gate::{MESSAGE_LENGTH, Passed};
-use super::log_output::Now;
+use super::log_output::Means;
 use super::log_pipe::{OutputPipe, PipeTurn, READ_LIMIT, Scratch};
 use super::log_rules::{Rules, WARNING};
 use super::staging::Staging;
@@ -79,14 +79,8 @@ impl Relay {
     ///
     /// # Errors
     /// Of the pipe.
-    pub fn turn(
-        &mut self,
-        pipe: &mut OutputPipe,
-        rules: &mut Rules,
-        journal: &mut JournalClient,
-        scratch: &mut Scratch,
-        now: Now,
-    ) -> io::Result<PipeTurn> {
+    pub fn turn(&mut self, pipe: &mut OutputPipe, rules: &mut Rules, means: &mut Means<'_>) -> io::Result<PipeTurn> {
+        let Means { journal, scratch, now } = means;
         if !self.deliver(pipe, journal, &scratch.staging) {
             return Ok(PipeTurn::Stuck);
         }
@@ -103,7 +97,7 @@ impl Relay {
             let end = rest[..room].iter().position(|b| *b == b'\n').map_or(room, |at| at + 1);
             let (piece, more) = rest.split_at(end);
             rest = more;
-            rules.feed(piece, now, &mut |rules, passed| self.take(rules, passed));
+            rules.feed(piece, *now, &mut |rules, passed| self.take(rules, passed));
             self.fed += piece.len();
             if piece.ends_with(b"\n") || self.kept + self.fed == MESSAGE_LENGTH {
                 self.end_message();
@@ -148,19 +142,12 @@ impl Relay {
     }
 
     /// All of it, whatever the journal takes: its client keeps some and counts the rest.
-    pub fn finish(
-        &mut self,
-        pipe: &mut OutputPipe,
-        rules: &mut Rules,
-        journal: &mut JournalClient,
-        staging: &Option<Staging>,
-        now: Now,
-    ) {
-        rules.end(now, &mut |rules, passed| self.take(rules, passed));
+    pub fn finish(&mut self, pipe: &mut OutputPipe, rules: &mut Rules, means: &mut Means<'_>) {
+        rules.end(means.now, &mut |rules, passed| self.take(rules, passed));
         self.end_message();
         self.whole = self.fed;
         self.last = true;
-        self.deliver(pipe, journal, staging);
+        self.deliver(pipe, means.journal, &means.scratch.staging);
     }
 
     fn take(&mut self, rules: &mut Rules, passed: Passed<'_>) {

@@ -11,6 +11,7 @@ use super::log_file::{LogFile, LogNotice};
 use super::log_gate::Passed;
 use super::log_messages::{Head, Relay};
 use super::log_pipe::{MessageOrigin, OutputPipe, PipeOrigin, PipeTurn, Scratch};
+use super::log_relay::Journal;
 use super::log_rules::{Rules, WARNING};
 use super::service::Watched;
 use super::state::SavedState;
@@ -52,6 +53,20 @@ impl Now {
     /// Of this moment.
     pub fn get() -> Now {
         Now { wall: SystemTime::now(), boot: super::engine::now() }
+    }
+}
+
+/// What every output is served with, one after the other.
+pub(super) struct Means<'m> {
+    pub journal: &'m mut JournalClient,
+    pub scratch: &'m mut Scratch,
+    pub now: Now,
+}
+
+impl<'m> Means<'m> {
+    /// What there is, at this moment.
+    pub fn of(journal: &'m mut Journal, scratch: &'m mut Scratch) -> Means<'m> {
+        Means { journal: journal.client(), scratch, now: Now::get() }
     }
 }
 
@@ -104,7 +119,7 @@ impl Output {
 
     /// Goes on where an earlier daemon ended: with the line that is open in the file, and with what was counted. What
     /// that one had not told, nobody can count any more.
-    pub fn resume(&mut self, saved: &SavedState, journal: &mut JournalClient, scratch: &mut Scratch, now: Now) {
+    pub fn resume(&mut self, saved: &SavedState, means: &mut Means<'_>) {
         if let End::File(file) = &mut self.end {
             file.resume(saved.log_losing);
             if file.is_within_a_line() {
@@ -114,7 +129,7 @@ impl Output {
         self.rules.suppressed = saved.log_suppressed;
         if saved.log_untold {
             let text = "messages were suppressed when the daemon ended; how many is not known";
-            let _ = self.note(text, journal, scratch, now);
+            let _ = self.note(text, means);
         }
     }
 
@@ -137,17 +152,12 @@ impl Output {
     ///
     /// # Errors
     /// Of the pipe, which should then be closed.
-    pub fn turn(
-        &mut self,
-        journal: &mut JournalClient,
-        now: Now,
-        scratch: &mut Scratch,
-    ) -> io::Result<(PipeTurn, Option<LogNotice>)> {
+    pub fn turn(&mut self, means: &mut Means<'_>) -> io::Result<(PipeTurn, Option<LogNotice>)> {
         let Output { pipe, end, rules, .. } = self;
         match end {
-            End::File(file) if rules.gate.is_none() => pipe.fd.turn(file, now.wall, scratch),
-            End::File(file) => rules.turn(&mut pipe.fd, file, scratch, now),
-            End::Journal(relay) => relay.turn(&mut pipe.fd, rules, journal, scratch, now).map(|turn| (turn, None)),
+            End::File(file) if rules.gate.is_none() => pipe.fd.turn(file, means.now.wall, means.scratch),
+            End::File(file) => rules.turn(&mut pipe.fd, file, means.scratch, means.now),
+            End::Journal(relay) => relay.turn(&mut pipe.fd, rules, means).map(|turn| (turn, None)),
         }
     }
 
@@ -179,26 +189,22 @@ impl Output {
     }
 
     /// A message that came by syslog.
-    pub fn record(
-        &mut self,
-        line: &SyslogLine,
-        journal: &mut JournalClient,
-        scratch: &mut Scratch,
-        now: Now,
-    ) -> Option<LogNotice> {
+    pub fn record(&mut self, line: &SyslogLine, means: &mut Means<'_>) -> Option<LogNotice> {
         let mut over = None;
         let admitted = match &mut self.rules.gate {
-            Some(gate) => gate.admits(line.priority, now.boot, &mut |passed| over = suppressed_in(passed).or(over)),
+            Some(gate) => {
+                gate.admits(line.priority, means.now.boot, &mut |passed| over = suppressed_in(passed).or(over))
+            }
             None => true,
         };
-        let notice = over.and_then(|count| self.tell(count, journal, scratch, now));
+        let notice = over.and_then(|count| self.tell(count, means));
         if !admitted {
             return notice;
         }
         let stored = match &mut self.end {
-            End::File(file) => store(file, &line.text, scratch, now),
+            End::File(file) => store(file, &line.text, means),
             End::Journal(relay) => {
-                relay.send(line.priority, &line.text, journal);
+                relay.send(line.priority, &line.text, means.journal);
                 None
             }
         };
@@ -206,61 +212,55 @@ impl Output {
     }
 
     /// Tells what was suppressed in a window that is over; with `last`, in the present one too.
-    pub fn settle(
-        &mut self,
-        last: bool,
-        journal: &mut JournalClient,
-        scratch: &mut Scratch,
-        now: Now,
-    ) -> Option<LogNotice> {
+    pub fn settle(&mut self, last: bool, means: &mut Means<'_>) -> Option<LogNotice> {
         let mut over = None;
         if let Some(gate) = &mut self.rules.gate {
-            gate.settle(now.boot, &mut |passed| over = suppressed_in(passed));
+            gate.settle(means.now.boot, &mut |passed| over = suppressed_in(passed));
             if last {
                 gate.conclude(&mut |passed| over = suppressed_in(passed).or(over));
             }
         }
-        over.and_then(|count| self.tell(count, journal, scratch, now))
+        over.and_then(|count| self.tell(count, means))
     }
 
     /// The service is down: an open line is closed, and what is still to be said is said.
-    pub fn finish(&mut self, journal: &mut JournalClient, scratch: &mut Scratch, now: Now) -> Option<LogNotice> {
+    pub fn finish(&mut self, means: &mut Means<'_>) -> Option<LogNotice> {
         let Output { pipe, end, rules, .. } = self;
         let pipe = &mut pipe.fd;
         let notice = match end {
             End::File(file) if rules.gate.is_none() => {
-                let Scratch { output, staging, .. } = &mut *scratch;
+                let Scratch { output, staging, .. } = &mut *means.scratch;
                 let source = pipe.source();
-                file.finish_from(source, now.wall, output, &mut PipeOrigin { pipe, staging })
+                file.finish_from(source, means.now.wall, output, &mut PipeOrigin { pipe, staging })
             }
-            End::File(file) => rules.finish(pipe, file, scratch, now),
+            End::File(file) => rules.finish(pipe, file, means.scratch, means.now),
             End::Journal(relay) => {
-                relay.finish(pipe, rules, journal, &scratch.staging, now);
+                relay.finish(pipe, rules, means);
                 None
             }
         };
-        notice.or(self.settle(true, journal, scratch, now))
+        notice.or(self.settle(true, means))
     }
 
-    fn tell(&mut self, count: u64, journal: &mut JournalClient, scratch: &mut Scratch, now: Now) -> Option<LogNotice> {
+    fn tell(&mut self, count: u64, means: &mut Means<'_>) -> Option<LogNotice> {
         let text = self.rules.suppressed(count);
-        self.note(&text, journal, scratch, now)
+        self.note(&text, means)
     }
 
-    fn note(&mut self, text: &str, journal: &mut JournalClient, scratch: &mut Scratch, now: Now) -> Option<LogNotice> {
+    fn note(&mut self, text: &str, means: &mut Means<'_>) -> Option<LogNotice> {
         match &mut self.end {
-            End::File(file) => store(file, format!("rsvc: {text}").as_bytes(), scratch, now),
+            End::File(file) => store(file, format!("rsvc: {text}").as_bytes(), means),
             End::Journal(relay) => {
-                relay.send(WARNING, text.as_bytes(), journal);
+                relay.send(WARNING, text.as_bytes(), means.journal);
                 None
             }
         }
     }
 }
 
-fn store(file: &mut LogFile, text: &[u8], scratch: &mut Scratch, now: Now) -> Option<LogNotice> {
-    let Scratch { output, staging, .. } = scratch;
-    file.record(text, now.wall, output, &mut MessageOrigin(staging))
+fn store(file: &mut LogFile, text: &[u8], means: &mut Means<'_>) -> Option<LogNotice> {
+    let Scratch { output, staging, .. } = &mut *means.scratch;
+    file.record(text, means.now.wall, output, &mut MessageOrigin(staging))
 }
 
 fn suppressed_in(passed: Passed<'_>) -> Option<u64> {

@@ -2,7 +2,7 @@
 
 use super::engine::{Engine, Timer};
 use super::log_file::LogNotice;
-use super::log_output::{End, Now, Output};
+use super::log_output::{End, Means, Output};
 use super::log_pipe::PipeTurn;
 use super::service::Service;
 use super::service_socket::Sender;
@@ -49,7 +49,7 @@ impl Engine {
                     }
                     let Some(service) = self.services.get_mut(&id) else { return };
                     if let Some(log) = &mut service.log {
-                        let notice = log.record(&line, self.journal.client(), &mut self.scratch, Now::get());
+                        let notice = log.record(&line, &mut Means::of(&mut self.journal, &mut self.scratch));
                         say_notice(&service.name, notice);
                         self.log_written(id);
                     }
@@ -62,7 +62,7 @@ impl Engine {
     pub(super) fn log_ready(&mut self, id: ServiceId) {
         let Some(service) = self.services.get_mut(&id) else { return };
         let Some(log) = service.log.as_mut() else { return };
-        match log.turn(self.journal.client(), Now::get(), &mut self.scratch) {
+        match log.turn(&mut Means::of(&mut self.journal, &mut self.scratch)) {
             Ok((turn, notice)) => {
                 if notice.is_some() {
                     // Whether output is dropped is for the next daemon to know.
@@ -113,7 +113,7 @@ impl Engine {
     pub(super) fn tell_suppressed(&mut self, id: ServiceId) {
         let Some(service) = self.services.get_mut(&id) else { return };
         let Some(log) = service.log.as_mut() else { return };
-        let notice = log.settle(false, self.journal.client(), &mut self.scratch, Now::get());
+        let notice = log.settle(false, &mut Means::of(&mut self.journal, &mut self.scratch));
         say_notice(&service.name, notice);
         self.dirty.insert(id);
         self.log_written(id);
@@ -153,7 +153,7 @@ impl Engine {
         for _ in 0..TURNS {
             let Some(service) = self.services.get_mut(&id) else { return };
             let Some(log) = service.log.as_mut() else { return };
-            match log.turn(self.journal.client(), Now::get(), &mut self.scratch) {
+            match log.turn(&mut Means::of(&mut self.journal, &mut self.scratch)) {
                 Ok((PipeTurn::Read { .. }, notice)) => say_notice(&service.name, notice),
                 Ok((PipeTurn::Idle | PipeTurn::Ended | PipeTurn::Stuck, notice)) => {
                     say_notice(&service.name, notice);
@@ -173,7 +173,7 @@ impl Engine {
         self.read_all(id);
         let Some(service) = self.services.get_mut(&id) else { return };
         let Some(mut log) = service.log.take() else { return };
-        let notice = log.finish(self.journal.client(), &mut self.scratch, Now::get());
+        let notice = log.finish(&mut Means::of(&mut self.journal, &mut self.scratch));
         say_notice(&service.name, notice);
         service.lines = log.last_lines(KEPT_LINES);
         service.suppressed = log.suppressed();
@@ -190,7 +190,7 @@ impl Engine {
             let Some(service) = self.services.get_mut(&id) else { continue };
             let Some(log) = service.log.as_mut() else { continue };
             if log.untold() > 0 {
-                let notice = log.settle(true, self.journal.client(), &mut self.scratch, Now::get());
+                let notice = log.settle(true, &mut Means::of(&mut self.journal, &mut self.scratch));
                 say_notice(&service.name, notice);
                 self.persist(id);
             }

@@ -4,7 +4,7 @@
 use super::super::journal::{JournalClient, Room};
 use super::super::log_file::{LogFile, LogLimits, Source};
 use super::super::log_messages::Relay;
-use super::super::log_output::Now;
+use super::super::log_output::{Means, Now};
 use super::super::log_pipe::{MessageOrigin, OutputPipe, PipeTurn, READ_LIMIT, Scratch};
 use super::super::log_rules::Rules;
 use super::*;
@@ -393,12 +393,10 @@ fn relayed(parts: &[&[u8]], deaths: &mut dyn Iterator<Item = u32>, staged: bool)
         }
         let mut relay = Relay::new(&world.unit);
         let mut client = JournalClient::idle(&path, "x", Room { records: 9, bytes: 1 << 20 });
-        while matches!(
-            relay.turn(&mut pipe, &mut rules, &mut client, &mut scratch, now()).unwrap(),
-            PipeTurn::Read { .. }
-        ) {}
+        let mut means = Means { journal: &mut client, scratch: &mut scratch, now: now() };
+        while matches!(relay.turn(&mut pipe, &mut rules, &mut means).unwrap(), PipeTurn::Read { .. }) {}
         if last && !relay.blocked {
-            relay.finish(&mut pipe, &mut rules, &mut client, &scratch.staging, now());
+            relay.finish(&mut pipe, &mut rules, &mut means);
         }
         !relay.blocked
     };

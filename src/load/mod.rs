@@ -75,6 +75,14 @@ impl Found {
         let asks = self.files().any(|(_, bytes)| bytes.windows(HOST.len()).any(|word| word == HOST));
         let host = if asks { host_name() } else { None };
         let options = ParseOptions { host: options.host.or(host.as_deref()), ..options };
+        self.parse_with(|texts| Unit::parse_texts(&self.name, texts, options))
+    }
+
+    /// Has the texts of all files read together; what was found beside them is among the warnings.
+    fn parse_with<T>(
+        &self,
+        parse: impl FnOnce(&[UnitText<'_>]) -> Result<(T, Vec<Problem>), Vec<Problem>>,
+    ) -> Result<(T, Vec<Problem>), Vec<Problem>> {
         let names: Vec<String> = self.files().map(|(file, _)| file.display().to_string()).collect();
         let mut texts = Vec::with_capacity(names.len());
         let mut problems = Vec::new();
@@ -87,9 +95,9 @@ impl Found {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let (unit, mut warnings) = Unit::parse_texts(&self.name, &texts, options)?;
+        let (read, mut warnings) = parse(&texts)?;
         warnings.extend(self.warnings.iter().cloned());
-        Ok((unit, warnings))
+        Ok((read, warnings))
     }
 
     /// Draws problems of this unit with excerpts of the files that they are in.

@@ -1,7 +1,7 @@
 //! Files of slices: `NAME.slice.toml` in the search path, with the drop-ins of `NAME.slice.d`.
 
 use super::{Found, Lookup, Survey, Trust, drop_in, read};
-use crate::unit::{Code, ParseOptions, Problem, Slice, Unit, UnitText, text_of, value};
+use crate::unit::{Code, ParseOptions, Problem, Slice, Unit, UnitText, value};
 use std::path::PathBuf;
 
 /// Ends the name of a slice's file before `.toml`, and the names of its drop-in directories before `.d`.
@@ -60,21 +60,7 @@ impl Found {
     /// # Errors
     /// As [`Slice::parse_texts`], and [`Code::NotUtf8`] of any of the files.
     pub fn parse_slice(&self) -> Result<(Slice, Vec<Problem>), Vec<Problem>> {
-        let names: Vec<String> = self.files().map(|(file, _)| file.display().to_string()).collect();
-        let mut texts = Vec::with_capacity(names.len());
-        let mut problems = Vec::new();
-        for (file, (_, bytes)) in names.iter().zip(self.files()) {
-            match text_of(file, bytes) {
-                Ok(text) => texts.push(UnitText { file, text }),
-                Err(problem) => problems.push(*problem),
-            }
-        }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
         let name = self.name.strip_suffix(SLICE_SUFFIX).unwrap_or(&self.name);
-        let (slice, mut warnings) = Slice::parse_texts(name, &texts, ParseOptions::default())?;
-        warnings.extend(self.warnings.iter().cloned());
-        Ok((slice, warnings))
+        self.parse_with(|texts| Slice::parse_texts(name, texts, ParseOptions::default()))
     }
 }

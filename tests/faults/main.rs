@@ -3,16 +3,8 @@
 //! `real` makes the host lack something; `injected` lets single system calls of the daemon fail (`RSVC_FAULTS`).
 
 #[path = "../instance/mod.rs"]
+#[macro_use]
 mod instance;
-
-/// Returns from the test, saying so, where it is not run by root.
-macro_rules! root_only {
-    () => {
-        if !$crate::instance::is_root() {
-            return $crate::instance::skipped("needs root");
-        }
-    };
-}
 
 mod groups;
 mod injected;

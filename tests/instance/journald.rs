@@ -4,7 +4,7 @@
 //! the host's own journal is touched. Needs root, systemd-journald, journalctl.
 
 use super::namespace::Namespace;
-use super::{eventually, is_root, skipped};
+use super::{Instance, eventually, is_root, skipped};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -93,5 +93,22 @@ impl Journald {
             let entries = self.entries(matches);
             (entries.len() >= count).then_some(entries)
         })
+    }
+}
+
+/// A daemon that finds a journald. Dropped in this order: the journal outlives its clients.
+pub struct Journalled {
+    pub instance: Instance,
+    pub journald: Journald,
+}
+
+impl Journalled {
+    /// `None`, with the reason said, where there can be no journald.
+    pub fn start() -> Option<Journalled> {
+        let journald = Journald::start()?;
+        let mut instance = Instance::prepared();
+        instance.enter(journald.namespace());
+        instance.start_daemon();
+        Some(Journalled { instance, journald })
     }
 }

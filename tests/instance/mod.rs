@@ -6,6 +6,8 @@
 
 #[macro_use]
 mod skip;
+#[macro_use]
+mod needs;
 pub mod journald;
 pub mod namespace;
 pub mod process;

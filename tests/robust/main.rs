@@ -1,16 +1,8 @@
 //! Hostile and unlucky circumstances: the daemon goes on, answers correctly, and never runs a second copy.
 
 #[path = "../instance/mod.rs"]
+#[macro_use]
 mod instance;
-
-/// Returns from the test, saying so, where it is not run by root.
-macro_rules! root_only {
-    () => {
-        if !$crate::instance::is_root() {
-            return $crate::instance::skipped("needs root");
-        }
-    };
-}
 
 mod boot;
 mod clients;

@@ -1,16 +1,8 @@
 //! `rsvc daemon upgrade`: another program in the same process, and nobody notices; or the old one goes on.
 
 #[path = "../instance/mod.rs"]
+#[macro_use]
 mod instance;
-
-/// Returns from the test, saying so, where it is not run by root.
-macro_rules! root_only {
-    () => {
-        if !$crate::instance::is_root() {
-            return $crate::instance::skipped("needs root");
-        }
-    };
-}
 
 mod outdated;
 mod refused;

@@ -95,7 +95,27 @@ fn each_known_failure_has_its_hint() {
 }
 
 #[test]
+fn what_the_daemon_lacks_has_its_hint() {
+    let table = [
+        (Errno::ENOSPC, "`df -i`"),
+        (Errno::EDQUOT, "quota"),
+        (Errno::EROFS, "remount,rw"),
+        (Errno::EMFILE, "LimitNOFILE="),
+        (Errno::ENFILE, "fs.file-max"),
+        (Errno::ENOMEM, "memory"),
+        (Errno::ENOBUFS, "memory"),
+        (Errno::EAGAIN, "tasks_max"),
+        (Errno::EIO, "`dmesg`"),
+    ];
+    for (errno, expected) in table {
+        let found = scarcity_hint(errno as i32);
+        assert!(found.is_some_and(|text| text.contains(expected)), "{errno:?}: {found:?}");
+    }
+}
+
+#[test]
 fn an_errno_that_says_all_has_no_hint() {
+    assert_eq!(scarcity_hint(Errno::EACCES as i32), None);
     assert_eq!(hint(&Step::NewSession, Errno::EIO as i32, ""), None);
     assert_eq!(hint(&open("/x"), Errno::EIO as i32, ""), None);
 }

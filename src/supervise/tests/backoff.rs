@@ -1,8 +1,8 @@
 //! How long until the next attempt, and when there is none: hours of fake time.
 
 use super::super::restart::{Jitter, delay};
-use super::bench::{Bench, SECOND, WEB, deeds, policy, restart_settings};
-use crate::supervise::{Cause, Event, Exit, Policy, ServiceResult};
+use super::bench::{Bench, SECOND, WEB, adopted, deeds, policy, restart_settings, running_since};
+use crate::supervise::{Adopted, Cause, Event, Exit, Policy, ServiceResult};
 use crate::unit::{RestartPolicy, RestartSettings};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -247,17 +247,7 @@ fn the_burst_is_counted_over_the_death_of_a_daemon() {
     let mut after = Bench::new([Policy { restart, ..policy("web") }]);
     after.now = before.now;
     let since = after.now;
-    let (stopping, watchdog) = (false, None);
-    after.adopt(Event::Adopted {
-        id: WEB,
-        ready: true,
-        since,
-        restarts: 2,
-        restart_times: window,
-        said_ready: false,
-        stopping,
-        watchdog,
-    });
+    after.adopt(adopted(WEB, Adopted { restarts: 2, restart_times: window, ..running_since(since) }));
     after.dies(WEB, Exit::Exited(1));
     assert_eq!(after.state(WEB), "activating/auto-restart", "the third");
     after.expire();

@@ -1,8 +1,8 @@
 //! A supervisor on the bench: events go in by hand, actions come out as short lines.
 
 use crate::supervise::{
-    Action, Command, CommandOutcome, Event, Exit, LaunchFailure, Moment, Outcome, Policy, Removal, RequestId, Role,
-    ServiceId, Status, Supervisor, Target,
+    Action, Adopted, Command, CommandOutcome, Event, Exit, LaunchFailure, Moment, Outcome, Policy, Removal, RequestId,
+    Role, ServiceId, Status, Supervisor, Target,
 };
 use crate::unit::{KillMode, ReadyKind, RestartPolicy, RestartSettings, ServiceType, StatusSet};
 use std::time::Duration;
@@ -55,6 +55,25 @@ pub fn policy(name: &str) -> Policy {
         on_failure: Vec::new(),
         on_success: Vec::new(),
     }
+}
+
+/// What the next daemon finds of a service that has been ready since then, and of which there is nothing else to tell.
+pub fn running_since(since: Moment) -> Adopted {
+    Adopted {
+        ready: true,
+        since,
+        restarts: 0,
+        stopping: false,
+        watchdog: None,
+        said_ready: false,
+        restart_times: Vec::new(),
+    }
+}
+
+/// That this was found.
+pub fn adopted(id: ServiceId, found: Adopted) -> Event {
+    let Adopted { ready, since, restarts, stopping, watchdog, said_ready, restart_times } = found;
+    Event::Adopted { id, ready, since, restarts, stopping, watchdog, said_ready, restart_times }
 }
 
 pub fn restart_settings(policy: RestartPolicy) -> RestartSettings {

@@ -1,7 +1,7 @@
 //! Bonds between units: needed, bound, part of, upheld, in conflict, started on behalf.
 
 use super::super::bonds::{MOST_LINKS, UPHOLD_AFTER};
-use super::bench::{Bench, SECOND, deeds, names, policy, replies, restart_settings};
+use super::bench::{Bench, SECOND, adopted, deeds, names, policy, replies, restart_settings, running_since};
 use crate::supervise::{Cause, Event, Exit, Policy, Rest, ServiceId, ServiceResult};
 use crate::unit::{ReadyKind, RestartPolicy, ServiceType, Unit};
 
@@ -294,16 +294,7 @@ fn an_automatic_restart_gives_way_to_a_rival_that_is_up() {
     let mut bench = bench([Policy { conflicts: names(&["b"]), ..unit("a") }, unit("b")]);
     let since = bench.now;
     bench.step(Event::Remembered { id: A, rest });
-    bench.step(Event::Adopted {
-        id: B,
-        ready: true,
-        since,
-        restarts: 0,
-        stopping: false,
-        watchdog: None,
-        said_ready: false,
-        restart_times: Vec::new(),
-    });
+    bench.step(adopted(B, running_since(since)));
     bench.step(Event::Surveyed);
     bench.expire();
     assert_eq!(bench.status(A).cause, Some(Cause::Conflict { unit: "b".into() }));
@@ -386,16 +377,7 @@ fn what_ended_while_no_daemon_looked_has_its_consequences() {
     let a = Policy { binds_to: names(&["b"]), upholds: names(&["c"]), ..unit("a") };
     let mut bench = bench([a, unit("b"), unit("c")]);
     let since = bench.now;
-    bench.step(Event::Adopted {
-        id: A,
-        ready: true,
-        since,
-        restarts: 0,
-        stopping: false,
-        watchdog: None,
-        said_ready: false,
-        restart_times: Vec::new(),
-    });
+    bench.step(adopted(A, running_since(since)));
     assert_eq!(bench.state(C), "inactive/dead", "not all has been told");
     assert_eq!(deeds(bench.step(Event::Surveyed)), ["2: signal all 15"]);
     bench.dies(A, Exit::Exited(0));

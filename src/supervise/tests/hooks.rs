@@ -1,9 +1,12 @@
 //! `[hooks]`: which runs when, and that nothing depends on how it ends.
 
 use super::super::stop::KILL_AGAIN_AFTER;
-use super::bench::{Bench, SECOND, WEB, commands, deeds, launch_failure, policy, replies, restart_settings};
+use super::bench::{
+    Bench, SECOND, WEB, adopted, commands, deeds, launch_failure, policy, replies, restart_settings, running_since,
+};
 use crate::supervise::{
-    Action, Cause, CommandOutcome, Event, Exit, HealthPolicy, Policy, Rest, Role, ServiceResult, StopStep, Word,
+    Action, Adopted, Cause, CommandOutcome, Event, Exit, HealthPolicy, Policy, Rest, Role, ServiceResult, StopStep,
+    Word,
 };
 use crate::unit::{HealthAction, Hook, ReadyKind, RestartPolicy, RestartSettings, ServiceType};
 
@@ -344,16 +347,7 @@ fn a_start_that_is_refused_runs_nothing() {
 fn a_run_that_was_taken_over_has_its_hooks() {
     let mut bench = Bench::new([hooked()]);
     let since = bench.now;
-    bench.adopt(Event::Adopted {
-        id: WEB,
-        ready: true,
-        since,
-        restarts: 3,
-        stopping: false,
-        watchdog: None,
-        said_ready: false,
-        restart_times: Vec::new(),
-    });
+    bench.adopt(adopted(WEB, Adopted { restarts: 3, ..running_since(since) }));
     bench.dies(WEB, Exit::Unknown);
     assert_eq!(bench.status(WEB).hook.unwrap().restarts, 3);
     end(&mut bench, Hook::Exit, FINE);

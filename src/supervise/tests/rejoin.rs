@@ -1,7 +1,7 @@
 //! Whoever asked a former daemon for a start is told what came of it; nothing is begun for his sake.
 
-use super::bench::{Bench, WEB, policy};
-use crate::supervise::{Cause, Event, Exit, Moment, Policy, RequestId, Rest, ServiceResult};
+use super::bench::{Bench, WEB, adopted, policy, running_since};
+use crate::supervise::{Adopted, Cause, Event, Exit, Moment, Policy, RequestId, Rest, ServiceResult};
 use crate::unit::{ReadyKind, RestartPolicy, ServiceType};
 
 const REJOINED: Event = Event::StartRejoined { id: WEB, request: RequestId(1) };
@@ -13,16 +13,7 @@ fn notifying() -> Policy {
 fn found(policy: Policy, ready: bool, stopping: bool) -> Bench {
     let mut bench = Bench::new([policy]);
     let since = bench.now;
-    bench.step(Event::Adopted {
-        id: WEB,
-        ready,
-        since,
-        restarts: 0,
-        stopping,
-        watchdog: None,
-        said_ready: false,
-        restart_times: Vec::new(),
-    });
+    bench.step(adopted(WEB, Adopted { ready, stopping, ..running_since(since) }));
     bench
 }
 

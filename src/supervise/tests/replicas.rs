@@ -1,6 +1,6 @@
 //! Sets of replicas: numbers up and down, what is held and what comes back, rolling restarts.
 
-use super::bench::{Bench, SECOND, deeds, names, policy, replies, restart_settings};
+use super::bench::{Bench, SECOND, adopted, deeds, names, policy, replies, restart_settings, running_since};
 use crate::supervise::{
     Event, Exit, KeptRoll, KeptSet, Moment, Policy, RequestId, ServiceId, SetStatus, replica_number,
 };
@@ -370,18 +370,8 @@ fn a_reload_reaches_every_replica_that_is_up() {
 fn the_next_daemon_keeps_the_number_and_starts_what_is_missing() {
     let mut bench = bench(1);
     let since = bench.now;
-    let adopted = |id| Event::Adopted {
-        id,
-        ready: true,
-        since,
-        restarts: 0,
-        stopping: false,
-        watchdog: None,
-        said_ready: false,
-        restart_times: Vec::new(),
-    };
     for number in [1, 2, 5] {
-        bench.step(adopted(replica(number)));
+        bench.step(adopted(replica(number), running_since(since)));
     }
     let kept = KeptSet { written: 1, scaled: Some(4), held: [3].into(), ready: true, roll: None };
     bench.step(Event::SetRemembered { id: SET, kept });
@@ -395,18 +385,8 @@ fn the_next_daemon_goes_on_with_a_roll_and_restarts_nothing_twice() {
     for (begun, restarted_already) in [(0, true), (10, false)] {
         let mut bench = bench_with(3, notifying(), policy("app"));
         let since = bench.now.after(5 * SECOND);
-        let adopted = |id| Event::Adopted {
-            id,
-            ready: true,
-            since,
-            restarts: 0,
-            stopping: false,
-            watchdog: None,
-            said_ready: false,
-            restart_times: Vec::new(),
-        };
         bench.wait(20 * SECOND);
-        (1..=3).for_each(|number| drop(bench.step(adopted(replica(number)))));
+        (1..=3).for_each(|number| drop(bench.step(adopted(replica(number), running_since(since)))));
         let begun = Moment(1_000_000_000).after(begun * SECOND);
         let roll = KeptRoll { left: vec![3], current: Some((2, begun)), done: vec![1] };
         let kept = KeptSet { written: 3, scaled: None, held: [].into(), ready: true, roll: Some(roll) };

@@ -1,7 +1,7 @@
 //! Every request in every state, and exactly one answer to each. Reload and adoption are here as well.
 
-use super::bench::{Bench, SECOND, WEB, commands, deeds, policy, replies, restart_settings};
-use crate::supervise::{Cause, Event, Exit, Policy, RequestId, Role, ServiceId, ServiceResult};
+use super::bench::{Bench, SECOND, WEB, adopted, commands, deeds, policy, replies, restart_settings, running_since};
+use crate::supervise::{Adopted, Cause, Event, Exit, Policy, RequestId, Role, ServiceId, ServiceResult};
 use crate::unit::{KillMode, ReadyKind, RestartPolicy, ServiceType};
 
 fn notify() -> Policy {
@@ -273,17 +273,7 @@ fn an_adopted_service_runs_on_and_keeps_its_count() {
     let mut bench = Bench::new([policy("web")]);
     let since = bench.now;
     bench.wait(10 * SECOND);
-    let adopted = Event::Adopted {
-        id: WEB,
-        ready: true,
-        since,
-        restarts: 4,
-        stopping: false,
-        watchdog: None,
-        said_ready: false,
-        restart_times: Vec::new(),
-    };
-    assert_eq!(bench.adopt(adopted), ["note Adopted"]);
+    assert_eq!(bench.adopt(adopted(WEB, Adopted { restarts: 4, ..running_since(since) })), ["note Adopted"]);
     let status = bench.status(WEB);
     assert_eq!((status.since, status.restarts), (since, 4));
     assert_eq!(bench.state(WEB), "active/running");
@@ -295,17 +285,10 @@ fn an_adopted_service_runs_on_and_keeps_its_count() {
 #[test]
 fn a_stop_that_a_former_daemon_began_goes_on() {
     let mut bench = Bench::new([policy("web")]);
-    let adopted = Event::Adopted {
-        id: WEB,
-        ready: true,
-        since: bench.now,
-        restarts: 0,
-        stopping: true,
-        watchdog: None,
-        said_ready: false,
-        restart_times: Vec::new(),
-    };
-    assert_eq!(deeds(bench.adopt(adopted)), ["signal all 15"]);
+    assert_eq!(
+        deeds(bench.adopt(adopted(WEB, Adopted { stopping: true, ..running_since(bench.now) }))),
+        ["signal all 15"]
+    );
     assert_eq!(bench.until_deadline(), Some(90 * SECOND));
     bench.dies(WEB, Exit::Exited(1));
     assert_eq!(bench.until_deadline(), None, "no crash, so no restart");
@@ -313,48 +296,33 @@ fn a_stop_that_a_former_daemon_began_goes_on() {
 
 #[test]
 fn an_adopted_start_is_waited_for_with_a_fresh_deadline() {
-    let adopted = |bench: &Bench| Event::Adopted {
-        id: WEB,
-        ready: false,
-        since: bench.now,
-        restarts: 0,
-        stopping: false,
-        watchdog: None,
-        said_ready: false,
-        restart_times: Vec::new(),
-    };
+    let starting = |bench: &Bench| adopted(WEB, Adopted { ready: false, ..running_since(bench.now) });
     let mut bench = Bench::new([notify()]);
-    bench.adopt(adopted(&bench));
+    bench.adopt(starting(&bench));
     assert_eq!(bench.state(WEB), "activating/start");
     assert_eq!(bench.until_deadline(), Some(90 * SECOND));
     assert_eq!(bench.ready(WEB), ["note Started"]);
 
     let mut bench = Bench::new([Policy { ready: ReadyKind::Checked, ..policy("web") }]);
-    assert_eq!(deeds(bench.adopt(adopted(&bench))), ["watch"]);
+    assert_eq!(deeds(bench.adopt(starting(&bench))), ["watch"]);
 
     let mut bench = Bench::new([Policy { start_post: commands(1), ..policy("web") }]);
-    assert_eq!(deeds(bench.adopt(adopted(&bench))), ["launch StartPost(0)"], "it may not have run");
+    assert_eq!(deeds(bench.adopt(starting(&bench))), ["launch StartPost(0)"], "it may not have run");
 
     let forking = Policy { kind: ServiceType::Forking, ready: ReadyKind::PidFile, ..policy("web") };
     let mut bench = Bench::new([forking]);
-    assert_eq!(deeds(bench.adopt(adopted(&bench))), ["watch"]);
+    assert_eq!(deeds(bench.adopt(starting(&bench))), ["watch"]);
     assert_eq!(bench.ready(WEB), ["note Started"]);
 }
 
 #[test]
 fn what_this_daemon_started_it_does_not_adopt() {
     let mut bench = Bench::running(policy("web"));
-    let adopted = Event::Adopted {
-        id: WEB,
-        ready: false,
-        since: bench.now,
-        restarts: 9,
-        stopping: true,
-        watchdog: None,
-        said_ready: false,
-        restart_times: Vec::new(),
-    };
-    assert!(bench.adopt(adopted).is_empty());
+    assert!(
+        bench
+            .adopt(adopted(WEB, Adopted { ready: false, restarts: 9, stopping: true, ..running_since(bench.now) }))
+            .is_empty()
+    );
     assert_eq!(bench.status(WEB).restarts, 0);
 }
 

@@ -1,7 +1,9 @@
 //! What a former daemon had accepted or had heard, and had not finished when it died.
 
-use super::bench::{Bench, SECOND, WEB, commands, deeds, names, policy, replies, restart_settings};
-use crate::supervise::{Cause, Descent, Event, Exit, Policy, ServiceId, ServiceResult};
+use super::bench::{
+    Bench, SECOND, WEB, adopted, commands, deeds, names, policy, replies, restart_settings, running_since,
+};
+use crate::supervise::{Adopted, Cause, Descent, Event, Exit, Policy, ServiceId, ServiceResult};
 use crate::unit::{ReadyKind, RestartPolicy, ServiceType};
 
 fn notify() -> Policy {
@@ -61,17 +63,10 @@ fn what_is_promised_is_told_once_and_again_when_it_is_done_with() {
 #[test]
 fn a_start_that_had_said_ready_goes_on_behind_that() {
     let mut bench = Bench::new([Policy { start_post: commands(1), ..notify() }]);
-    let adopted = Event::Adopted {
-        id: WEB,
-        ready: false,
-        since: bench.now,
-        restarts: 0,
-        stopping: false,
-        watchdog: None,
-        said_ready: true,
-        restart_times: Vec::new(),
-    };
-    assert_eq!(deeds(bench.adopt(adopted)), ["launch StartPost(0)"]);
+    assert_eq!(
+        deeds(bench.adopt(adopted(WEB, Adopted { ready: false, said_ready: true, ..running_since(bench.now) }))),
+        ["launch StartPost(0)"]
+    );
 }
 
 #[test]
@@ -80,17 +75,7 @@ fn the_window_of_the_limit_goes_on_under_the_next_daemon() {
     (restart.limit_burst, restart.limit_interval) = (2, 100 * SECOND);
     let mut bench = Bench::new([Policy { restart, ..policy("web") }]);
     let times = vec![bench.now, bench.now];
-    let adopted = Event::Adopted {
-        id: WEB,
-        ready: true,
-        since: bench.now,
-        restarts: 2,
-        stopping: false,
-        watchdog: None,
-        said_ready: false,
-        restart_times: times,
-    };
-    bench.adopt(adopted);
+    bench.adopt(adopted(WEB, Adopted { restarts: 2, restart_times: times, ..running_since(bench.now) }));
     bench.dies(WEB, Exit::Exited(1));
     assert_eq!(bench.state(WEB), "failed/failed");
 }
@@ -106,14 +91,14 @@ fn what_a_run_goes_down_for_is_known_to_the_next_daemon() {
         main_exit: None,
         abort: true,
     };
-    let adopted = |descent: &Descent| Event::AdoptedGoingDown {
+    let going_down = |descent: &Descent| Event::AdoptedGoingDown {
         id: WEB,
         restarts: 1,
         restart_times: Vec::new(),
         stopping: false,
         descent: descent.clone(),
     };
-    assert_eq!(deeds(bench.adopt(adopted(&before))), ["signal all 6"]);
+    assert_eq!(deeds(bench.adopt(going_down(&before))), ["signal all 6"]);
     assert_eq!(bench.state(WEB), "deactivating/stop-watchdog");
     assert_eq!(bench.status(WEB).descent.as_ref(), Some(&before), "and to the one after it");
     bench.dies(WEB, Exit::Killed(15));
@@ -125,7 +110,7 @@ fn what_a_run_goes_down_for_is_known_to_the_next_daemon() {
     // Its main process had ended already: what is left of it is waited for, and nobody asks how it ended.
     let mut bench = Bench::new([policy("web")]);
     let gone = Descent { result: ServiceResult::ExitCode, cause: None, main_exit: Some(Exit::Exited(7)), abort: false };
-    bench.adopt(adopted(&gone));
+    bench.adopt(going_down(&gone));
     assert_eq!(bench.state(WEB), "deactivating/stop-sigterm");
     bench.dies(WEB, Exit::Unknown);
     bench.emptied(WEB);

@@ -1,8 +1,8 @@
 //! What watches over a service that is up: watchdog, `runtime_max`, health; and what it says about its time.
 
-use super::bench::{Bench, SECOND, WEB, commands, deeds, policy, replies, restart_settings};
+use super::bench::{Bench, SECOND, WEB, adopted, commands, deeds, policy, replies, restart_settings, running_since};
 use crate::supervise::{
-    Cause, Event, Exit, HealthPolicy, HealthState, Moment, Policy, Role, ServiceResult, StopStep, Word,
+    Adopted, Cause, Event, Exit, HealthPolicy, HealthState, Moment, Policy, Role, ServiceResult, StopStep, Word,
 };
 use crate::unit::{HealthAction, KillMode, ReadyKind, RestartPolicy, ServiceType};
 use std::time::Duration;
@@ -142,17 +142,7 @@ fn a_new_daemon_gives_a_fresh_interval_the_one_that_the_service_had_set() {
     {
         let mut bench = Bench::new([watched()]);
         let since = Moment(bench.now.0 - 1_000_000);
-        let adopted = Event::Adopted {
-            id: WEB,
-            ready: true,
-            since,
-            restarts: 0,
-            stopping: false,
-            watchdog: carried,
-            said_ready: false,
-            restart_times: Vec::new(),
-        };
-        bench.adopt(adopted);
+        bench.adopt(adopted(WEB, Adopted { watchdog: carried, ..running_since(since) }));
         assert_eq!(bench.until_deadline(), expected, "{carried:?}");
     }
 }
@@ -197,16 +187,7 @@ fn a_service_whose_time_is_over_is_stopped_in_good_order_and_the_policy_decides(
 fn runtime_max_goes_on_under_a_new_daemon() {
     let mut bench = Bench::new([Policy { runtime_max: Some(60 * SECOND), ..policy("web") }]);
     let since = Moment(bench.now.0 - 50_000_000);
-    bench.adopt(Event::Adopted {
-        id: WEB,
-        ready: true,
-        since,
-        restarts: 0,
-        stopping: false,
-        watchdog: None,
-        said_ready: false,
-        restart_times: Vec::new(),
-    });
+    bench.adopt(adopted(WEB, running_since(since)));
     assert_eq!(bench.until_deadline(), Some(10 * SECOND));
 }
 

@@ -4,10 +4,10 @@
 //! Every action is held against the promises of the supervisor as it comes out.
 
 use super::super::bonds::MOST_LINKS;
-use super::bench::Bench;
+use super::bench::{Bench, adopted, running_since};
 use crate::supervise::{
-    ActiveState, Cause, Descent, Event, Exit, KeptRoll, KeptSet, Moment, Policy, RequestId, Rest, Role, ServiceId,
-    ServiceResult,
+    ActiveState, Adopted, Cause, Descent, Event, Exit, KeptRoll, KeptSet, Moment, Policy, RequestId, Rest, Role,
+    ServiceId, ServiceResult,
 };
 use crate::unit::ReadyKind;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -403,16 +403,7 @@ impl World {
         host.leftovers = self.choices.one_in(2);
         host.starting = !ready;
         let since = self.bench.now;
-        self.step(Event::Adopted {
-            id: id(index),
-            ready,
-            since,
-            restarts: 3,
-            stopping,
-            watchdog: None,
-            said_ready: false,
-            restart_times: Vec::new(),
-        });
+        self.step(adopted(id(index), Adopted { ready, restarts: 3, stopping, ..running_since(since) }));
     }
 }
 
