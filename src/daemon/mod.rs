@@ -74,6 +74,7 @@ mod shares;
 mod signals;
 mod slices;
 mod snapshot;
+mod socket_keeping;
 mod sockets;
 pub mod staging;
 pub mod state;

@@ -58,7 +58,9 @@ impl Engine {
             init: main.filter(|p| p.init).and_then(Process::init_identity),
             main: main.filter(|p| p.executed).and_then(known_main),
             inner_pid: main.map_or(0, |p| p.inner_pid),
-            ready: matches!(status.state, ActiveState::Active | ActiveState::Reloading),
+            // Also of one whose main process has ended, or that says that it is stopping.
+            ready: matches!(status.state, ActiveState::Active | ActiveState::Reloading)
+                || (status.state == ActiveState::Deactivating && status.was_ready),
             since: status.since.0,
             restarts: status.restarts,
             starting,

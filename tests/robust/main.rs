@@ -15,6 +15,7 @@ macro_rules! root_only {
 mod boot;
 mod clients;
 mod files;
+mod last_words;
 mod scarcity;
 mod succession;
 mod trust;
