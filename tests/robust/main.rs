@@ -14,6 +14,7 @@ macro_rules! root_only {
 
 mod boot;
 mod clients;
+mod deaths;
 mod files;
 mod last_words;
 mod scarcity;
