@@ -28,6 +28,15 @@ pub(super) fn claim() {
     }
 }
 
+/// A process of ours may have as many open as this one: the keeper of a daemon with a lower limit. It needs no more than
+/// the daemon, which has open all that is kept and a pidfd for each service.
+pub(super) fn claim_for(pid: i32) {
+    let (soft, hard) = (limit(), getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX));
+    if let Err(error) = crate::sys::confine::set_limit(pid, libc::RLIMIT_NOFILE as i32, soft, hard) {
+        tracing::warn!("the limit of open files of process {pid} stays as it is: {error}");
+    }
+}
+
 impl Engine {
     /// # Errors
     /// What the start of one more service fails with.

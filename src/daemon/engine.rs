@@ -92,7 +92,8 @@ pub(super) struct Engine {
     /// Somebody listens to `Events`.
     pub observed: bool,
     pub dirty: BTreeSet<ServiceId>,
-    /// Units whose kept process has ended, which is to be written down before it is released.
+    /// Units of which something that is kept is over, a process or a socket: that is to be written down before it is
+    /// released.
     pub over: BTreeSet<ServiceId>,
     /// Units whose timers have started them, which is to be written down.
     pub elapsed: BTreeSet<ServiceId>,
@@ -326,6 +327,7 @@ impl Engine {
         for id in std::mem::take(&mut self.dirty) {
             self.persist(id);
         }
+        self.settle_sockets();
         self.release_processes();
         // After the start that it led to: a daemon that is killed in between starts the unit once more, not once less.
         for id in std::mem::take(&mut self.elapsed) {

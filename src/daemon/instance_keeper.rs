@@ -41,6 +41,10 @@ const FIRST_SLOT: u32 = 16;
 const ENTRY: usize = 256;
 /// How long the keeper may take to work off its orders when a daemon begins. Only one that was stopped takes longer.
 const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+/// Room in the channel, bytes as the kernel counts them: nearly 1 KiB for an order.
+const ROOM: usize = 4 << 20;
+/// How long an order may wait for room. In that time a keeper works off more than there is room for.
+const ROOM_PATIENCE: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 /// Most that is read of the file, bytes.
 const FILE_LIMIT: u64 = 4096;
 
@@ -84,6 +88,7 @@ impl InstanceKeeper {
     /// Of the clone, or of writing the file; then there is no keeper.
     pub(super) fn start(making: &Making<'_>, runtime_dir: &Path) -> io::Result<InstanceKeeper> {
         let (channel, theirs) = socket::seqpacket_pair().map_err(to_io)?;
+        make_room(channel.as_fd());
         let table = rustix::fs::memfd_create("rsvc-kept", MemfdFlags::CLOEXEC)?;
         let argv = [c"rsvc-keeper".to_owned(), std::ffi::CString::new(CHANNEL.to_string()).unwrap_or_default()];
         let born_with = [theirs.as_fd(), channel.as_fd(), table.as_fd()];
@@ -136,6 +141,9 @@ impl InstanceKeeper {
         let pidfd = identity::open_verified(&saved.keeper).ok_or_else(|| io::Error::other("the process is gone"))?;
         let copy = |number| process::pidfd_getfd(pidfd.as_fd(), number).map_err(to_io);
         let (channel, table) = (copy(OUR_END)?, copy(TABLE)?);
+        // That of another version has less, and its keeper the limit of the daemon by which it was started.
+        make_room(channel.as_fd());
+        super::capacity::claim_for(saved.keeper.pid);
         await_orders(channel.as_fd())?;
         let (slots, free, next) = read_table(table.as_fd())?;
         Ok(Some(InstanceKeeper {
@@ -184,10 +192,13 @@ impl InstanceKeeper {
         process::pidfd_getfd(self.pidfd.as_fd(), i32::try_from(*slot).ok()?).ok()
     }
 
-    /// Sends an order, or keeps it for later where others wait already.
+    /// Sends an order, and waits a moment where there is no room for it; or keeps it for later where others wait already.
     fn order(&mut self, verb: u32, slot: u32, descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        if self.unsent.is_empty() && self.send(verb, slot, descriptor)? {
-            return Ok(());
+        if self.unsent.is_empty() {
+            let sent = self.send(verb, slot, descriptor)?;
+            if sent || (self.has_room()? && self.send(verb, slot, descriptor)?) {
+                return Ok(());
+            }
         }
         let copy = descriptor.map(|fd| fd.try_clone_to_owned()).transpose()?;
         self.unsent.push_back((verb, slot, copy));
@@ -240,6 +251,16 @@ impl InstanceKeeper {
         let _ = process::wait_pidfd(self.pidfd.as_fd(), false);
     }
 
+    /// Waits for room; `false`: there is none yet.
+    fn has_room(&self) -> io::Result<bool> {
+        let mut waiting = [PollFd::from_borrowed_fd(self.channel.as_fd(), PollFlags::OUT)];
+        match rustix::event::poll(&mut waiting, Some(&ROOM_PATIENCE)) {
+            Ok(ready) => Ok(ready > 0),
+            Err(rustix::io::Errno::INTR) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Sends what waits; `true` when nothing does any more.
     pub(super) fn flush(&mut self) -> io::Result<bool> {
         while let Some((verb, slot, descriptor)) = self.unsent.pop_front() {
@@ -254,6 +275,11 @@ impl InstanceKeeper {
 
 pub(super) fn file(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join("keeper")
+}
+
+/// Where the kernel does not allow it there is what every socket has: some two hundred orders.
+fn make_room(channel: BorrowedFd<'_>) {
+    let _ = socket::set_send_buffer(channel, ROOM);
 }
 
 fn words(verb: u32, slot: u32) -> [u8; 8] {
@@ -370,6 +396,50 @@ mod tests {
         assert!(next.take("b").is_none() && next.unclaimed.is_empty());
         end(next);
         assert!(InstanceKeeper::find(directory.path()).is_err(), "it is gone, and that is no empty keeper");
+    }
+
+    #[test]
+    fn a_crowd_of_orders_outlives_the_daemon_that_gave_them() {
+        if !may_take() {
+            eprintln!("skipped: copies of another process's descriptors are for root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let mut keeper = start(directory.path());
+        let file = tempfile::tempfile().unwrap();
+        let names: Vec<String> = (0..500).map(|number| format!("unit{number}")).collect();
+        // Stopped, as if it had not got the processor once.
+        process::pidfd_send_signal(keeper.pidfd.as_fd(), libc::SIGSTOP).unwrap();
+        for _ in 0..4 {
+            names.iter().for_each(|name| keeper.keep(name, file.as_fd()).unwrap());
+        }
+        names.iter().skip(300).for_each(|name| keeper.release(name).unwrap());
+        assert!(keeper.unsent.is_empty(), "all of it is in the channel");
+        process::pidfd_send_signal(keeper.pidfd.as_fd(), libc::SIGCONT).unwrap();
+        drop(keeper);
+        let mut next = InstanceKeeper::find(directory.path()).unwrap().unwrap();
+        for (number, name) in names.iter().enumerate() {
+            let copy = next.take(name);
+            assert_eq!(copy.is_some_and(|copy| fd::is_same_file(copy.as_fd(), file.as_fd())), number < 300, "{name}");
+        }
+        end(next);
+    }
+
+    #[test]
+    fn an_order_waits_for_room_while_the_keeper_works() {
+        if !may_take() {
+            eprintln!("skipped: copies of another process's descriptors are for root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let mut keeper = start(directory.path());
+        socket::set_send_buffer(keeper.channel.as_fd(), 1).unwrap();
+        let file = tempfile::tempfile().unwrap();
+        for number in 0..5000 {
+            keeper.keep(&format!("unit{}", number % 100), file.as_fd()).unwrap();
+            assert!(keeper.unsent.is_empty(), "after {number}");
+        }
+        end(keeper);
     }
 
     #[test]

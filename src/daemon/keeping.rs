@@ -157,6 +157,7 @@ impl Engine {
             }
         }
         self.keep_logs();
+        self.keep_all_sockets();
     }
 
     pub(super) fn is_instance_keeper(&self, pid: i32) -> bool {

@@ -171,7 +171,6 @@ impl Engine {
 
     /// Notify, syslog and log sockets that the plan's processes will find.
     fn make_sockets(&mut self, id: ServiceId, plan: &LaunchPlan) -> Result<(), LaunchFailure> {
-        let journald = self.host.journald();
         let relayed = plan.output == plan::Output::Relay;
         let read = relayed || plan.output == plan::Output::Pipe;
         if read && self.service(id).and_then(|s| s.log.as_ref()).is_some_and(|log| log.is_relayed() != relayed) {
@@ -179,13 +178,10 @@ impl Engine {
         }
         let Some(service) = self.services.get(&id) else { return Ok(()) };
         let Some(unit) = service.running.clone() else { return Ok(()) };
-        let name = service.name.clone();
-        let directory = self.options.runtime_dir.join("io").join(&name);
+        let directory = self.io_directory(&service.name);
         let wants_log = read && service.log.is_none();
         let wants_notify = service.notify.is_none() && unit.service.notify_access != NotifyAccess::None;
-        let wants_syslog = service.syslog.is_none()
-            && unit.logging.syslog_socket
-            && (!journald || unit.logging.is_read(self.options.foreground));
+        let wants_syslog = service.syslog.is_none() && self.wants_syslog(&unit);
         let made = |what: &'static str| io_failure("STDOUT", 209, what);
         make_directory(&directory, 0o755).map_err(|e| made("directory of sockets")(at(&directory, e)))?;
         if wants_log {
@@ -196,18 +192,10 @@ impl Engine {
             self.keep_log(id);
         }
         if wants_notify {
-            let socket = super::notify::NotifySocket::bind(&directory).map_err(made("notify socket"))?;
-            let token = self.watch(&socket, Source::Notify(id)).map_err(made("notify socket"))?;
-            if let Some(service) = self.services.get_mut(&id) {
-                service.notify = Some(Watched { fd: socket, token });
-            }
+            self.open_notify(id, &directory).map_err(made("notify socket"))?;
         }
         if wants_syslog {
-            let socket = super::syslog::SyslogSocket::bind(&directory).map_err(made("syslog socket"))?;
-            let token = self.watch(&socket, Source::Syslog(id)).map_err(made("syslog socket"))?;
-            if let Some(service) = self.services.get_mut(&id) {
-                service.syslog = Some(Watched { fd: socket, token });
-            }
+            self.open_syslog(id, &directory).map_err(made("syslog socket"))?;
         }
         Ok(())
     }

@@ -79,6 +79,7 @@ mod shares;
 mod signals;
 mod slices;
 mod snapshot;
+mod socket_keeping;
 mod sockets;
 mod sources;
 pub mod staging;

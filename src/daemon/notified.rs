@@ -6,20 +6,36 @@
 use super::complaints::Admission;
 use super::engine::{Engine, Place, moment_of_monotonic, now};
 use super::notify::{Message, Notification};
+use super::service::{Process, Service};
 use super::service_socket::Sender;
 use crate::supervise::{Event, ServiceId, Word};
 use crate::unit::{NotifyAccess, ServiceType};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
 /// Datagrams of one service taken in one turn, so that a talkative one does not starve the others.
 const DATAGRAMS: usize = 16;
 
 /// Datagrams taken when a service has ended: more than a socket holds (net.unix.max_dgram_qlen is 10 or 512).
-const LAST_DATAGRAMS: usize = 1024;
+pub(super) const LAST_DATAGRAMS: usize = 1024;
 
 /// Descriptors after which a turn ends, whatever else waits.
 const DESCRIPTORS: usize = 64;
+
+/// Was it found with its resident init alone?
+fn is_without_main(main: &Process) -> bool {
+    main.adopted && main.init && main.service_pid.is_none()
+}
+
+/// The main process of a run that is over. Its number may be another process's by now, who is none of the unit's then;
+/// and where no daemon has lived to note it, who spoke is gone as well.
+fn was_main(service: &Service, pid: i32) -> bool {
+    match service.last_main_pid {
+        Some(last) => last == pid,
+        None => service.said.main_is_unknown && !Path::new(&format!("/proc/{pid}")).exists(),
+    }
+}
 
 /// Why a sender is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +49,10 @@ enum Disbelief {
 impl Engine {
     /// Takes some of what waits.
     pub(super) fn notify_ready(&mut self, id: ServiceId) {
+        if self.service(id).and_then(|service| service.notify.as_ref()).is_some_and(|socket| socket.fd.has_seen()) {
+            self.settle_word(id);
+            self.take_seen(id);
+        }
         let mut barriers = Vec::new();
         let mut descriptors = 0;
         for _ in 0..DATAGRAMS {
@@ -67,13 +87,18 @@ impl Engine {
         drop(barriers);
     }
 
-    /// Takes all that waits, as its end is about to be told.
+    /// Hears all that waits, as its end is about to be told. It is taken away when that is written down, with the end:
+    /// a daemon that is killed before leaves both to the next one.
     pub(super) fn drain_notifications(&mut self, id: ServiceId) {
         let mut barriers = Vec::new();
         for _ in 0..LAST_DATAGRAMS {
             let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) else { break };
-            match socket.fd.receive() {
-                Ok(Some(notification)) => barriers.extend(self.heard(id, notification)),
+            match socket.fd.see() {
+                Ok(Some(notification)) => {
+                    self.over.insert(id);
+                    self.dirty.insert(id);
+                    barriers.extend(self.heard(id, notification));
+                }
                 Ok(None) => break,
                 Err(error) => {
                     self.complain(id, &format!("notify socket: {error}"));
@@ -85,9 +110,17 @@ impl Engine {
         drop(barriers);
     }
 
+    /// What was heard is written down.
+    pub(super) fn take_seen(&self, id: ServiceId) {
+        if let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) {
+            socket.fd.take_seen();
+        }
+    }
+
     /// What processes of an earlier run have left in the socket is not about the next.
     pub(super) fn discard_notifications(&mut self, id: ServiceId) {
         let Some(socket) = self.service(id).and_then(|service| service.notify.as_ref()) else { return };
+        socket.fd.take_seen();
         let _ = (0..LAST_DATAGRAMS).find(|_| !matches!(socket.fd.receive(), Ok(Some(_))));
     }
 
@@ -119,10 +152,13 @@ impl Engine {
             Some(NotifyAccess::All) => return Ok(()),
             Some(NotifyAccess::Exec) => "exec",
             Some(NotifyAccess::Main) => "main",
+            // The socket is from before the unit said so.
+            Some(NotifyAccess::None) => return Err(Disbelief::Access("none")),
             // A unit that is not known any more: the socket is from when it was.
-            Some(NotifyAccess::None) | None => "none",
+            None => "none",
         };
         let pid = sender.map_or(0, |sender| sender.pid);
+        self.recognise_main(id, pid);
         for place in [Place::Main, Place::Control] {
             if place == Place::Control && access != Some(NotifyAccess::Exec) {
                 continue;
@@ -139,13 +175,30 @@ impl Engine {
         Err(Disbelief::Access(word))
     }
 
+    /// A launch that was taken over in its middle: which process is the main one is seen when it speaks.
+    fn recognise_main(&mut self, id: ServiceId, pid: i32) {
+        let Some(main) = self.service(id).and_then(|service| service.main.as_ref()) else { return };
+        if is_without_main(main)
+            && main.exit.is_none()
+            && super::ready::inner_to_host(main.pid, main.inner_pid, &[pid]).is_some()
+        {
+            let inner = main.inner_pid;
+            self.follow_main(id, pid, inner);
+            self.dirty.insert(id);
+        }
+    }
+
     fn is_process(&self, id: ServiceId, place: Place, pid: i32) -> bool {
-        let process = self.service(id).and_then(|service| match place {
-            Place::Main => service.main.as_ref(),
-            Place::Control => service.control.as_ref(),
-            Place::Check => None,
-        });
-        process.is_some_and(|process| process.main_pid() == pid)
+        let Some(service) = self.service(id) else { return false };
+        match place {
+            Place::Main => match &service.main {
+                Some(main) if is_without_main(main) => was_main(service, pid),
+                Some(main) => main.main_pid() == pid,
+                None => was_main(service, pid),
+            },
+            Place::Control => service.control.as_ref().is_some_and(|process| process.main_pid() == pid),
+            Place::Check => false,
+        }
     }
 
     fn disbelieve(&mut self, id: ServiceId, notification: &Notification, why: Disbelief) {

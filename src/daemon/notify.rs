@@ -135,6 +135,24 @@ impl NotifySocket {
         Ok(self.0.peek(DATAGRAM_LIMIT)?.map(notification))
     }
 
+    /// The first that has not been seen yet. It stays until what it says is written down ([`Self::take_seen`]).
+    ///
+    /// # Errors
+    /// Of recvmsg(2).
+    pub fn see(&self) -> io::Result<Option<Notification>> {
+        Ok(self.0.see(DATAGRAM_LIMIT)?.map(notification))
+    }
+
+    /// Was anything seen that is not taken?
+    pub fn has_seen(&self) -> bool {
+        self.0.has_seen()
+    }
+
+    /// Takes away what was seen.
+    pub fn take_seen(&self) {
+        self.0.take_seen();
+    }
+
     /// Removes the name.
     ///
     /// # Errors

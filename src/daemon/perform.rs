@@ -227,6 +227,9 @@ impl Engine {
 
     /// The sockets of a service that is down; a new start makes new ones.
     fn close_sockets(&mut self, id: ServiceId) {
+        self.drain_syslog(id);
+        // Given up when it is written down that the unit is down.
+        self.over.insert(id);
         let Some(service) = self.services.get_mut(&id) else { return };
         let notify = service.notify.take();
         let syslog = service.syslog.take();
@@ -248,7 +251,7 @@ impl Engine {
         if service.notify.is_some() || service.syslog.is_some() {
             return;
         }
-        let directory = self.options.runtime_dir.join("io").join(&service.name);
+        let directory = self.io_directory(&service.name);
         let removed = match std::fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

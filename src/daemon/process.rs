@@ -187,6 +187,7 @@ impl Engine {
             self.drain_notifications(id);
         }
         self.log_ready(id);
+        self.drain_syslog(id);
         let Some(service) = self.services.get_mut(&id) else { return };
         let oom_kills = service.group.as_ref().map_or(0, |group| group.oom_kills());
         let oom = oom_kills > service.oom_kills_before;

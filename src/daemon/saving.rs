@@ -4,7 +4,7 @@ use super::engine::{Engine, now};
 use super::identity::ProcessIdentity;
 use super::service::Process;
 use super::state::{self, SavedState};
-use crate::supervise::{ActiveState, Rest, ServiceId, StopStep, SubState};
+use crate::supervise::{ActiveState, Rest, ServiceId, SubState};
 
 impl Engine {
     /// Writes down what the next daemon needs to know of a service.
@@ -39,8 +39,6 @@ impl Engine {
             )
             || (status.remains && status.state == ActiveState::Deactivating);
         let exited = status.remains && !at_end;
-        // It said so, and nothing is done about it.
-        let stops_by_itself = status.stop_step == Some(StopStep::ByItself);
         let rest = Rest {
             restarts: status.restarts,
             until: status.next_restart_at,
@@ -61,7 +59,9 @@ impl Engine {
             init: main.filter(|p| p.init).and_then(Process::init_identity),
             main: main.filter(|p| p.executed).and_then(known_main),
             inner_pid: main.map_or(0, |p| p.inner_pid),
-            ready: matches!(status.state, ActiveState::Active | ActiveState::Reloading) || stops_by_itself,
+            // Also of one whose main process has ended, or that says that it is stopping.
+            ready: matches!(status.state, ActiveState::Active | ActiveState::Reloading)
+                || (status.state == ActiveState::Deactivating && status.was_ready),
             since: status.since.0,
             restarts: status.restarts,
             starting,

@@ -62,6 +62,17 @@ pub(super) struct Server {
     pub(super) replacing: bool,
 }
 
+/// A mistake ends the daemon where it is, in every build: the next one takes over what it left, as after any other death.
+/// Nothing of it goes on, and nothing is cleared away that the next one needs. The words are on standard error by then,
+/// which is the journal's under systemd; the log itself may be what made the mistake.
+fn abort_on_panic() {
+    let say = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        say(panic);
+        std::process::abort();
+    }));
+}
+
 /// Runs the daemon until SIGTERM. `handoff`: number of the snapshot that a former program left in this process.
 ///
 /// # Errors
@@ -69,6 +80,7 @@ pub(super) struct Server {
 /// descriptors for what runs.
 pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
     let inherits_children = super::signals::inherits_children();
+    abort_on_panic();
     // Before anything is opened.
     let inherited = handoff.map(Inherited::take);
     let settings = settings(&mut options)?;

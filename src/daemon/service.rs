@@ -134,6 +134,8 @@ pub(super) struct Said {
     pub not_ready: Option<String>,
     /// READY=1 came from a process that `notify_access` does not believe.
     pub ready_was_refused: bool,
+    /// The run ended while no daemon ran, and which process was the main one had not been noted.
+    pub main_is_unknown: bool,
 }
 
 /// A launched process: the main one with its PID 1, or a command.

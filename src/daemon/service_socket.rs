@@ -6,6 +6,7 @@
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, setsockopt, socket, sockopt};
 use rustix::fs::{AtFlags, Mode, OFlags};
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -17,6 +18,15 @@ use std::path::{Path, PathBuf};
 pub struct ServiceSocket {
     socket: UnixDatagram,
     path: PathBuf,
+    /// The first datagrams, which were looked at and are still there.
+    seen: Cell<Seen>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    count: usize,
+    /// Of all of them.
+    bytes: usize,
 }
 
 /// Who sent a datagram, as the kernel says, in the numbers of this process's namespaces.
@@ -52,12 +62,11 @@ impl ServiceSocket {
     pub fn bind(directory: &Path, name: &str) -> io::Result<ServiceSocket> {
         let path = directory.join(name);
         bind_in(directory, name)
-            .map(|socket| ServiceSocket { socket, path: path.clone() })
+            .map(|socket| ServiceSocket { socket, path: path.clone(), seen: Cell::default() })
             .map_err(|e| super::scarcity::at(&path, e))
     }
 
-    /// Takes over a socket that was bound by an earlier daemon and kept open by the service's init. The path goes on
-    /// naming it.
+    /// Takes over a socket that was bound by an earlier daemon and kept open beyond it. The path goes on naming it.
     ///
     /// # Errors
     /// `InvalidInput` when it is not a Unix datagram socket.
@@ -70,7 +79,8 @@ impl ServiceSocket {
         let socket = UnixDatagram::from(descriptor);
         socket.set_nonblocking(true)?;
         setsockopt(&socket, sockopt::PassCred, &true)?;
-        Ok(ServiceSocket { socket, path })
+        crate::sys::socket::forget_peeks(socket.as_fd())?;
+        Ok(ServiceSocket { socket, path, seen: Cell::default() })
     }
 
     /// Where services find it on the host.
@@ -94,6 +104,38 @@ impl ServiceSocket {
     pub fn peek(&self, limit: usize) -> io::Result<Option<Datagram>> {
         let mut bytes = vec![0; limit];
         Ok(crate::sys::socket::peek(self.socket.as_fd(), &mut bytes)?.map(|received| datagram(bytes, received)))
+    }
+
+    /// The first datagram that has not been seen yet, which counts as seen then: it stays until [`Self::take_seen`].
+    ///
+    /// # Errors
+    /// Of recvmsg(2).
+    pub fn see(&self, limit: usize) -> io::Result<Option<Datagram>> {
+        let mut bytes = vec![0; limit];
+        let Seen { count, bytes: before } = self.seen.get();
+        let fd = self.socket.as_fd();
+        let behind = (count > 0).then_some(before);
+        let looked = crate::sys::socket::peek_whole(fd, &mut bytes, behind);
+        if behind.is_some() {
+            crate::sys::socket::forget_peeks(fd)?;
+        }
+        Ok(looked?.map(|(received, length)| {
+            self.seen.set(Seen { count: count + 1, bytes: before + length });
+            datagram(bytes, received)
+        }))
+    }
+
+    /// Are there datagrams that were seen and not taken?
+    pub fn has_seen(&self) -> bool {
+        self.seen.get().count > 0
+    }
+
+    /// Takes away what was seen.
+    pub fn take_seen(&self) {
+        for _ in 0..self.seen.take().count {
+            // What is to be taken is there; no byte of it is needed.
+            let _ = crate::sys::socket::receive(self.socket.as_fd(), &mut []);
+        }
     }
 
     /// Removes the name; who holds the socket keeps it.
@@ -212,6 +254,44 @@ mod tests {
         again.unlink().unwrap();
         again.unlink().unwrap();
         assert!(!again.path().exists());
+    }
+
+    #[test]
+    fn what_was_seen_stays_until_it_is_taken_and_nothing_else_is_taken() {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = ServiceSocket::bind(directory.path(), "notify").unwrap();
+        let client = UnixDatagram::unbound().unwrap();
+        let send = |bytes: &[u8]| assert_eq!(client.send_to(bytes, socket.path()).unwrap(), bytes.len());
+        let text = |datagram: io::Result<Option<Datagram>>| datagram.unwrap().map(|d| d.bytes.len());
+        [b"a".as_slice(), b"", &[b'x'; 200], b"four"].iter().for_each(|bytes| send(bytes));
+        assert_eq!([0; 5].map(|_| text(socket.see(100))), [Some(1), Some(0), Some(100), Some(4), None]);
+        send(b"later");
+        assert_eq!(text(socket.see(100)), Some(5));
+        send(b"unseen");
+        // Whoever looks next begins with the first.
+        assert_eq!(text(socket.peek(100)), Some(1));
+        assert!(socket.has_seen());
+        socket.take_seen();
+        assert!(!socket.has_seen());
+        assert_eq!(text(socket.receive(100)), Some(6));
+        assert_eq!(text(socket.receive(100)), None);
+    }
+
+    #[test]
+    fn the_next_daemon_sees_again_what_this_one_has_seen() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = ServiceSocket::bind(directory.path(), "notify").unwrap();
+        let client = UnixDatagram::unbound().unwrap();
+        for text in ["one", "second"] {
+            client.send_to(text.as_bytes(), first.path()).unwrap();
+        }
+        assert!(first.see(100).unwrap().is_some() && first.see(100).unwrap().is_some());
+        // As if it had been killed in the middle of a look.
+        crate::sys::socket::peek_whole(first.as_fd(), &mut [0; 9], Some(3)).unwrap().unwrap();
+        let copy = first.as_fd().try_clone_to_owned().unwrap();
+        let next = ServiceSocket::adopt(copy, first.path().to_owned()).unwrap();
+        assert_eq!(next.peek(100).unwrap().unwrap().bytes, b"one");
+        assert_eq!([0; 2].map(|_| next.see(100).unwrap().unwrap().bytes.len()), [3, 6]);
     }
 
     #[test]

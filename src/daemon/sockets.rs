@@ -6,6 +6,7 @@ use super::log_output::{End, Means, Output};
 use super::log_pipe::PipeTurn;
 use super::service::Service;
 use super::service_socket::Sender;
+use super::syslog::SyslogLine;
 use crate::supervise::ServiceId;
 use crate::sys::poll::Interest;
 
@@ -38,25 +39,36 @@ impl Engine {
     }
 
     pub(super) fn syslog_ready(&mut self, id: ServiceId) {
-        for _ in 0..DATAGRAMS {
-            let Some(service) = self.services.get_mut(&id) else { return };
-            let Some(socket) = service.syslog.as_ref() else { return };
-            match socket.fd.receive() {
-                Ok(Some((sender, line))) => {
-                    if !self.is_from(id, sender) {
-                        self.refuse_stranger(id, sender);
-                        continue;
-                    }
-                    let Some(service) = self.services.get_mut(&id) else { return };
-                    if let Some(log) = &mut service.log {
-                        let notice = log.record(&line, &mut Means::of(&mut self.journal, &mut self.scratch));
-                        say_notice(&service.name, notice);
-                        self.log_written(id);
-                    }
-                }
-                Ok(None) | Err(_) => return,
+        self.take_syslog(id, DATAGRAMS);
+    }
+
+    /// Takes all that waits: nobody is left who could say more, or its end is about to be told.
+    pub(super) fn drain_syslog(&mut self, id: ServiceId) {
+        self.take_syslog(id, super::notified::LAST_DATAGRAMS);
+    }
+
+    /// What is in the log is taken away, so that a message may come twice where the daemon is killed in between.
+    fn take_syslog(&mut self, id: ServiceId, most: usize) {
+        for _ in 0..most {
+            let Some(socket) = self.service(id).and_then(|service| service.syslog.as_ref()) else { return };
+            let Ok(Some((sender, line))) = socket.fd.peek() else { return };
+            if self.is_from(id, sender) {
+                self.log_message(id, &line);
+            } else {
+                self.refuse_stranger(id, sender);
+            }
+            if let Some(socket) = self.service(id).and_then(|service| service.syslog.as_ref()) {
+                let _ = socket.fd.receive();
             }
         }
+    }
+
+    fn log_message(&mut self, id: ServiceId, line: &SyslogLine) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let Some(log) = &mut service.log else { return };
+        let notice = log.record(line, &mut Means::of(&mut self.journal, &mut self.scratch));
+        say_notice(&service.name, notice);
+        self.log_written(id);
     }
 
     pub(super) fn log_ready(&mut self, id: ServiceId) {

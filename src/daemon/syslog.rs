@@ -39,7 +39,20 @@ impl SyslogSocket {
         self.0.path()
     }
 
-    /// The next message and who sent it, `None` when there is none now.
+    /// Takes over a socket that was kept open for the daemon ([`ServiceSocket::adopt`]).
+    pub fn adopt(socket: ServiceSocket) -> SyslogSocket {
+        SyslogSocket(socket)
+    }
+
+    /// The next message and who sent it, `None` when there is none now. It stays where it is.
+    ///
+    /// # Errors
+    /// Of recvmsg(2).
+    pub fn peek(&self) -> io::Result<Option<(Option<Sender>, SyslogLine)>> {
+        Ok(self.0.peek(DATAGRAM_LIMIT)?.map(|datagram| (datagram.sender, parse(&datagram.bytes))))
+    }
+
+    /// The same, taken away.
     ///
     /// # Errors
     /// Of recvmsg(2).

@@ -59,6 +59,7 @@ impl Service {
             wanted: matches!(self.state, State::Failed { wanted: true }),
             upheld: matches!(self.state, State::Backoff { upheld: true, .. }),
             starting: self.is_starting(),
+            was_ready: run.is_some_and(|run| run.started.is_some()),
             said_ready: run.is_some_and(|run| run.said_ready()),
             launched: run.is_some_and(|run| run.epilogue.launched),
             restart_times: self.restarts.times().collect(),

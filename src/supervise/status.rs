@@ -137,6 +137,8 @@ pub struct Status {
     pub upheld: bool,
     /// It is to be started, or is being started, and its program has not been executed (kept as well).
     pub starting: bool,
+    /// The run has become ready, whatever has become of it since (kept as well).
+    pub was_ready: bool,
     /// It has said or shown that it is ready, and commands after the start are still to come (kept as well).
     pub said_ready: bool,
     /// The main process was launched, with whatever success (kept as well).

@@ -4,7 +4,7 @@
 //! as many as fit and sets MSG_CTRUNC, and a wrapper that answers that with an error leaves them open for ever.
 
 use super::socket::{Credentials, Received};
-use super::{Result, SysError, cvt_retry};
+use super::{Result, SysError, cvt, cvt_retry};
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
@@ -21,7 +21,7 @@ struct Control([u8; 16 + 16 + 16 + (4 * DESCRIPTORS).next_multiple_of(8)]);
 /// # Errors
 /// ECONNRESET and the rest of recvmsg(2), not EAGAIN.
 pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<Received>> {
-    receive_with(fd, buffer, 0)
+    Ok(receive_with(fd, buffer, 0)?.map(|(received, _)| received))
 }
 
 /// The same, and the message stays where it is (MSG_PEEK). Descriptors that come along are further ones of the same
@@ -30,10 +30,40 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<Received>
 /// # Errors
 /// Those of [`receive`].
 pub fn peek(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<Received>> {
-    receive_with(fd, buffer, libc::MSG_PEEK)
+    Ok(receive_with(fd, buffer, libc::MSG_PEEK)?.map(|(received, _)| received))
 }
 
-fn receive_with(fd: BorrowedFd<'_>, buffer: &mut [u8], more: libc::c_int) -> Result<Option<Received>> {
+/// The same, with the length of the message, which may be more than the buffer's; of that behind others, which are
+/// `behind` bytes long together and have been peeked at. [`forget_peeks`] after such a one, or the next peek begins there.
+///
+/// # Errors
+/// Those of [`receive`].
+pub fn peek_whole(fd: BorrowedFd<'_>, buffer: &mut [u8], behind: Option<usize>) -> Result<Option<(Received, usize)>> {
+    if let Some(bytes) = behind {
+        set_peek_offset(fd, i32::try_from(bytes).map_err(|_| SysError::new("setsockopt", libc::EOVERFLOW))?)?;
+    }
+    receive_with(fd, buffer, libc::MSG_PEEK | libc::MSG_TRUNC)
+}
+
+/// From now on a peek begins with the first message. Where it begins is kept with the socket itself, beyond the process.
+///
+/// # Errors
+/// ENOTSOCK, EOPNOTSUPP.
+pub fn forget_peeks(fd: BorrowedFd<'_>) -> Result<()> {
+    set_peek_offset(fd, -1)
+}
+
+/// SO_PEEK_OFF, socket(7).
+fn set_peek_offset(fd: BorrowedFd<'_>, bytes: i32) -> Result<()> {
+    let size = size_of::<i32>() as libc::socklen_t;
+    let value = (&raw const bytes).cast();
+    // SAFETY: the option is a live int of that size.
+    let answer = unsafe { libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_PEEK_OFF, value, size) };
+    cvt("setsockopt", answer).map(drop)
+}
+
+/// With the length that the kernel answers.
+fn receive_with(fd: BorrowedFd<'_>, buffer: &mut [u8], more: libc::c_int) -> Result<Option<(Received, usize)>> {
     let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     let mut control = MaybeUninit::<Control>::zeroed();
     // SAFETY: all zeros is a valid msghdr.
@@ -51,7 +81,7 @@ fn receive_with(fd: BorrowedFd<'_>, buffer: &mut [u8], more: libc::c_int) -> Res
         other => usize::try_from(other?).unwrap_or(0),
     };
     let mut received = Received {
-        length,
+        length: length.min(buffer.len()),
         truncated: message.msg_flags & libc::MSG_TRUNC != 0,
         sender: None,
         descriptors: Vec::new(),
@@ -85,7 +115,7 @@ fn receive_with(fd: BorrowedFd<'_>, buffer: &mut [u8], more: libc::c_int) -> Res
         // SAFETY: header and message are those of the walk above.
         header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
     }
-    Ok(Some(received))
+    Ok(Some((received, length)))
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub struct Received {
     pub descriptors_lost: bool,
 }
 
-pub use super::message::{peek, receive};
+pub use super::message::{forget_peeks, peek, peek_whole, receive};
 
 /// Reads one report without blocking: its length (0 at the end of file) and the sender's pid. `None`: nothing waits.
 ///

@@ -17,6 +17,15 @@ fn is_another(lab: &Lab) -> bool {
     lab.is_saved_ready("web") && lab.saved("web")["main"]["pid"] != lab.before[0].pid
 }
 
+/// Becomes ready and is done.
+const SAYS_AND_ENDS: &str = r#"exec /usr/bin/perl -e 'use Socket; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
+    defined send(S, "READY=1\nSTATUS=done", 0, sockaddr_un($ENV{NOTIFY_SOCKET})) or die'"#;
+
+/// It has run once and to its end, and that was no failure.
+fn is_done(lab: &Lab) -> bool {
+    lab.is_forgotten("web") && !lab.said("web", "told").is_empty()
+}
+
 /// Its main process was killed once.
 fn restarted_once(lab: &Lab, _: bool) {
     let status = lab
@@ -63,6 +72,26 @@ scenarios! {
         act: Act::Happens(crash),
         done: is_another,
         check: restarted_once,
+    };
+    ready_and_done: Scenario {
+        name: "ready_and_done",
+        units: |lab| {
+            let told = "echo $SERVICE_RESULT $INVOCATION_ID >> $STATE_DIRECTORY/told";
+            let more = format!(
+                "exec_stop_post = [['/bin/sh', '-c', '{told}']]\n[restart]\npolicy = \"on-failure\"\ndelay = \"0\""
+            );
+            lab.unit("web", "notify", SAYS_AND_ENDS, &more);
+        },
+        before: |_| {},
+        act: Act::Client(&["start", "--no-wait", "web"]),
+        done: is_done,
+        check: |lab, accepted| {
+            let status = lab.comes_to("web", "inactive");
+            let (runs, told) = (lab.said("web", "runs"), lab.said("web", "told"));
+            assert!(runs.len() <= 1 && (!accepted || runs.len() == 1), "{runs:?} {told:?} {}", brief(&status));
+            assert!(told.iter().all(|line| *line == format!("success {}", runs[0])), "{told:?}, {}", brief(&status));
+            assert_eq!(told.is_empty(), runs.is_empty(), "{told:?}, {}", brief(&status));
+        },
     };
     giving_up: Scenario {
         name: "giving_up",

@@ -242,6 +242,12 @@ impl Instance {
         }
     }
 
+    /// Waits until the daemon has ended, by whatever.
+    pub fn wait_for_end(&mut self) -> std::process::ExitStatus {
+        let mut daemon = self.daemon.take().expect("a daemon was started");
+        eventually("the daemon ends", || daemon.try_wait().expect("wait"))
+    }
+
     /// SIGTERM to the daemon, which must end by itself.
     pub fn end_daemon(&mut self) -> std::process::ExitStatus {
         let mut daemon = self.daemon.take().expect("a daemon runs");

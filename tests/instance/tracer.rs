@@ -41,7 +41,7 @@ pub enum Verdict {
     Go,
     /// SIGKILL here. Before a call: it is not made.
     Kill,
-    /// The call is not made and returns this errno. Only before a call.
+    /// The call is not made and returns this errno; a negative one is a result, negated. Only before a call.
     Fail(i32),
     /// The daemon is not traced any more.
     Release,

@@ -6,7 +6,9 @@ mod instance;
 
 mod boot;
 mod clients;
+mod deaths;
 mod files;
+mod last_words;
 mod scarcity;
 mod succession;
 mod trust;

@@ -230,6 +230,7 @@ impl Engine {
             service.oom_kills_before = saved.oom_kills_before;
         }
         self.adopt_kept_log(id, &saved);
+        self.adopt_kept_sockets(id, true);
         self.events.push_back(Event::AdoptedAtEnd {
             id,
             stopping: saved.stop_requested || saved.restart_requested,
@@ -252,6 +253,7 @@ impl Engine {
             service.emptied = false;
         }
         self.adopt_kept_log(id, &saved);
+        self.adopt_kept_sockets(id, true);
         self.events.push_back(Event::AdoptedExited {
             id,
             since: Moment(saved.since),

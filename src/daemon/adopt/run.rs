@@ -134,7 +134,9 @@ impl Engine {
         let Some(service) = self.services.get_mut(&id) else { return };
         let look = || saved.init.is_some() && super::super::shares::is_outside(pid);
         let init_outside = saved.init_outside.unwrap_or_else(look);
-        service.last_main_pid = service_pid.or(Some(pid));
+        // Also of one that is gone, which may have said something before.
+        service.last_main_pid = service_pid.or(main_of(saved)).or(saved.init.is_none().then_some(pid));
+        service.said.main_is_unknown = service.last_main_pid.is_none();
         service.last_uid = saved.uid.or_else(|| real_uid(service_pid.unwrap_or(pid)));
         service.main = Some(Box::new(Process {
             role: Role::Main,
@@ -176,10 +178,7 @@ impl Engine {
             .and_then(|s| s.group.as_ref().map(|group| group.oom_kills() > s.oom_kills_before))
             .unwrap_or(false);
         self.over.insert(id);
-        // Its last words come before its end.
-        if self.adopt_kept_log(id, saved) {
-            self.drain_log(id);
-        }
+        self.hear_last_words(id, saved);
         if let Some(dead) = saved.init.or(saved.main).and_then(|process| state::open_verified(&process)) {
             self.expect_reaping(dead.as_fd());
         }
@@ -187,6 +186,21 @@ impl Engine {
         if !populated {
             self.check_empty(id);
         }
+    }
+
+    /// What it printed and said before its end.
+    fn hear_last_words(&mut self, id: ServiceId, saved: &SavedState) {
+        if let Some(service) = self.services.get_mut(&id) {
+            service.last_main_pid = main_of(saved);
+            service.said.main_is_unknown = service.last_main_pid.is_none();
+            service.last_uid = saved.uid;
+        }
+        self.adopt_kept_sockets(id, false);
+        if self.adopt_kept_log(id, saved) {
+            self.drain_log(id);
+        }
+        self.drain_syslog(id);
+        self.drain_notifications(id);
     }
 
     /// How a main process ended that nobody saw: its record tells, or the kernel by the pidfd that was kept. A resident
@@ -231,8 +245,9 @@ impl Engine {
         self.ended_meanwhile(id, &SavedState::new(), populated);
     }
 
-    /// The pipe of a file log and the notify socket are pinned by the resident init. The answer is the number of the
-    /// notify socket there; none when there is another one now.
+    /// The pipe of its output and its sockets are with the keeper; where an earlier daemon had none, or another version of
+    /// rsvc, the resident init has pipe and notify socket. The answer is the number of the notify socket there; none when
+    /// there is another one now.
     fn reopen_sockets(&mut self, id: ServiceId, saved: &SavedState, init: i32) -> Option<i32> {
         let unit = self.service(id).and_then(|service| service.running.clone())?;
         if !self.adopt_kept_log(id, saved)
@@ -246,33 +261,26 @@ impl Engine {
                 tracing::warn!(unit = unit.name, "{}: its output is not read any more: {error}", unit.name);
             }
         }
-        let directory = self.options.runtime_dir.join("io").join(&unit.name);
-        if unit.logging.syslog_socket && (unit.logging.is_read(self.options.foreground) || !self.host.journald()) {
-            match scarcity::noted(super::super::syslog::SyslogSocket::bind(&directory)) {
-                Ok(socket) => {
-                    if let Ok(token) = self.watch(&socket, Source::Syslog(id)).map_err(scarcity::note)
-                        && let Some(service) = self.services.get_mut(&id)
-                    {
-                        service.syslog = Some(Watched { fd: socket, token });
-                    }
-                }
-                Err(error) => tracing::warn!(unit = unit.name, "{}: syslog socket: {error}", unit.name),
+        self.adopt_kept_sockets(id, true);
+        let directory = self.io_directory(&unit.name);
+        if self.wants_syslog(&unit) && self.service(id).is_some_and(|service| service.syslog.is_none()) {
+            let opened = self.open_syslog(id, &directory);
+            if let Err(error) = scarcity::noted(opened) {
+                tracing::warn!(unit = unit.name, "{}: syslog socket: {error}", unit.name);
             }
         }
-        if unit.service.notify_access == crate::unit::NotifyAccess::None {
-            return None;
+        if self.service(id).is_some_and(|service| service.notify.is_some()) {
+            return saved.notify_socket;
         }
         let pinned = pinned_notify(saved, init, &directory);
         let number = saved.notify_socket.filter(|_| pinned.is_some());
-        match scarcity::noted(pinned.map_or_else(|| super::super::notify::NotifySocket::bind(&directory), Ok)) {
-            Ok(socket) => {
-                if let Ok(token) = self.watch(&socket, Source::Notify(id)).map_err(scarcity::note)
-                    && let Some(service) = self.services.get_mut(&id)
-                {
-                    service.notify = Some(Watched { fd: socket, token });
-                }
-            }
-            Err(error) => tracing::warn!(unit = unit.name, "{}: notify socket: {error}", unit.name),
+        let opened = match pinned {
+            Some(socket) => self.keep_pinned_notify(id, socket),
+            None if unit.service.notify_access == crate::unit::NotifyAccess::None => Ok(()),
+            None => self.open_notify(id, &directory),
+        };
+        if let Err(error) = scarcity::noted(opened) {
+            tracing::warn!(unit = unit.name, "{}: notify socket: {error}", unit.name);
         }
         number
     }
@@ -289,6 +297,11 @@ fn pinned_notify(saved: &SavedState, init: i32, directory: &Path) -> Option<supe
     super::super::service_socket::ServiceSocket::adopt(descriptor, path)
         .ok()
         .map(super::super::notify::NotifySocket::adopt)
+}
+
+/// Number of the main process, where anybody has noted it or could still see it.
+fn main_of(saved: &SavedState) -> Option<i32> {
+    saved.main.map(|main| main.pid).filter(|pid| saved.init.is_none_or(|init| init.pid != *pid))
 }
 
 fn real_uid(pid: i32) -> Option<u32> {

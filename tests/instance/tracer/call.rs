@@ -167,7 +167,7 @@ impl Call {
     }
 
     /// What an argument that is a descriptor refers to.
-    fn file(&self, argument: usize) -> Option<String> {
+    pub fn file(&self, argument: usize) -> Option<String> {
         let number = self.arguments[argument] as i32;
         let link = std::fs::read_link(format!("/proc/{}/fd/{number}", self.pid)).ok()?;
         Some(link.to_string_lossy().into_owned())
