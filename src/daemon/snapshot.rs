@@ -422,7 +422,7 @@ impl Engine {
             Output::Journal | Output::Relay => LogPlace {
                 target: "journald".to_owned(),
                 path: None,
-                identifier: Some(unit.logging.identifier.clone()),
+                identifier: Some(unit.log_identifier().to_owned()),
                 suppressed,
             },
             Output::Pipe => LogPlace {
