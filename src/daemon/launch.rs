@@ -1,7 +1,7 @@
 //! From plan to process: host directories, group, descriptors, clone. The daemon does nothing between clone and exec
 //! but what `sys::process::spawn` says, and waits for nobody but its nursery, which only clones.
 
-use super::engine::{Engine, Place, Source, Timer, to_io};
+use super::engine::{Engine, Place, Source, to_io};
 use super::inheritance::{FIRST, Inheritance, Kept};
 use super::instance_keeper::process_name;
 use super::log_file::{self, LogDirectory, LogFile, LogLimits};
@@ -24,7 +24,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// After the last launch, before the heap is looked after.
+/// After the last launch, before the memory is looked after.
 pub(super) const QUIET: Duration = Duration::from_millis(500);
 
 /// Failure of something the daemon itself does for a launch.
@@ -72,7 +72,7 @@ impl Engine {
             terminal: self.terminal.as_ref().map(|terminal| terminal.settings).unwrap_or_default(),
             ..Default::default()
         };
-        self.after(QUIET, Timer::Trim);
+        self.trim_after_launch();
         let passed = if role == Role::Main { self.sockets_to_pass(id) } else { Ok(Vec::new()) };
         let passed = passed.map_err(io_failure("FDS", 202, "sockets"))?;
         let (mut inheritance, kept) = self.descriptors(id, role, &plan, passed, &mut start.descriptors)?;
