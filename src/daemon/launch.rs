@@ -97,7 +97,7 @@ impl Engine {
     /// Takes over the unit as last read, and the counters' present values.
     fn begin_run(&mut self, id: ServiceId) -> Result<(), LaunchFailure> {
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
-        service.launched_by = Some(super::remembered::LaunchedBy::this());
+        service.launched_by = super::remembered::Launcher::This;
         if service.invocation.is_empty() {
             service.invocation = random_id().map_err(io_failure("EXEC", 203, "random bytes"))?;
         }
@@ -115,8 +115,8 @@ impl Engine {
             self.plans.forget(id);
         }
         service.oom_kills_before = service.group.as_ref().map_or(0, |group| group.oom_kills());
-        service.degraded.clear();
-        service.said = super::service::Said::default();
+        service.degraded = Rc::default();
+        service.said = Default::default();
         self.discard_notifications(id);
         self.fit_store(id);
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
@@ -219,7 +219,7 @@ impl Engine {
 
     /// A pipe, by its name in /proc, and the file or the journal behind it.
     pub(super) fn log_output(&mut self, id: ServiceId, unit: &Unit, pipe: &str, relayed: bool) -> io::Result<Output> {
-        let end = if relayed { End::Journal(Relay::new(unit)) } else { End::File(self.log_file(unit)?) };
+        let end = if relayed { End::Journal(Relay::new(unit).into()) } else { End::File(self.log_file(unit)?) };
         let pipe = OutputPipe::reopen(pipe, log_file::Source(0))?;
         let token = self.watch(&pipe, Source::Log(id))?;
         let mut output = Output::new(Watched { fd: pipe, token }, end, unit);

@@ -403,11 +403,11 @@ impl Engine {
     }
 
     fn degraded(&self, service: &Service) -> Vec<String> {
-        let planned = service.digest.as_ref().map(|digest| &*digest.degraded).unwrap_or_default();
+        let planned = service.digest.as_ref().map(|digest| digest.degraded.as_slice()).unwrap_or_default();
         let mut lines: Vec<String> = planned
             .iter()
             .chain(&service.group_degraded)
-            .chain(&service.degraded)
+            .chain(&*service.degraded)
             .map(|item| format!("{}: {}", item.key, item.why))
             .collect();
         lines.dedup();
