@@ -160,10 +160,8 @@ impl Engine {
             }
             Disbelief::Access(access) => {
                 let ready = notification.messages.contains(&Message::Ready);
-                if let Some(service) = self.services.get_mut(&id) {
-                    if ready {
-                        service.said.ready_was_refused = true;
-                    }
+                if ready && let Some(service) = self.services.get_mut(&id) {
+                    service.said.ready_was_refused = true;
                 }
                 self.complain(
                     id,

@@ -309,6 +309,7 @@ impl Server {
             tracing::error!("control socket: {error}");
         }
         self.answer_calls();
+        self.engine.trim_soon();
     }
 
     pub(super) fn answer_calls(&mut self) {

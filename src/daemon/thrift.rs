@@ -1,4 +1,4 @@
-//! What the daemon gives back when nothing has been launched for a while.
+//! What the daemon gives back when nothing has been launched for a while, or many units were asked about.
 
 use super::engine::{Engine, Timer};
 use super::launch::QUIET;
@@ -26,12 +26,15 @@ impl Engine {
     /// Something is launched.
     pub(super) fn trim_after_launch(&mut self) {
         self.thrift.launches = self.thrift.launches.saturating_add(1);
-        self.trim_soon();
+        self.after(QUIET, Timer::Trim);
     }
 
-    /// Unless something is launched meanwhile.
+    /// Something used the heap: a beginning, or a call whose answer may be about a thousand units. Calls do not put off
+    /// what is planned, as launches do: somebody may call all the time.
     pub(super) fn trim_soon(&mut self) {
-        self.after(QUIET, Timer::Trim);
+        if !self.is_set(Timer::Trim) {
+            self.after(QUIET, Timer::Trim);
+        }
     }
 
     /// Gives back what a beginning or many launches used at once, and keeps what has been added to the heap out of the
