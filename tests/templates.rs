@@ -61,7 +61,7 @@ memory_max = \"${instance}M\"
     assert_eq!(unit.service.pid_file.as_deref(), Some("/run/web/64.pid".as_ref()));
     assert_eq!(unit.mounts[0].destination, std::path::Path::new("/srv/64"));
     assert_eq!(unit.resources.memory_max, Some(64 << 20));
-    assert_eq!(unit.logging.identifier, "web@64");
+    assert_eq!(unit.log_identifier(), "web@64");
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn a_unit_with_only_exec_is_the_profile_standard() {
     assert_eq!(unit.service.umask, 0o022);
     assert_eq!(unit.restart.delay, Duration::from_millis(200));
     assert_eq!(unit.restart.policy, RestartPolicy::OnFailure);
-    assert_eq!(unit.logging.identifier, "web");
+    assert_eq!(unit.log_identifier(), "web");
     assert_eq!(unit.install.wanted_by, ["default"]);
 }
 

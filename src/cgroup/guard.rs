@@ -24,6 +24,11 @@ pub(super) fn unit_directory(name: &str) -> Result<String, CgroupError> {
     Ok(directory)
 }
 
+/// The unit that has this directory: [`unit_directory`] the other way round.
+pub(super) fn unit_of_directory(directory: &str) -> &str {
+    directory.strip_prefix('_').unwrap_or(directory)
+}
+
 /// Directory of a slice: always ends in `.slice`, so that a unit of the same name has another one.
 pub(super) fn slice_directory(name: &str) -> Result<String, CgroupError> {
     element(name)?;
@@ -198,6 +203,7 @@ mod tests {
             (".hidden", "_.hidden"),
         ] {
             assert_eq!(unit_directory(unit).expect(unit), directory);
+            assert_eq!(unit_of_directory(directory), unit);
         }
         assert_eq!(slice_directory("batch").expect("short"), "batch.slice");
         assert_eq!(slice_directory("batch.slice").expect("long"), "batch.slice");

@@ -5,6 +5,7 @@ use super::guard;
 use super::marks::{Mark, Marks};
 use super::{CgroupError, controllers};
 use crate::compile::Cgroups;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -164,10 +165,9 @@ impl Places {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     places: Arc<Places>,
-    /// Whose group it is; `None`: it is itself a slice's.
-    unit: Option<Box<str>>,
-    /// `web` or `batch.slice/web`.
+    /// `web`, `batch.slice/web`, or of a slice itself `batch.slice`.
     below: Box<Path>,
+    is_slice: bool,
 }
 
 impl Place {
@@ -176,7 +176,7 @@ impl Place {
         let directory = guard::unit_directory(unit)?;
         let slice = slice.map(guard::slice_directory).transpose()?;
         let below = slice.as_deref().map_or_else(|| PathBuf::from(&directory), |s| Path::new(s).join(&directory));
-        let place = Place { places: Arc::clone(places), unit: Some(unit.into()), below: below.into() };
+        let place = Place { places: Arc::clone(places), below: below.into(), is_slice: false };
         guard::inside(places.primary().0, &place.primary())?;
         Ok(place)
     }
@@ -184,7 +184,7 @@ impl Place {
     /// The group of a slice itself: checks the name; touches nothing.
     pub(super) fn of_slice(places: &Arc<Places>, slice: &str) -> Result<Place, CgroupError> {
         let directory = guard::slice_directory(slice)?;
-        let place = Place { places: Arc::clone(places), unit: None, below: PathBuf::from(directory).into() };
+        let place = Place { places: Arc::clone(places), below: PathBuf::from(directory).into(), is_slice: true };
         guard::inside(places.primary().0, &place.primary())?;
         Ok(place)
     }
@@ -194,14 +194,14 @@ impl Place {
         self.below.parent()?.to_str().filter(|slice| !slice.is_empty())
     }
 
-    /// The unit whose group it is; of a slice's nothing.
+    /// The unit whose group it is; of a slice's its directory.
     pub(super) fn unit(&self) -> &str {
-        self.unit.as_deref().unwrap_or_default()
+        guard::unit_of_directory(self.below.file_name().and_then(OsStr::to_str).unwrap_or_default())
     }
 
     /// What the group is marked as.
     fn mark(&self) -> Mark {
-        self.unit.as_deref().map_or(Mark::Slice, |unit| Mark::Unit(unit.to_owned()))
+        if self.is_slice { Mark::Slice } else { Mark::Unit(self.unit().to_owned()) }
     }
 
     /// For people: the root group and what is below it.

@@ -300,7 +300,7 @@ fn enter(context: &mut Context, shape: &Shape, output: &Output) {
     }
     // The socket's path is the host's: before mounts change, and before another mount namespace is joined.
     if *output == Output::Journal {
-        let identifier = context.unit.logging.identifier.clone();
+        let identifier = context.unit.log_identifier().to_owned();
         // 6 is LOG_INFO: what a program prints without a `<N>` prefix.
         context.push("logging.target", Step::ConnectJournal { identifier, priority: 6 });
     }

@@ -112,6 +112,7 @@ pub(super) struct Engine {
     pub held_back: Vec<HeldBack>,
     pub plans: PlanCache,
     pub pacing: super::pacing::Pacing,
+    pub thrift: super::thrift::Thrift,
     pub groups: Inotify,
     pub watches: HashMap<WatchDescriptor, ServiceId>,
     /// This executable, O_PATH: the set-up stage.
@@ -229,6 +230,7 @@ impl Engine {
             held_back: Vec::new(),
             plans: PlanCache::default(),
             pacing: Default::default(),
+            thrift: Default::default(),
             groups,
             watches: HashMap::new(),
             program,

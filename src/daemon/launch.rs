@@ -1,7 +1,7 @@
 //! From plan to process: host directories, group, descriptors, clone. The daemon does nothing between clone and exec
 //! but what `sys::process::spawn` says, and waits for nobody but its nursery, which only clones.
 
-use super::engine::{Engine, Place, Source, Timer, to_io};
+use super::engine::{Engine, Place, Source, to_io};
 use super::inheritance::{FIRST, Inheritance, Kept};
 use super::instance_keeper::process_name;
 use super::log_file::{self, LogDirectory, LogFile, LogLimits};
@@ -24,7 +24,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// After the last launch, before the heap is looked after.
+/// After the last launch, before the memory is looked after.
 pub(super) const QUIET: Duration = Duration::from_millis(500);
 
 /// Failure of something the daemon itself does for a launch.
@@ -72,7 +72,7 @@ impl Engine {
             terminal: self.terminal.as_ref().map(|terminal| terminal.settings).unwrap_or_default(),
             ..Default::default()
         };
-        self.after(QUIET, Timer::Trim);
+        self.trim_after_launch();
         let passed = if role == Role::Main { self.sockets_to_pass(id) } else { Ok(Vec::new()) };
         let passed = passed.map_err(io_failure("FDS", 202, "sockets"))?;
         let (mut inheritance, kept) = self.descriptors(id, role, &plan, passed, &mut start.descriptors)?;
@@ -97,7 +97,7 @@ impl Engine {
     /// Takes over the unit as last read, and the counters' present values.
     fn begin_run(&mut self, id: ServiceId) -> Result<(), LaunchFailure> {
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
-        service.launched_by = Some(super::remembered::LaunchedBy::this());
+        service.launched_by = super::remembered::Launcher::This;
         if service.invocation.is_empty() {
             service.invocation = random_id().map_err(io_failure("EXEC", 203, "random bytes"))?;
         }
@@ -115,8 +115,8 @@ impl Engine {
             self.plans.forget(id);
         }
         service.oom_kills_before = service.group.as_ref().map_or(0, |group| group.oom_kills());
-        service.degraded.clear();
-        service.said = super::service::Said::default();
+        service.degraded = Rc::default();
+        service.said = Default::default();
         self.discard_notifications(id);
         self.fit_store(id);
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
@@ -214,7 +214,7 @@ impl Engine {
         pipe: OutputPipe,
         relayed: bool,
     ) -> io::Result<Output> {
-        let end = if relayed { End::Journal(Relay::new(unit)) } else { End::File(self.log_file(unit)?) };
+        let end = if relayed { End::Journal(Relay::new(unit).into()) } else { End::File(self.log_file(unit)?) };
         let token = self.watch(&pipe, Source::Log(id))?;
         let mut output = Output::new(Watched { fd: pipe, token }, end, unit);
         if let Some(service) = self.service(id) {

@@ -236,7 +236,7 @@ pub struct LogFile {
     /// What was lost since the disk refused.
     pub(super) lost: Option<Lost>,
     /// `None`: nobody will ask for them.
-    pub(super) tail: Option<LogTail>,
+    pub(super) tail: Option<Box<LogTail>>,
     /// `file` was opened since [`LogFile::take_opened`] was asked last.
     opened: bool,
 }
@@ -260,7 +260,7 @@ impl LogFile {
             unfinished: false,
             open_line: None,
             lost: None,
-            tail: Some(LogTail::default()),
+            tail: Some(Box::default()),
             opened: false,
         })
     }
@@ -284,7 +284,7 @@ impl LogFile {
     /// Forgets the last lines, frees their memory, and keeps new ones only if `keep` says so: at a new start, and not
     /// any more when a service has started.
     pub fn forget_lines(&mut self, keep: bool) {
-        self.tail = keep.then(LogTail::default);
+        self.tail = keep.then(Box::default);
     }
 
     /// Was the file opened since this was asked last?

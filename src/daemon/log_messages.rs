@@ -190,7 +190,7 @@ impl Head {
     pub fn new(unit: &Unit, invocation: &str) -> Head {
         Head {
             unit: unit.name.clone(),
-            identifier: unit.logging.identifier.clone(),
+            identifier: unit.log_identifier().to_owned(),
             invocation: invocation.to_owned(),
             fields: unit.logging.fields.clone(),
         }

@@ -37,7 +37,7 @@ pub(super) enum End {
     /// A file of rsvc's own.
     File(LogFile),
     /// The journal.
-    Journal(Relay),
+    Journal(Box<Relay>),
 }
 
 /// The two clocks.

@@ -18,7 +18,7 @@ pub(super) const WARNING: u8 = 4;
 /// What may pass, and how much did not.
 #[derive(Default)]
 pub(super) struct Rules {
-    pub gate: Option<Gate>,
+    pub gate: Option<Box<Gate>>,
     /// The words of the note: what the limit is.
     limit: String,
     /// Messages suppressed since the unit was started, as far as they were told.
@@ -39,7 +39,7 @@ impl Rules {
             // The window goes on over a restart, or a service that crashes again and again would have a burst each time.
             Some(gate) if gate.is_for(logging) => false,
             _ => {
-                self.gate = Gate::of(logging);
+                self.gate = Gate::of(logging).map(Box::new);
                 self.seen = 0;
                 true
             }
@@ -56,19 +56,19 @@ impl Rules {
 
     /// Messages suppressed that the log does not tell of yet.
     pub fn untold(&self) -> u64 {
-        self.gate.as_ref().map_or(0, Gate::untold)
+        self.gate.as_ref().map_or(0, |gate| gate.untold())
     }
 
     /// Bytes through the gate.
     pub fn feed(&mut self, bytes: &[u8], now: Now, sink: &mut dyn FnMut(&mut Rules, Passed<'_>)) {
-        let mut gate = self.gate.take().unwrap_or_else(Gate::open);
+        let mut gate = self.gate.take().unwrap_or_else(|| Box::new(Gate::open()));
         gate.feed(bytes, now.boot, &mut |passed| sink(self, passed));
         self.gate = Some(gate);
     }
 
     /// The stream is over.
     pub fn end(&mut self, now: Now, sink: &mut dyn FnMut(&mut Rules, Passed<'_>)) {
-        let mut gate = self.gate.take().unwrap_or_else(Gate::open);
+        let mut gate = self.gate.take().unwrap_or_else(|| Box::new(Gate::open()));
         gate.finish(now.boot, &mut |passed| sink(self, passed));
         self.gate = Some(gate);
     }

@@ -62,6 +62,7 @@ mod persist;
 mod plan_file;
 mod plans;
 mod process;
+mod rare;
 pub mod ready;
 mod relay;
 pub mod remembered;

@@ -213,8 +213,8 @@ impl Engine {
             }
             Disbelief::Access(access) => {
                 let ready = notification.messages.contains(&Message::Ready);
-                if let Some(service) = self.services.get_mut(&id) {
-                    service.said.ready_was_refused |= ready;
+                if ready && let Some(service) = self.services.get_mut(&id) {
+                    service.said.ready_was_refused = true;
                 }
                 self.complain(
                     id,

@@ -20,7 +20,7 @@ const KEPT: usize = 8;
 pub(super) struct PlanCache {
     plans: VecDeque<(ServiceId, Purpose, Rc<LaunchPlan>)>,
     /// What the host cannot do is the same for nearly all units.
-    degraded: Vec<Rc<[Degraded]>>,
+    degraded: Vec<Rc<Vec<Degraded>>>,
 }
 
 impl PlanCache {
@@ -42,16 +42,19 @@ impl PlanCache {
         self.plans.retain(|(of, _, _)| *of != id);
     }
 
+    /// One list for all that are equal.
+    pub fn share_degraded(&mut self, degraded: &[Degraded]) -> Rc<Vec<Degraded>> {
+        if let Some(known) = self.degraded.iter().find(|known| ***known == *degraded) {
+            return Rc::clone(known);
+        }
+        self.degraded.retain(|known| Rc::strong_count(known) > 1);
+        let new = Rc::new(degraded.to_vec());
+        self.degraded.push(Rc::clone(&new));
+        new
+    }
+
     fn digest(&mut self, plan: &LaunchPlan) -> Digest {
-        let degraded = match self.degraded.iter().find(|known| ***known == *plan.degraded) {
-            Some(known) => Rc::clone(known),
-            None => {
-                self.degraded.retain(|known| Rc::strong_count(known) > 1);
-                let new: Rc<[Degraded]> = plan.degraded.as_slice().into();
-                self.degraded.push(Rc::clone(&new));
-                new
-            }
-        };
+        let degraded = self.share_degraded(&plan.degraded);
         Digest { prepare: plan.prepare.as_slice().into(), degraded, output: plan.output.clone() }
     }
 }
@@ -62,7 +65,7 @@ pub(super) struct Digest {
     /// Host directories.
     pub prepare: Box<[HostStep]>,
     /// What cannot be applied here.
-    pub degraded: Rc<[Degraded]>,
+    pub degraded: Rc<Vec<Degraded>>,
     /// Standard output and error.
     pub output: Output,
 }

@@ -53,7 +53,7 @@ impl Engine {
                     let bytes = buffer.get(..length).unwrap_or_default();
                     if let Some(error) = SpawnFailure::parse(bytes) {
                         let message = format!("failed at step EXEC: the set-up stage cannot be executed: {error}");
-                        process.failure = Some(LaunchFailure { step: "EXEC".to_owned(), code: 203, message });
+                        process.failure = Some(Box::new(LaunchFailure { step: "EXEC".to_owned(), code: 203, message }));
                         continue;
                     }
                     match decode_report(bytes) {
@@ -82,7 +82,7 @@ impl Engine {
                 let (word, code) =
                     plan.steps.get(usize::from(step)).map_or(("EXEC", 203), |s| (s.step.name(), s.step.code()));
                 let message = hint::failure_message(&plan, usize::from(step), errno, &detail);
-                process.failure = Some(LaunchFailure { step: word.to_owned(), code, message });
+                process.failure = Some(Box::new(LaunchFailure { step: word.to_owned(), code, message }));
             }
             Report::Degraded { step, errno, detail } => {
                 let why = if detail.is_empty() {
@@ -98,7 +98,7 @@ impl Engine {
                 if place == Place::Main
                     && let Some(service) = self.services.get_mut(&id)
                 {
-                    service.degraded.push(Degraded { key, why });
+                    std::rc::Rc::make_mut(&mut service.degraded).push(Degraded { key, why });
                 }
             }
             Report::Executing | Report::Terminal => {}
@@ -147,7 +147,7 @@ impl Engine {
         let executed = process.executed;
         self.unwatch(&report.fd, report.token);
         match failure {
-            Some(failure) => self.launch_failed(id, role, failure),
+            Some(failure) => self.launch_failed(id, role, *failure),
             None if executed => {
                 // From now on it is known which process is the main one; a service that takes its time to get ready says
                 // READY=1 perhaps to the next daemon, which has to believe it.

@@ -2,7 +2,7 @@
 //! the state file, so that the next daemon knows it too, whatever became of this one.
 
 use super::engine::Engine;
-use super::service::Service;
+use super::service::{Said, Service};
 use crate::control::RunsOn;
 use crate::plan::Degraded;
 use crate::supervise::{Event, ServiceId, Status};
@@ -25,6 +25,36 @@ impl LaunchedBy {
     /// This program.
     pub fn this() -> LaunchedBy {
         LaunchedBy { version: env!("CARGO_PKG_VERSION").to_owned(), build: BUILD.to_owned() }
+    }
+}
+
+/// Which rsvc started a run, for a thousand services of which most were started by this program.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Launcher {
+    /// One that did not tell, or none yet.
+    #[default]
+    Unknown,
+    /// This program.
+    This,
+    /// Another one.
+    Other(Box<LaunchedBy>),
+}
+
+impl Launcher {
+    fn of(known: Option<&LaunchedBy>) -> Launcher {
+        match known {
+            None => Launcher::Unknown,
+            Some(by) if *by == LaunchedBy::this() => Launcher::This,
+            Some(by) => Launcher::Other(Box::new(by.clone())),
+        }
+    }
+
+    fn known(&self) -> Option<LaunchedBy> {
+        match self {
+            Launcher::Unknown => None,
+            Launcher::This => Some(LaunchedBy::this()),
+            Launcher::Other(by) => Some((**by).clone()),
+        }
     }
 }
 
@@ -54,21 +84,22 @@ impl Engine {
     pub(super) fn to_remember(&self, id: ServiceId, status: &Status) -> Remembered {
         let Some(service) = self.service(id) else { return Remembered::default() };
         Remembered {
-            launched_by: service.launched_by.clone(),
+            launched_by: service.launched_by.known(),
             status_text: status.status_text.clone(),
             status_errno: service.said.errno,
             status_error: service.said.error.clone(),
-            degraded: service.degraded.clone(),
+            degraded: (*service.degraded).clone(),
         }
     }
 
     /// Takes over what a former daemon knew; before anything is told of the service.
     pub(super) fn recall(&mut self, id: ServiceId, known: &Remembered) {
+        let degraded = self.plans.share_degraded(&known.degraded);
         if let Some(service) = self.services.get_mut(&id) {
-            service.launched_by.clone_from(&known.launched_by);
-            service.said.errno = known.status_errno;
-            service.said.error.clone_from(&known.status_error);
-            service.degraded.clone_from(&known.degraded);
+            service.launched_by = Launcher::of(known.launched_by.as_ref());
+            let (errno, error) = (known.status_errno, known.status_error.clone());
+            service.said = Said { errno, error, ..(*service.said).clone() }.into();
+            service.degraded = degraded;
         }
     }
 
@@ -89,13 +120,13 @@ impl Service {
     /// Would a restart bring another rsvc? One that serves a connection ends with that, and cannot be restarted.
     pub fn is_outdated(&self) -> bool {
         let runs = self.main.as_ref().is_some_and(|main| main.exit.is_none());
-        runs && self.connection.is_none() && self.launched_by != Some(LaunchedBy::this())
+        runs && self.connection.is_none() && !matches!(self.launched_by, Launcher::This)
     }
 
     /// Which rsvc the present run was started by; `None` while nothing runs.
     pub fn runs_on(&self) -> Option<RunsOn> {
         self.main.as_ref().filter(|main| main.exit.is_none())?;
-        let known = self.launched_by.clone();
+        let known = self.launched_by.known();
         Some(RunsOn {
             version: known.as_ref().map(|by| by.version.clone()),
             build: known.map(|by| by.build),

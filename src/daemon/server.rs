@@ -166,7 +166,7 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
     server.start_boot_set();
     super::thrift::trim_heap();
     // Of what the beginning needed the most is not needed again.
-    server.engine.after(super::launch::QUIET, Timer::Trim);
+    server.engine.trim_soon();
     super::manager::tell_ready();
     if let Some(inherited) = inherited {
         server.take_connections(inherited);
@@ -321,6 +321,7 @@ impl Server {
             tracing::error!("control socket: {error}");
         }
         self.answer_calls();
+        self.engine.trim_soon();
     }
 
     pub(super) fn answer_calls(&mut self) {

@@ -7,7 +7,8 @@ use super::live::Live;
 use super::log_output::Output;
 use super::notify::NotifySocket;
 use super::plans::Digest;
-use super::remembered::LaunchedBy;
+use super::rare::{Rare, Usual};
+use super::remembered::Launcher;
 use super::state::Written;
 use super::syslog::SyslogSocket;
 use super::timers::UnitTimers;
@@ -48,7 +49,7 @@ pub(super) struct Service {
     /// Settings that the group has; a restart with the same does not write them again.
     pub applied: Option<Box<CgroupSettings>>,
     /// What it has from its slice.
-    pub from_slice: super::slices::FromSlice,
+    pub from_slice: Rare<super::slices::FromSlice>,
     /// Limits changed while it runs.
     pub live: Live,
     /// The group's freezer is on.
@@ -80,17 +81,17 @@ pub(super) struct Service {
     pub invocation: String,
     /// Requests that may be repeated, in the order of their arrival.
     pub requested: Vec<super::requested::Requested>,
-    /// Which rsvc started the present (or last) run; `None`: one that did not tell.
-    pub launched_by: Option<LaunchedBy>,
+    /// Which rsvc started the present (or last) run.
+    pub launched_by: Launcher,
     /// What its state file says.
     pub written: Written,
     /// What was not applied at the last launch of the main process.
-    pub degraded: Vec<Degraded>,
+    pub degraded: Rc<Vec<Degraded>>,
     pub notify: Option<Watched<NotifySocket>>,
     pub syslog: Option<Watched<SyslogSocket>>,
     pub log: Option<Box<Output>>,
     /// `[[sockets]]`, while they are open.
-    pub sockets: Option<Sockets>,
+    pub sockets: Option<Box<Sockets>>,
     /// `sockets.accept`, since it listened first.
     pub accepting: Option<Box<Accepting>>,
     /// It serves a connection.
@@ -98,11 +99,11 @@ pub(super) struct Service {
     /// What it stored for its next run.
     pub store: Store,
     /// Holds sockets and stored descriptors for the next daemon.
-    pub keeper: Option<Watched<Keeper>>,
+    pub keeper: Option<Box<Watched<Keeper>>>,
     /// `[[timers]]`, from the start to the stop.
     pub timers: Option<Box<UnitTimers>>,
     /// What it said that only people look at.
-    pub said: Said,
+    pub said: Rare<Said>,
     /// Keeps a service that talks nonsense from filling the log.
     pub complaints: super::complaints::Complaints,
     /// STATUS= and the like are in the supervisor; this is what only the daemon knows.
@@ -138,6 +139,11 @@ pub(super) struct Said {
     pub main_is_unknown: bool,
 }
 
+impl Usual for Said {
+    const USUAL: &'static Said =
+        &Said { errno: None, error: None, not_ready: None, ready_was_refused: false, main_is_unknown: false };
+}
+
 /// A launched process: the main one with its PID 1, or a command.
 pub(super) struct Process {
     pub role: Role,
@@ -165,7 +171,7 @@ pub(super) struct Process {
     pub executing: bool,
     /// exec succeeded.
     pub executed: bool,
-    pub failure: Option<LaunchFailure>,
+    pub failure: Option<Box<LaunchFailure>>,
     /// The failure was told to the supervisor; the end of the process is not told any more.
     pub failure_told: bool,
     /// How the service's own process ended.
@@ -309,9 +315,9 @@ impl Service {
             ready_command_succeeded: false,
             invocation: String::new(),
             requested: Vec::new(),
-            launched_by: None,
+            launched_by: Launcher::default(),
             written: Written::default(),
-            degraded: Vec::new(),
+            degraded: Rc::default(),
             notify: None,
             syslog: None,
             log: None,
@@ -321,7 +327,7 @@ impl Service {
             store: Store::default(),
             keeper: None,
             timers: None,
-            said: Said::default(),
+            said: Rare::default(),
             complaints: Default::default(),
             last_main_pid: None,
             last_uid: None,

@@ -7,6 +7,7 @@
 use super::engine::Engine;
 use super::group::key_of;
 use super::launch::{compile_failure, failure, make_directory, set_by};
+use super::rare::{Rare, Usual};
 use super::whole_file;
 use crate::cgroup::SliceGroup;
 use crate::compile::slice_settings;
@@ -32,6 +33,10 @@ pub(super) struct FromSlice {
     pub hits_before: u64,
     /// The run ended because of that limit.
     pub ran_out: bool,
+}
+
+impl Usual for FromSlice {
+    const USUAL: &'static FromSlice = &FromSlice { cpus: None, mems: None, hits_before: 0, ran_out: false };
 }
 
 /// The limits to be written so that exactly `wanted` holds, where `former` was written before. Processors and nodes cannot
@@ -88,7 +93,7 @@ impl Engine {
         let unit = self.service(id).and_then(|service| service.running.clone());
         let Some((unit, name)) = unit.and_then(|unit| Some((unit.clone(), unit.resources.slice.clone()?))) else {
             if let Some(service) = self.services.get_mut(&id) {
-                service.from_slice = FromSlice::default();
+                service.from_slice = Rare::default();
             }
             return Ok(());
         };
@@ -106,12 +111,13 @@ impl Engine {
         let legacy = tree.is_some_and(|tree| tree.facts().v1_controllers.iter().any(|known| known == "cpuset"));
         let hits = tree.and_then(|tree| tree.slice(&name)?.limit_hits());
         if let Some(service) = self.services.get_mut(&id) {
-            service.from_slice = FromSlice {
+            let from_slice = FromSlice {
                 cpus: settings.cpuset_cpus.filter(|_| legacy),
                 mems: settings.cpuset_mems.filter(|_| legacy),
                 hits_before: hits.unwrap_or(0),
                 ran_out: false,
             };
+            service.from_slice = from_slice.into();
         }
         Ok(())
     }
@@ -210,7 +216,10 @@ impl Engine {
         // v2 counts an event of the limit's own group; v1 tells only how often a limit was touched.
         let own = counters.memory_events_oom.or(counters.memory_max.and(counters.memory_events_max)).unwrap_or(0);
         if let Some(service) = self.services.get_mut(&id) {
-            service.from_slice.ran_out = own == 0 && hits > service.from_slice.hits_before;
+            let ran_out = own == 0 && hits > service.from_slice.hits_before;
+            if service.from_slice.ran_out != ran_out {
+                service.from_slice.ran_out = ran_out;
+            }
         }
     }
 

@@ -403,11 +403,11 @@ impl Engine {
     }
 
     fn degraded(&self, service: &Service) -> Vec<String> {
-        let planned = service.digest.as_ref().map(|digest| &*digest.degraded).unwrap_or_default();
+        let planned = service.digest.as_ref().map(|digest| digest.degraded.as_slice()).unwrap_or_default();
         let mut lines: Vec<String> = planned
             .iter()
             .chain(&service.group_degraded)
-            .chain(&service.degraded)
+            .chain(&*service.degraded)
             .map(|item| format!("{}: {}", item.key, item.why))
             .collect();
         lines.dedup();
@@ -422,7 +422,7 @@ impl Engine {
             Output::Journal | Output::Relay => LogPlace {
                 target: "journald".to_owned(),
                 path: None,
-                identifier: Some(unit.logging.identifier.clone()),
+                identifier: Some(unit.log_identifier().to_owned()),
                 suppressed,
             },
             Output::Pipe => LogPlace {

@@ -204,7 +204,7 @@ impl Service {
         self.state = State::Down;
         self.record(turn, Note::Stopped);
         if then_start {
-            self.waiters.starts.append(&mut self.waiters.next_starts);
+            self.waiters.next_starts_begin();
             self.state = State::Waiting { automatic: false, examination: Examination::NotYet };
             turn.pulse(self.id, Pulse::WantsStart);
         } else {

@@ -414,6 +414,7 @@ impl Supervisor {
     fn settle(&mut self, now: Moment, id: ServiceId) {
         let Some(service) = self.services.get_mut(&id) else { return };
         service.look(now);
+        service.waiters.tidy();
         let promise = service.promise();
         if std::mem::replace(&mut service.promised, promise) != promise {
             self.promised.insert(id);

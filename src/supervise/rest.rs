@@ -31,7 +31,7 @@ impl Service {
         if run.then_start {
             self.remove(turn, Removal::AfterRun);
             self.record(turn, Note::Stopped);
-            self.waiters.starts.append(&mut self.waiters.next_starts);
+            self.waiters.next_starts_begin();
             if !run.resumed {
                 self.restarts.forget();
             }

@@ -100,7 +100,7 @@ impl Service {
         self.waiters.next_starts.extend(request);
         if run.is_heading_up() && run.started.is_none() {
             // They get their start, only later.
-            self.waiters.next_starts.append(&mut self.waiters.starts);
+            self.waiters.starts_are_put_off();
         }
         let is_new = run.stop == Stop::No;
         if is_new {

@@ -76,6 +76,13 @@ pub struct Settings {
     pub install: Rc<Install>,
 }
 
+impl Settings {
+    /// SYSLOG_IDENTIFIER
+    pub fn log_identifier(&self) -> &str {
+        self.logging.identifier.as_deref().unwrap_or(&self.name)
+    }
+}
+
 /// The most replicas that a template may have.
 pub const MOST_REPLICAS: u32 = 1000;
 

@@ -172,6 +172,24 @@ mod tests {
     }
 
     #[test]
+    fn keys_and_short_values_are_one_text_and_long_ones_are_not_remembered() {
+        let mut shared = Shared::default();
+        let more = "[restart]\npolicy = \"no\"\n";
+        let (mut one, mut other) = (unit("a", more), unit(&"x".repeat(50), more));
+        one.share(&mut shared);
+        other.share(&mut shared);
+        let find = |unit: &Unit, key| unit.find(key).expect("a written key").clone();
+        let policies = [find(&one, "restart.policy"), find(&other, "restart.policy")];
+        assert!(Rc::ptr_eq(&policies[0].key, &policies[1].key));
+        assert!(policies[0].value.is_some() && policies[0].value == policies[1].value);
+        assert!(shared.values.0.iter().all(|value| value.len() <= USUAL_LENGTH), "{:?}", shared.values);
+        for n in 0..2 * TEXTS {
+            shared.values.share(&mut n.to_string().into());
+        }
+        assert!(shared.values.0.len() <= TEXTS);
+    }
+
+    #[test]
     fn only_a_few_are_remembered() {
         let mut shared = Shared::default();
         for n in 1..100 {

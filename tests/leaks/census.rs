@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Of the daemon's PSS, KiB: the heap is not the same after another order of events.
-const PSS_MARGIN: u64 = 768;
+/// Of the daemon's heap, KiB: it is not the same after another order of events.
+const HEAP_MARGIN: u64 = 768;
 /// Of the memory charged to the groups, KiB: services were started again and use what they like.
 const CHARGE_MARGIN: u64 = 8 * 1024;
 /// Of a file's size, bytes: numbers have more or fewer digits, and a state names the last few requests about its unit.
@@ -22,7 +22,7 @@ impl Census {
         let mut census = Census::default();
         let daemon = instance.daemon_pid();
         census.process(daemon, "the daemon");
-        census.set("the daemon: PSS, KiB".to_owned(), pss(daemon));
+        census.set("the daemon: heap, KiB".to_owned(), heap(daemon));
         census.set("the daemon: mounts".to_owned(), lines(&format!("/proc/{daemon}/mountinfo")));
         census.set("mounts here".to_owned(), lines("/proc/self/mountinfo"));
         census.children(daemon);
@@ -205,7 +205,7 @@ fn is_of_a_connection(name: &str) -> bool {
 
 fn margin(name: &str) -> Option<u64> {
     match name {
-        "the daemon: PSS, KiB" => Some(PSS_MARGIN),
+        "the daemon: heap, KiB" => Some(HEAP_MARGIN),
         _ if name.ends_with("KiB") => Some(CHARGE_MARGIN),
         // A log and a note of its run for each of the last 64.
         "files of past connections" => Some(128),
@@ -235,8 +235,22 @@ fn lines(path: &str) -> u64 {
     fs::read_to_string(PathBuf::from(path)).unwrap_or_default().lines().count() as u64
 }
 
-fn pss(pid: i32) -> u64 {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+/// Its own memory without the stack. How much of the stack and of the program is there depends on what was done since the
+/// daemon gave that back.
+fn heap(pid: i32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps")).unwrap_or_default();
+    let mut in_stack = false;
+    let mut sum = 0;
+    for line in text.lines() {
+        match line.strip_prefix("Anonymous:") {
+            Some(rest) if !in_stack => sum += rest.split_whitespace().next().and_then(|n| n.parse().ok()).unwrap_or(0),
+            Some(_) => {}
+            // `7ffc0000-7ffd0000 rw-p ... [stack]`, before the figures of a mapping.
+            None if !line.split_whitespace().next().is_some_and(|word| word.ends_with(':')) => {
+                in_stack = line.ends_with("[stack]");
+            }
+            None => {}
+        }
+    }
+    sum
 }

@@ -192,12 +192,12 @@ impl Engine {
 
     fn replace_keeper(&mut self, id: ServiceId, keeper: Option<Keeper>) -> io::Result<()> {
         let keeper = match keeper {
-            Some(keeper) => Some(Watched { token: self.watch(&keeper, Source::Keeper(id))?, fd: keeper }),
+            Some(keeper) => Some(Box::new(Watched { token: self.watch(&keeper, Source::Keeper(id))?, fd: keeper })),
             None => None,
         };
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         if let Some(old) = std::mem::replace(&mut service.keeper, keeper) {
-            self.dismiss(old);
+            self.dismiss(*old);
         }
         Ok(())
     }
@@ -213,7 +213,7 @@ impl Engine {
     pub(super) fn keeper_ended(&mut self, id: ServiceId) {
         let Some(keeper) = self.services.get_mut(&id).and_then(|service| service.keeper.take()) else { return };
         let lived = now().since(keeper.fd.since);
-        self.dismiss(keeper);
+        self.dismiss(*keeper);
         if lived < KEEPER_INTERVAL {
             self.after(KEEPER_INTERVAL, Timer::Keeper(id));
         } else {
@@ -325,7 +325,7 @@ impl Engine {
         }
         let Some(keeper) = service.keeper.take() else { return };
         keeper::forget(&self.options.runtime_dir, &service.name);
-        self.dismiss(keeper);
+        self.dismiss(*keeper);
         if let Some(tree) = &self.tree {
             tree.remove_keeper_group();
         }
@@ -349,7 +349,7 @@ impl Engine {
         let open: Vec<OpenSocket> =
             held.sockets.into_iter().filter_map(|(fd, kept)| reopened(fd, &kept, unit.as_deref())).collect();
         if let Some(service) = self.services.get_mut(&id).filter(|_| !open.is_empty()) {
-            service.sockets = Some(Sockets { open, ..Sockets::default() });
+            service.sockets = Some(Box::new(Sockets { open, ..Sockets::default() }));
         }
         for (fd, KeptStored { name, poll }) in held.stored {
             self.keep_stored(id, fd, &name, poll);

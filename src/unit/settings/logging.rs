@@ -19,8 +19,8 @@ pub enum LogTarget {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub struct Logging {
-    /// SYSLOG_IDENTIFIER
-    pub identifier: String,
+    /// SYSLOG_IDENTIFIER; `None`: the unit's name.
+    pub identifier: Option<Box<str>>,
     /// The rest; read through `Deref`.
     pub treatment: Rc<Treatment>,
 }

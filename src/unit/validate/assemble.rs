@@ -93,7 +93,7 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
         syscalls: syscalls(v).into(),
         security: security(v).into(),
         resources: resources(v).into(),
-        logging: logging(v, name),
+        logging: logging(v),
         install: Install {
             wanted_by: read!(v, "install", "wanted_by", Texts),
             alias: read!(v, "install", "alias", Texts),
@@ -411,7 +411,7 @@ fn resources(v: &Values) -> Resources {
     }
 }
 
-fn logging(v: &Values, name: &str) -> Logging {
+fn logging(v: &Values) -> Logging {
     let targets = [
         ("auto", LogTarget::Auto),
         ("journald", LogTarget::Journald),
@@ -432,7 +432,7 @@ fn logging(v: &Values, name: &str) -> Logging {
         fields: read!(v, "logging", "fields", Variables),
     };
     Logging {
-        identifier: read!(v, "logging", "identifier", Text?).unwrap_or_else(|| name.to_owned()),
+        identifier: read!(v, "logging", "identifier", Text?).map(String::into_boxed_str),
         treatment: treatment.into(),
     }
 }
