@@ -3,6 +3,7 @@
 
 use rsvc::cli::{self, Instance, Outcome};
 use rsvc::daemon::{self, Options, RunOptions};
+use rsvc::init::first::{self, Charge};
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
@@ -16,6 +17,9 @@ fn main() -> ExitCode {
         }
         let plan = arguments.get(1).and_then(|word| word.to_str()?.parse().ok());
         rsvc::init::stage_main(plan.unwrap_or(-1));
+    }
+    if name == first::NAME {
+        return ExitCode::from(watch_over(first::charge_of(&arguments, std::env::vars_os().collect())));
     }
     if name == "rsvcd" {
         arguments.insert(1, OsString::from("daemon"));
@@ -101,9 +105,13 @@ fn keep_running(instance: &Instance, stop_on_exit: bool) -> u8 {
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     environment.retain(|(name, _)| !given.iter().any(|(other, _)| name == other));
     environment.extend(given);
-    let words = ["rsvc", "daemon"].into_iter().chain(stop_on_exit.then_some("--stop-on-exit"));
-    let arguments = words.map(OsString::from).collect();
-    match rsvc::init::first::keep_running(rsvc::init::first::Charge { arguments, environment, stop_on_exit }) {
+    let charge = Charge::new(stop_on_exit, environment);
+    first::begin_anew(&charge);
+    watch_over(charge)
+}
+
+fn watch_over(charge: Charge) -> u8 {
+    match first::keep_running(charge) {
         Ok(code) => code,
         Err(text) => {
             eprintln!("rsvc init: {text}");

@@ -239,6 +239,7 @@ fn rsvc_init_that_is_not_the_first_process_lets_services_run_on() {
     instance.rsvc(&["start", "web"]).expect(0);
     let before = instance.main_process("web");
     let this = Process::with_pid(init.id() as i32).expect("it runs");
+    assert!(this.command_line().starts_with("rsvc init\0"), "it has shed its command line: {}", this.command_line());
     let daemon = children(this.pid).into_iter().next().expect("a daemon");
     daemon.signal(Signal::KILL);
     eventually("another daemon runs", || {

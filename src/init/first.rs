@@ -31,6 +31,35 @@ const USAGE: i32 = 2;
 /// The kernel never takes a process with this for lack of memory.
 const NEVER_FOR_MEMORY: &str = "-1000";
 
+/// What this process calls itself once it has read its command line.
+pub const NAME: &str = "rsvc init";
+/// Its argument when all services are to be stopped first.
+const STOPS: &str = "--stop-on-exit";
+
+/// Executes this program once more, by its [`NAME`]: what was needed to read the command line is gone then, which is most
+/// of what this process would have in memory for as long as the machine runs. Returns where that cannot be done.
+pub fn begin_anew(charge: &Charge) {
+    let stops = charge.stop_on_exit.then(|| OsString::from(STOPS));
+    let argv = strings([OsString::from(NAME)].into_iter().chain(stops));
+    let envp = strings(charge.environment.iter().cloned().map(variable));
+    let program = std::env::current_exe().ok().and_then(|program| strings([program.into_os_string()]).ok());
+    if let (Ok(argv), Ok(envp), Some([program])) = (argv, envp, program.as_deref()) {
+        process::execve(program, &argv, &envp);
+    }
+}
+
+/// What this process has to do when it is called by its [`NAME`].
+pub fn charge_of(arguments: &[OsString], environment: Vec<(OsString, OsString)>) -> Charge {
+    let stop_on_exit = arguments.iter().skip(1).any(|word| word == STOPS);
+    Charge::new(stop_on_exit, environment)
+}
+
+fn variable((mut name, value): (OsString, OsString)) -> OsString {
+    name.push("=");
+    name.push(value);
+    name
+}
+
 /// What is to be kept running.
 #[derive(Debug)]
 pub struct Charge {
@@ -40,6 +69,14 @@ pub struct Charge {
     pub environment: Vec<(OsString, OsString)>,
     /// Told to end it stops all services first; so it does whenever this process is pid 1.
     pub stop_on_exit: bool,
+}
+
+impl Charge {
+    /// `rsvc daemon`
+    pub fn new(stop_on_exit: bool, environment: Vec<(OsString, OsString)>) -> Charge {
+        let words = ["rsvc", "daemon"].into_iter().chain(stop_on_exit.then_some(STOPS));
+        Charge { arguments: words.map(OsString::from).collect(), environment, stop_on_exit }
+    }
 }
 
 /// How the daemon stands.
@@ -79,13 +116,9 @@ pub fn keep_running(charge: Charge) -> Result<u8, String> {
     }
     let mut argv = strings(charge.arguments)?;
     if is_first && !charge.stop_on_exit {
-        argv.push(c"--stop-on-exit".to_owned());
+        argv.push(CString::new(STOPS).unwrap_or_default());
     }
-    let pairs = charge.environment.into_iter().map(|(mut name, value)| {
-        name.push("=");
-        name.push(value);
-        name
-    });
+    let pairs = charge.environment.into_iter().map(variable);
     let mut watch = Watch {
         program: strings([program.into_os_string()])?.remove(0),
         argv,
