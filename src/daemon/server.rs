@@ -456,6 +456,7 @@ impl Server {
 
     fn close(&mut self) {
         self.abandon_upgrade();
+        self.engine.leave_syslog();
         self.engine.conclude_logs();
         // Left in place otherwise: clients then wait for the next daemon.
         if self.ending.is_some() {

@@ -155,6 +155,18 @@ impl Engine {
         }
     }
 
+    /// This daemon was told to end, perhaps for long, and services go on: a syslog socket without a reader would make them
+    /// wait after a few messages (net.unix.max_dgram_qlen), so it is refused to them instead. The next daemon binds anew.
+    pub(super) fn leave_syslog(&mut self) {
+        let ids: Vec<ServiceId> = self.services.keys().copied().collect();
+        for id in ids {
+            self.drain_syslog(id);
+            let Some(socket) = self.services.get_mut(&id).and_then(|service| service.syslog.take()) else { continue };
+            self.unwatch(&socket.fd, socket.token);
+            self.release_socket(id, Kind::Syslog);
+        }
+    }
+
     /// What was heard of units that are over is written down now: it is taken out of their sockets, and what is closed
     /// here is not kept any more.
     pub(super) fn settle_sockets(&mut self) {

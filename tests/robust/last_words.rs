@@ -8,15 +8,6 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-macro_rules! root_and_perl {
-    () => {
-        root_only!();
-        if !Path::new("/usr/bin/perl").exists() {
-            return skipped("needs perl");
-        }
-    };
-}
-
 /// `say_so(TEXT, SOCKET)` sends one datagram, to the notify socket if none is named; `wait_for(NAME)` waits for a file in
 /// the state directory.
 const SPEAKER: &str = r#"use Socket; $| = 1; socket(S, AF_UNIX, SOCK_DGRAM, 0) or die;
@@ -171,6 +162,30 @@ fn messages_of_syslog_wait_for_the_next_daemon_and_outlive_their_service() {
     signal_by_file(&instance, "living", "more");
     let log = instance.wait_for_log("living", "more words");
     assert_eq!(log.matches("last words").count(), 1, "{log}");
+}
+
+#[test]
+fn who_logs_after_the_daemon_was_told_to_end_does_not_wait_for_the_next_one() {
+    root_and_perl!();
+    let mut instance = Instance::start();
+    let program = "sub note { my $to = sockaddr_un('/dev/log'); defined send(S, qq(<13>Nov 30 10:00:00 perl[2]: $_[0]), 0, $to) }
+        print qq(begun\\n); wait_for('go');
+        my $said = grep { note(qq(lost $_)) } 1 .. 2000; open(my $f, '>', qq($ENV{STATE_DIRECTORY}/said)); print $f $said; close $f;
+        wait_for('more'); note('found again'); sleep 1000";
+    speaker(&instance, "web", "", program, ONCE);
+    instance.rsvc(&["start", "web"]).expect(0);
+    instance.wait_for_log("web", "begun");
+    if instance.rsvc(&["plan", "web"]).out.contains("/run/systemd/journal/dev-log") {
+        return skipped("/dev/log is the journal's here");
+    }
+    assert!(instance.end_daemon().success());
+    signal_by_file(&instance, "web", "go");
+    let said = instance.file("state/directories/state/web/said");
+    let said = eventually("it goes on", || fs::read_to_string(&said).ok().filter(|said| !said.is_empty()));
+    assert_eq!(said, "0", "refused");
+    instance.start_daemon();
+    signal_by_file(&instance, "web", "more");
+    instance.wait_for_log("web", "found again");
 }
 
 #[test]
