@@ -6,7 +6,6 @@ use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
 
 /// `say_so(TEXT, SOCKET)` sends one datagram, to the notify socket if none is named; `wait_for(NAME)` waits for a file in
 /// the state directory.
@@ -184,6 +183,8 @@ fn who_logs_after_the_daemon_was_told_to_end_does_not_wait_for_the_next_one() {
     let said = eventually("it goes on", || fs::read_to_string(&said).ok().filter(|said| !said.is_empty()));
     assert_eq!(said, "0", "refused");
     instance.start_daemon();
+    // It answers when it has taken everything over.
+    assert_eq!(instance.status("web")["state"], "active");
     signal_by_file(&instance, "web", "more");
     instance.wait_for_log("web", "found again");
 }
