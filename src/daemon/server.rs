@@ -117,6 +117,8 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
     engine.open_keeper()?;
     engine.protect_logs();
     engine.open_exits()?;
+    // Who can connect may also tell this daemon to end.
+    let mut signals = super::signals::Signals::new()?;
     let rules = rules(&mut engine, &settings);
     let listening = inherited.as_ref().map(|inherited| Listener::inherit(&inherited.listener, &socket, rules.clone()));
     let listener = match listening {
@@ -128,7 +130,6 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
         None => Listener::bind(&socket, rules)?,
     };
     engine.record_root();
-    let mut signals = super::signals::Signals::new()?;
     let mut program = super::upgrade::own_path();
     if inherits_children {
         signals = signals.with_children()?;
