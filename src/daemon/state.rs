@@ -6,8 +6,9 @@
 //! ([`ProcessIdentity`]); a number alone may belong to anybody by now.
 
 use super::connections::SavedConnection;
+use super::identity::{ProcessIdentity, boot_id};
 use super::remembered::Remembered;
-use super::whole_file::overwrite;
+use super::whole_file::{overwrite, read_file, write_atomically};
 use crate::cgroup::Group;
 use crate::supervise::{Descent, KeptSet, Moment, Rest};
 use serde::{Deserialize, Serialize};
@@ -17,10 +18,6 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-
-pub(super) use super::identity::open_verified;
-pub use super::identity::{ProcessIdentity, boot_id};
-pub(super) use super::whole_file::{read_file, read_proc, write_atomically};
 
 /// Version of the file's form. Fields may be added without a new number; it grows when an older reader would be wrong.
 pub const VERSION: u32 = 1;

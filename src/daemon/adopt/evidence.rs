@@ -6,8 +6,10 @@
 //! is as at a start.
 
 use super::super::activation::keeper::has_our_image;
+use super::super::identity::{ProcessIdentity, open_verified};
 use super::super::ready::namespace_pids;
-use super::super::state::{self, ProcessIdentity, SavedState};
+use super::super::state::SavedState;
+use super::super::whole_file::read_proc;
 use crate::cgroup::Group;
 use crate::init::STAGE_NAME;
 use crate::sys::process;
@@ -50,7 +52,7 @@ pub(super) fn executed(pidfd: BorrowedFd<'_>) -> Option<SavedState> {
 pub(super) fn launched_alone(group: &Group) -> Option<OwnedFd> {
     let pids = group.pids().ok()?;
     let shown = without_init(&pids)?.main.filter(|main| resident_init(main.pid).is_none())?;
-    state::open_verified(&shown)
+    open_verified(&shown)
 }
 
 /// A resident init by its arguments: `rsvc-init MAIN EXITS RECORD GATE [main]`.
@@ -124,7 +126,7 @@ fn begun(process: &ProcessIdentity) -> u64 {
 }
 
 fn parent(pid: i32) -> Option<i32> {
-    let status = state::read_proc(&format!("/proc/{pid}/status")).ok()?;
+    let status = read_proc(&format!("/proc/{pid}/status")).ok()?;
     String::from_utf8_lossy(&status).lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse().ok())
 }
 

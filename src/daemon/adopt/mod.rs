@@ -4,22 +4,22 @@
 //! resident init writes to. A number alone is never believed: a pid counts only with what else identifies the process
 //! ([`ProcessIdentity`]), a state only with the boot id.
 
+mod belief;
 mod evidence;
 mod run;
 mod stages;
 
 use super::engine::{Engine, Options, Timer};
-use super::instance_keeper::process_name;
-use super::process::exit_of_dead;
+use super::identity::{ProcessIdentity, boot_id};
 use super::scarcity;
-use super::state::{self, ProcessIdentity, RECORDS, SavedState, StateError, Written};
+use super::state::{self, RECORDS, SavedState, StateError, Written};
 use super::unwritten::Deed;
+use super::whole_file;
 use crate::cgroup::Group;
 use crate::load;
-use crate::supervise::{Event, Exit, Moment, Removal, Rest, ServiceId};
+use crate::supervise::{Event, Moment, Removal, Rest, ServiceId};
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 
 /// Exit statuses of a launch that did not get as far as its program.
 const STEP_FAILED: u8 = crate::init::STEP_FAILED_STATUS as u8;
@@ -61,20 +61,20 @@ impl Engine {
     pub(in crate::daemon) fn record_root(&mut self) {
         let Some(tree) = &self.tree else { return };
         let file = self.options.runtime_dir.join("cgroup-root");
-        let written = state::write_atomically(&file, tree.record().as_bytes());
+        let written = whole_file::write_atomically(&file, tree.record().as_bytes());
         self.done(Deed::Root, &file, written);
     }
 
     /// True once per boot: enabled units are started by the first daemon only.
     pub(in crate::daemon) fn is_first_of_this_boot(&self) -> bool {
         let file = self.options.runtime_dir.join("booted");
-        !std::fs::read_to_string(file).is_ok_and(|text| text == state::boot_id())
+        !std::fs::read_to_string(file).is_ok_and(|text| text == boot_id())
     }
 
     /// The enabled units of this boot have been asked for.
     pub(in crate::daemon) fn note_boot(&mut self) {
         let file = self.options.runtime_dir.join("booted");
-        let written = state::write_atomically(&file, state::boot_id().as_bytes());
+        let written = whole_file::write_atomically(&file, boot_id().as_bytes());
         self.done(Deed::Booted, &file, written);
     }
 
@@ -294,95 +294,6 @@ impl Engine {
         self.events.push_back(Event::StartRequested { id, request: None });
     }
 
-    /// The state of a unit that has a group: as it was written down, on the group or in the file; else what the kernel
-    /// shows of the processes in it, so that no service ends for want of a file.
-    /// The flag says that the file is to be written again.
-    fn believable_state(&self, name: &str, group: &Group, populated: bool) -> Result<(SavedState, bool), StateError> {
-        let read = state::read_newest(&self.options.runtime_dir, name, group);
-        let why = match read {
-            Ok((saved, why)) => {
-                if let Some(why) = &why {
-                    tracing::warn!(unit = name, "{name}: {why}; the copy on its control group is used");
-                }
-                if populated && saved.starting && saved.init.is_none() {
-                    // It was killed between the launch and the note of it.
-                    stages::hold_all(group);
-                    let Some(shown) = evidence::look_at_launch(group) else { return Ok((saved, true)) };
-                    stages::continue_all(group);
-                    return Ok((with_processes(&saved, shown), true));
-                }
-                if !populated || !saved.down {
-                    return Ok((saved, why.is_some()));
-                }
-                StateError::Damaged("it says that nothing runs".into())
-            }
-            Err(why) => why,
-        };
-        match evidence::look(group, name).filter(|_| populated) {
-            Some(shown) => {
-                let main = shown.main.map_or(0, |main| main.pid);
-                tracing::warn!(
-                    unit = name,
-                    "{name}: {why}; it is taken over as it runs, with {main} as its main process. Its counters begin anew"
-                );
-                Ok((shown, true))
-            }
-            None => Err(why),
-        }
-    }
-
-    /// The same of one without a resident init, whose pidfd went to the keeper as soon as there was one.
-    fn with_kept_process(&mut self, id: ServiceId, name: &str, saved: SavedState) -> SavedState {
-        if !saved.starting || saved.init.is_some() || saved.main.is_some() {
-            return saved;
-        }
-        let pidfd = self.take_kept(&process_name(name)).or_else(|| self.keep_launched(id));
-        let Some(pidfd) = pidfd else { return saved };
-        match (evidence::executed(pidfd.as_fd()), exit_of_dead(pidfd.as_fd())) {
-            (Some(shown), _) => {
-                if let Some(group) = self.service(id).and_then(|service| service.group.as_ref()) {
-                    stages::continue_all(group);
-                }
-                with_processes(&saved, shown)
-            }
-            // The set-up stage's own words for a launch that failed: that is tried again.
-            (None, Some(Exit::Exited(STEP_FAILED | SPAWN_FAILED)) | None) => saved,
-            // It has run, and ended.
-            (None, Some(_)) => {
-                let main = state::ProcessIdentity::of_the_dead(pidfd.as_fd());
-                SavedState { starting: main.is_none(), main, ..saved }
-            }
-        }
-    }
-
-    /// It was killed before the pidfd was on its way. Where nothing is executed before the main process, what is in the
-    /// group can be nothing else.
-    fn keep_launched(&mut self, id: ServiceId) -> Option<OwnedFd> {
-        let service = self.service(id)?;
-        let name = process_name(&service.name);
-        let runs_before = !service.unit.as_ref()?.service.exec_start_pre.is_empty();
-        let group = service.group.as_ref().filter(|_| !runs_before)?;
-        let pidfd = evidence::launched_alone(group)?;
-        self.keep_for_next(&name, &pidfd);
-        Some(pidfd)
-    }
-
-    /// A daemon that is killed before it hears that a program was executed knows the resident init and not the main process.
-    fn with_main_shown(&self, id: ServiceId, saved: SavedState) -> SavedState {
-        let goes_on = saved.main.is_none() && saved.end.is_none() && saved.rest.is_none() && !saved.exited;
-        let init = saved.init.filter(|init| goes_on && self.record_of(id).is_none() && init.is_alive());
-        let group = self.service(id).and_then(|service| service.group.as_ref());
-        let shown = init.zip(group).and_then(|(init, group)| {
-            let shown = evidence::look_at_launch(group)?;
-            let is_its_own = shown.init.is_some_and(|shown| shown.pid == init.pid);
-            shown.main.filter(|main| is_its_own && main.start_time != 0).map(|main| (main, shown.inner_pid))
-        });
-        match shown {
-            Some((main, inner_pid)) => SavedState { main: Some(main), inner_pid, ..saved },
-            None => saved,
-        }
-    }
-
     /// Nothing was left but the group, and perhaps answers.
     fn check_down(&mut self, id: ServiceId, saved: &SavedState) {
         if let Some(service) = self.services.get_mut(&id) {
@@ -510,12 +421,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// A state with the processes that were seen.
-fn with_processes(saved: &SavedState, shown: SavedState) -> SavedState {
-    let SavedState { init, main, inner_pid, since, log_pipe, notify_socket, exits, .. } = shown;
-    SavedState { init, main, inner_pid, since, log_pipe, notify_socket, exits, ..saved.clone() }
 }
 
 /// Does the state say more than that something ran?

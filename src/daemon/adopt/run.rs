@@ -1,13 +1,15 @@
 //! Taking over one run: its processes, its sockets, the pipe of its output, and how it ended if it has.
 
 use super::super::engine::{Engine, Place, Source, to_io};
+use super::super::identity::{ProcessIdentity, open_verified};
 use super::super::instance_keeper::process_name;
 use super::super::log_file;
 use super::super::log_pipe::OutputPipe;
 use super::super::process::exit_of_dead;
 use super::super::scarcity;
 use super::super::service::{Process, Watched};
-use super::super::state::{self, ProcessIdentity, SavedState, Written};
+use super::super::state::{SavedState, Written};
+use super::super::whole_file::read_proc;
 use crate::supervise::{Event, Exit, Moment, Role, ServiceId};
 use crate::sys::process;
 use std::cell::Cell;
@@ -179,7 +181,7 @@ impl Engine {
             .unwrap_or(false);
         self.over.insert(id);
         self.hear_last_words(id, saved);
-        if let Some(dead) = saved.init.or(saved.main).and_then(|process| state::open_verified(&process)) {
+        if let Some(dead) = saved.init.or(saved.main).and_then(|process| open_verified(&process)) {
             self.expect_reaping(dead.as_fd());
         }
         self.events.push_back(Event::MainExited { id, exit, oom });
@@ -305,7 +307,7 @@ fn main_of(saved: &SavedState) -> Option<i32> {
 }
 
 fn real_uid(pid: i32) -> Option<u32> {
-    let status = state::read_proc(&format!("/proc/{pid}/status")).ok()?;
+    let status = read_proc(&format!("/proc/{pid}/status")).ok()?;
     String::from_utf8_lossy(&status)
         .lines()
         .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
@@ -313,5 +315,5 @@ fn real_uid(pid: i32) -> Option<u32> {
 
 /// A saved process, if it still is there.
 fn open(saved: &ProcessIdentity) -> Option<(i32, OwnedFd)> {
-    state::open_verified(saved).map(|pidfd| (saved.pid, pidfd))
+    open_verified(saved).map(|pidfd| (saved.pid, pidfd))
 }

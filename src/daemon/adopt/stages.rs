@@ -5,7 +5,7 @@
 //! stage then is one until somebody continues or kills it; what is none any more goes on at once.
 
 use crate::cgroup::Group;
-use crate::daemon::state;
+use crate::daemon::whole_file::read_proc;
 use crate::init::STAGE_NAME;
 use crate::sys::process;
 use rustix::process::Signal;
@@ -30,7 +30,7 @@ pub(super) fn continue_all(group: &Group) {
 
 /// Is this a set-up stage, or a copy of the daemon on its way to become one?
 pub(super) fn is_stage(pid: i32) -> bool {
-    state::read_proc(&format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(STAGE_NAME.as_bytes()))
+    read_proc(&format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(STAGE_NAME.as_bytes()))
 }
 
 fn proceed(pidfd: BorrowedFd<'_>) {
@@ -59,7 +59,7 @@ fn hold(pid: i32) {
 
 /// State letter of proc_pid_stat(5); one that is gone stands still, too.
 fn is_stopped(pid: i32) -> bool {
-    let stat = state::read_proc(&format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = read_proc(&format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.iter().rposition(|byte| *byte == b')').and_then(|end| stat.get(end + 2));
     matches!(after_name, None | Some(b'T' | b't' | b'Z' | b'X'))
 }
