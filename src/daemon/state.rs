@@ -3,7 +3,7 @@
 //! The file is written whole and renamed into place, so that a reader never meets a half of it. Reading tolerates
 //! nothing silently: a damaged file, one of a newer version or of an earlier boot is refused with the reason, and the
 //! caller treats the service as unknown, not as absent. A process is identified by more than its pid
-//! ([`ProcessIdentity`]); a number alone may belong to anybody by now.
+//! (`ProcessIdentity`); a number alone may belong to anybody by now.
 
 use super::connections::SavedConnection;
 use super::identity::{ProcessIdentity, boot_id};
