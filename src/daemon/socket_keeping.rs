@@ -156,9 +156,11 @@ impl Engine {
     }
 
     /// This daemon was told to end, perhaps for long, and services go on: a syslog socket without a reader would make them
-    /// wait after a few messages (net.unix.max_dgram_qlen), so it is refused to them instead. The next daemon binds anew.
+    /// wait after a few messages (net.unix.max_dgram_qlen), so it is refused to them instead. The next daemon binds anew
+    /// where it takes a main process over; the others keep theirs.
     pub(super) fn leave_syslog(&mut self) {
-        let ids: Vec<ServiceId> = self.services.keys().copied().collect();
+        let running = self.services.iter().filter(|(_, service)| service.main.is_some());
+        let ids: Vec<ServiceId> = running.map(|(id, _)| *id).collect();
         for id in ids {
             self.drain_syslog(id);
             let Some(socket) = self.services.get_mut(&id).and_then(|service| service.syslog.take()) else { continue };
