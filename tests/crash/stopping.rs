@@ -83,7 +83,10 @@ scenarios! {
         check: |lab, accepted| {
             let status = lab.comes_to("web", "active");
             if accepted || !lab.before.contains(&lab.is_running(&status)) {
-                assert_eq!(lab.said("web", "runs").last(), status["invocation_id"].as_str().map(str::to_owned).as_ref());
+                // It is up when its program has been executed, and writes a moment later.
+                let run = status["invocation_id"].as_str().expect("a run");
+                let is_said = || lab.said("web", "runs").last().is_some_and(|said| said == run);
+                crate::instance::eventually("the new run has written", || is_said().then_some(()));
                 assert!(!lab.before.contains(&lab.is_running(&status)));
             } else {
                 lab.is_untouched("web", &status);
