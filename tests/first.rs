@@ -399,13 +399,16 @@ fn a_number_that_is_used_again_is_neither_taken_over_nor_signalled() {
 
         let come_round = instance.file("come-round");
         let text = format!(
-            "while :; do sleep 1000 & [ $! = {number} ] && break; kill -9 $!; wait $!; done; touch {}; wait",
+            "while :; do sleep 1000 & [ $! = {number} ] && break; kill -9 $!; wait $!; done; : >{}; wait",
             come_round.display()
         );
         let mut shell =
             container.enter(&instance, &["sh", "-c", &text]).stderr(Stdio::null()).spawn().expect("nsenter");
         eventually("the numbers have come round", || come_round.exists().then_some(()));
-        let foreign = everything_below(shell.id() as i32).pop().expect("a process with that number");
+        // Between fork and exec it has the name of its shell.
+        let is_it = |process: &Process| process.command_line() == "sleep\x001000\0";
+        let find = || everything_below(shell.id() as i32).into_iter().find(is_it);
+        let foreign = eventually("a process with that number", find);
         assert_eq!(
             fs::read_to_string("/proc/sys/kernel/pid_max").expect("pid_max"),
             host,
