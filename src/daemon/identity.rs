@@ -41,11 +41,20 @@ impl ProcessIdentity {
 
     /// Who is behind a pidfd that was opened for this number; `None` when it has been reaped.
     pub fn behind(pid: i32, pidfd: BorrowedFd<'_>) -> Option<ProcessIdentity> {
-        let start_time = start_time_of(pid)?;
+        ProcessIdentity::identify(pid, pidfd).ok()
+    }
+
+    /// The same for who has to say why not.
+    ///
+    /// # Errors
+    /// ESRCH when it has been reaped; of reading its line of `/proc`.
+    pub fn identify(pid: i32, pidfd: BorrowedFd<'_>) -> io::Result<ProcessIdentity> {
+        let stat = read_proc(&format!("/proc/{pid}/stat"))?;
+        let start_time = start_time(&stat).ok_or(io::ErrorKind::InvalidData)?;
         // Still not reaped: so it was this process whose start time was read. Others' processes may not be signalled.
         match process::pidfd_send_signal(pidfd, 0) {
-            Err(error) if error.errno != libc::EPERM => None,
-            _ => Some(ProcessIdentity { pid, start_time, pidfs: unique_number(pidfd) }),
+            Err(error) if error.errno != libc::EPERM => Err(error.into()),
+            _ => Ok(ProcessIdentity { pid, start_time, pidfs: unique_number(pidfd) }),
         }
     }
 

@@ -93,7 +93,7 @@ impl InstanceKeeper {
         let argv = [c"rsvc-keeper".to_owned(), std::ffi::CString::new(CHANNEL.to_string()).unwrap_or_default()];
         let born_with = [theirs.as_fd(), channel.as_fd(), table.as_fd()];
         let (pid, pidfd) = birth(making, &argv, born_with.into_iter())?;
-        let identity = ProcessIdentity::behind(pid, pidfd.as_fd()).ok_or_else(|| io::Error::other("it ended at once"));
+        let identity = ProcessIdentity::identify(pid, pidfd.as_fd());
         drop(theirs);
         let written = identity.and_then(|keeper| {
             // Until it answers it may still be a copy of this process on its way to exec.

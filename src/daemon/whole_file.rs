@@ -49,8 +49,8 @@ pub(super) fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// At most `limit` bytes of a regular file, no link followed.
 pub(super) fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let opened = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(io::Error::from);
-    let file = File::from(scarcity::noted(opened)?);
+    let opened = rustix::io::retry_on_intr(|| rustix::fs::openat(CWD, path, flags, Mode::empty()));
+    let file = File::from(scarcity::noted(opened.map_err(io::Error::from))?);
     if !scarcity::noted(file.metadata())?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
@@ -71,7 +71,7 @@ pub(super) fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// A file of /proc that the kernel shows as one record, in one read: what comes is all, unless it fills the room.
 pub fn read_proc(path: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(4096);
-    let opened = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    let opened = rustix::io::retry_on_intr(|| rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()));
     let file = scarcity::noted(opened.map_err(io::Error::from))?;
     while scarcity::noted(read_more(&file, &mut bytes))? != 0 && bytes.len() == bytes.capacity() {
         bytes.reserve(bytes.len());

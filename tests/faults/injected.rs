@@ -296,6 +296,20 @@ fn is_asked_for(scenario: &Scenario) -> bool {
     }
 }
 
+/// Says in which case the test itself panicked, and what the daemon that it met had been through.
+struct Named {
+    case: String,
+    before: String,
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("RSVC_FAULTS='{}', after '{}'", self.case, self.before);
+        }
+    }
+}
+
 fn scenario(scenario: &'static Scenario) {
     if !is_asked_for(scenario) {
         return;
@@ -315,7 +329,9 @@ fn scenario(scenario: &'static Scenario) {
     let (mut missed, mut failures) = (0, Vec::new());
     let cases = chosen(scenario, cases);
     let count = cases.len();
+    let mut before = "nothing".to_owned();
     for case in cases {
+        let _named = Named { case: case.to_string(), before: std::mem::replace(&mut before, case.to_string()) };
         let at = world.instance.daemon_log().len();
         let Some((seen, wrong)) = run(&mut world, scenario, Some((case.place.clone(), case.errno))) else { return };
         if !seen.lock().expect("nobody panics with it").hit {

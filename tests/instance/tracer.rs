@@ -217,8 +217,13 @@ impl<J: Judge> Tracing<J> {
                 Verdict::Go => self.go_on(None),
                 Verdict::Kill => return self.kill(),
                 Verdict::Fail(errno) => {
-                    self.failing = Some(errno);
-                    registers::skip_call(self.pid);
+                    if self.call.as_ref().is_some_and(|call| call.number == libc::SYS_brk as u64) {
+                        // It has no errno: the kernel answers where the heap ends as before.
+                        registers::set_first_argument(self.pid, 0);
+                    } else {
+                        self.failing = Some(errno);
+                        registers::skip_call(self.pid);
+                    }
                     self.go_on(None);
                 }
                 Verdict::Release => {
@@ -297,6 +302,13 @@ mod registers {
         }
     }
 
+    pub fn set_first_argument(pid: Pid, argument: u64) {
+        if let Ok(mut registers) = ptrace::getregs(pid) {
+            registers.rdi = argument;
+            let _ = ptrace::setregs(pid, registers);
+        }
+    }
+
     pub fn set_result(pid: Pid, result: i64) {
         if let Ok(mut registers) = ptrace::getregs(pid) {
             registers.rax = result as u64;
@@ -316,5 +328,6 @@ mod registers {
         None
     }
     pub fn skip_call(_: Pid) {}
+    pub fn set_first_argument(_: Pid, _: u64) {}
     pub fn set_result(_: Pid, _: i64) {}
 }

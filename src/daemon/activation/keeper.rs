@@ -116,9 +116,7 @@ impl Keeper {
     ) -> io::Result<Keeper> {
         let descriptors = held.sockets.iter().map(|(fd, _)| *fd).chain(held.stored.iter().map(|(fd, _)| *fd));
         let (pid, pidfd) = birth(making, &[c"rsvc-keeper".to_owned()], descriptors)?;
-        let keeper =
-            ProcessIdentity::behind(pid, pidfd.as_fd()).ok_or_else(|| io::Error::other("the keeper ended at once"));
-        let written = keeper.and_then(|identity| {
+        let written = ProcessIdentity::identify(pid, pidfd.as_fd()).and_then(|identity| {
             let saved = Saved {
                 v: VERSION,
                 boot_id: identity::boot_id().to_owned(),

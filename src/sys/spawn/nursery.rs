@@ -170,26 +170,31 @@ impl Running {
     fn answer(&self) -> Option<i32> {
         let mut waiting = libc::pollfd { fd: self.channel.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one live pollfd.
-        let ready = cvt_retry("poll", || unsafe { libc::poll(&raw mut waiting, 1, PATIENCE) });
+        let ready = insist("poll", || unsafe { libc::poll(&raw mut waiting, 1, PATIENCE) }.into());
         if !matches!(ready, Ok(1)) {
             let _ = pidfd_send_signal(self.pidfd.as_fd(), libc::SIGKILL);
             let _ = wait_pidfd(self.pidfd.as_fd(), false);
         }
         let mut bytes = [0; 4];
-        // A child has been born by now: who does not hear its number could not look after it. So want of memory is not
-        // taken for an answer.
-        for _ in 0..ATTEMPTS {
-            // SAFETY: a live buffer of that length.
-            let length = cvt_retry("recv", || unsafe {
-                libc::recv(self.channel.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT) as i64
-            });
-            match length {
-                Err(error) if matches!(error.errno, libc::ENOMEM | libc::ENOBUFS) => {}
-                other => return matches!(other, Ok(4)).then(|| i32::from_ne_bytes(bytes)),
-            }
-        }
-        None
+        // SAFETY: a live buffer of that length.
+        let length = insist("recv", || unsafe {
+            libc::recv(self.channel.as_raw_fd(), bytes.as_mut_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT) as i64
+        });
+        matches!(length, Ok(4)).then(|| i32::from_ne_bytes(bytes))
     }
+}
+
+/// Makes a call again for which the kernel has no memory. A child has been born by now: who does not hear its number could
+/// not look after it. So want of memory is not taken for an answer.
+fn insist(name: &'static str, mut call: impl FnMut() -> i64) -> Result<i64> {
+    let mut answer = cvt_retry(name, &mut call);
+    for _ in 1..ATTEMPTS {
+        match &answer {
+            Err(error) if matches!(error.errno, libc::ENOMEM | libc::ENOBUFS) => answer = cvt_retry(name, &mut call),
+            _ => break,
+        }
+    }
+    answer
 }
 
 /// Ends a child that nobody could name later. It is ours and not reaped, so the number is still its own.
