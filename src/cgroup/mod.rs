@@ -178,14 +178,19 @@ impl Tree {
 
     /// Units whose groups exist below the root group: what an earlier daemon left.
     pub fn existing(&self) -> Result<Vec<(String, Group)>, CgroupError> {
-        let places = Place::existing(&self.places)?;
-        Ok(places.into_iter().map(|place| (place.unit().to_owned(), Group { place })).collect())
+        let units = Place::survey(&self.places)?.units;
+        Ok(units.into_iter().map(|place| (place.unit().to_owned(), Group { place })).collect())
     }
 
-    /// Removes empty groups below the root group that belong to nobody, and slices without units: what a daemon that was
-    /// killed had made or begun to remove. Ask it before [`Tree::existing`].
-    pub fn sweep(&self) {
-        remove::sweep(&self.places);
+    /// The same, and removes empty groups below the root group that belong to nobody, and slices without units: what a
+    /// daemon that was killed had made or begun to remove.
+    ///
+    /// # Errors
+    /// As [`Tree::existing`]; then nothing is removed.
+    pub fn sweep(&self) -> Result<Vec<(String, Group)>, CgroupError> {
+        let survey = Place::survey(&self.places)?;
+        remove::sweep(&self.places, &survey.marked);
+        Ok(survey.units.into_iter().map(|place| (place.unit().to_owned(), Group { place })).collect())
     }
 
     /// The group of the keepers of sockets, made when missing: a directory descriptor for CLONE_INTO_CGROUP. `None` on

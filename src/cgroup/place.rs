@@ -5,6 +5,7 @@ use super::guard;
 use super::marks::{Mark, Marks};
 use super::{CgroupError, controllers};
 use crate::compile::Cgroups;
+use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -170,6 +171,15 @@ pub(super) struct Place {
     is_slice: bool,
 }
 
+/// What an instance has below its root group.
+#[derive(Default)]
+pub(super) struct Survey {
+    /// Units, also those in slices.
+    pub units: Vec<Place>,
+    /// All groups with a mark, below the root group.
+    pub marked: HashSet<PathBuf>,
+}
+
 impl Place {
     /// Checks the names; touches nothing.
     pub(super) fn new(places: &Arc<Places>, unit: &str, slice: Option<&str>) -> Result<Place, CgroupError> {
@@ -315,24 +325,28 @@ impl Place {
         Ok(true)
     }
 
-    /// The units below the root group, by their marks.
-    pub(super) fn existing(places: &Arc<Places>) -> Result<Vec<Place>, CgroupError> {
+    /// What is below the root group, by its marks.
+    pub(super) fn survey(places: &Arc<Places>) -> Result<Survey, CgroupError> {
         let root = places.primary().0;
         let list = |path: &Path| file::children(path).map_err(|error| CgroupError::new("list", path, error));
-        let mut found = Vec::new();
+        let mut found = Survey::default();
         for name in list(root)? {
             let directory = root.join(&name);
             match places.marks.find(&directory)? {
-                Some(Mark::Unit(unit)) => found.extend(Place::new(places, &unit, None).ok()),
+                Some(Mark::Unit(unit)) => found.units.extend(Place::new(places, &unit, None).ok()),
                 Some(Mark::Slice) => {
                     for inner in list(&directory)? {
-                        if let Some(Mark::Unit(unit)) = places.marks.find(&directory.join(inner))? {
-                            found.extend(Place::new(places, &unit, Some(&name)).ok());
+                        let mark = places.marks.find(&directory.join(&inner))?;
+                        if let Some(Mark::Unit(unit)) = &mark {
+                            found.units.extend(Place::new(places, unit, Some(&name)).ok());
                         }
+                        found.marked.extend(mark.map(|_| Path::new(&name).join(inner)));
                     }
                 }
-                _ => {}
+                Some(Mark::Root | Mark::Leaf) => {}
+                None => continue,
             }
+            found.marked.insert(name.into());
         }
         Ok(found)
     }

@@ -4,7 +4,7 @@ use super::CgroupError;
 use super::file;
 use super::guard;
 use super::place::{Place, Places, is_gone};
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,21 +41,18 @@ pub(super) fn remove_empty(place: &Place) {
     }
 }
 
-/// Removes empty groups below the root group that carry no mark: what a daemon made, or had begun to remove, when it was
-/// killed. Nothing else can be in a root group that is marked as this instance's.
-pub(super) fn sweep(places: &Places) {
-    let primary = places.primary().0;
-    let marked = |below: &Path| places.marks.get(&primary.join(below)).is_some();
+/// Removes empty groups below the root group that are not among the marked ones: what a daemon made, or had begun to
+/// remove, when it was killed. Nothing else can be in a root group that is marked as this instance's.
+pub(super) fn sweep(places: &Places, marked: &HashSet<PathBuf>) {
     let children = |directory: &Path| file::children(directory).unwrap_or_default();
     let v2 = places.v2.as_ref().map(|v2| &v2.directory);
-    let mut kept = BTreeMap::new();
     for root in v2.into_iter().chain(places.v1.iter().map(|v1| &v1.directory)) {
         for name in children(root) {
             let below = PathBuf::from(&name);
             if name == guard::KEEPER || guard::inside(root, &root.join(&below)).is_err() {
                 continue;
             }
-            if !*kept.entry(below.clone()).or_insert_with(|| marked(&below)) {
+            if !marked.contains(&below) {
                 let _ = remove_tree(&root.join(below));
                 continue;
             }
@@ -64,7 +61,7 @@ pub(super) fn sweep(places: &Places) {
             }
             for inner in children(&root.join(&below)) {
                 let inner = below.join(inner);
-                if !*kept.entry(inner.clone()).or_insert_with(|| marked(&inner)) {
+                if !marked.contains(&inner) {
                     let _ = remove_tree(&root.join(inner));
                 }
             }

@@ -9,6 +9,7 @@ use super::launch::failure;
 use crate::supervise::LaunchFailure;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
+use std::os::fd::BorrowedFd;
 
 /// Descriptors that launches leave to connections, log files and commands.
 const RESERVE: u64 = 512;
@@ -26,6 +27,14 @@ pub(super) fn claim() {
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
         tracing::warn!("the limit of open files stays at {}: {error}", limit());
     }
+}
+
+/// Makes the kernel's table of open files as large as that of somebody with `more` descriptors. It grows by itself, but
+/// where there are two threads each time waits for all processors (`synchronize_rcu` in expand_fdtable(), fs/file.c).
+pub(super) fn make_room(any: BorrowedFd<'_>, more: usize) {
+    let number = i32::try_from(more).unwrap_or(i32::MAX);
+    // Beyond the limit there will be no room anyway.
+    drop(rustix::io::fcntl_dupfd_cloexec(any, number));
 }
 
 /// A process of ours may have as many open as this one: the keeper of a daemon with a lower limit. It needs no more than

@@ -20,6 +20,7 @@ mod complaints;
 mod conditions;
 mod connections;
 mod deadlines;
+mod definition;
 pub mod directories;
 mod engine;
 pub mod environment_files;

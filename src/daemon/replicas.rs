@@ -1,11 +1,12 @@
 //! Sets of replicas, as far as the daemon has to do with them: reading their templates, passing on what people ask, and
 //! telling how they stand. What happens to the replicas is decided in `supervise::replicas`.
 
+use super::definition::fingerprint;
 use super::engine::Engine;
 use super::service::Service;
 use super::snapshot;
 use super::state::{self, SavedState};
-use super::units::{fingerprint, unusable};
+use super::units::unusable;
 use crate::control::{CallError, Replica, ReplicaSet, UnitStatus};
 use crate::load;
 use crate::supervise::{Cause, Event, KeptSet, ServiceId, SetStatus};

@@ -440,7 +440,9 @@ impl Engine {
         let Some(running) = &service.running else { return false };
         let name = running.connection_of.as_ref().unwrap_or(&running.name);
         match crate::load::find(&self.options.unit_path, name, self.trust()) {
-            Ok(crate::load::Lookup::Found(found)) => super::units::fingerprint(&found) != service.running_fingerprint,
+            Ok(crate::load::Lookup::Found(found)) => {
+                super::definition::fingerprint(&found) != service.running_fingerprint
+            }
             _ => true,
         }
     }

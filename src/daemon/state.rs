@@ -211,28 +211,36 @@ pub fn names(runtime_dir: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// The state of a unit that has a group.
+#[derive(Debug)]
+pub(super) struct Newest {
+    /// What counts.
+    pub state: SavedState,
+    /// As it was read.
+    pub written: Written,
+    /// Why the other copy cannot be used.
+    pub spoiled: Option<StateError>,
+}
+
 /// The later one of the two copies of a unit's state: the file, and the note on its group, which needs neither room nor
-/// a writable directory. Where only one can be used it is that one; the second value says why the other cannot.
+/// a writable directory. Where only one can be used it is that one.
 ///
 /// # Errors
 /// Neither can be believed: why the file cannot.
-pub(super) fn read_newest(
-    runtime_dir: &Path,
-    name: &str,
-    group: &Group,
-) -> Result<(SavedState, Option<StateError>), StateError> {
-    let (file, note) = (read_bytes(runtime_dir, name), group.note());
-    if let (Ok(bytes), Some(note)) = (&file, &note)
-        && bytes == note
-    {
-        return Ok((parse(bytes, name, boot_id())?, None));
-    }
-    let note = note.and_then(|note| parse(&note, name, boot_id()).ok());
-    match (file.and_then(|bytes| parse(&bytes, name, boot_id())), note) {
+pub(super) fn read_newest(runtime_dir: &Path, name: &str, group: &Group) -> Result<Newest, StateError> {
+    let newest = |bytes: &[u8], state, spoiled| Newest { state, written: Written(Some(digest(bytes))), spoiled };
+    let note = group.note().unwrap_or_default();
+    let file = match read_bytes(runtime_dir, name) {
+        Ok(bytes) if bytes == note => return Ok(newest(&bytes, parse(&bytes, name, boot_id())?, None)),
+        other => other.and_then(|bytes| Ok((parse(&bytes, name, boot_id())?, bytes))),
+    };
+    match (file, parse(&note, name, boot_id()).ok()) {
         // A file without a time was written by an rsvc that knows of no note, so after that.
-        (Ok(file), Some(note)) if file.written > 0 && note.written > file.written => Ok((note, None)),
-        (Ok(file), _) => Ok((file, None)),
-        (Err(why), Some(note)) => Ok((note, Some(why))),
+        (Ok((file, _)), Some(state)) if file.written > 0 && state.written > file.written => {
+            Ok(newest(&note, state, None))
+        }
+        (Ok((state, bytes)), _) => Ok(newest(&bytes, state, None)),
+        (Err(why), Some(state)) => Ok(newest(&note, state, Some(why))),
         (Err(why), None) => Err(why),
     }
 }
@@ -317,8 +325,7 @@ pub struct Written(Option<u64>);
 impl Written {
     /// The file was read, and says this.
     pub fn by_others(state: &SavedState) -> Written {
-        let without_time = SavedState { written: 0, ..state.clone() };
-        Written(serde_json::to_vec(&without_time).ok().map(|bytes| digest(&bytes)))
+        Written(serde_json::to_vec(state).ok().map(|bytes| digest(&bytes)))
     }
 
     /// There is no file any more.
@@ -338,15 +345,13 @@ impl Written {
         group: Option<&Group>,
         now: Moment,
     ) -> Result<(), StateError> {
-        let encode = |state: &SavedState| serde_json::to_vec(state).map_err(|e| StateError::Damaged(e.to_string()));
-        state.written = 0;
-        let new = Some(digest(&encode(&state)?));
+        state.written = now.0;
+        let bytes = serde_json::to_vec(&state).map_err(|e| StateError::Damaged(e.to_string()))?;
+        let new = Some(digest(&bytes));
         if self.0 == new {
             return Ok(());
         }
         self.0 = None;
-        state.written = now.0;
-        let bytes = encode(&state)?;
         note(group, &bytes);
         write_bytes(runtime_dir, &state.unit, &bytes)?;
         self.0 = new;
@@ -361,10 +366,16 @@ fn note(group: Option<&Group>, bytes: &[u8]) {
     }
 }
 
-/// Only compared with others of this process.
+/// Of all that a state says but when it was written. Only compared with others of this process.
 fn digest(bytes: &[u8]) -> u64 {
+    const TIME: &[u8] = b"\"written\":";
+    // In a name the quotes would have backslashes before them.
+    let time = bytes.windows(TIME.len()).position(|word| word == TIME).map(|at| at + TIME.len());
+    let (before, after) = bytes.split_at(time.unwrap_or(bytes.len()));
+    let digits = after.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let mut hasher = std::hash::DefaultHasher::new();
-    std::hash::Hasher::write(&mut hasher, bytes);
+    std::hash::Hasher::write(&mut hasher, before);
+    std::hash::Hasher::write(&mut hasher, &after[digits..]);
     std::hash::Hasher::finish(&hasher)
 }
 

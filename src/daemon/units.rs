@@ -1,27 +1,14 @@
 //! Unit files in memory: read again at each start, kept when they are the same, defined to the supervisor.
 
+use super::definition::Sought;
 use super::engine::Engine;
 use super::service::Service;
 use crate::control::CallError;
 use crate::load;
 use crate::supervise::{ActiveState, Policy, ServiceId};
-use crate::unit::problem::{self, Style};
-use crate::unit::{ParseOptions, Unit};
+use crate::unit::Unit;
 use std::collections::HashSet;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::rc::Rc;
-
-/// What identifies a unit's file and drop-ins; only compared with itself, so the keyless hash is enough.
-pub(super) fn fingerprint(found: &load::Found) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    found.name.hash(&mut hasher);
-    for (file, bytes) in found.files() {
-        file.hash(&mut hasher);
-        bytes.hash(&mut hasher);
-    }
-    hasher.finish()
-}
 
 impl Engine {
     /// Reads `asked` from disk (again) and defines it, under its own name if `asked` is an alias. An unchanged file
@@ -31,31 +18,35 @@ impl Engine {
         if let Some(id) = self.names.get(asked).copied().filter(|id| self.serves_connection(*id)) {
             return Ok(id);
         }
-        let loaded = load::find_with(&self.survey, &self.options.unit_path, asked, self.trust());
-        let found = match loaded {
-            Ok(load::Lookup::Found(found)) => found,
-            Ok(load::Lookup::Masked { file }) => {
+        let sought = Sought::of(&self.survey, &self.options.unit_path, asked, self.trust());
+        self.load_sought(asked, sought)
+    }
+
+    /// The same of one that was looked for already.
+    pub(super) fn load_sought(&mut self, asked: &str, sought: Sought) -> Result<ServiceId, CallError> {
+        let definition = match sought {
+            Sought::Found(definition) => definition,
+            Sought::Masked(file) => {
                 let message = format!("{asked} is masked by {}", file.display());
                 self.remember_error(self.names.get(asked).copied(), &message);
                 return Err(unusable(asked, message));
             }
-            Ok(load::Lookup::NotFound) => {
+            Sought::Missing => {
                 if let Some(id) = self.load_set(asked)? {
                     return Ok(id);
                 }
                 self.file_gone(asked);
                 return Err(CallError::UnitNotFound { unit: asked.to_owned() });
             }
-            Err(problem) => {
-                let text = problem::render(&[*problem], "", Style::default());
+            Sought::Unreadable(text) => {
                 self.remember_error(self.names.get(asked).copied(), &text);
                 return Err(unusable(asked, text));
             }
         };
-        let name = found.name.as_str();
-        let known = self.names.get(name).copied();
-        self.gives_way(name, &found.file)?;
-        let print = fingerprint(&found);
+        let name = definition.name.clone();
+        let known = self.names.get(&name).copied();
+        self.gives_way(&name, &definition.file)?;
+        let print = definition.fingerprint;
         if let Some(id) = known
             && let Some(service) = self.services.get_mut(&id)
             && service.unit.is_some()
@@ -64,12 +55,11 @@ impl Engine {
             service.load_error = None;
             return Ok(id);
         }
-        match found.parse(ParseOptions::default()) {
-            Ok((unit, _warnings)) => Ok(self.define(unit, print)),
-            Err(problems) => {
-                let text = found.draw(&problems, Style::default());
+        match definition.unit(&mut self.shared) {
+            Ok(unit) => Ok(self.define_shared(unit, print)),
+            Err(text) => {
                 self.remember_error(known, &text);
-                Err(unusable(name, text))
+                Err(unusable(&name, text))
             }
         }
     }
@@ -111,6 +101,11 @@ impl Engine {
     /// Puts a parsed unit in place; it takes effect at the next start.
     pub(super) fn define(&mut self, mut unit: Unit, fingerprint: u64) -> ServiceId {
         unit.share(&mut self.shared);
+        self.define_shared(unit, fingerprint)
+    }
+
+    /// The same of one whose tables are shared already.
+    fn define_shared(&mut self, unit: Unit, fingerprint: u64) -> ServiceId {
         let unit = Rc::new(unit);
         let policy = self.policy(&unit);
         let id = match self.names.get(&unit.name) {

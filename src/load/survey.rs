@@ -6,11 +6,11 @@
 //! know what is on disk later asks without one.
 
 use super::{Trust, read};
-use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::{self, FileType};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// See the module documentation. The empty one knows nothing, and everything is looked for on disk.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub struct Survey {
 struct Directory {
     entries: HashMap<OsString, FileType>,
     /// Where it really is, if only root can have put something there.
-    trusted: OnceCell<Option<PathBuf>>,
+    trusted: OnceLock<Option<PathBuf>>,
 }
 
 impl Survey {
@@ -32,12 +32,12 @@ impl Survey {
             let entries = match fs::read_dir(path) {
                 Ok(entries) => entries.map(|entry| entry.and_then(|entry| Ok((entry.file_name(), entry.file_type()?)))),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                    return Some(Directory { entries: HashMap::new(), trusted: OnceCell::new() });
+                    return Some(Directory { entries: HashMap::new(), trusted: OnceLock::new() });
                 }
                 Err(_) => return None,
             };
             let entries = entries.collect::<Result<_, _>>().ok()?;
-            Some(Directory { entries, trusted: OnceCell::new() })
+            Some(Directory { entries, trusted: OnceLock::new() })
         };
         Survey { directories: paths.iter().filter_map(|path| Some((path.clone(), read(path)?))).collect() }
     }

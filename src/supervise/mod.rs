@@ -154,7 +154,7 @@ use restart::{Jitter, Restarts};
 use run::Fact;
 use service::{Pulse, Service, State};
 use std::collections::{BTreeMap, BTreeSet};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// All services and their relations.
 #[derive(Debug, Default)]
@@ -201,7 +201,7 @@ impl Supervisor {
     /// resolved among the defined services at that time).
     pub fn define(&mut self, id: ServiceId, mut policy: Policy) {
         let name = std::mem::take(&mut policy.name);
-        let mut policy = Rc::new(policy);
+        let mut policy = Arc::new(policy);
         self.policies.share(&mut policy);
         let Some(service) = self.services.get_mut(&id) else {
             let service = Service::new(id, name.into(), policy);

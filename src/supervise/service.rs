@@ -12,6 +12,7 @@ use super::{
 };
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// The state of a service. What belongs to a run exists only in `Up`.
 #[derive(Debug)]
@@ -111,9 +112,9 @@ pub(super) struct Service {
     pub id: ServiceId,
     pub name: Rc<str>,
     /// In force since the last start.
-    pub policy: Rc<Policy>,
+    pub policy: Arc<Policy>,
     /// In force from the next start on.
-    pub next_policy: Option<Rc<Policy>>,
+    pub next_policy: Option<Arc<Policy>>,
     pub state: State,
     pub restarts: Restarts,
     pub waiters: Waiters,
@@ -136,7 +137,7 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub fn new(id: ServiceId, name: Rc<str>, policy: Rc<Policy>) -> Service {
+    pub fn new(id: ServiceId, name: Rc<str>, policy: Arc<Policy>) -> Service {
         Service {
             id,
             name,

@@ -12,6 +12,16 @@ pub fn give_back() {
     };
 }
 
+/// Threads to come allocate from the one heap, which [`give_back`] can shrink and which is not copied to children
+/// (mallopt(3), `M_ARENA_MAX`). Nothing with another C library than glibc.
+pub fn one_heap() {
+    // SAFETY: takes two numbers.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1)
+    };
+}
+
 /// Gives back the pages of the program's code and constants, which the kernel maps again from its cache when they are
 /// needed, and those of the stack that are deeper than it is now. What only the beginning needed does not come back.
 pub fn give_back_program() {

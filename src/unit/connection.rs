@@ -1,7 +1,7 @@
 //! The unit of one connection, made of the unit that accepted it.
 
 use super::{Activation, Preserve, RestartPolicy, Unit};
-use std::rc::Rc;
+use std::sync::Arc;
 
 impl Unit {
     /// Do this unit's sockets accept connections, each for an instance of its own?
@@ -17,10 +17,10 @@ impl Unit {
         let settings = &mut self.settings;
         settings.connection_of = Some(listener.to_owned());
         settings.sockets.clear();
-        Rc::make_mut(&mut settings.service.conduct).activation = Activation::Start;
-        Rc::make_mut(&mut settings.restart).policy = RestartPolicy::No;
-        Rc::make_mut(&mut settings.directories).runtime_preserve = Preserve::Yes;
-        let relations = Rc::make_mut(&mut settings.unit.relations);
+        Arc::make_mut(&mut settings.service.conduct).activation = Activation::Start;
+        Arc::make_mut(&mut settings.restart).policy = RestartPolicy::No;
+        Arc::make_mut(&mut settings.directories).runtime_preserve = Preserve::Yes;
+        let relations = Arc::make_mut(&mut settings.unit.relations);
         for list in [&mut relations.part_of, &mut relations.after] {
             if !list.iter().any(|name| name == listener) {
                 list.push(listener.to_owned());

@@ -44,7 +44,7 @@ pub use value::{ByteSize, TimeSpan};
 
 use crate::plan::{Origin, Place};
 use std::ops::Deref;
-use std::rc::Rc;
+use std::sync::Arc;
 use texts::At;
 
 /// A valid unit. Reads like [`Settings`]; built only by [`Unit::parse`].
@@ -61,9 +61,9 @@ pub struct Unit {
 #[derive(Clone, Debug, PartialEq)]
 struct WrittenKey {
     /// Dotted.
-    key: Rc<str>,
+    key: Arc<str>,
     /// TOML; `None` for an entry of a list of tables, whose keys follow.
-    value: Option<Rc<str>>,
+    value: Option<Arc<str>>,
     /// Where the value, or its last change, was written; `None`: nowhere.
     place: Option<At>,
     /// For a value that was changed and not only set.

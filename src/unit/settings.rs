@@ -20,7 +20,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// All tables of a unit. What is usually the same in many units can be shared by them (see [`Shared`](super::Shared)).
@@ -37,17 +37,17 @@ pub struct Settings {
     /// `[service]`
     pub service: Service,
     /// `[ready]`
-    pub ready: Rc<Ready>,
+    pub ready: Arc<Ready>,
     /// `[restart]`
-    pub restart: Rc<RestartSettings>,
+    pub restart: Arc<RestartSettings>,
     /// `[health]`; `None`: it is not asked.
     pub health: Option<Box<HealthSettings>>,
     /// `[hooks]`
-    pub hooks: Rc<HookSettings>,
+    pub hooks: Arc<HookSettings>,
     /// `[rootfs]`
-    pub rootfs: Rc<Rootfs>,
+    pub rootfs: Arc<Rootfs>,
     /// `[filesystem]`
-    pub filesystem: Rc<Filesystem>,
+    pub filesystem: Arc<Filesystem>,
     /// `[[mounts]]`
     pub mounts: Vec<Mount>,
     /// `[[sockets]]`
@@ -55,25 +55,25 @@ pub struct Settings {
     /// `[[timers]]`
     pub timers: Vec<TimerSettings>,
     /// `[directories]`
-    pub directories: Rc<Directories>,
+    pub directories: Arc<Directories>,
     /// `[devices]`
-    pub devices: Rc<Devices>,
+    pub devices: Arc<Devices>,
     /// `[namespaces]`
-    pub namespaces: Rc<NamespaceSettings>,
+    pub namespaces: Arc<NamespaceSettings>,
     /// `[network]`
-    pub network: Rc<Network>,
+    pub network: Arc<Network>,
     /// `[capabilities]`, resolved against the user: a positive list always.
     pub capabilities: Capabilities,
     /// `[syscalls]`
-    pub syscalls: Rc<Syscalls>,
+    pub syscalls: Arc<Syscalls>,
     /// `[security]`
-    pub security: Rc<Security>,
+    pub security: Arc<Security>,
     /// `[resources]`
-    pub resources: Rc<Resources>,
+    pub resources: Arc<Resources>,
     /// `[logging]`
     pub logging: Logging,
     /// `[install]`
-    pub install: Rc<Install>,
+    pub install: Arc<Install>,
 }
 
 impl Settings {
@@ -92,7 +92,7 @@ pub const MOST_REPLICAS: u32 = 1000;
 pub struct UnitTable {
     pub description: Option<String>,
     /// The rest; read through `Deref`.
-    pub relations: Rc<Relations>,
+    pub relations: Arc<Relations>,
 }
 
 /// What of `[unit]` many units have in common.
@@ -262,7 +262,7 @@ pub struct Service {
     /// `None`: root (under `rsvc run` of an ordinary user: that user).
     pub user: Option<Account>,
     /// The rest; read through `Deref`.
-    pub conduct: Rc<Conduct>,
+    pub conduct: Arc<Conduct>,
 }
 
 impl Deref for Service {

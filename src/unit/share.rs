@@ -4,7 +4,7 @@
 use super::settings::*;
 use super::{Settings, Unit};
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Different values of one kind that are remembered.
 const KEPT: usize = 8;
@@ -34,7 +34,7 @@ pub struct Shared {
 
 /// The last values of a kind, the last used first.
 #[derive(Debug)]
-pub struct Known<T>(Vec<Rc<T>>);
+pub struct Known<T>(Vec<Arc<T>>);
 
 impl<T> Default for Known<T> {
     fn default() -> Known<T> {
@@ -44,15 +44,15 @@ impl<T> Default for Known<T> {
 
 impl<T: PartialEq> Known<T> {
     /// Puts a value that is known in the place of an equal one.
-    pub fn share(&mut self, value: &mut Rc<T>) {
+    pub fn share(&mut self, value: &mut Arc<T>) {
         match self.0.iter().position(|known| known == value) {
             Some(at) => {
                 self.0[..=at].rotate_right(1);
-                *value = Rc::clone(&self.0[0]);
+                *value = Arc::clone(&self.0[0]);
             }
             None => {
                 self.0.truncate(KEPT - 1);
-                self.0.insert(0, Rc::clone(value));
+                self.0.insert(0, Arc::clone(value));
             }
         }
     }
@@ -60,7 +60,7 @@ impl<T: PartialEq> Known<T> {
 
 /// Keys, or the words and numbers that are usual values.
 #[derive(Debug, Default)]
-struct Texts(BTreeSet<Rc<str>>);
+struct Texts(BTreeSet<Arc<str>>);
 
 /// Different texts that are remembered: more than there are keys. No other comes in while all are in use.
 const TEXTS: usize = 512;
@@ -69,15 +69,15 @@ const TEXTS: usize = 512;
 const USUAL_LENGTH: usize = 40;
 
 impl Texts {
-    fn share(&mut self, text: &mut Rc<str>) {
+    fn share(&mut self, text: &mut Arc<str>) {
         if let Some(known) = self.0.get(&**text) {
-            *text = Rc::clone(known);
+            *text = Arc::clone(known);
         } else if text.len() <= USUAL_LENGTH {
             if self.0.len() == TEXTS {
-                self.0.retain(|known| Rc::strong_count(known) > 1);
+                self.0.retain(|known| Arc::strong_count(known) > 1);
             }
             if self.0.len() < TEXTS {
-                self.0.insert(Rc::clone(text));
+                self.0.insert(Arc::clone(text));
             }
         }
     }
@@ -157,8 +157,8 @@ mod tests {
         }
         assert_eq!(after, before);
         let [a, _, c, d] = &after[..] else { panic!("four units") };
-        assert!(Rc::ptr_eq(&a.restart, &c.restart) && Rc::ptr_eq(&a.resources, &c.resources));
-        assert!(!Rc::ptr_eq(&a.restart, &d.restart) && Rc::ptr_eq(&a.syscalls, &d.syscalls));
+        assert!(Arc::ptr_eq(&a.restart, &c.restart) && Arc::ptr_eq(&a.resources, &c.resources));
+        assert!(!Arc::ptr_eq(&a.restart, &d.restart) && Arc::ptr_eq(&a.syscalls, &d.syscalls));
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
         other.share(&mut shared);
         let find = |unit: &Unit, key| unit.find(key).expect("a written key").clone();
         let policies = [find(&one, "restart.policy"), find(&other, "restart.policy")];
-        assert!(Rc::ptr_eq(&policies[0].key, &policies[1].key));
+        assert!(Arc::ptr_eq(&policies[0].key, &policies[1].key));
         assert!(policies[0].value.is_some() && policies[0].value == policies[1].value);
         assert!(shared.values.0.iter().all(|value| value.len() <= USUAL_LENGTH), "{:?}", shared.values);
         for n in 0..2 * TEXTS {

@@ -6,6 +6,7 @@ mod instance;
 
 mod boot;
 mod clients;
+mod crowd;
 mod deaths;
 mod files;
 mod last_words;

@@ -7,53 +7,52 @@ use crate::daemon::engine::Engine;
 use crate::daemon::identity::ProcessIdentity;
 use crate::daemon::instance_keeper::process_name;
 use crate::daemon::process::exit_of_dead;
-use crate::daemon::state::{self, SavedState, StateError};
+use crate::daemon::state::{Newest, SavedState, StateError};
 use crate::supervise::{Exit, ServiceId};
 use std::os::fd::{AsFd, OwnedFd};
 
-impl Engine {
-    /// The state of a unit that has a group: as it was written down, on the group or in the file; else what the kernel
-    /// shows of the processes in it, so that no service ends for want of a file.
-    /// The flag says that the file is to be written again.
-    pub(super) fn believable_state(
-        &self,
-        name: &str,
-        group: &Group,
-        populated: bool,
-    ) -> Result<(SavedState, bool), StateError> {
-        let read = state::read_newest(&self.options.runtime_dir, name, group);
-        let why = match read {
-            Ok((saved, why)) => {
-                if let Some(why) = &why {
-                    tracing::warn!(unit = name, "{name}: {why}; the copy on its control group is used");
-                }
-                if populated && saved.starting && saved.init.is_none() {
-                    // It was killed between the launch and the note of it.
-                    stages::hold_all(group);
-                    let Some(shown) = evidence::look_at_launch(group) else { return Ok((saved, true)) };
-                    stages::continue_all(group);
-                    return Ok((with_processes(&saved, shown), true));
-                }
-                if !populated || !saved.down {
-                    return Ok((saved, why.is_some()));
-                }
-                StateError::Damaged("it says that nothing runs".into())
+/// The state of a unit that has a group: as it was written down, on the group or in the file; else what the kernel
+/// shows of the processes in it, so that no service ends for want of a file. `read` is what was written down; the flag
+/// says that it is to be written again.
+pub(super) fn believable_state(
+    name: &str,
+    read: Result<Newest, StateError>,
+    group: &Group,
+    populated: bool,
+) -> Result<(SavedState, bool), StateError> {
+    let why = match read {
+        Ok(Newest { state: saved, spoiled, .. }) => {
+            if let Some(why) = &spoiled {
+                tracing::warn!(unit = name, "{name}: {why}; the copy on its control group is used");
             }
-            Err(why) => why,
-        };
-        match evidence::look(group, name).filter(|_| populated) {
-            Some(shown) => {
-                let main = shown.main.map_or(0, |main| main.pid);
-                tracing::warn!(
-                    unit = name,
-                    "{name}: {why}; it is taken over as it runs, with {main} as its main process. Its counters begin anew"
-                );
-                Ok((shown, true))
+            if populated && saved.starting && saved.init.is_none() {
+                // It was killed between the launch and the note of it.
+                stages::hold_all(group);
+                let Some(shown) = evidence::look_at_launch(group) else { return Ok((saved, true)) };
+                stages::continue_all(group);
+                return Ok((with_processes(&saved, shown), true));
             }
-            None => Err(why),
+            if !populated || !saved.down {
+                return Ok((saved, spoiled.is_some()));
+            }
+            StateError::Damaged("it says that nothing runs".into())
         }
+        Err(why) => why,
+    };
+    match evidence::look(group, name).filter(|_| populated) {
+        Some(shown) => {
+            let main = shown.main.map_or(0, |main| main.pid);
+            tracing::warn!(
+                unit = name,
+                "{name}: {why}; it is taken over as it runs, with {main} as its main process. Its counters begin anew"
+            );
+            Ok((shown, true))
+        }
+        None => Err(why),
     }
+}
 
+impl Engine {
     /// The same of one without a resident init, whose pidfd went to the keeper as soon as there was one.
     pub(super) fn with_kept_process(&mut self, id: ServiceId, name: &str, saved: SavedState) -> SavedState {
         if !saved.starting || saved.init.is_some() || saved.main.is_some() {

@@ -4,6 +4,7 @@
 //! resident init writes to. A number alone is never believed: a pid counts only with what else identifies the process
 //! ([`ProcessIdentity`]), a state only with the boot id.
 
+mod ahead;
 mod belief;
 mod evidence;
 mod run;
@@ -15,15 +16,21 @@ use super::scarcity;
 use super::state::{self, RECORDS, SavedState, StateError, Written};
 use super::unwritten::Deed;
 use super::whole_file;
-use crate::cgroup::Group;
 use crate::load;
 use crate::supervise::{Event, Moment, Removal, Rest, ServiceId};
+use ahead::{Ahead, Reader};
+use belief::believable_state;
 use std::collections::HashSet;
 use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
 
 /// Exit statuses of a launch that did not get as far as its program.
 const STEP_FAILED: u8 = crate::init::STEP_FAILED_STATUS as u8;
 const SPAWN_FAILED: u8 = crate::sys::process::SPAWN_FAILED_STATUS as u8;
+
+/// Of one service that is taken over, as far as room for them is made beforehand.
+const DESCRIPTORS: usize = 4;
 
 /// The root groups that an earlier daemon of this instance recorded.
 ///
@@ -85,20 +92,29 @@ impl Engine {
     pub(in crate::daemon) fn adopt_all(&mut self) -> io::Result<()> {
         let Some(tree) = &self.tree else { return Ok(()) };
         scarcity::take_noted();
-        tree.sweep();
-        let existing = match tree.existing() {
+        let existing = match tree.sweep() {
             Ok(existing) => existing,
             Err(error) => return Err(not_begun(&format!("which services run: {error}"), &error.error)),
         };
-        self.survey = load::Survey::of(&self.options.unit_path);
+        let reader = Arc::new(Reader {
+            unit_path: self.options.unit_path.clone(),
+            runtime_dir: self.options.runtime_dir.clone(),
+            trust: self.trust(),
+            survey: load::Survey::of(&self.options.unit_path),
+        });
+        super::capacity::make_room(self.null.as_fd(), DESCRIPTORS * existing.len());
         let mut room = 0;
         let mut have_groups = HashSet::new();
-        for (name, group) in existing {
+        ahead::each(&reader, existing, |read| {
             self.check_room_to_adopt(&mut room)?;
-            self.adopt(&name, group);
+            let name = read.name.clone();
+            self.adopt(read);
             all_seen(&name)?;
             have_groups.insert(name);
-        }
+            Ok(())
+        })?;
+        // Only this thread has it now.
+        self.survey = Arc::into_inner(reader).map(|reader| reader.survey).unwrap_or_default();
         let mut sets = Vec::new();
         let names = state::names(&self.options.runtime_dir);
         for name in names.map_err(|error| not_begun(&format!("what is known of services: {error}"), &error))? {
@@ -157,6 +173,7 @@ impl Engine {
         }
         match self.load_unit(name) {
             Ok(id) => {
+                self.note_written(id, &saved);
                 self.adopt_sockets(id);
                 self.adopt_timers(id, false);
                 self.recall(id, &saved.remembered);
@@ -188,14 +205,20 @@ impl Engine {
         self.dismiss_stray_keeper(name);
         match self.load_unit(name) {
             Ok(id) => {
+                self.note_written(id, saved);
                 if let Some(service) = self.services.get_mut(&id) {
                     service.invocation = saved.invocation_id.clone();
-                    service.written = Written::by_others(saved);
                 }
                 self.take_requests_over(id, saved);
                 self.dirty.insert(id);
             }
             Err(_) => self.forget_state(name),
+        }
+    }
+
+    fn note_written(&mut self, id: ServiceId, saved: &SavedState) {
+        if let Some(service) = self.services.get_mut(&id) {
+            service.written = Written::by_others(saved);
         }
     }
 
@@ -249,7 +272,6 @@ impl Engine {
             service.running_fingerprint = service.fingerprint;
             service.invocation = saved.invocation_id.clone();
             service.oom_kills_before = saved.oom_kills_before;
-            service.written = Written::by_others(&saved);
             service.emptied = false;
         }
         self.adopt_kept_log(id, &saved);
@@ -305,16 +327,24 @@ impl Engine {
         self.dirty.insert(id);
     }
 
-    fn adopt(&mut self, name: &str, group: Group) {
+    fn adopt(&mut self, read: Ahead) {
+        let Ahead { name, group, state, sought, unseen } = read;
+        let written = state.as_ref().map_or_else(|_| Written::default(), |newest| newest.written);
+        let name = name.as_str();
+        unseen.into_iter().for_each(scarcity::note);
         let (populated, frozen) = group.condition();
         let populated = populated.unwrap_or(true);
-        let (saved, spoiled) = match self.believable_state(name, &group, populated) {
+        let (saved, spoiled) = match believable_state(name, state, &group, populated) {
             Ok((saved, spoiled)) => (Ok(saved), spoiled),
             Err(why) => (Err(why), true),
         };
         let connection = saved.as_ref().ok().and_then(|saved| saved.connection.clone());
         let adopted = self.adopt_connection(name, connection);
-        let id = match adopted.map_or_else(|| self.load_unit(name), Ok) {
+        let load = || match sought {
+            Some(sought) => self.load_sought(name, sought),
+            None => self.load_unit(name),
+        };
+        let id = match adopted.map_or_else(load, Ok) {
             Ok(id) => id,
             Err(error) => {
                 tracing::warn!(
@@ -325,6 +355,7 @@ impl Engine {
         };
         let Some(service) = self.services.get_mut(&id) else { return };
         service.group = Some(group);
+        service.written = written;
         service.record = saved.as_ref().ok().and_then(|saved| saved.record).unwrap_or(0) % RECORDS.len();
         service.running = service.unit.clone();
         service.running_fingerprint = service.fingerprint;

@@ -8,7 +8,7 @@ use super::super::log_pipe::OutputPipe;
 use super::super::process::exit_of_dead;
 use super::super::scarcity;
 use super::super::service::{Process, Watched};
-use super::super::state::{SavedState, Written};
+use super::super::state::SavedState;
 use super::super::whole_file::read_proc;
 use crate::supervise::{Event, Exit, Moment, Role, ServiceId};
 use crate::sys::process;
@@ -44,7 +44,6 @@ impl Engine {
         let Some(service) = self.services.get_mut(&id) else { return };
         service.invocation = saved.invocation_id.clone();
         service.oom_kills_before = saved.oom_kills_before;
-        service.written = Written::by_others(saved);
         let stopping = saved.stop_requested || saved.restart_requested;
         let (restarts, restart_times) = (saved.restarts, saved.restart_times.clone());
         self.events.push_back(match saved.descent.clone() {

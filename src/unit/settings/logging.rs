@@ -1,7 +1,7 @@
 //! Where output goes, and what of it.
 
 use std::ops::Deref;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// `logging.target`
@@ -22,7 +22,7 @@ pub struct Logging {
     /// SYSLOG_IDENTIFIER; `None`: the unit's name.
     pub identifier: Option<Box<str>>,
     /// The rest; read through `Deref`.
-    pub treatment: Rc<Treatment>,
+    pub treatment: Arc<Treatment>,
 }
 
 impl Deref for Logging {
