@@ -22,6 +22,7 @@ use crate::unit::{ParseOptions, SocketAddress, Unit};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, getpeername};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -109,6 +110,15 @@ fn remote(fd: BorrowedFd<'_>) -> Option<(String, u16)> {
 fn split(name: &str) -> Option<(&str, u64)> {
     let (listener, number) = name.split_once('@')?;
     Some((listener, number.parse().ok()?))
+}
+
+/// The same in the name of a note, `echo@7`, or of a log, `echo@7.log.1`.
+fn trace_of(file: &str) -> Option<(&str, u64)> {
+    let (listener, rest) = file.split_once('@')?;
+    let end = rest.find('.').unwrap_or(rest.len());
+    let (number, suffix) = rest.split_at(end);
+    let is_ours = suffix.is_empty() || suffix == ".log" || suffix.starts_with(".log.");
+    Some((listener, number.parse().ok()?)).filter(|_| is_ours)
 }
 
 impl Engine {
@@ -364,6 +374,22 @@ impl Engine {
         }
     }
 
+    /// Logs and notes of connections that are long over, which daemons had no time to remove before they were killed.
+    pub(super) fn sweep_connections(&self) {
+        let accepting = self.services.values().filter_map(|s| Some((s.name.as_str(), s.accepting.as_ref()?.last)));
+        let last: HashMap<&str, u64> = accepting.collect();
+        let directories = [self.options.state_dir.join("runs"), self.options.log_dir.clone()];
+        for directory in directories.iter().filter(|_| !last.is_empty()) {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let Some((listener, number)) = name.to_str().and_then(trace_of) else { continue };
+                if last.get(listener).is_some_and(|last| number.saturating_add(KEPT_LOGS) <= *last) {
+                    let _ = std::fs::remove_file(entry.path());
+                }
+            }
+        }
+    }
+
     pub(super) fn remove_traces(&self, name: &str) {
         let _ = std::fs::remove_dir_all(super::state::directory(&self.options.runtime_dir, name));
         let Some((listener, number)) = split(name) else { return };
@@ -376,6 +402,28 @@ impl Engine {
                 break;
             }
             log = self.options.log_dir.join(format!("{old}.log.{rotated}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn traces_are_known_by_their_names_and_nothing_else_is_one() {
+        let table = [
+            ("echo@7", Some(("echo", 7))),
+            ("echo@7.log", Some(("echo", 7))),
+            ("a.b@12.log.3", Some(("a.b", 12))),
+            ("echo.log", None),
+            ("echo@x.log", None),
+            ("echo@7.toml", None),
+            ("echo@7x.log", None),
+            ("echo@", None),
+        ];
+        for (name, expected) in table {
+            assert_eq!(trace_of(name), expected, "{name}");
         }
     }
 }

@@ -136,6 +136,7 @@ impl Engine {
         self.survey = load::Survey::default();
         self.dismiss_doubled_keepers();
         sets.iter().for_each(|name| self.adopt_set(name));
+        self.sweep_connections();
         self.store_unclaimed_logs();
         self.release_unclaimed();
         let running = self.services.values().filter(|service| service.main.is_some()).count();
