@@ -11,7 +11,7 @@
 //! given: one that ends something carries out what waits for it first.
 
 use super::engine::Engine;
-use crate::supervise::{Action, ServiceId};
+use crate::supervise::{Action, Event, Role, ServiceId};
 use std::collections::{HashMap, VecDeque};
 
 /// Launches in one turn of the loop. A launch is some milliseconds of the loop's time.
@@ -22,6 +22,9 @@ const LAUNCHES_AT_ONCE: usize = 4;
 pub(super) struct Pacing {
     /// Whose turn comes when. One that has had it out of turn stays here, and is passed over.
     turns: VecDeque<ServiceId>,
+    /// The same of commands around what has begun: they come before new runs, which would only make more of them. A daemon
+    /// that is killed again and again while hundreds wait would otherwise never tell the last of them.
+    commands: VecDeque<ServiceId>,
     orders: HashMap<ServiceId, Vec<Action>>,
     /// Launches in this turn.
     launched: usize,
@@ -39,17 +42,27 @@ impl Pacing {
     }
 
     fn push(&mut self, id: ServiceId, action: Action) {
+        let (turns, commands) = (&mut self.turns, &mut self.commands);
         let orders = self.orders.entry(id).or_insert_with(|| {
-            self.turns.push_back(id);
+            if begins_a_run(&action) { turns } else { commands }.push_back(id);
             Vec::new()
         });
         orders.push(action);
+    }
+
+    /// Whose turn it is.
+    fn next(&mut self) -> Option<ServiceId> {
+        self.commands.pop_front().or_else(|| self.turns.pop_front())
     }
 
     /// All orders that wait of a unit; they are carried out together.
     fn take(&mut self, id: ServiceId) -> Vec<Action> {
         self.orders.remove(&id).unwrap_or_default()
     }
+}
+
+fn begins_a_run(action: &Action) -> bool {
+    matches!(action, Action::Launch { role: Role::Main | Role::StartPre(_), .. })
 }
 
 /// What an order has to do with a launch of the same unit that waits.
@@ -85,6 +98,7 @@ impl Engine {
             Kin::Waits(id) if self.pacing.holds(id) => return self.pacing.push(id, action),
             Kin::Waits(id) if matches!(action, Action::Launch { .. }) => {
                 if self.pacing.launched >= LAUNCHES_AT_ONCE {
+                    self.events.push_back(Event::LaunchWaits { id });
                     return self.pacing.push(id, action);
                 }
                 self.pacing.launched += 1;
@@ -97,6 +111,10 @@ impl Engine {
 
     fn launch_out_of_turn(&mut self, id: ServiceId) {
         let orders = self.pacing.take(id);
+        if orders.is_empty() {
+            return;
+        }
+        self.events.push_back(Event::LaunchBegins { id });
         self.pacing.launched += orders.len();
         orders.into_iter().for_each(|order| self.perform(order));
     }
@@ -105,7 +123,7 @@ impl Engine {
     pub(super) fn launch_waiting(&mut self) {
         self.pacing.launched = 0;
         while self.pacing.launched < LAUNCHES_AT_ONCE
-            && let Some(id) = self.pacing.turns.pop_front()
+            && let Some(id) = self.pacing.next()
         {
             self.launch_out_of_turn(id);
         }
@@ -115,7 +133,7 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervise::{Outcome, RequestId, Role, ServiceResult, Target};
+    use crate::supervise::{Outcome, RequestId, ServiceResult, Target};
 
     fn launch(id: u32) -> Action {
         Action::Launch { id: ServiceId(id), role: Role::Main, result: ServiceResult::Success, main_exit: None }
@@ -133,6 +151,19 @@ mod tests {
         assert!(pacing.take(ServiceId(1)).is_empty() && pacing.is_waiting());
         pacing.take(ServiceId(2));
         assert!(!pacing.is_waiting());
+    }
+
+    #[test]
+    fn commands_come_before_new_runs() {
+        let mut pacing = Pacing::default();
+        for id in [1, 2] {
+            pacing.push(ServiceId(id), launch(id));
+        }
+        let (result, main_exit) = (ServiceResult::Success, None);
+        let command = Action::Launch { id: ServiceId(3), role: Role::StopPost(0), result, main_exit };
+        pacing.push(ServiceId(3), command);
+        let order: Vec<ServiceId> = std::iter::from_fn(|| pacing.next()).collect();
+        assert_eq!(order, [3, 1, 2].map(ServiceId));
     }
 
     #[test]

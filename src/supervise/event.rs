@@ -250,6 +250,16 @@ pub enum Event {
     },
 
     // ── time and adoption ──
+    /// What the last `Launch` orders has to wait for its turn: no time passes for it until then.
+    LaunchWaits {
+        /// Which.
+        id: ServiceId,
+    },
+    /// Its turn has come.
+    LaunchBegins {
+        /// Which.
+        id: ServiceId,
+    },
     /// A deadline may have passed: `step` is called with the present moment.
     DeadlinePassed,
     /// A daemon that has just started found this service running (see `daemon::adopt`).

@@ -88,6 +88,8 @@ impl Service {
             | Fact::StatusText(_)
             | Fact::Said(_)
             | Fact::Checked { .. }
+            | Fact::LaunchWaits
+            | Fact::LaunchBegins
             | Fact::DeadlinePassed => {}
         }
     }

@@ -346,6 +346,8 @@ impl Supervisor {
             Event::Activated { id } => self.learn(now, work, id, Fact::Triggered),
             Event::Said { id, word } => self.learn(now, work, id, Fact::Said(word)),
             Event::Checked { id, number, failure } => self.learn(now, work, id, Fact::Checked { number, failure }),
+            Event::LaunchWaits { id } => self.learn(now, work, id, Fact::LaunchWaits),
+            Event::LaunchBegins { id } => self.learn(now, work, id, Fact::LaunchBegins),
             Event::DeadlinePassed => self.deadline_passed(now, work),
             Event::Adopted { id, ready, since, restarts, stopping, watchdog, said_ready, restart_times } => {
                 self.surveying = true;

@@ -15,6 +15,7 @@ use super::{
     ServiceResult, StopStep, Word,
 };
 use crate::unit::Hook;
+use std::time::Duration;
 
 /// Where a run is. The diagram is in the module's documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +146,8 @@ pub(super) enum Fact {
     Triggered,
     Said(Word),
     Checked { number: u32, failure: Option<String> },
+    LaunchWaits,
+    LaunchBegins,
     DeadlinePassed,
 }
 
@@ -154,6 +157,8 @@ pub(super) struct Run {
     pub phase: Phase,
     /// When the present phase has lasted long enough.
     pub deadline: Option<Moment>,
+    /// A launch waits for its turn: the time that the phase has left then.
+    pub held: Option<Option<Duration>>,
     pub watchdog: Watchdog,
     /// When `runtime_max` is over.
     pub runtime_end: Option<Moment>,
@@ -193,6 +198,7 @@ impl Run {
         Run {
             phase: Phase::Launching { ready: false },
             deadline: None,
+            held: None,
             watchdog: Watchdog::default(),
             runtime_end: None,
             checks: None,
@@ -304,6 +310,11 @@ impl Run {
         goes_down.then(|| Descent { result, cause: self.cause.clone(), main_exit, abort })
     }
 
+    fn stop_is_under_way(&self) -> bool {
+        let alone = matches!(self.phase, Phase::StopAlone { .. });
+        alone || matches!(self.phase, Phase::StopCommands { .. } | Phase::StopSignal | Phase::StopKill)
+    }
+
     /// Down means empty: no process of the run is known and the group has none.
     pub fn is_empty(&self) -> bool {
         matches!(self.main, Main::Absent | Main::Gone) && self.control.is_none() && !self.populated
@@ -328,6 +339,27 @@ pub(super) struct Live<'a, 't> {
 }
 
 impl Live<'_, '_> {
+    /// Time that passes before it is launched is not the command's. Of a stop it is: that has one budget, whatever it
+    /// is spent on.
+    fn launch_waits(&mut self) -> Flow {
+        if self.run.stop_is_under_way() || self.run.held.is_some() {
+            return Flow::Goes;
+        }
+        self.run.held = Some(self.run.deadline.take().map(|deadline| deadline.since(self.turn.now)));
+        Flow::Goes
+    }
+
+    fn launch_begins(&mut self) -> Flow {
+        let held = self.run.held.take();
+        if let Some(left) = held
+            && self.run.deadline.is_none()
+            && !self.run.stop_is_under_way()
+        {
+            self.run.deadline = left.map(|left| self.turn.now.after(left));
+        }
+        Flow::Goes
+    }
+
     /// Takes a fact in. Each of these looks at every phase; what makes no sense there is let pass with a word why.
     pub fn learn(&mut self, fact: Fact) -> Flow {
         match fact {
@@ -341,6 +373,8 @@ impl Live<'_, '_> {
             Fact::Stopping => self.says(Says::Stopping),
             Fact::Said(word) => self.said(word),
             Fact::Checked { number, failure } => self.checked(number, failure),
+            Fact::LaunchWaits => self.launch_waits(),
+            Fact::LaunchBegins => self.launch_begins(),
             Fact::DeadlinePassed => self.deadline_passed(),
             // The service keeps the text itself, as it outlives the run.
             Fact::StatusText(_) => Flow::Goes,

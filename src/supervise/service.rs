@@ -274,6 +274,8 @@ impl Service {
                 | Fact::StatusText(_)
                 | Fact::Said(_)
                 | Fact::Checked { .. }
+                | Fact::LaunchWaits
+                | Fact::LaunchBegins
                 // Of sockets that were looked at before the run.
                 | Fact::SocketsOpened
                 | Fact::SocketsFailed(_)
@@ -296,6 +298,8 @@ impl Service {
                 | Fact::Triggered
                 | Fact::Said(_)
                 | Fact::Checked { .. }
+                | Fact::LaunchWaits
+                | Fact::LaunchBegins
                 // Nothing is waited for but other units.
                 | Fact::DeadlinePassed => {}
             },

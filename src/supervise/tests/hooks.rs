@@ -284,6 +284,32 @@ fn a_hook_that_hangs_is_killed_with_all_that_it_left_and_again_until_nothing_is_
 }
 
 #[test]
+fn the_time_of_a_launch_that_waits_for_its_turn_does_not_pass() {
+    let mut bench = Bench::running(Policy { hooks: vec![Hook::Restart], ..policy("web") });
+    bench.dies(WEB, BAD);
+    bench.wait(10 * SECOND);
+    bench.step(Event::LaunchWaits { id: WEB });
+    assert_eq!(bench.until_deadline(), None);
+    bench.wait(1000 * SECOND);
+    assert_eq!(bench.step(Event::DeadlinePassed), [""; 0]);
+    bench.step(Event::LaunchBegins { id: WEB });
+    assert_eq!(bench.until_deadline(), Some(20 * SECOND), "what was left of the time");
+    assert_eq!(bench.expire(), ["note HookFailed(HookTimeout { hook: Restart })", "kill"]);
+}
+
+#[test]
+fn of_a_stop_all_time_counts_and_what_is_held_does_not_come_back() {
+    let commands = Policy { timeout_stop: Some(5 * SECOND), ..policy("web") };
+    let mut bench = Bench::running(commands);
+    bench.step(Event::LaunchWaits { id: WEB });
+    bench.stop(WEB);
+    assert_eq!(bench.until_deadline(), Some(5 * SECOND));
+    bench.step(Event::LaunchBegins { id: WEB });
+    bench.step(Event::LaunchWaits { id: WEB });
+    assert_eq!(bench.until_deadline(), Some(5 * SECOND));
+}
+
+#[test]
 fn an_unhealthy_service_is_restarted_with_on_restart_and_stopped_with_on_give_up() {
     for (action, hook) in [(HealthAction::Restart, Hook::Restart), (HealthAction::Stop, Hook::GiveUp)] {
         let health = HealthPolicy {
