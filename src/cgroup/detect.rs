@@ -7,6 +7,7 @@
 
 use super::CgroupError;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -61,12 +62,21 @@ impl Host {
     /// Asks the kernel.
     pub(super) fn read() -> Result<Host, CgroupError> {
         let text = |path: &str| fs::read_to_string(path).map_err(|error| CgroupError::new("read", path, error));
-        Ok(Host::find(&text("/proc/self/mountinfo")?, &text("/proc/self/cgroup")?, &is_mounted))
+        Host::find(&text("/proc/self/mountinfo")?, &text("/proc/self/cgroup")?, &is_mounted)
     }
 
     /// `visible` tells whether a mount is what one finds at its mount point.
-    fn find(mountinfo: &str, own_groups: &str, visible: &dyn Fn(&Mount) -> bool) -> Host {
-        let mounts: Vec<Mount> = mountinfo.lines().filter_map(parse_mount).filter(|mount| visible(mount)).collect();
+    fn find(
+        mountinfo: &str,
+        own_groups: &str,
+        visible: &dyn Fn(&Mount) -> Result<bool, CgroupError>,
+    ) -> Result<Host, CgroupError> {
+        let mut mounts = Vec::new();
+        for mount in mountinfo.lines().filter_map(parse_mount) {
+            if visible(&mount)? {
+                mounts.push(mount);
+            }
+        }
         let mut host = Host::default();
         for member in own_groups.lines().filter_map(parse_membership) {
             if member.controllers.is_empty() {
@@ -78,7 +88,7 @@ impl Host {
                 host.v1.extend(best(mounts.iter().filter(same), &member));
             }
         }
-        host
+        Ok(host)
     }
 }
 
@@ -92,11 +102,29 @@ fn best<'a>(mounts: impl Iterator<Item = &'a Mount>, member: &Membership) -> Opt
 }
 
 /// The file system at the mount point is the one of this line, not one that was mounted over it.
-fn is_mounted(mount: &Mount) -> bool {
+///
+/// # Errors
+/// It cannot be seen what is there: a hierarchy that is taken for missing would hide the services in it.
+fn is_mounted(mount: &Mount) -> Result<bool, CgroupError> {
     let magic = if mount.v2 { V2_MAGIC } else { V1_MAGIC };
     let (major, minor) = mount.device;
-    rustix::fs::statfs(&mount.point).is_ok_and(|found| found.f_type as u64 == magic)
-        && fs::metadata(&mount.point).is_ok_and(|found| found.dev() == rustix::fs::makedev(major, minor))
+    let failed = |error| CgroupError::new("look at", &mount.point, error);
+    let Some(system) = unless_hidden(rustix::fs::statfs(&mount.point).map_err(io::Error::from)).map_err(failed)? else {
+        return Ok(false);
+    };
+    let found = unless_hidden(fs::metadata(&mount.point)).map_err(failed)?;
+    let is_it = found.is_some_and(|found| found.dev() == rustix::fs::makedev(major, minor));
+    Ok(system.f_type as u64 == magic && is_it)
+}
+
+/// `None` for what is not there, or not for us.
+pub(super) fn unless_hidden<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if matches!(error.kind(), NotFound | NotADirectory | PermissionDenied) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Fields by proc_pid_mountinfo(5): id, parent, major:minor, root, mount point, options, tags..., `-`, type, source,
@@ -159,7 +187,7 @@ mod tests {
     const HYBRID_GROUPS: &str = "9:name=systemd:/\n4:memory:/process_api/3058\n1:cpu,cpuacct:/\n0::/\n";
 
     fn find(mounts: &str, groups: &str) -> Host {
-        Host::find(mounts, groups, &|_| true)
+        Host::find(mounts, groups, &|_| Ok(true)).expect("seen")
     }
 
     fn own(hierarchy: &Hierarchy) -> Option<&str> {
@@ -190,8 +218,8 @@ mod tests {
     fn a_view_with_only_cgroup2_still_knows_that_controllers_are_bound_to_v1() {
         let covered = "50 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
         let all = format!("{HYBRID_MOUNTS}{covered}");
-        let visible = |mount: &Mount| mount.point == Path::new("/sys/fs/cgroup");
-        let host = Host::find(&all, HYBRID_GROUPS, &visible);
+        let visible = |mount: &Mount| Ok(mount.point == Path::new("/sys/fs/cgroup"));
+        let host = Host::find(&all, HYBRID_GROUPS, &visible).expect("seen");
         assert_eq!(host.v2.expect("v2").mount_point, Path::new("/sys/fs/cgroup"));
         assert!(host.v1.is_empty() && host.hybrid);
     }

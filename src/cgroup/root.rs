@@ -12,7 +12,7 @@
 //!    └─ batch.slice ─ etl
 //! ```
 
-use super::detect::{Hierarchy, Host};
+use super::detect::{Hierarchy, Host, unless_hidden};
 use super::file;
 use super::guard;
 use super::marks::{Mark, Marks};
@@ -102,16 +102,22 @@ fn is_recorded(hierarchy: &Hierarchy, v2: bool, options: &RootOptions) -> bool {
 /// Where the root group of a hierarchy is to be, and whether somebody vouches for it: the administrator or a record.
 fn placement(hierarchy: &Hierarchy, v2: bool, options: &RootOptions) -> Result<(PathBuf, bool), CgroupError> {
     let key = key(hierarchy, v2);
-    let on_disk = |path: &Path| directory(hierarchy, path).is_dir();
-    let recorded = records(options).flatten().find(|(name, path)| *name == key && on_disk(path));
-    if let Some((_, path)) = recorded {
-        return Ok((path.to_owned(), true));
+    let on_disk = |path: &Path| {
+        let directory = directory(hierarchy, path);
+        let found = unless_hidden(fs::metadata(&directory));
+        let found = found.map_err(|error| CgroupError::new("look at", directory, error))?;
+        Ok::<bool, CgroupError>(found.is_some_and(|found| found.is_dir()))
+    };
+    for (_, path) in records(options).flatten().filter(|(name, _)| *name == key) {
+        if on_disk(path)? {
+            return Ok((path.to_owned(), true));
+        }
     }
     let own = hierarchy.own.as_deref();
     let own = own.ok_or_else(|| guard::refuse("use", &hierarchy.mount_point, "our own group is not below this mount"));
     let (path, vouched) = match &options.root {
         // The same path in v1 hierarchies only where it can be ours: it exists, or lies below our own group.
-        Some(root) if v2 || on_disk(root) || own.as_ref().is_ok_and(|own| root.starts_with(own)) => {
+        Some(root) if v2 || on_disk(root)? || own.as_ref().is_ok_and(|own| root.starts_with(own)) => {
             (root.clone(), true)
         }
         Some(root) => (own?.join(root.file_name().unwrap_or_default()), false),
