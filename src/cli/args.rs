@@ -8,18 +8,17 @@ mod command;
 #[cfg(test)]
 mod tests;
 
-pub use command::{Command, DaemonTask, Goal, Question, Run, Waiting};
+pub use command::{Command, DaemonTask, Exec, Goal, Question, Run, Waiting};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 
 /// Words that a later version will know.
-pub const RESERVED: [&str; 18] = [
+pub const RESERVED: [&str; 16] = [
     "clean",
     "convert",
     "doctor",
     "edit",
-    "exec",
     "export",
     "files",
     "import",
@@ -29,7 +28,6 @@ pub const RESERVED: [&str; 18] = [
     "reload-or-restart",
     "rm",
     "security",
-    "shell",
     "top",
     "unmask",
     "why",

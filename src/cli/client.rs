@@ -11,9 +11,11 @@ use crate::control::{
     Answer, Call, CallError, CallOptions, Description, FrameReader, REPLY_LIMIT, Reply, RequestKey, ServiceError,
     UnitStatus, Verb, decode_reply, encode_call,
 };
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::fs::File;
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::fd::AsRawFd;
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -135,6 +137,26 @@ impl Client {
         Ok(())
     }
 
+    /// Sends a call with descriptors, once: over another connection it is not made again.
+    ///
+    /// # Errors
+    /// [`UNREACHABLE`].
+    pub fn send_once_with(&mut self, call: &Call, descriptors: &[BorrowedFd<'_>]) -> Result<(), Failure> {
+        let options = CallOptions::default();
+        self.asked = Some((call.clone(), options));
+        let Some(line) = &mut self.line else { return Ok(()) };
+        let bytes = encode_call(call, options);
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(descriptors));
+        let sent = sendmsg(&line.stream, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL);
+        let sent = sent.map_err(io::Error::from).and_then(|count| line.stream.write_all(&bytes[count..]));
+        sent.map_err(|error| {
+            self.lose(error.to_string());
+            self.lost("")
+        })
+    }
+
     /// Sends what was asked for (again) over the connection, if there is one.
     fn ask(&mut self) {
         let (Some((call, options)), Some(line)) = (&self.asked, &mut self.line) else { return };
@@ -226,7 +248,7 @@ impl Client {
         if let Some((call, options)) = &self.asked {
             let keyless = call.verb().is_repeatable_by_key() && options.request.is_none();
             // Another program may be what took the daemon away.
-            if keyless || call.verb() == Verb::Upgrade {
+            if keyless || matches!(call.verb(), Verb::Upgrade | Verb::Exec) {
                 return Err(self.lost(""));
             }
         }

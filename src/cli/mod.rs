@@ -11,6 +11,7 @@ mod client;
 mod completion;
 mod diff;
 mod events;
+mod exec;
 mod explain;
 mod instance;
 mod live;
@@ -319,6 +320,8 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
             0
         }
         Command::Run(run) => return run::run(session, run),
+        Command::Exec(wish) => exec::exec(session, &wish)?,
+        Command::Shell { unit } => exec::shell(session, &unit)?,
         Command::Daemon { task: Some(args::DaemonTask::Upgrade { program }), .. } => {
             upgrade::upgrade(session, program.as_deref())?
         }

@@ -62,6 +62,11 @@ pub enum Purpose {
     Health,
     /// One of `[hooks]`, own container.
     Hook(Hook),
+    /// A command that somebody runs beside the service (`rsvc exec`), joined container; on a terminal of its own or not.
+    Errand {
+        /// It gets a terminal of its own.
+        terminal: bool,
+    },
 }
 
 impl Purpose {
@@ -71,7 +76,7 @@ impl Purpose {
         match self {
             Purpose::StartPost(_) => unit.service.kind != ServiceType::Oneshot,
             Purpose::Stop(_) => !unit.service.remain_after_exit,
-            Purpose::Reload(_) | Purpose::Ready | Purpose::Health => true,
+            Purpose::Reload(_) | Purpose::Ready | Purpose::Health | Purpose::Errand { .. } => true,
             Purpose::Main | Purpose::StartPre(_) | Purpose::StopPost(_) | Purpose::Hook(_) => false,
         }
     }
@@ -88,6 +93,8 @@ impl Purpose {
             Purpose::Ready => "ready.command",
             Purpose::Health => "health.command",
             Purpose::Hook(hook) => hook.dotted(),
+            // Nobody wrote it: what is refused is refused for the sake of the unit's command.
+            Purpose::Errand { .. } => "service.exec",
         }
     }
 
@@ -103,6 +110,7 @@ impl Purpose {
             Purpose::Ready => return Some(&unit.ready.command),
             Purpose::Health => return unit.health.as_ref().map(|health| health.command.as_slice()),
             Purpose::Hook(hook) => return Some(unit.hooks.command(hook)),
+            Purpose::Errand { .. } => return None,
         };
         list.get(index).map(|command| command.argv.as_slice())
     }
@@ -113,6 +121,7 @@ impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Purpose::Main => f.write_str("main"),
+            Purpose::Errand { .. } => f.write_str("exec"),
             Purpose::Ready | Purpose::Health | Purpose::Hook(_) => f.write_str(self.key()),
             Purpose::StartPre(index)
             | Purpose::StartPost(index)
@@ -162,13 +171,26 @@ impl std::error::Error for CompileError {}
 /// # Errors
 /// All reasons at once, sorted by line.
 pub fn compile(unit: &Unit, facts: &HostFacts, purpose: Purpose) -> Result<LaunchPlan, Vec<CompileError>> {
+    compile_command(unit, facts, purpose, purpose.argv(unit).unwrap_or_default())
+}
+
+/// The same for a command that is not the unit's: [`Purpose::Errand`].
+///
+/// # Errors
+/// As [`compile`].
+pub fn compile_command(
+    unit: &Unit,
+    facts: &HostFacts,
+    purpose: Purpose,
+    command: &[String],
+) -> Result<LaunchPlan, Vec<CompileError>> {
     let mut context = Context::new(unit, facts, purpose);
     check_facts(&mut context);
     let shape = Shape::of(&mut context);
     let identity = Identity::of(&mut context, &shape);
     let output = output(&mut context);
     let cgroup = limits::cgroup_settings(&mut context);
-    let argv = purpose.argv(unit).map(<[String]>::to_vec).unwrap_or_default();
+    let argv = command.to_vec();
     if argv.is_empty() {
         context.refuse(purpose.key(), "EXEC", format!("the unit has no command for {purpose}"), None);
     }
@@ -182,7 +204,11 @@ pub fn compile(unit: &Unit, facts: &HostFacts, purpose: Purpose) -> Result<Launc
     }
     become_the_service(&mut context, &shape, &identity);
     let environment = environment::environment(&mut context, &shape, &identity);
-    context.push(purpose.key(), Step::Execute { argv, environment });
+    match purpose {
+        // No line of the unit says so.
+        Purpose::Errand { .. } => context.always(Step::Execute { argv, environment }),
+        _ => context.push(purpose.key(), Step::Execute { argv, environment }),
+    }
 
     let (sockets, timers) = (outside::sockets(&mut context), outside::timers(&context));
     let joins = purpose.joins(unit);
@@ -237,8 +263,10 @@ fn check_facts(context: &mut Context) {
 /// Where standard output and error go.
 fn output(context: &mut Context) -> Output {
     // Asked for later than what the unit says, and in vain elsewhere: who asked sits there and looks.
-    if has_terminal(context) {
-        return Output::Terminal;
+    match context.purpose {
+        _ if has_terminal(context) => return Output::Terminal,
+        Purpose::Errand { .. } => return Output::Caller,
+        _ => {}
     }
     let (journald, foreground) = (context.facts.journald, context.facts.foreground);
     // Who is to choose among messages has to read them.
@@ -272,9 +300,10 @@ fn output(context: &mut Context) -> Output {
     output
 }
 
-/// Does what is launched get the terminal of `rsvc run --pty`?
+/// Does what is launched get a terminal, that of `rsvc run --pty` or of `rsvc exec`?
 fn has_terminal(context: &Context) -> bool {
-    context.facts.terminal && context.purpose == Purpose::Main
+    let is_main = context.facts.terminal && context.purpose == Purpose::Main;
+    is_main || context.purpose == Purpose::Errand { terminal: true }
 }
 
 /// The steps that both kinds of container begin with.
@@ -379,8 +408,8 @@ fn join_container(context: &mut Context, shape: &Shape) {
     if join != Namespaces::default() {
         context.always(Step::JoinContainer { namespaces: join });
     }
-    // setns(2) into a pid namespace affects children only.
-    if join.pid || shape.pid == PidMode::Foreign {
+    // setns(2) into a pid namespace affects children only. Somebody stands in for an errand, wherever that is.
+    if join.pid || shape.pid == PidMode::Foreign || matches!(context.purpose, Purpose::Errand { .. }) {
         context.push("namespaces.pid", Step::ForkService);
     }
 }

@@ -94,9 +94,14 @@ impl Answer {
                 build: serde_json::from_value(take("build"))?,
             },
             Verb::Events => Answer::Event(serde_json::from_value(take("event"))?),
-            Verb::Stop | Verb::Reload | Verb::Kill | Verb::ResetFailed | Verb::Freeze | Verb::Thaw | Verb::StopAll => {
-                Answer::Done
-            }
+            Verb::Stop
+            | Verb::Reload
+            | Verb::Kill
+            | Verb::ResetFailed
+            | Verb::Freeze
+            | Verb::Thaw
+            | Verb::Exec
+            | Verb::StopAll => Answer::Done,
         })
     }
 }
@@ -179,6 +184,8 @@ pub enum CallError {
     PermissionDenied { message: String },
     /// 1: the former program goes on, and why.
     UpgradeRefused { message: String },
+    /// 125 to 127: a command of `rsvc exec` was not executed; which of them, and why.
+    NotExecuted { unit: String, status: u8, message: String },
     /// 1: anything else that is the daemon's fault or the host's.
     Internal { message: String },
 }
@@ -196,6 +203,7 @@ impl CallError {
             CallError::BadSetting { .. } => "BadSetting",
             CallError::PermissionDenied { .. } => "PermissionDenied",
             CallError::UpgradeRefused { .. } => "UpgradeRefused",
+            CallError::NotExecuted { .. } => "NotExecuted",
             CallError::Internal { .. } => "Internal",
         }
     }
@@ -209,6 +217,7 @@ impl CallError {
             CallError::BadSetting { .. } => 2,
             CallError::PermissionDenied { .. } => 4,
             CallError::JobFailed { .. } | CallError::JobCancelled { .. } => 1,
+            CallError::NotExecuted { status, .. } => *status,
             CallError::UpgradeRefused { .. } | CallError::Internal { .. } => 1,
         }
     }
@@ -223,6 +232,9 @@ impl CallError {
             | CallError::JobFailed { unit, message }
             | CallError::NotSupported { unit, message }
             | CallError::BadSetting { unit, message } => json!({ "unit": unit, "message": message }),
+            CallError::NotExecuted { unit, status, message } => {
+                json!({ "unit": unit, "status": status, "message": message })
+            }
             CallError::PermissionDenied { message }
             | CallError::UpgradeRefused { message }
             | CallError::Internal { message } => json!({ "message": message }),
@@ -243,6 +255,11 @@ impl CallError {
             "BadSetting" => CallError::BadSetting { unit, message },
             "PermissionDenied" => CallError::PermissionDenied { message },
             "UpgradeRefused" => CallError::UpgradeRefused { message },
+            "NotExecuted" => {
+                let status =
+                    parameters.get("status").and_then(Value::as_u64).and_then(|status| u8::try_from(status).ok());
+                CallError::NotExecuted { unit, status: status.unwrap_or(125), message }
+            }
             "Internal" => CallError::Internal { message },
             _ => return None,
         })
@@ -261,7 +278,9 @@ impl fmt::Display for CallError {
             CallError::NotSupported { unit, message } if message.is_empty() => {
                 write!(f, "{unit}: not supported by the unit")
             }
-            CallError::NotSupported { message, .. } | CallError::BadSetting { message, .. } => f.write_str(message),
+            CallError::NotSupported { message, .. }
+            | CallError::BadSetting { message, .. }
+            | CallError::NotExecuted { message, .. } => f.write_str(message),
             CallError::PermissionDenied { message } => write!(f, "permission denied: {message}"),
             CallError::UpgradeRefused { message } | CallError::Internal { message } => f.write_str(message),
         }
@@ -282,7 +301,8 @@ mod tests {
             (CallError::JobCancelled { unit: unit.clone() }, 1),
             (CallError::NotRunning { unit: unit.clone() }, 7),
             (CallError::NotSupported { unit: unit.clone(), message: message.clone() }, 7),
-            (CallError::BadSetting { unit, message: message.clone() }, 2),
+            (CallError::BadSetting { unit: unit.clone(), message: message.clone() }, 2),
+            (CallError::NotExecuted { unit, status: 127, message: message.clone() }, 127),
             (CallError::PermissionDenied { message: message.clone() }, 4),
             (CallError::UpgradeRefused { message: message.clone() }, 1),
             (CallError::Internal { message }, 1),

@@ -80,6 +80,14 @@ pub enum Call {
     Thaw {
         unit: String,
     },
+    /// Runs a command in the container of a unit. Four descriptors come with the call (SCM_RIGHTS): standard input, output
+    /// and error, and the socket on which its end is told.
+    Exec {
+        unit: String,
+        command: Vec<String>,
+        /// The command gets a terminal of its own, of this kind (`$TERM`); empty when that is not known.
+        terminal: Option<String>,
+    },
     /// Reads all unit files again.
     ReloadConfig,
     /// Another program takes over in place; `None`: the one by whose path the daemon was started.
@@ -119,13 +127,14 @@ pub enum Verb {
     Set,
     Freeze,
     Thaw,
+    Exec,
     ReloadConfig,
     Upgrade,
 }
 
 impl Verb {
     /// All verbs with the names of their methods.
-    pub const ALL: [(Verb, &'static str); 20] = [
+    pub const ALL: [(Verb, &'static str); 21] = [
         (Verb::Start, "Start"),
         (Verb::Stop, "Stop"),
         (Verb::Restart, "Restart"),
@@ -144,6 +153,7 @@ impl Verb {
         (Verb::Set, "Set"),
         (Verb::Freeze, "Freeze"),
         (Verb::Thaw, "Thaw"),
+        (Verb::Exec, "Exec"),
         (Verb::ReloadConfig, "ReloadConfig"),
         (Verb::Upgrade, "Upgrade"),
     ];
@@ -205,6 +215,7 @@ impl Verb {
             },
             Verb::Freeze => Call::Freeze { unit: given.unit()? },
             Verb::Thaw => Call::Thaw { unit: given.unit()? },
+            Verb::Exec => Call::Exec { unit: given.unit()?, command: given.command()?, terminal: given.terminal()? },
             Verb::ReloadConfig => Call::ReloadConfig,
             Verb::Upgrade => Call::Upgrade { program: given.program()? },
             Verb::Events => Call::Events { units: given.units()?, present: given.flag("present")?.unwrap_or(false) },
@@ -236,6 +247,7 @@ impl Call {
             Call::Set { .. } => Verb::Set,
             Call::Freeze { .. } => Verb::Freeze,
             Call::Thaw { .. } => Verb::Thaw,
+            Call::Exec { .. } => Verb::Exec,
             Call::ReloadConfig => Verb::ReloadConfig,
             Call::Upgrade { .. } => Verb::Upgrade,
         }
@@ -256,6 +268,7 @@ impl Call {
             | Call::Set { unit, .. }
             | Call::Freeze { unit }
             | Call::Thaw { unit }
+            | Call::Exec { unit, .. }
             | Call::Kill { unit, .. } => Some(unit),
             Call::ResetFailed { unit } => unit.as_deref(),
             Call::List | Call::StopAll | Call::Describe => None,
@@ -270,6 +283,9 @@ impl Call {
             Call::Set { unit, values, persist } => json!({ "unit": unit, "values": values, "persist": persist }),
             Call::Scale { unit, number } => json!({ "unit": unit, "number": number }),
             Call::Upgrade { program } => json!({ "program": program }),
+            Call::Exec { unit, command, terminal } => {
+                json!({ "unit": unit, "command": command, "terminal": terminal })
+            }
             Call::Events { units, present } => json!({ "units": units, "present": present }),
             _ => match self.unit() {
                 Some(unit) => json!({ "unit": unit }),
@@ -319,6 +335,8 @@ mod tests {
             },
             Call::Freeze { unit: unit() },
             Call::Thaw { unit: unit() },
+            Call::Exec { unit: unit(), command: vec!["/bin/ls".to_owned(), String::new()], terminal: None },
+            Call::Exec { unit: unit(), command: vec!["sh".to_owned()], terminal: Some("xterm".to_owned()) },
             Call::ReloadConfig,
             Call::Upgrade { program: None },
             Call::Upgrade { program: Some("/usr/bin/rsvc".to_owned()) },
@@ -359,6 +377,13 @@ mod tests {
             (Verb::Set, json!({ "unit": "web", "values": {} }), "values"),
             (Verb::Set, json!({ "unit": "web", "values": { "a.b": 5 } }), "values"),
             (Verb::Freeze, json!({}), "unit"),
+            (Verb::Exec, json!({ "unit": "web" }), "command"),
+            (Verb::Exec, json!({ "unit": "web", "command": [] }), "command"),
+            (Verb::Exec, json!({ "unit": "web", "command": [""] }), "command"),
+            (Verb::Exec, json!({ "unit": "web", "command": ["a\u{0}b"] }), "command"),
+            (Verb::Exec, json!({ "unit": "web", "command": ["a", 1] }), "command"),
+            (Verb::Exec, json!({ "unit": "web", "command": ["a"], "terminal": "a\nb" }), "terminal"),
+            (Verb::Exec, json!({ "unit": "web", "command": ["a"], "terminal": true }), "terminal"),
             (Verb::Scale, json!({ "unit": "web" }), "number"),
             (Verb::Scale, json!({ "unit": "web", "number": -1 }), "number"),
             (Verb::Scale, json!({ "unit": "web", "number": 1001 }), "number"),

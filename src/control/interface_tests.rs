@@ -103,7 +103,7 @@ fn methods_and_errors_are_all_described() {
     for name in &errors {
         assert!(CallError::decode(name, &serde_json::Map::new()).is_some(), "{name}");
     }
-    assert_eq!(errors.len(), 10);
+    assert_eq!(errors.len(), 11);
 }
 
 #[test]

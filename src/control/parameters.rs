@@ -65,6 +65,30 @@ impl Parameters {
         }
     }
 
+    /// Words of a command; the first is not empty.
+    pub(super) fn command(&mut self) -> Result<Vec<String>, ServiceError> {
+        let Some(Value::Array(words)) = self.take("command") else { return Err(invalid("command")) };
+        let words: Option<Vec<String>> = words
+            .into_iter()
+            .map(|word| match word {
+                Value::String(word) if !word.contains('\0') => Some(word),
+                _ => None,
+            })
+            .collect();
+        words.filter(|words| words.first().is_some_and(|program| !program.is_empty())).ok_or_else(|| invalid("command"))
+    }
+
+    /// A kind of terminal (term(7)).
+    pub(super) fn terminal(&mut self) -> Result<Option<String>, ServiceError> {
+        match self.take("terminal") {
+            None => Ok(None),
+            Some(Value::String(kind)) if kind.len() <= 100 && kind.chars().all(|c| c.is_ascii_graphic()) => {
+                Ok(Some(kind))
+            }
+            Some(_) => Err(invalid("terminal")),
+        }
+    }
+
     /// An absolute path.
     pub(super) fn program(&mut self) -> Result<Option<String>, ServiceError> {
         match self.take("program") {

@@ -9,6 +9,7 @@
 //! | `Kill` | answers that the signal was sent, and sends none; whether one was sent that a dying daemon was just about to send is not known, and said so |
 //! | `Reload` | joins, or answers what came of it; of a reload that the former daemon did not see the end of nothing is known, so it is done again |
 //! | `Stop`, `StopAll`, `Scale`, `Set`, `Freeze`, `Thaw`, `ResetFailed`, `ReloadConfig` | these take no key: done twice is as done once |
+//! | `Exec` | takes no key, and is not asked again: the command tells its end by itself, whatever becomes of the daemon |
 //! | all others | change nothing |
 //!
 //! The daemon keeps the key with the unit until the client has the answer: until it ends that connection or uses it

@@ -60,9 +60,13 @@ fn kind(verb: Verb) -> Kind {
         | Verb::Freeze
         | Verb::Thaw
         | Verb::Scale => Kind::Operate,
-        Verb::Kill | Verb::ResetFailed | Verb::StopAll | Verb::Set | Verb::ReloadConfig | Verb::Upgrade => {
-            Kind::Administer
-        }
+        Verb::Kill
+        | Verb::ResetFailed
+        | Verb::StopAll
+        | Verb::Set
+        | Verb::Exec
+        | Verb::ReloadConfig
+        | Verb::Upgrade => Kind::Administer,
     }
 }
 

@@ -12,7 +12,7 @@ use super::shares::HeldBack;
 use super::timers::WallClock;
 use crate::cgroup::Tree;
 use crate::compile::{Cgroups, HostFacts};
-use crate::control::UnitEvent;
+use crate::control::{CallError, UnitEvent};
 use crate::supervise::{Event, Moment, Note, Outcome, RequestId, ServiceId, Supervisor};
 use crate::sys::fd::sealed_memfd;
 use crate::sys::poll::{Interest, Poller, Ready, Token};
@@ -70,6 +70,8 @@ pub(super) enum Notice {
     Terminal(OwnedFd, OwnedFd),
     /// The same for those who listen; only while somebody does.
     Event(Box<UnitEvent>),
+    /// A command of `rsvc exec` has been executed, or could not be.
+    Errand(u64, Result<(), CallError>),
 }
 
 /// Services whose state may wait for the end of a batch of readiness. The descriptors of one death come in one batch:
@@ -132,6 +134,8 @@ pub(super) struct Engine {
     /// Where output goes that the daemon sends to the journal.
     pub journal: super::log_relay::Journal,
     pub wall_clock: WallClock,
+    /// Commands that are being launched beside services.
+    pub errands: super::errand::Errands,
     /// Services whose log file is open, the oldest opening first.
     pub open_logs: VecDeque<ServiceId>,
     /// Tables that units have in common.
@@ -243,6 +247,7 @@ impl Engine {
             scratch: Scratch::default(),
             journal: Default::default(),
             wall_clock: WallClock::default(),
+            errands: Default::default(),
             open_logs: VecDeque::new(),
             shared: Default::default(),
             survey: Default::default(),

@@ -227,7 +227,7 @@ fn foreground(run: RunOptions, mut signals: Signals) -> io::Result<u8> {
                         terminal.attach(&mut foreground.engine, master, service, &signals)?;
                     }
                 }
-                Notice::Event(_) => {}
+                Notice::Event(_) | Notice::Errand(..) => {}
                 Notice::Reply(request, outcome) => foreground.replied(request, outcome),
                 Notice::Note(note) => {
                     if let (Note::Ended(_) | Note::Failed(_), Some(terminal)) = (&note, &mut foreground.terminal) {

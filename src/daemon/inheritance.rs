@@ -123,7 +123,7 @@ impl Engine {
                 numbers.stdout = Some(inherit.copy(io::stdout()).map_err(fds("standard output"))?);
                 numbers.stderr = Some(inherit.copy(io::stderr()).map_err(fds("standard error"))?);
             }
-            plan::Output::Journal | plan::Output::Null | plan::Output::Terminal => {}
+            plan::Output::Journal | plan::Output::Null | plan::Output::Terminal | plan::Output::Caller => {}
         }
         if plan.init
             && plan.container == Container::Own

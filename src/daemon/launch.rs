@@ -131,7 +131,7 @@ impl Engine {
         Ok(())
     }
 
-    fn start_environment(
+    pub(super) fn start_environment(
         &self,
         id: ServiceId,
         role: Role,
@@ -241,17 +241,16 @@ impl Engine {
         }
     }
 
-    fn clone_stage(
+    /// Clones the stage of a plan, which is `bytes` where it reads it, into the unit's group.
+    pub(super) fn bear(
         &mut self,
         id: ServiceId,
-        role: Role,
         plan: &LaunchPlan,
-        bytes: Vec<u8>,
-        mut inherit: Inheritance,
-        kept: Kept,
-    ) -> Result<(), LaunchFailure> {
+        bytes: &[u8],
+        inherit: &mut Inheritance,
+    ) -> Result<(i32, OwnedFd), LaunchFailure> {
         let memfd =
-            fd::sealed_memfd(c"rsvc-plan", &bytes, false).map_err(to_io).map_err(io_failure("FDS", 202, "plan"))?;
+            fd::sealed_memfd(c"rsvc-plan", bytes, false).map_err(to_io).map_err(io_failure("FDS", 202, "plan"))?;
         if let Some(first) = inherit.owned.first_mut() {
             *first = memfd;
         }
@@ -278,8 +277,19 @@ impl Engine {
         } else {
             self.nursery.spawn(&request, &[c"rsvc-stage".to_owned(), c"nursery".to_owned()])
         };
-        let (pid, pidfd) =
-            spawned.map_err(|error| failure("NAMESPACE", 226, plan::hint::clone_failure_message(error.errno)))?;
+        spawned.map_err(|error| failure("NAMESPACE", 226, plan::hint::clone_failure_message(error.errno)))
+    }
+
+    fn clone_stage(
+        &mut self,
+        id: ServiceId,
+        role: Role,
+        plan: &LaunchPlan,
+        bytes: Vec<u8>,
+        mut inherit: Inheritance,
+        kept: Kept,
+    ) -> Result<(), LaunchFailure> {
+        let (pid, pidfd) = self.bear(id, plan, &bytes, &mut inherit)?;
         let Kept { report, maps, log_number, notify_number } = kept;
         let mut process = self.register(id, role, plan, (pid, pidfd), report)?;
         process.log_number = log_number;

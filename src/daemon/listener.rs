@@ -196,11 +196,18 @@ impl Listener {
         self.connections.get(&connection).map_or(0, Connection::waiting)
     }
 
+    /// The descriptors that came with the call of `connection`.
+    pub fn take_descriptors(&mut self, connection: ConnectionId) -> Vec<OwnedFd> {
+        self.connections.get_mut(&connection).map_or_else(Vec::new, Connection::take_descriptors)
+    }
+
     /// Answers the call of `connection`; without effect when that went away or has no open call.
     pub fn reply(&mut self, connection: ConnectionId, reply: &Result<Answer, CallError>) {
         let Some(open) = self.connections.get_mut(&connection).filter(|c| c.pending) else { return };
         open.pending = false;
         open.streaming = false;
+        // What came with a call that has no use for it.
+        drop(open.take_descriptors());
         self.ready.push_back(connection);
         let bytes = match reply {
             Ok(answer) => encode(answer, false),

@@ -24,6 +24,7 @@ mod definition;
 pub mod directories;
 mod engine;
 pub mod environment_files;
+mod errand;
 mod exits;
 pub mod features;
 mod foreground;

@@ -108,6 +108,11 @@ impl Engine {
                 let message = "only a daemon can be upgraded".to_owned();
                 Handled::Now(Err(CallError::UpgradeRefused { message }))
             }
+            // It comes with descriptors, which the owner of the loop has.
+            Call::Exec { unit, .. } => {
+                let message = "commands are run by a daemon".to_owned();
+                Handled::Now(Err(CallError::NotSupported { unit, message }))
+            }
             Call::Events { units, present } => {
                 if units.is_empty() && !present {
                     return Ok(Handled::Stream(Vec::new(), BTreeSet::new()));

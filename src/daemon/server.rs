@@ -43,6 +43,8 @@ pub(super) struct Server {
     /// The request that was made last over each connection, if it may be made again.
     keys: BTreeMap<ConnectionId, RequestKey>,
     next_wait: u64,
+    /// Who waits for a command to be executed.
+    errands: HashMap<u64, ConnectionId>,
     subscribers: Subscribers,
     /// There may be children that nobody here knows and that have ended.
     strangers: bool,
@@ -153,6 +155,7 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
         requests: HashMap::new(),
         keys: BTreeMap::new(),
         next_wait: 0,
+        errands: HashMap::new(),
         subscribers: Subscribers::default(),
         strangers: inherits_children,
         deaf: false,
@@ -250,6 +253,7 @@ impl Server {
             Notice::Ready(ready) if ready.token == self.signals_token => self.signalled(),
             Notice::Ready(_) => {} // Closed in the same batch, or looked at after each turn (an upgrade).
             Notice::Reply(request, outcome) => self.replied(request, outcome),
+            Notice::Errand(number, outcome) => self.errand_begun(number, outcome),
             Notice::Event(event) => self.subscribers.publish(&mut self.listener, &event),
             // Nobody asks for terminals here.
             Notice::Note(_) | Notice::Terminal(..) => {}
@@ -314,6 +318,22 @@ impl Server {
         }
     }
 
+    fn begin_errand(&mut self, connection: ConnectionId, unit: &str, command: &[String], terminal: Option<String>) {
+        let descriptors = self.listener.take_descriptors(connection);
+        match self.engine.begin_errand(unit, command, terminal, descriptors) {
+            Ok(number) => drop(self.errands.insert(number, connection)),
+            Err(error) => self.listener.reply(connection, &Err(error)),
+        }
+    }
+
+    /// Its end is told to the caller by who stands in for it.
+    fn errand_begun(&mut self, number: u64, outcome: Result<(), CallError>) {
+        if let Some(connection) = self.errands.remove(&number) {
+            self.listener.reply(connection, &outcome.map(|()| Answer::Done));
+            self.answer_calls();
+        }
+    }
+
     /// New connections, calls and departures.
     fn dispatch(&mut self) {
         let engine = &self.engine;
@@ -330,6 +350,10 @@ impl Server {
             let connection = incoming.connection;
             if let Call::Upgrade { program } = incoming.call {
                 self.begin_upgrade(connection, program);
+                continue;
+            }
+            if let Call::Exec { unit, command, terminal } = incoming.call {
+                self.begin_errand(connection, &unit, &command, terminal);
                 continue;
             }
             self.note_key(connection, incoming.request);

@@ -432,7 +432,9 @@ impl Engine {
                 suppressed,
             },
             Output::Null => LogPlace { target: "null".to_owned(), ..LogPlace::default() },
-            Output::Inherit | Output::Terminal => LogPlace { target: "inherit".to_owned(), ..LogPlace::default() },
+            Output::Inherit | Output::Terminal | Output::Caller => {
+                LogPlace { target: "inherit".to_owned(), ..LogPlace::default() }
+            }
         })
     }
 

@@ -37,7 +37,9 @@ pub(super) enum Source {
     Stored(ServiceId),
     /// The earliest time of the calendar has come, or the clock was set.
     WallClock,
-    /// PID 1 of a run that is over.
+    /// Reports of a command that is being launched beside a service.
+    Errand(u64),
+    /// PID 1 of a run that is over, or who stands in for such a command.
     Retired,
 }
 
@@ -106,6 +108,7 @@ impl Engine {
             Source::InstanceKeeper => self.instance_keeper_ended(),
             Source::Stored(id) => self.stored_hung_up(id, event.token),
             Source::WallClock => self.wall_clock_ready(),
+            Source::Errand(number) => self.errand_ready(number),
             Source::Retired => self.reap_retired(event.token),
         }
     }

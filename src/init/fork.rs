@@ -100,10 +100,16 @@ fn fork_joined(stage: &mut Stage) -> Result<(), Failure> {
         process::setsid()?;
         return Ok(());
     };
-    // The end of file on the report socket must come from the child alone.
-    stage.inherited.report = None;
+    // The end of file on the report socket, and on what the child writes to, must come from the child alone.
+    let inherited = &mut stage.inherited;
+    (inherited.report, inherited.container) = (None, None);
+    (inherited.stdin, inherited.stdout, inherited.stderr) = (None, None, None);
+    inherited.passed.clear();
     stage.mounts = Default::default();
-    stand_in(child)
+    match inherited.caller.take() {
+        Some(caller) => super::errand::stand_in(child, &caller),
+        None => stand_in(child),
+    }
 }
 
 /// Passes signals on to the child and ends as it ends, so that whoever waits for this process sees the child's status.

@@ -22,6 +22,8 @@ pub(super) struct Inherited {
     pub stdin: Option<OwnedFd>,
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
+    /// Who asked for this command.
+    pub caller: Option<OwnedFd>,
     pub pinned: Vec<OwnedFd>,
     /// For the service, from 3 on, each with its name.
     pub passed: Vec<(OwnedFd, String)>,
@@ -65,6 +67,7 @@ impl Inherited {
             cgroup_procs: take_all(&listed.cgroup_procs, &mut take)?,
             pinned: take_all(&listed.pinned, &mut take)?,
             stdin: take(listed.stdin)?,
+            caller: take(listed.caller)?,
             stdout,
             stderr,
         };

@@ -14,6 +14,7 @@
 //! is still the root; what leads to the host is closed by `PivotRoot`.
 #![forbid(unsafe_code)]
 
+mod errand;
 mod execute;
 pub mod first;
 mod fork;

@@ -1,4 +1,5 @@
-//! `Step::OpenTerminal`: a terminal in the container's devpts for the service, its other side to the daemon.
+//! `Step::OpenTerminal`: a terminal in the container's devpts for the service, its other side to the daemon; for a command
+//! of `rsvc exec`, to whoever asked for it.
 //!
 //! The caller's own terminal never comes in here: what the service can do to its terminal ends at the new one.
 
@@ -21,10 +22,12 @@ pub(super) fn open(stage: &mut Stage) -> Result<(), Failure> {
     terminal::set_size(service.as_fd(), settings.rows, settings.columns).context(|| "size")?;
     terminal::set_utf8(service.as_fd(), settings.utf8).context(|| "modes")?;
     terminal::control(service.as_fd()).context(|| "controlling terminal")?;
-    let channel = stage.inherited.report.as_ref().ok_or(Failure::new(0, "nobody takes the terminal"))?;
+    let inherited = &stage.inherited;
+    let channel = inherited.caller.as_ref().or(inherited.report.as_ref());
+    let channel = channel.ok_or(Failure::new(0, "nobody takes the terminal"))?;
     let report = wire::encode_report(&Report::Terminal);
     socket::send_with(channel.as_fd(), &report, &[master.as_fd(), service.as_fd()], None)
-        .context(|| "sending it to the daemon")?;
+        .context(|| "sending it to who asked for it")?;
     for stream in [&mut stage.inherited.stdin, &mut stage.inherited.stdout, &mut stage.inherited.stderr] {
         *stream = Some(fd::duplicate(service.as_fd(), 3)?);
     }

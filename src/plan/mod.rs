@@ -119,6 +119,8 @@ pub enum Output {
     Null,
     /// The daemon's own standard output and error (`rsvc run`). The descriptors are inherited.
     Inherit,
+    /// What the caller passed (`rsvc exec`), also standard input.
+    Caller,
     /// A terminal of the container (`rsvc run --pty`; `Step::OpenTerminal` is in the list), also standard input.
     Terminal,
     /// A pipe that the daemon reads, to send what may pass to the journal. The descriptor is inherited.

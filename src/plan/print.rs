@@ -58,6 +58,7 @@ impl LaunchPlan {
             Output::Null => "/dev/null",
             Output::Inherit => "inherited",
             Output::Terminal => "a terminal of its own",
+            Output::Caller => "the caller's",
         };
         section(f, "output", &[output.to_owned()])
     }

@@ -434,7 +434,7 @@ pub enum Step {
     /// All signals to their default action, empty mask (SIGPIPE too, which the Rust runtime ignores).
     ResetSignals,
     /// Opens a terminal in the container's devpts (`/dev/ptmx`), makes it the controlling one of this session, and
-    /// standard input, output and error. The daemon is sent both sides ([`super::wire::Report::Terminal`]). Stands after
+    /// standard input, output and error. The daemon, or the caller of a command, is sent both sides ([`super::wire::Report::Terminal`]). Stands after
     /// the ids are set: a terminal belongs to who opens it; and before the filter.
     OpenTerminal,
     /// Standard input from `/dev/null`, standard output and error from what was connected or inherited; every other

@@ -20,6 +20,7 @@ pub mod poll;
 pub mod probe;
 pub mod process;
 mod raw;
+pub mod signals;
 pub mod socket;
 mod spawn;
 pub mod terminal;

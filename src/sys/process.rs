@@ -352,6 +352,8 @@ pub mod signal {
     pub const TERM: i32 = libc::SIGTERM;
     /// A child has ended.
     pub const CHLD: i32 = libc::SIGCHLD;
+    /// Goes on after a stop.
+    pub const CONT: i32 = libc::SIGCONT;
     /// Cannot be caught.
     pub const KILL: i32 = libc::SIGKILL;
 }

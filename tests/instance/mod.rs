@@ -8,6 +8,7 @@
 mod skip;
 #[macro_use]
 mod needs;
+pub mod desk;
 pub mod journald;
 pub mod namespace;
 pub mod process;

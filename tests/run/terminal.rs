@@ -1,117 +1,20 @@
 //! `rsvc run --pty`, on a terminal that the test holds the other side of.
 
 use super::{Place, Who, everybody, once, traces};
+use crate::instance::desk::{Desk, size};
 use crate::instance::{Said, eventually, is_root, skipped};
-use rustix::process::{Pid, Signal};
-use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
-use rustix::termios::{LocalModes, Termios, Winsize, tcgetattr, tcsetwinsize};
+use rustix::process::Signal;
+use rustix::termios::tcsetwinsize;
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
-/// A terminal with a run on it; the test is the person in front of it.
-struct Desk {
-    master: OwnedFd,
-    /// Kept open, so that the modes can be asked for when the run is over.
-    slave: OwnedFd,
-    found: Termios,
-    run: Child,
-    seen: String,
-}
-
-fn size(rows: u16, columns: u16) -> Winsize {
-    Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
-}
-
-impl Desk {
-    /// Runs the command as the leader of a session whose terminal this is.
-    fn new(run: &Command) -> Desk {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal");
-        unlockpt(&master).expect("unlocked");
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-        let slave = ioctl_tiocgptpeer(&master, flags).expect("the other side");
-        tcsetwinsize(&master, size(31, 97)).expect("a size");
-        rustix::io::ioctl_fionbio(&master, true).expect("it does not block");
-        let found = tcgetattr(&slave).expect("modes");
-        let stream = || Stdio::from(slave.try_clone().expect("a copy"));
-        let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(run.get_program()).args(run.get_args()).current_dir("/").env("TERM", "vt102");
-        for (name, value) in run.get_envs() {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        let run = command.stdin(stream()).stdout(stream()).stderr(stream()).spawn().expect("it starts");
-        Desk { master, slave, found, run, seen: String::new() }
-    }
-
-    /// Takes what has been written.
-    fn look(&mut self) {
-        let mut buffer = [0; 4096];
-        while let Ok(length @ 1..) = rustix::io::read(&self.master, &mut buffer) {
-            self.seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
-        }
-    }
-
-    /// Waits until the text is on the screen, behind what was waited for before, and returns its line.
-    #[track_caller]
-    fn wait_for(&mut self, text: &str) -> String {
-        let found = eventually(&format!("`{text}`"), || {
-            self.look();
-            let ended = self.run.try_wait().expect("wait").is_some();
-            let at = self.seen.find(text);
-            assert!(at.is_some() || !ended, "`{text}` did not come: {}", self.seen);
-            let line = self.seen[at?..].split_once('\n')?.0.to_owned();
-            let end = at? + line.len() + 1;
-            Some((line, end))
-        });
-        self.seen.drain(..found.1);
-        found.0.trim_end_matches('\r').to_owned()
-    }
-
-    fn type_in(&self, text: &str) {
-        assert_eq!(rustix::io::write(&self.master, text.as_bytes()), Ok(text.len()));
-    }
-
-    fn signal(&self, signal: Signal) {
-        rustix::process::kill_process(Pid::from_child(&self.run), signal).expect("it runs");
-    }
-
-    /// The terminal echoes and knows lines: nobody has it in raw mode.
-    fn is_as_found(&self) -> bool {
-        let now = tcgetattr(&self.slave).expect("modes");
-        (now.input_modes, now.output_modes, now.local_modes)
-            == (self.found.input_modes, self.found.output_modes, self.found.local_modes)
-    }
-
-    fn is_raw(&self) -> bool {
-        !tcgetattr(&self.slave).expect("modes").local_modes.intersects(LocalModes::ICANON | LocalModes::ECHO)
-    }
-
-    /// The exit code; the terminal is as it was found, nothing was typed into it, and nothing else is left.
-    #[track_caller]
-    fn end(&mut self) -> i32 {
-        let status = eventually("the run ends", || {
-            self.look();
-            self.run.try_wait().expect("wait")
-        });
-        self.look();
-        assert!(self.is_as_found(), "the modes of the terminal are not restored");
-        rustix::io::ioctl_fionbio(&self.slave, true).expect("it does not block");
-        let typed = rustix::io::read(&self.slave, &mut [0; 64]);
-        assert_eq!(typed, Err(rustix::io::Errno::AGAIN), "somebody typed on the caller's terminal");
-        assert_eq!(traces(self.run.id()), Vec::<PathBuf>::new());
-        Said::from(std::process::Output { status, stdout: Vec::new(), stderr: Vec::new() }).code
-    }
-}
-
-impl Drop for Desk {
-    fn drop(&mut self) {
-        let _ = self.run.kill();
-        let _ = self.run.wait();
-    }
+/// The exit code; nothing of the run is left.
+#[track_caller]
+fn end(desk: &mut Desk) -> i32 {
+    let code = desk.end();
+    assert_eq!(traces(desk.run.id()), Vec::<PathBuf>::new());
+    code
 }
 
 /// `rsvc run -t -- WORDS`
@@ -154,7 +57,7 @@ fn the_program_has_a_terminal_of_its_own_and_no_other() {
         // The echo of the inner terminal, once, then the answer.
         assert_eq!(desk.wait_for("hallo"), "hallo");
         assert_eq!(desk.wait_for("got"), "got hallo");
-        assert_eq!(desk.end(), 7, "{who:?}");
+        assert_eq!(end(&mut desk), 7, "{who:?}");
         assert_eq!(desk.seen, "", "{who:?}");
     }
 }
@@ -167,7 +70,7 @@ fn a_changed_window_reaches_the_program() {
     desk.wait_for("ready");
     tcsetwinsize(&desk.master, size(20, 111)).expect("a size");
     assert_eq!(desk.wait_for("20"), "20 111");
-    assert_eq!(desk.end(), 0);
+    assert_eq!(end(&mut desk), 0);
 }
 
 #[test]
@@ -178,7 +81,7 @@ fn control_characters_are_signals_of_the_inner_terminal() {
         desk.wait_for("ready");
         desk.type_in("\x03");
         desk.wait_for("caught");
-        assert_eq!(desk.end(), 3, "{who:?}: Ctrl-C is the program's");
+        assert_eq!(end(&mut desk), 3, "{who:?}: Ctrl-C is the program's");
     }
 }
 
@@ -193,7 +96,7 @@ fn an_interactive_shell_has_job_control() {
     desk.wait_for("running");
     desk.type_in("fg && exit 5\n");
     desk.wait_for("again\r");
-    assert_eq!(desk.end(), 5);
+    assert_eq!(end(&mut desk), 5);
 }
 
 #[test]
@@ -201,7 +104,7 @@ fn all_that_was_written_last_is_seen() {
     let place = Place::new();
     for who in everybody(&place) {
         let mut desk = shell(&place, who, "seq -f %07.0f 20000; printf the-end; exit 4");
-        assert_eq!(desk.end(), 4, "{who:?}");
+        assert_eq!(end(&mut desk), 4, "{who:?}");
         let wanted: String = (1..=20_000).map(|number| format!("{number:07}\r\n")).collect();
         let (before, seen) = desk.seen.split_at(desk.seen.find("0000001").expect("the first line"));
         assert!(before.starts_with("rsvc: press"), "{before}");
@@ -218,11 +121,11 @@ fn whatever_ends_the_run_the_terminal_is_as_it_was() {
         desk.wait_for("ready");
         assert!(desk.is_raw());
         desk.signal(signal);
-        assert_eq!(desk.end(), 130, "{signal:?}");
+        assert_eq!(end(&mut desk), 130, "{signal:?}");
     }
     // A program that cannot be executed.
     let mut desk = Desk::new(&command(&place, who, ["/etc/passwd"]));
-    assert_eq!(desk.end(), 126);
+    assert_eq!(end(&mut desk), 126);
     assert!(desk.seen.contains("failed at step EXEC"), "{}", desk.seen);
     assert!(desk.seen.lines().all(|line| line.trim_start() == line || line.starts_with("  ")), "{}", desk.seen);
 }
@@ -241,7 +144,7 @@ fn a_suspended_run_gives_the_terminal_back_and_takes_it_again() {
     eventually("it has the terminal again", || desk.is_raw().then_some(()));
     desk.type_in("more\n");
     assert_eq!(desk.wait_for("got"), "got more");
-    assert_eq!(desk.end(), 0);
+    assert_eq!(end(&mut desk), 0);
 }
 
 #[test]
@@ -257,7 +160,7 @@ fn three_escapes_end_a_program_that_hangs() {
         }
         eventually("the terminal takes it", || rustix::io::write(&desk.master, b"\x1d\x1d\x1d").ok());
         eventually("the terminal takes it", || rustix::io::write(&desk.master, b"\x1d\x1d\x1d").ok());
-        assert_eq!(desk.end(), 130, "{who:?}");
+        assert_eq!(end(&mut desk), 130, "{who:?}");
     }
 }
 
@@ -275,7 +178,7 @@ fn nothing_inside_can_type_on_the_callers_terminal() {
     let mut desk = Desk::new(&command(&place, who, ["perl", "-e", program]));
     desk.wait_for("done");
     // `end` looks what was typed on the caller's.
-    assert_eq!(desk.end(), 6);
+    assert_eq!(end(&mut desk), 6);
     assert!(!desk.seen.contains("pasted"));
 }
 
@@ -301,7 +204,7 @@ fn a_unit_has_its_terminal_again_after_a_restart_and_its_commands_have_none() {
         eventually("the terminal is raw", || desk.is_raw().then_some(()));
         desk.type_in(&format!("{code}\n"));
     }
-    assert_eq!(desk.end(), 0);
+    assert_eq!(end(&mut desk), 0);
     let file = place.unit(
         "plain",
         &once(r#"["/bin/sh", "-c", "tty"]"#).replace(
@@ -315,7 +218,7 @@ fn a_unit_has_its_terminal_again_after_a_restart_and_its_commands_have_none() {
     desk.wait_for("one");
     assert!(desk.wait_for("pipe:").ends_with(']'), "a command of the unit has no terminal");
     assert_eq!(desk.wait_for("/dev/pts"), "/dev/pts/0");
-    assert_eq!(desk.end(), 0);
+    assert_eq!(end(&mut desk), 0);
 }
 
 #[test]

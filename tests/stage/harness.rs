@@ -191,6 +191,7 @@ impl Draft {
             is_main: true,
             environment: self.start_environment.clone(),
             descriptors: Descriptors {
+                caller: None,
                 stdin: None,
                 report: Some(4),
                 exits: Some(5),

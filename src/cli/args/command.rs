@@ -285,6 +285,16 @@ pub enum Command {
     /// Run one unit file, or a command, in the foreground, without a daemon
     Run(Run),
 
+    /// Run a command in the container of a unit that runs, with the unit's own restrictions
+    Exec(Exec),
+
+    /// Open a shell in the container of a unit that runs, with the unit's own restrictions
+    Shell {
+        /// The unit
+        #[arg(value_name = "UNIT")]
+        unit: String,
+    },
+
     /// Run the supervisor (also: rsvcd), or have another program take over from the one that runs
     #[command(args_conflicts_with_subcommands = true)]
     Daemon {
@@ -406,6 +416,24 @@ pub struct Run {
     /// Say only what goes wrong; always so for a command
     #[arg(short, long)]
     pub quiet: bool,
+}
+
+/// A command in a container.
+#[derive(Args, Clone, Debug)]
+pub struct Exec {
+    /// The unit
+    #[arg(value_name = "UNIT")]
+    pub unit: String,
+    /// Insist on a terminal of its own for the command, behind this one; it has one anyway where standard input and output
+    /// are terminals
+    #[arg(short = 't', long, conflicts_with = "no_pty")]
+    pub pty: bool,
+    /// No terminal for the command: it reads nothing where standard input is a terminal
+    #[arg(short = 'T', long)]
+    pub no_pty: bool,
+    /// A program and its arguments, behind `--`; its exit status is passed on
+    #[arg(value_name = "COMMAND", last = true, required = true)]
+    pub command: Vec<OsString>,
 }
 
 /// Units to be asked about.

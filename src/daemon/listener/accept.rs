@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::{ConnectionId, LISTENING, Listener, ROUND};
-use crate::control::Peer;
+use crate::control::{Peer, Verb};
 use crate::sys::peer::peer_groups;
 use rustix::event::epoll;
 use std::fs::File;
@@ -79,7 +79,9 @@ impl Listener {
             self.close(id);
         }
         self.counter += 1;
-        let connection = Connection::new(stream, peer, barred, self.counter);
+        // Others could fill the daemon's table with them.
+        let takes_descriptors = barred.is_none() && self.rules.permit(&peer, Verb::Exec).is_ok();
+        let connection = Connection::new(stream, peer, barred, self.counter, takes_descriptors);
         let data = epoll::EventData::new_u64(self.counter);
         epoll::add(&self.epoll, &connection.stream, data, connection.interest).ok()?;
         let id = ConnectionId(self.counter);

@@ -1,10 +1,11 @@
 //! One peer of the control socket: its buffers in both directions. Decides nothing.
 
 use crate::control::{FrameReader, Malformed, Peer, REQUEST_LIMIT, Request};
+use crate::sys::socket;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Bytes taken from the socket at a time.
 const CHUNK: usize = 16 * 1024;
@@ -31,10 +32,17 @@ pub(super) struct Connection {
     out: Vec<u8>,
     /// Bytes of `out` that were sent.
     sent: usize,
+    /// May descriptors come along? Of others the kernel closes them.
+    takes_descriptors: bool,
+    /// Those that came with the call at hand.
+    descriptors: Vec<OwnedFd>,
 }
 
+/// Most descriptors that a call has.
+const DESCRIPTORS: usize = 4;
+
 impl Connection {
-    pub fn new(stream: OwnedFd, peer: Peer, barred: Option<String>, used: u64) -> Connection {
+    pub fn new(stream: OwnedFd, peer: Peer, barred: Option<String>, used: u64, takes_descriptors: bool) -> Connection {
         Connection {
             stream,
             peer,
@@ -48,6 +56,8 @@ impl Connection {
             reader: FrameReader::new(REQUEST_LIMIT),
             out: Vec::new(),
             sent: 0,
+            takes_descriptors,
+            descriptors: Vec::new(),
         }
     }
 
@@ -55,15 +65,31 @@ impl Connection {
     pub fn receive(&mut self) {
         let mut chunk = [0u8; CHUNK];
         while !self.ended && self.reader.held() <= REQUEST_LIMIT {
-            match recv(&self.stream, &mut chunk[..], RecvFlags::DONTWAIT) {
-                Ok((0, _)) => self.ended = true,
-                Ok((count, _)) => self.reader.push(&chunk[..count]),
+            match self.take(&mut chunk) {
+                Ok(0) => self.ended = true,
+                Ok(count) => self.reader.push(&chunk[..count]),
                 Err(Errno::INTR) => {}
                 // For want of memory too: it is still there.
                 Err(Errno::AGAIN | Errno::NOMEM | Errno::NOBUFS) => return,
                 Err(_) => (self.ended, self.dead) = (true, true),
             }
         }
+    }
+
+    fn take(&mut self, chunk: &mut [u8]) -> Result<usize, Errno> {
+        if !self.takes_descriptors {
+            return recv(&self.stream, chunk, RecvFlags::DONTWAIT).map(|(count, _)| count);
+        }
+        let received = socket::receive(self.stream.as_fd(), chunk).map_err(|e| Errno::from_raw_os_error(e.errno))?;
+        let received = received.ok_or(Errno::AGAIN)?;
+        self.descriptors.extend(received.descriptors);
+        // No call has so many.
+        if self.descriptors.len() > DESCRIPTORS { Err(Errno::BADMSG) } else { Ok(received.length) }
+    }
+
+    /// The descriptors that came with the call at hand.
+    pub fn take_descriptors(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.descriptors)
     }
 
     /// The next whole request in the buffer.
