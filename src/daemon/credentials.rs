@@ -3,6 +3,7 @@
 //!
 //! A symbolic link on the way is followed only where nobody but root, or who runs the daemon, can have made it or could
 //! exchange it: otherwise the owner of one directory on the path would choose which file of the host a service is given.
+//! A file with a second name (a hard link) in a directory of somebody else could be any file, too.
 
 use crate::plan::{LaunchPlan, Step, hint};
 use crate::supervise::LaunchFailure;
@@ -127,7 +128,13 @@ impl Found {
     /// The regular file, for reading.
     fn open(&self) -> Result<OwnedFd, Refused> {
         let file = rustix::fs::openat(&self.parent, &self.name, READ | OFlags::NOFOLLOW, Mode::empty())?;
-        match kind(&rustix::fs::fstat(&file)?) {
+        let stat = rustix::fs::fstat(&file)?;
+        match kind(&stat) {
+            FileType::RegularFile if stat.st_nlink > 1 && !is_closed(&rustix::fs::fstat(&self.parent)?) => {
+                let detail =
+                    "it has more names than this one, and somebody else can write the directory: it may be any file";
+                Err(Refused { errno: Errno::LOOP, detail: detail.to_owned() })
+            }
             FileType::RegularFile => Ok(file),
             // It was exchanged since it was looked at.
             _ => Err(Refused { errno: Errno::INVAL, detail: "it is no regular file".to_owned() }),
@@ -162,7 +169,7 @@ fn look_up_from(start: OwnedFd, path: &Path) -> Result<Found, Refused> {
             }
             continue;
         }
-        let here = rustix::fs::openat(parent, &name, LOOK, Mode::empty())?;
+        let here = open_name(parent, &name, rest.is_empty())?;
         let stat = rustix::fs::fstat(&here)?;
         if kind(&stat) == FileType::Symlink {
             links += 1;
@@ -191,6 +198,19 @@ fn look_up_from(start: OwnedFd, path: &Path) -> Result<Found, Refused> {
     Ok(Found { parent, name: ".".into(), here })
 }
 
+/// A name of a directory, itself (O_PATH). A directory on the way is opened as one, which also mounts what an automounter
+/// has promised there.
+fn open_name(parent: BorrowedFd<'_>, name: &OsStr, last: bool) -> Result<OwnedFd, Errno> {
+    if !last {
+        match rustix::fs::openat(parent, name, LOOK | OFlags::DIRECTORY, Mode::empty()) {
+            // A link, or what nothing can be below.
+            Err(Errno::NOTDIR | Errno::LOOP) => {}
+            other => return other,
+        }
+    }
+    rustix::fs::openat(parent, name, LOOK, Mode::empty())
+}
+
 /// Puts the names of a path before those that are left; an absolute one begins at the root again.
 fn push_front(rest: &mut VecDeque<OsString>, path: &Path, above: &mut Vec<OwnedFd>) -> Result<(), Errno> {
     if path.is_absolute() {
@@ -208,11 +228,18 @@ fn push_front(rest: &mut VecDeque<OsString>, path: &Path, above: &mut Vec<OwnedF
 
 /// Has nobody but root, or who runs the daemon, made this link, and can nobody else put another in its place?
 fn is_ours(parent: BorrowedFd<'_>, link: &Stat) -> Result<bool, Errno> {
-    let trusted = |uid: u32| uid == 0 || uid == rustix::process::geteuid().as_raw();
-    let directory = rustix::fs::fstat(parent)?;
-    // In a sticky directory nobody renames what is another's.
+    Ok(is_trusted(link.st_uid) && is_closed(&rustix::fs::fstat(parent)?))
+}
+
+/// Root, or who runs the daemon.
+fn is_trusted(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+/// Can nobody else exchange what is in this directory? In a sticky one nobody renames what is another's.
+fn is_closed(directory: &Stat) -> bool {
     let others_write = directory.st_mode & 0o022 != 0 && directory.st_mode & 0o1000 == 0;
-    Ok(trusted(link.st_uid) && trusted(directory.st_uid) && !others_write)
+    is_trusted(directory.st_uid) && !others_write
 }
 
 #[cfg(test)]

@@ -77,6 +77,10 @@ fn a_link_that_others_could_exchange_is_refused() {
         // The file itself may lie there.
         std::fs::write(open.join("own"), "o").unwrap();
         assert_eq!(contents("x", &open.join("own")), Ok(vec![pair("x", "o")]));
+        // Unless it has a name elsewhere, so that it may be anybody's.
+        std::fs::hard_link(place.path().join("secret"), open.join("hard")).unwrap();
+        assert!(contents("x", &open.join("hard")).unwrap_err().contains("more names"));
+        assert!(contents("x", &place.path().join("secret")).is_ok());
     }
 }
 

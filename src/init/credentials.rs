@@ -5,14 +5,11 @@
 
 use super::paths;
 use super::{Context, Failure, Stage};
-use crate::plan::Slot;
+use crate::plan::{CREDENTIALS_SIZE, Slot};
 use crate::sys::fd;
 use crate::sys::mount::{self, attributes};
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
-/// Bytes of all credentials of a unit together.
-const LIMIT: u64 = 1 << 20;
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 16 << 10;
@@ -43,7 +40,7 @@ impl Credentials {
 
     fn write(&mut self, file: &OwnedFd, bytes: &[u8]) -> Result<(), Failure> {
         self.size += bytes.len() as u64;
-        if self.size > LIMIT {
+        if self.size > CREDENTIALS_SIZE {
             let detail = "all credentials of the unit together are larger than 1 MiB";
             return Err(Failure::new(libc::EFBIG, detail));
         }

@@ -318,6 +318,32 @@ fn they_are_there_in_a_user_namespace_and_in_a_root_of_the_units_own() {
 }
 
 #[test]
+fn an_ordinary_user_gives_a_run_the_files_that_it_can_read_itself() {
+    let lab = Lab::without_daemon();
+    let path = lab.instance.file("key");
+    std::fs::write(&path, VALUE).expect("file");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("mode");
+    let plain = "[network]\nmode = \"loopback\"\n";
+    let body = format!("{plain}{}", load("k", &path));
+    if is_root() {
+        // Of root's it may not read, whatever runs inside.
+        let Some(said) = crate::user::run(&lab, "theirs", &body, &["pid"]) else { return };
+        assert_ne!(said.code, 0, "{said:?}");
+        for word in ["failed at step CREDENTIALS", "EACCES", "the daemon may not read it"] {
+            assert!(said.err.contains(word), "`{word}`: {said:?}");
+        }
+        std::os::unix::fs::chown(&path, Some(65534), Some(65534)).expect("owner");
+    }
+    let words = ["read:/run/credentials/mine/k", "stat:/run/credentials/mine/k", "create:/run/credentials/mine"];
+    let Some(said) = crate::user::run(&lab, "mine", &body, &words) else { return };
+    Lab::answers(&said.expect(0).out).expect(&[
+        ("read:/run/credentials/mine/k", VALUE),
+        ("stat:/run/credentials/mine/k", "file 0400 0:0"),
+        ("create:/run/credentials/mine", "EROFS"),
+    ]);
+}
+
+#[test]
 fn the_hosts_own_directory_of_credentials_is_mounted_on_and_hidden() {
     if !is_root() {
         return skipped("needs root");

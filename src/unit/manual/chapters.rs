@@ -258,8 +258,12 @@ what has changed meanwhile, a service that runs keeps what it has, also under th
 One that is missing, is no regular file or cannot be read refuses the start; with a leading `\-` it may be missing.
 If the path is a directory, each regular file in it becomes \fINAME\fR_\fIFILE\fR; hidden files and directories in
 it are passed over.
+Who runs as the same user in the same pid namespace can look into the container of the service, and so at its credentials:
+give it a user of its own.
+.PP
 Symbolic links are followed where they, and the directories that they lie in, belong to root (or to who runs the daemon)
 and nobody else can write there; else the start is refused, as somebody could have any file of the host read.
+So is a file in a directory that others can write which has a second name (a hard link).
 .PP
 A name is a file name without control characters, of at most 255 bytes.
 All credentials of a unit together have at most 1 MiB and come from at most 128 files.

@@ -5,9 +5,6 @@ use super::PathEntry;
 /// Where the credentials of units are, each container seeing its own.
 pub const CREDENTIALS_PLACE: &str = "/run/credentials";
 
-/// Bytes of all credentials of a unit together.
-pub const CREDENTIALS_SIZE: u64 = 1 << 20;
-
 /// Most files that the credentials of a unit come from: each is a descriptor that the set-up stage gets.
 pub const MOST_CREDENTIALS: usize = 128;
 

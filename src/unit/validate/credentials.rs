@@ -1,9 +1,10 @@
 //! `[credentials]`: one name is one file, and what stands in a unit file is no secret.
 
+use super::super::MOST_CREDENTIALS;
 use super::super::decode::Sink;
 use super::super::problem::Code;
-use super::super::{CREDENTIALS_SIZE, MOST_CREDENTIALS};
 use super::Checked;
+use crate::plan::CREDENTIALS_SIZE;
 
 pub(super) fn all(sink: &mut Sink<'_>, c: &Checked<'_>) {
     let Some(credentials) = &c.settings.credentials else { return };
