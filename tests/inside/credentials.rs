@@ -366,6 +366,13 @@ fn the_hosts_own_directory_of_credentials_is_mounted_on_and_hidden() {
     instance.rsvc(&["start", "there"]).expect(0);
     let log = instance.wait_for_log("there", VALUE);
     assert!(!log.contains("other.service") && log.contains("there"), "{log}");
+    // Nor does a service that has none of its own see the others'.
+    let script = "ls -A /run/credentials; echo looked";
+    let exec = format!("exec = [\"/bin/sh\", \"-c\", {script:?}]");
+    instance.unit("none", &format!("[service]\ntype = \"oneshot\"\n{exec}\n[logging]\ntarget = \"file\"\n"));
+    instance.rsvc(&["start", "none"]).expect(0);
+    let log = instance.wait_for_log("none", "looked");
+    assert!(!log.contains("other.service"), "{log}");
     let host_side = host.run("ls -A /run/credentials; grep credentials /proc/self/mountinfo; true").expect(0).out;
     assert_eq!(host_side, "other.service\n", "nothing on the host");
 }
