@@ -55,14 +55,17 @@ pub(super) fn open(plan: &LaunchPlan) -> Result<Vec<Opened>, LaunchFailure> {
     let mut all = Vec::new();
     for (index, planned) in plan.steps.iter().enumerate() {
         let Step::LoadCredential { name, path, missing_ok, .. } = &planned.step else { continue };
-        let found = match files(name, path) {
-            Err(Refused { errno: Errno::NOENT | Errno::NOTDIR, .. }) if *missing_ok => Ok(Vec::new()),
-            Ok(found) if all.len() + found.len() > MOST_CREDENTIALS => {
+        let found = match look_up(path) {
+            Err(Refused { errno: Errno::NOENT | Errno::NOTDIR, .. }) if *missing_ok => continue,
+            found => found.and_then(|found| files(name, &found)),
+        };
+        let found = found.and_then(|found| match all.len() + found.len() {
+            0..=MOST_CREDENTIALS => Ok(found),
+            _ => {
                 let detail = format!("a unit has at most {MOST_CREDENTIALS} credentials from files");
                 Err(Refused { errno: Errno::TOOBIG, detail })
             }
-            other => other,
-        };
+        });
         all.extend(found.map_err(|Refused { errno, detail }| LaunchFailure {
             step: planned.step.name().to_owned(),
             code: planned.step.code(),
@@ -73,32 +76,50 @@ pub(super) fn open(plan: &LaunchPlan) -> Result<Vec<Opened>, LaunchFailure> {
 }
 
 /// The file, or those of the directory.
-fn files(credential: &str, path: &Path) -> Result<Vec<Opened>, Refused> {
-    let found = look_up(path)?;
-    let opened = |name: String, file| Opened { credential: credential.to_owned(), name, file };
+fn files(credential: &str, found: &Found) -> Result<Vec<Opened>, Refused> {
     match kind(&rustix::fs::fstat(&found.here)?) {
-        FileType::RegularFile => Ok(vec![opened(credential.to_owned(), found.open()?)]),
+        FileType::RegularFile => {
+            let (credential, name) = (credential.to_owned(), credential.to_owned());
+            Ok(vec![Opened { credential, name, file: found.open()? }])
+        }
         FileType::Directory => {
-            let mut names: Vec<OsString> = Vec::new();
-            for entry in rustix::fs::Dir::read_from(&found.here_for_reading()?)? {
-                let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
-                // Dots, and what editors and mounted secrets hide.
-                if !name.as_bytes().starts_with(b".") {
-                    names.push(name);
-                }
-            }
-            names.sort();
             let mut all = Vec::new();
-            for name in names {
-                let place = look_up_from(found.here.try_clone().map_err(|_| Errno::MFILE)?, Path::new(&name))?;
-                if kind(&rustix::fs::fstat(&place.here)?) == FileType::RegularFile {
-                    all.push(opened(inner_name(credential, &name)?, place.open()?));
-                }
+            for name in names(found)? {
+                let opened = in_directory(credential, found, &name).map_err(|Refused { errno, detail }| {
+                    let detail = if detail.is_empty() { name.display().to_string() } else { detail };
+                    Refused { errno, detail }
+                })?;
+                all.extend(opened);
             }
             Ok(all)
         }
         _ => Err(Refused { errno: Errno::INVAL, detail: "it is neither a regular file nor a directory".to_owned() }),
     }
+}
+
+/// Names in a directory, sorted; not dots, and what editors and mounted secrets hide.
+fn names(directory: &Found) -> Result<Vec<OsString>, Refused> {
+    let readable = rustix::fs::openat(&directory.here, c".", READ | OFlags::DIRECTORY, Mode::empty())?;
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::read_from(&readable)? {
+        let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+        if !name.as_bytes().starts_with(b".") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// One name of a directory; `None` for what is no file.
+fn in_directory(credential: &str, directory: &Found, name: &OsStr) -> Result<Option<Opened>, Refused> {
+    let start = directory.here.try_clone().map_err(|_| Errno::MFILE)?;
+    let place = look_up_from(start, Path::new(name))?;
+    if kind(&rustix::fs::fstat(&place.here)?) != FileType::RegularFile {
+        return Ok(None);
+    }
+    let inner = inner_name(credential, name)?;
+    Ok(Some(Opened { credential: credential.to_owned(), name: inner, file: place.open()? }))
 }
 
 /// `NAME_FILE`
@@ -139,10 +160,6 @@ impl Found {
             // It was exchanged since it was looked at.
             _ => Err(Refused { errno: Errno::INVAL, detail: "it is no regular file".to_owned() }),
         }
-    }
-
-    fn here_for_reading(&self) -> Result<OwnedFd, Refused> {
-        Ok(rustix::fs::openat(&self.here, c".", READ | OFlags::DIRECTORY, Mode::empty())?)
     }
 }
 

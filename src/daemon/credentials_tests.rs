@@ -4,7 +4,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn contents(credential: &str, path: &Path) -> Result<Vec<(String, String)>, String> {
     let errno = |errno: Errno| nix::errno::Errno::from_raw(errno.raw_os_error());
-    let opened = files(credential, path).map_err(|refused| format!("{:?} {}", errno(refused.errno), refused.detail))?;
+    let opened = look_up(path)
+        .and_then(|found| files(credential, &found))
+        .map_err(|refused| format!("{:?} {}", errno(refused.errno), refused.detail))?;
     let read = |one: Opened| {
         let mut text = String::new();
         std::fs::File::from(one.file).read_to_string(&mut text).unwrap();
@@ -42,6 +44,9 @@ fn each_regular_file_of_a_directory_has_its_own_name() {
     symlink("a", at("link")).unwrap();
     let found = contents("keys", place.path());
     assert_eq!(found, Ok(vec![pair("keys_a", "1"), pair("keys_b", "2"), pair("keys_link", "1")]));
+    symlink("gone", at("dangling")).unwrap();
+    assert_eq!(contents("keys", place.path()), Err("ENOENT dangling".to_owned()), "the one that is missing is named");
+    std::fs::remove_file(at("dangling")).unwrap();
     std::fs::write(at("bell\u{7}"), "").unwrap();
     assert!(contents("keys", place.path()).unwrap_err().contains("cannot be part of the name"));
 }

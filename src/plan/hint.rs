@@ -318,6 +318,7 @@ fn open_hint(path: &Path, errno: Errno) -> Option<String> {
 fn credential_hint(path: &Path, errno: Errno, detail: &str) -> Option<String> {
     let shown = path.display();
     match errno {
+        Errno::ENOENT if !detail.is_empty() => Some("a link in the directory leads nowhere: remove it".to_owned()),
         Errno::ENOENT | Errno::ENOTDIR => {
             Some(format!("{shown} does not exist: make it, or write `-{shown}` if it may be missing"))
         }

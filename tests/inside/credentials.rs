@@ -73,6 +73,7 @@ fn the_services_user_reads_them_and_nobody_writes_them() {
         "create:/run/credentials",
         "list:/run/credentials",
         "env",
+        "fds",
     ];
     let seen = lab.look("own", &body, &words);
     seen.expect(&[
@@ -89,6 +90,7 @@ fn the_services_user_reads_them_and_nobody_writes_them() {
         ("openw:/run/credentials/own/tls.key", "EACCES"),
         ("create:/run/credentials", "EROFS"),
         ("list:/run/credentials", "EACCES"),
+        ("fds", "0 1 2"),
     ]);
     assert!(seen["env"].contains("CREDENTIALS_DIRECTORY=/run/credentials/own"), "{}", &seen["env"]);
     assert!(!seen["env"].contains(VALUE) && !seen["env"].contains("hello"), "{}", &seen["env"]);
@@ -231,6 +233,13 @@ fn a_start_is_refused_for_what_cannot_be_loaded_and_says_what_and_where() {
     let text = std::fs::read_to_string(lab.instance.file("units/missing.toml")).expect("unit");
     let line = 1 + text.lines().position(|line| line.starts_with("load")).expect("the line");
     assert!(said.err.contains(&format!("missing.toml:{line}")), "line {line}: {}", said.err);
+
+    // What may be missing is the directory, not what is in it.
+    let dangling = lab.instance.file("dangling");
+    std::fs::create_dir(&dangling).expect("directory");
+    symlink("gone", dangling.join("link")).expect("link");
+    let body = format!("[credentials]\nload = {{ k = \"-{}\" }}\n", dangling.display());
+    lab.refused("dangling", &body, &["CREDENTIALS", "ENOENT", "link"]);
 
     let fifo = lab.instance.file("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("fifo");

@@ -58,6 +58,7 @@ fn each_known_failure_has_its_hint() {
         (open("/srv/web/data"), Errno::ENOENT, "", "`-/srv/web/data`"),
         (open("/srv"), Errno::EINVAL, "", "rbind"),
         (credential("/etc/key"), Errno::ENOENT, "", "`-/etc/key`"),
+        (credential("/etc/keys"), Errno::ENOENT, "old", "leads nowhere"),
         (credential("/etc/key"), Errno::EFBIG, "too large", "[[mounts]]"),
         (credential("/srv/key"), Errno::ELOOP, "key is a link", "exchange the link"),
         (credential("/srv/keys"), Errno::EEXIST, "", "rename"),

@@ -270,7 +270,7 @@ All credentials of a unit together have at most 1 MiB and come from at most 128 
 .PP
 Commands that run in the container of the service (exec_start_post, exec_reload, exec_stop, ready and health commands)
 see the same files.
-Those with a container of their own (exec_start_pre, exec_stop_post, hooks) get theirs, loaded when they start.
+Those with a container of their own (exec_start_pre, exec_stop_post, hooks) get theirs, loaded when they start: where a file is missing by then, the command fails.
 .PP
 A text in \fBcredentials.set\fR is written as it is (but for variables).
 It is shown by its length only; the unit file itself, which everybody can read, is no place for secrets, and
