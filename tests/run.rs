@@ -300,20 +300,6 @@ fn the_example_of_the_readme_runs_for_everybody() {
 }
 
 #[test]
-fn the_example_with_a_secret_runs_as_root() {
-    let place = Place::new();
-    let text = include_str!("../examples/credentials.toml").replace("-/etc/shop.token", "-/no/such.token");
-    let unit = place.unit("shop", &text);
-    if !everybody(&place).contains(&Who::Root) {
-        return;
-    }
-    let said = place.run(Who::Root, &unit);
-    assert_eq!(said.code, 0, "{said:?}");
-    assert!(said.out.contains("the token has 17 bytes and is of mode 400"), "{said:?}");
-    assert!(said.out.contains("as it should be"), "{said:?}");
-}
-
-#[test]
 fn what_an_ordinary_user_cannot_have_is_refused_by_name() {
     let place = Place::new();
     if !everybody(&place).contains(&Who::User) {

@@ -204,14 +204,33 @@ fn commands_with_a_container_of_their_own_load_them_too() {
     let path = secret(&lab, "key", VALUE);
     let command = |name: &str| {
         let script = format!("cat $CREDENTIALS_DIRECTORY/k > {}/{name}", lab.path());
-        format!("[[\"/bin/sh\", \"-c\", {script:?}]]")
+        format!("[\"/bin/sh\", \"-c\", {script:?}]")
     };
-    let body =
-        format!("exec_start_pre = {}\nexec_stop_post = {}\n{}", command("before"), command("after"), load("k", &path));
+    let body = format!(
+        "exec_start_pre = [{}]\nexec_stop_post = [{}]\n{}[hooks]\non_exit = {}\n",
+        command("before"),
+        command("after"),
+        load("k", &path),
+        command("hook"),
+    );
     lab.look("around", &body, &["pid"]);
-    for name in ["before", "after"] {
+    for name in ["before", "after", "hook"] {
         let file = PathBuf::from(lab.path()).join(name);
         eventually(name, || (std::fs::read_to_string(&file).ok()? == VALUE).then_some(()));
+    }
+}
+
+#[test]
+fn the_example_runs_with_its_stand_in() {
+    if !is_root() {
+        return skipped("needs root");
+    }
+    let instance = Instance::prepared();
+    let text = include_str!("../../examples/credentials.toml").replace("-/etc/shop.token", "-/no/such.token");
+    let unit = instance.unit_as_is("shop", &text).display().to_string();
+    let said = instance.rsvc(&["run", &unit]).expect(0);
+    for words in ["the token has 17 bytes and is of mode 400", "as it should be"] {
+        assert!(said.out.contains(words), "`{words}`: {said:?}");
     }
 }
 
