@@ -128,6 +128,18 @@ fn values_merge_as_their_types_say() {
             "{ A = \"1\", B = \"3\", C = \"4\" }",
         ),
         (
+            "credentials merge by name, and each keeps its own optional mark",
+            &["[credentials]\nload = { a = \"/a\", b = \"-/b\" }", "[credentials]\nload = { b = \"/c\", d = \"-/d\" }"],
+            "credentials.load",
+            "{ \"a\" = \"/a\", \"b\" = \"/c\", \"d\" = \"-/d\" }",
+        ),
+        (
+            "texts of credentials are shown by their length",
+            &["[credentials]\nset = { a = \"first\" }", "[credentials.set]\nb = \"other one\""],
+            "credentials.set",
+            "{ \"a\" = \"(5 bytes)\", \"b\" = \"(9 bytes)\" }",
+        ),
+        (
             "resource limits are keys of their own",
             &["[resources.rlimits]\nnofile = 100", "[resources.rlimits]\ncore = 0"],
             "resources.rlimits.nofile",

@@ -186,6 +186,21 @@ fn directories_of_a_redirected_instance_appear_at_their_usual_places() {
 }
 
 #[test]
+fn credentials_are_made_and_filled_before_anything_is_attached() {
+    let unit = unit("credentials");
+    check("credentials", &unit, &HostFacts::assumed_for(&unit), Purpose::Main);
+    let plan = compile(&unit, &HostFacts::assumed_for(&unit), Purpose::Main).expect("it compiles");
+    let bytes = wire::encode(&plan, &wire::PerStart::default());
+    assert!(!bytes.windows(9).any(|part| part == b"not to be"), "the text is not in the plan");
+    let reload = compile(&unit, &HostFacts::assumed_for(&unit), Purpose::Health);
+    assert!(reload.is_err(), "it has no such command");
+    // Without root nothing is made on the host.
+    let mut own = ordinary_user(&unit);
+    own.users.entry("www-data".to_owned()).and_modify(|user| user.uid = 1000);
+    check("credentials.rootless", &unit, &own, Purpose::Main);
+}
+
+#[test]
 fn the_host_profile_makes_no_container() {
     let unit = unit("host");
     check("host", &unit, &HostFacts::assumed_for(&unit), Purpose::Main);

@@ -62,15 +62,14 @@ fn object(table: &Table, key: &Key) -> serde_json::Value {
         "doc": key.doc,
         "since": key.since,
         "systemd": key.systemd,
-        "supported": key.supported && table.supported,
+        "supported": key.supported,
     })
 }
 
 fn tables(look: Look) -> String {
     let mut text = String::new();
     for table in keys::TABLES.iter().filter(|table| !table.name.is_empty()) {
-        let later = if table.supported { "" } else { " (not supported yet)" };
-        text += &format!("{}{later}\n  {}\n", look.paint(Color::Bold, &table.header()), table.doc);
+        text += &format!("{}\n  {}\n", look.paint(Color::Bold, &table.header()), table.doc);
     }
     text
 }

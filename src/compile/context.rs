@@ -69,7 +69,11 @@ impl<'a> Context<'a> {
             Step::Attach { at, .. } | Step::Mask { at, .. } | Step::Restrict { at, .. } => Some(at),
             _ => None,
         };
-        let element = path.and_then(|path| self.unit.element_origin(key, path.to_str()?));
+        let name = match step {
+            Step::LoadCredential { name, .. } | Step::SetCredential { name, .. } => Some(name.as_str()),
+            _ => path.and_then(|path| path.to_str()),
+        };
+        let element = name.and_then(|name| self.unit.element_origin(key, name));
         let origin = element.unwrap_or_else(|| self.unit.origin(key));
         let index = self.origins.iter().position(|known| *known == origin).unwrap_or_else(|| {
             self.origins.push(origin);

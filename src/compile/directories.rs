@@ -137,6 +137,7 @@ pub(super) fn prepare(context: &mut Context, shape: &Shape, identity: &Identity)
         });
     }
     if shape.mounts {
+        steps.extend(super::credentials::prepare(context));
         steps.extend(overlay_directories(context, shape));
     }
     steps

@@ -61,6 +61,9 @@ pub(super) fn environment(context: &mut Context, shape: &Shape, identity: &Ident
             variables.set(kind.variable(), &paths.join(":"));
         }
     }
+    if let Some(directory) = super::credentials::directory(unit) {
+        variables.set(super::credentials::VARIABLE, &directory.display().to_string());
+    }
     if let Some(path) = &unit.service.pid_file {
         variables.set("PIDFILE", &path.display().to_string());
     }

@@ -20,9 +20,11 @@ pub(super) const READ_ONLY: [&str; 9] = [
     "/var/cache/apt",
 ];
 
-/// Sockets of managers that do as they are told.
-const HIDDEN: [&str; 19] = [
+/// Sockets of managers that do as they are told, and what they keep for others.
+const HIDDEN: [&str; 20] = [
     "/run/rsvc",
+    // Secrets that a service manager keeps for its services: those of root are root's to read.
+    "/run/credentials",
     "/run/systemd",
     "/run/dbus",
     "/run/user",

@@ -5,6 +5,7 @@
 //! ```text
 //! context   unit + host → the shape of the container: which namespaces, made how
 //! rootfs    paths and protections → a table of mounts (mounts.rs) → mount steps;  dev: the private /dev
+//! credentials  a file system of secrets
 //! identity  user, groups, id maps, capabilities
 //! limits    resource limits → steps; control group settings
 //! confine   system-call filters
@@ -15,6 +16,7 @@
 
 mod confine;
 mod context;
+mod credentials;
 mod dev;
 mod directories;
 mod environment;

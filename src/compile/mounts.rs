@@ -12,7 +12,9 @@
 //! ```
 
 use super::context::{Context, Shape};
+use super::credentials;
 use super::dev;
+use super::identity::Identity;
 use crate::plan::{Create, MountFlags, OverlayUpper, Slot, Step, TreeSource};
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -31,6 +33,8 @@ pub(super) enum Content {
     Overlay { lower: Vec<PathBuf>, upper: OverlayUpper },
     /// The private `/dev`.
     Dev,
+    /// The unit's credentials.
+    Credentials,
     /// Hidden. With mounts below it becomes an empty tmpfs that is sealed when they are there.
     Mask,
     /// The mount that shows this place, with more flags.
@@ -74,6 +78,7 @@ impl Entry {
         match &self.content {
             Content::New { fs_type, .. } => *fs_type == "tmpfs",
             Content::Overlay { .. } | Content::Dev => true,
+            Content::Credentials => false,
             Content::Own => table.own_root,
             Content::Mask => true,
             Content::Host { .. } | Content::Restrict => false,
@@ -157,7 +162,7 @@ impl Table {
     }
 
     /// Emits the steps, up to and without `PivotRoot`.
-    pub fn steps(&self, context: &mut Context, shape: &Shape) {
+    pub fn steps(&self, context: &mut Context, shape: &Shape, identity: &Identity) {
         let mut slots: BTreeMap<&Path, Slot> = BTreeMap::new();
         // In a user namespace a copy without what is mounted below is refused by the kernel.
         let always_recursive = shape.in_user_namespace();
@@ -184,6 +189,12 @@ impl Table {
                 let later = self.is_sealed_later(at, entry);
                 let flags = MountFlags { read_only: entry.flags.read_only && !later, ..entry.flags };
                 slots.insert(at, self.make(context, &entry.key, &entry.content, flags));
+            }
+        }
+        // Before anything is attached: nothing of the container is there yet that could see it.
+        for (at, entry) in &self.entries {
+            if entry.content == Content::Credentials {
+                slots.insert(at, credentials::steps(context, identity));
             }
         }
         context.push(&self.root.key, Step::AttachRoot);
@@ -228,7 +239,7 @@ impl Table {
                 let (fs_type, options) = ((*fs_type).to_owned(), options.clone());
                 context.push(&root.key, Step::NewFilesystem { slot, fs_type, options, flags });
             }
-            Content::Own | Content::Dev | Content::Mask | Content::Restrict => {
+            Content::Own | Content::Dev | Content::Credentials | Content::Mask | Content::Restrict => {
                 unreachable!("rootfs makes the root from a host tree, an overlay or a tmpfs")
             }
         }
@@ -260,7 +271,7 @@ impl Table {
         let missing_ok = entry.missing_ok;
         let create = self.create(at, entry);
         match &entry.content {
-            Content::Host { .. } | Content::Own => {
+            Content::Host { .. } | Content::Own | Content::Credentials => {
                 // `steps` has opened every one of them.
                 if let Some(slot) = opened {
                     context.push(key, Step::Attach { slot, at: place, create });
@@ -317,7 +328,12 @@ impl Table {
                 let (lower, upper) = (lower.clone(), upper.clone());
                 context.push(key, Step::NewOverlay { slot, lower, upper, flags });
             }
-            Content::Host { .. } | Content::Own | Content::Dev | Content::Mask | Content::Restrict => {
+            Content::Host { .. }
+            | Content::Own
+            | Content::Dev
+            | Content::Credentials
+            | Content::Mask
+            | Content::Restrict => {
                 unreachable!("only new file systems are made")
             }
         }
@@ -346,6 +362,6 @@ fn is_same_place(at: &Path, entry: &Entry) -> bool {
     match &entry.content {
         Content::Host { path, .. } => path == at,
         Content::Mask | Content::Restrict => true,
-        Content::Own | Content::New { .. } | Content::Overlay { .. } | Content::Dev => false,
+        Content::Own | Content::New { .. } | Content::Overlay { .. } | Content::Dev | Content::Credentials => false,
     }
 }

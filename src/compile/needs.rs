@@ -41,6 +41,9 @@ pub fn needs(unit: &Unit) -> Needs {
         }
     }
     needs.paths.extend(super::directories::all(unit).into_iter().map(|directory| directory.inside()));
+    if unit.credentials.is_some() {
+        needs.paths.insert(super::credentials::PLACE.into());
+    }
     needs.variables.extend(unit.service.pass_environment.iter().cloned());
     needs.variables.extend(TERMINAL_VARIABLES.map(str::to_owned));
     needs

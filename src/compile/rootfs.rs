@@ -36,6 +36,7 @@ pub(super) fn mount_steps(context: &mut Context, shape: &Shape, identity: &Ident
     tree.journal(context);
     tree.authored(context, identity);
     tree.directories(context);
+    tree.credentials(context, shape);
     tree.apply_rules();
     tree.apply_exec_rules(context.unit);
     tree.hide_instance(context);
@@ -44,7 +45,7 @@ pub(super) fn mount_steps(context: &mut Context, shape: &Shape, identity: &Ident
 
     // Mounts that the host makes later must not appear inside, where they would be writable.
     context.push("namespaces.mount", Step::PrivatePropagation);
-    tree.table.steps(context, shape);
+    tree.table.steps(context, shape, identity);
     context.push("namespaces.mount", Step::PivotRoot);
 }
 
@@ -73,6 +74,8 @@ pub(super) fn refuse_without_mounts(context: &mut Context) {
         ("filesystem.no_exec_paths", !filesystem.no_exec_paths.is_empty()),
         ("devices.private", unit.devices.private),
         ("rootfs.type", unit.rootfs.kind != RootfsKind::Host),
+        ("credentials.load", unit.credentials.as_ref().is_some_and(|all| !all.load.is_empty())),
+        ("credentials.set", unit.credentials.as_ref().is_some_and(|all| !all.set.is_empty())),
     ];
     let mounts = (0..unit.mounts.len()).map(|index| (format!("mounts[{index}]"), true));
     let asks: Vec<(String, bool)> = asks.into_iter().map(|(key, on)| (key.to_owned(), on)).chain(mounts).collect();
@@ -299,7 +302,7 @@ impl Tree {
                 continue;
             }
             if !self.table.own_root && !context.facts.existing.contains(&inside) {
-                self.stand_in(context, directory.kind);
+                self.stand_in(context, directory.kind, key, "this instance keeps its directories elsewhere");
             }
             let content = Content::Host { path: source, recursive: true };
             self.table.put(inside, Entry::authored(key, content).flags(base_flags(unit, false)));
@@ -309,7 +312,7 @@ impl Tree {
     /// A directory of this instance has no counterpart on the host to mount on, and none is made there: the parent is
     /// replaced by one in which it can be made. `/run` by an empty one (sockets do not work through an overlay), the
     /// others by a copy whose changes stay in memory.
-    fn stand_in(&mut self, context: &mut Context, kind: Kind) {
+    pub(super) fn stand_in(&mut self, context: &mut Context, kind: Kind, key: &str, cause: &str) {
         let at = kind.inside();
         let own = |entry: &Entry| matches!(entry.content, Content::New { .. } | Content::Overlay { .. });
         if self.table.entries.get(at).is_some_and(own) {
@@ -324,9 +327,9 @@ impl Tree {
             Content::Overlay { lower: vec![at.to_owned()], upper }
         };
         let what = if kind == Kind::Runtime { "an empty one" } else { "a copy whose changes are lost" };
-        let why = format!("{} is {what} inside, as this instance keeps its directories elsewhere", at.display());
-        context.degrade(kind.key(), why);
-        self.table.put(at, Entry::built_in(kind.key(), content).flags(base_flags(context.unit, read_only)));
+        let why = format!("{} is {what} inside, as {cause}", at.display());
+        context.degrade(key, why);
+        self.table.put(at, Entry::built_in(key, content).flags(base_flags(context.unit, read_only)));
     }
 
     /// This instance's own directories hold the control socket, other services' state and unit files.

@@ -124,9 +124,12 @@ impl Tree {
                 }
             }
             // A built-in rule is about what is not shown here.
-            Content::New { .. } | Content::Overlay { .. } | Content::Dev | Content::Mask | Content::Restrict => {
-                Effect::Nothing
-            }
+            Content::New { .. }
+            | Content::Overlay { .. }
+            | Content::Dev
+            | Content::Credentials
+            | Content::Mask
+            | Content::Restrict => Effect::Nothing,
         }
     }
 

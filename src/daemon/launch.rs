@@ -1,6 +1,7 @@
 //! From plan to process: host directories, group, descriptors, clone. The daemon does nothing between clone and exec
 //! but what `sys::process::spawn` says, and waits for nobody but its nursery, which only clones.
 
+use super::credentials::Opened;
 use super::engine::{Engine, Place, Source, to_io};
 use super::inheritance::{FIRST, Inheritance, Kept};
 use super::instance_keeper::process_name;
@@ -11,7 +12,7 @@ use super::log_pipe::OutputPipe;
 use super::scarcity::at;
 use super::service::{Process, Watched};
 use crate::compile;
-use crate::plan::wire::{self, PerStart};
+use crate::plan::wire::{self, CredentialFile, PerStart};
 use crate::plan::{self, Container, LaunchPlan};
 use crate::supervise::{Exit, LaunchFailure, Role, ServiceId, ServiceResult};
 use crate::sys::fd;
@@ -69,16 +70,21 @@ impl Engine {
             die_with_launcher: self.options.foreground,
             is_main: role == Role::Main,
             pid_variables: self.pid_variables(id, role),
+            credentials: self.credential_texts(id, &plan),
             terminal: self.terminal.as_ref().map(|terminal| terminal.settings).unwrap_or_default(),
             ..Default::default()
         };
         self.trim_after_launch();
         let passed = if role == Role::Main { self.sockets_to_pass(id) } else { Ok(Vec::new()) };
         let passed = passed.map_err(io_failure("FDS", 202, "sockets"))?;
+        let credentials = super::credentials::open(&plan)?;
         let (mut inheritance, kept) = self.descriptors(id, role, &plan, passed, &mut start.descriptors)?;
         if let (Role::Main, Some(stdin)) = (role, &self.stdin) {
             let number = inheritance.copy(stdin).map_err(io_failure("FDS", 202, "standard input"))?;
             start.descriptors.stdin = Some(number);
+        }
+        for Opened { credential, name, file } in credentials {
+            start.descriptors.credentials.push(CredentialFile { credential, name, number: inheritance.add(file) });
         }
         let bytes = wire::encode(&plan, &start);
         self.clone_stage(id, role, &plan, bytes, inheritance, kept)
@@ -160,6 +166,13 @@ impl Engine {
         }
         environment.extend(self.outcome_environment(id, role, result, main_exit));
         Ok(environment)
+    }
+
+    /// Credentials that stand in the unit, for a process that has a container of its own.
+    fn credential_texts(&self, id: ServiceId, plan: &LaunchPlan) -> Vec<(String, String)> {
+        let unit = self.service(id).and_then(|service| service.running.as_ref());
+        let credentials = unit.and_then(|unit| unit.credentials.as_ref());
+        credentials.filter(|_| plan.container == Container::Own).map(|all| all.set.clone()).unwrap_or_default()
     }
 
     /// What only the process that executes can fill in.

@@ -19,6 +19,7 @@ mod check;
 mod complaints;
 mod conditions;
 mod connections;
+mod credentials;
 mod deadlines;
 mod definition;
 pub mod directories;

@@ -19,6 +19,8 @@ pub(super) struct Inherited {
     pub container: Option<OwnedFd>,
     /// For the `JoinUnit` steps, in the plan's order.
     pub shared: VecDeque<OwnedFd>,
+    /// For the `LoadCredential` steps: name of the credential, name of the file inside.
+    pub credentials: Vec<(String, String, OwnedFd)>,
     pub stdin: Option<OwnedFd>,
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
@@ -55,8 +57,14 @@ impl Inherited {
         for one in &listed.passed {
             passed.push((take(Some(one.number))?.ok_or(Unusable)?, one.name.clone()));
         }
+        let mut credentials = Vec::new();
+        for file in &listed.credentials {
+            let opened = take(Some(file.number))?.ok_or(Unusable)?;
+            credentials.push((file.credential.clone(), file.name.clone(), opened));
+        }
         let mut inherited = Inherited {
             passed: Vec::new(),
+            credentials,
             report: take(listed.report)?,
             exits: take(listed.exits)?,
             record: take(listed.record)?,

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod errand;
+mod credentials;
 mod execute;
 pub mod first;
 mod fork;
@@ -27,9 +28,10 @@ mod terminal;
 
 pub use run_step::namespace_flags;
 
+use self::credentials::Credentials;
 use crate::plan::wire::{self, PerStart, Report};
 use crate::plan::{LaunchPlan, Step};
-use crate::sys::{self, SysError, credentials, fd, process, socket};
+use crate::sys::{self, SysError, fd, process, socket};
 use execute::Prepared;
 use inherited::{HostFiles, Inherited};
 use mounts::Mounts;
@@ -144,6 +146,8 @@ struct Stage {
     die_with_launcher: bool,
     /// See [`PerStart::is_main`].
     is_main: bool,
+    /// Texts of `SetCredential`, and what was written of the unit's credentials so far.
+    credentials: Credentials,
     /// See [`PerStart::terminal`].
     terminal: wire::TerminalSettings,
     /// Descriptors from the daemon.
@@ -173,6 +177,7 @@ impl Stage {
             pid_variables: start.pid_variables,
             die_with_launcher: start.die_with_launcher,
             is_main: start.is_main,
+            credentials: Credentials::new(start.credentials),
             terminal: start.terminal,
             inherited,
             host,
@@ -185,7 +190,7 @@ impl Stage {
         // Nobody may look into a process that still holds the host's descriptors. With a user namespace that waits
         // for its id maps: an unprivileged daemon cannot write the maps of a process that is not dumpable.
         if !plan.steps.iter().any(|planned| planned.step == Step::EnterUserNamespace) {
-            credentials::set_dumpable(false)?;
+            sys::credentials::set_dumpable(false)?;
         }
         Ok(stage)
     }

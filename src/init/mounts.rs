@@ -53,7 +53,7 @@ pub(super) fn private_propagation() -> Result<(), Failure> {
 
 impl Mounts {
     /// The object in a slot; `None` when it is empty because its source is missing.
-    fn slot(&self, slot: Slot) -> Result<Option<BorrowedFd<'_>>, Failure> {
+    pub fn slot(&self, slot: Slot) -> Result<Option<BorrowedFd<'_>>, Failure> {
         match self.slots.get(&slot) {
             Some(object) => Ok(object.as_ref().map(|fd| fd.as_fd())),
             None => Err(Failure::new(EINVAL, format!("mount object {} was never made", slot.0))),

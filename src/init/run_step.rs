@@ -63,6 +63,9 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
         Step::Mask { at, closed, missing_ok } => mounts.mask(at, *closed, *missing_ok),
         Step::Restrict { at, set, recursive, missing_ok } => mounts.restrict(at, *set, *recursive, *missing_ok),
         Step::Seal { slot, set } => mounts.set_attributes(*slot, *set, false),
+        Step::LoadCredential { slot, name, .. } => super::credentials::load(stage, *slot, name),
+        Step::SetCredential { slot, name } => super::credentials::set(stage, *slot, name),
+        Step::SealCredentials { slot, uid, gid } => super::credentials::seal(stage, *slot, *uid, *gid),
         Step::PivotRoot => mounts.pivot_root(),
 
         Step::SetOomScoreAdjust { value } => set_oom_score(stage, *value),

@@ -37,6 +37,11 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
         Step::MakeNode { .. } => (errno == Errno::EPERM).then(|| {
             "device nodes need CAP_MKNOD outside of a user namespace, and the device group must allow them".to_owned()
         }),
+        Step::SealCredentials { .. } => (errno == Errno::EINVAL).then(|| {
+            "the service's user or group is not mapped in the user namespace: widen namespaces.uid_mappings and gid_mappings"
+                .to_owned()
+        }),
+        Step::LoadCredential { path, .. } => credential_hint(path, errno, detail),
         Step::JoinNamespace { kind, path } => join_hint(*kind, path, errno),
         Step::JoinUnit { unit, .. } => (errno == Errno::EPERM)
             .then(|| format!("it belongs to a user namespace over which this unit has no rights: `rsvc show {unit}`")),
@@ -109,6 +114,7 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
         | Step::PrivatePropagation
         | Step::AttachRoot
         | Step::MakeDirectory { .. }
+        | Step::SetCredential { .. }
         | Step::MakeSymlink { .. }
         | Step::AttachNode { .. }
         | Step::SetUmask { .. }
@@ -305,6 +311,27 @@ fn open_hint(path: &Path, errno: Errno) -> Option<String> {
         ),
         Errno::ELOOP => Some(format!("{shown} is or contains a symbolic link that is not followed")),
         Errno::ENOSYS => Some(KERNEL_TOO_OLD.to_owned()),
+        _ => None,
+    }
+}
+
+fn credential_hint(path: &Path, errno: Errno, detail: &str) -> Option<String> {
+    let shown = path.display();
+    match errno {
+        Errno::ENOENT if !detail.is_empty() => Some("a link in the directory leads nowhere: remove it".to_owned()),
+        Errno::ENOENT | Errno::ENOTDIR => {
+            Some(format!("{shown} does not exist: make it, or write `-{shown}` if it may be missing"))
+        }
+        Errno::EACCES | Errno::EPERM => {
+            Some("the daemon may not read it: as root it can, unless a security module forbids it".to_owned())
+        }
+        Errno::EFBIG => Some("credentials are keys and passwords: bind larger files with [[mounts]]".to_owned()),
+        Errno::EEXIST => Some("the file of a directory has the name of another credential: rename one".to_owned()),
+        Errno::ELOOP if !detail.is_empty() => Some(
+            "whoever can exchange the link could have any file of the host read: name the file itself, or keep the link \
+             in a directory that only root can write"
+                .to_owned(),
+        ),
         _ => None,
     }
 }

@@ -67,6 +67,9 @@ pub struct PlannedStep {
     pub may_fail: bool,
 }
 
+/// Bytes of all credentials of a unit together.
+pub const CREDENTIALS_SIZE: u64 = 1 << 20;
+
 /// Something prepared on the host, outside the container, by the daemon and before the clone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostStep {

@@ -53,6 +53,7 @@ impl Step {
             Step::DropBoundingSet { .. } | Step::SetCapabilities { .. } | Step::VerifyCredentials { .. } => {
                 "CAPABILITIES"
             }
+            Step::LoadCredential { .. } | Step::SetCredential { .. } | Step::SealCredentials { .. } => "CREDENTIALS",
             Step::KeepCapabilities => "SECUREBITS",
             Step::SetGroups { .. } => "GROUP",
             Step::ChangeDirectory { .. } => "CHDIR",
@@ -97,6 +98,8 @@ impl Step {
             Step::MakeDirectory { .. } => "mkdir(2)",
             Step::MakeSymlink { .. } => "symlink(2)",
             Step::MakeNode { .. } => "mknod(2)",
+            Step::LoadCredential { .. } | Step::SetCredential { .. } => "openat(2)",
+            Step::SealCredentials { .. } => "mount_setattr(2)",
             Step::PivotRoot => "pivot_root(2)",
             Step::SetOomScoreAdjust { .. } => "proc_pid_oom_score_adj(5)",
             Step::SetNice { .. } => "setpriority(2)",
@@ -216,6 +219,13 @@ impl Step {
                 format!("make {}{below} {}{}", at.display(), flag_list(*set), if_present(*missing_ok))
             }
             Step::Seal { slot, set } => format!("make {} {}", name(*slot), flag_list(*set)),
+            Step::LoadCredential { name, path, missing_ok, .. } => {
+                format!("load the credential {name} from {}{}", path.display(), if_present(*missing_ok))
+            }
+            Step::SetCredential { name, .. } => format!("write the credential {name} of the unit file"),
+            Step::SealCredentials { uid, gid, .. } => {
+                format!("give the credentials to uid {uid}, gid {gid} and make them read-only")
+            }
             Step::PivotRoot => "leave the host's tree".to_owned(),
             Step::SetOomScoreAdjust { value } => format!("set oom_score_adj to {value}"),
             Step::SetNice { value } => format!("set the nice value to {value}"),
@@ -335,6 +345,7 @@ pub fn step_code(name: &str) -> u8 {
         "CACHE_DIRECTORY" => 239,
         "LOGS_DIRECTORY" => 240,
         "CONFIGURATION_DIRECTORY" => 241,
+        "CREDENTIALS" => 243,
         _ => 245,
     }
 }

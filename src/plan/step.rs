@@ -338,6 +338,36 @@ pub enum Step {
         /// Flags to add.
         set: MountFlags,
     },
+    /// Copies files of the host into the detached file system of a slot: the credential `name`, or `name_FILE` for each
+    /// file of a directory. The daemon has opened them, with its rights ([`super::wire::Descriptors::credentials`]).
+    LoadCredential {
+        /// File system.
+        slot: Slot,
+        /// Name of the credential.
+        name: String,
+        /// Where it comes from on the host, absolute.
+        path: PathBuf,
+        /// `true`: nothing to do when it does not exist.
+        missing_ok: bool,
+    },
+    /// Writes a credential whose text stands in the unit ([`super::wire::PerStart::credentials`]), unless one of that
+    /// name was loaded.
+    SetCredential {
+        /// File system.
+        slot: Slot,
+        /// Name of the credential.
+        name: String,
+    },
+    /// Gives a slot's detached file system of credentials to the service's user, directory 0500, files 0400, and makes it
+    /// read-only.
+    SealCredentials {
+        /// File system.
+        slot: Slot,
+        /// Owner as seen in the user namespace of the mounts.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    },
     /// pivot_root(".", "."), umount2(".", MNT_DETACH), chdir("/").
     PivotRoot,
 

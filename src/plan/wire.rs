@@ -27,6 +27,8 @@ pub struct PerStart {
     /// What is launched is the main process, not a command around it. The resident init has it among its arguments, for
     /// a daemon that finds no state of the service.
     pub is_main: bool,
+    /// For `Step::SetCredential`: text by name. It is here and not in the plan, which is printed and kept.
+    pub credentials: Vec<(String, String)>,
     /// For `Step::OpenTerminal`: how the terminal is when the service finds it.
     pub terminal: TerminalSettings,
 }
@@ -62,6 +64,8 @@ pub struct Descriptors {
     pub container: Option<i32>,
     /// Namespaces of other units, one for each `Step::JoinUnit`, in the plan's order.
     pub shared: Vec<i32>,
+    /// Files of `Step::LoadCredential`, opened for reading.
+    pub credentials: Vec<CredentialFile>,
     /// For the service itself, which finds them as 3, 4, 5... in this order. The stage sets LISTEN_FDS, LISTEN_PID and
     /// LISTEN_FDNAMES (sd_listen_fds(3)) for them.
     pub passed: Vec<Passed>,
@@ -76,6 +80,17 @@ pub struct Descriptors {
     /// Kept open by init and nobody else: the read end of the log pipe and the notify socket, so that they outlive
     /// the daemon.
     pub pinned: Vec<i32>,
+}
+
+/// A file that becomes a credential.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialFile {
+    /// Name of the step's credential.
+    pub credential: String,
+    /// Name of the file inside; differs where the credential comes from a directory.
+    pub name: String,
+    /// Its number in the stage.
+    pub number: i32,
 }
 
 /// A descriptor that the service gets.
@@ -300,6 +315,9 @@ mod tests {
             Step::NewSession,
             Step::Mask { at: "/proc/kcore".into(), closed: false, missing_ok: true },
             Step::Seal { slot: Slot(3), set: Default::default() },
+            Step::LoadCredential { slot: Slot(4), name: "key".into(), path: "/etc/key".into(), missing_ok: true },
+            Step::SetCredential { slot: Slot(4), name: "word".into() },
+            Step::SealCredentials { slot: Slot(4), uid: 33, gid: 33 },
             Step::LoadFilter { program: FilterProgram(vec![(0x20, 0, 0, 4), (6, 0, 0, 0x7fff_0000)]), log: false },
             Step::Execute { argv: vec!["/bin/true".into()], environment: vec![("A".into(), "b".into())] },
         ];
@@ -319,7 +337,13 @@ mod tests {
             steps: steps.into_iter().map(|step| PlannedStep { step, origin: Some(0), may_fail: false }).collect(),
             degraded: Vec::new(),
         };
-        let start = PerStart { environment: vec![("INVOCATION_ID".into(), "0".into())], ..Default::default() };
+        let file = CredentialFile { credential: "key".into(), name: "key_a".into(), number: 9 };
+        let start = PerStart {
+            environment: vec![("INVOCATION_ID".into(), "0".into())],
+            credentials: vec![("word".into(), "text".into())],
+            descriptors: Descriptors { credentials: vec![file], ..Default::default() },
+            ..Default::default()
+        };
         (plan, start)
     }
 

@@ -294,6 +294,15 @@ pub fn set_mode(directory: BorrowedFd<'_>, name: &CStr, mode: u32) -> Result<()>
     rustix::fs::chmodat(directory, name, Mode::from_raw_mode(mode), AtFlags::empty()).named("fchmodat")
 }
 
+/// fchownat(2) of a name below a directory, a symbolic link itself; `.` is the directory.
+///
+/// # Errors
+/// EPERM without CAP_CHOWN, EINVAL for an id that is not mapped in the user namespace, EROFS.
+pub fn set_owner(directory: BorrowedFd<'_>, name: &CStr, uid: u32, gid: u32) -> Result<()> {
+    let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+    rustix::fs::chownat(directory, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).named("fchownat")
+}
+
 /// Is it the root of a mount (statx(2), since Linux 5.8)?
 ///
 /// # Errors

@@ -30,7 +30,7 @@ pub(super) fn base(profile: Profile) -> &'static BuiltIn {
 
 fn values_of(profile: Profile) -> BuiltIn {
     BuiltIn::new(|table, key| {
-        if !key.supported || !table.supported || table.array || key.kind == keys::Kind::Table {
+        if !key.supported || table.array || key.kind == keys::Kind::Table {
             return None;
         }
         let own = profile::values(profile).find(|(t, k, _)| (*t, *k) == (table.name, key.name));
@@ -156,7 +156,7 @@ fn user_namespace(values: &mut Values) {
 }
 
 /// Keys that need a mount namespace of the unit's own, with the value that does not.
-pub(super) const NEED_MOUNTS: [(&str, &str, &str); 15] = [
+pub(super) const NEED_MOUNTS: [(&str, &str, &str); 17] = [
     ("filesystem", "protect_system", "\"off\""),
     ("filesystem", "read_write_paths", "[]"),
     ("filesystem", "read_only_paths", "[]"),
@@ -169,6 +169,8 @@ pub(super) const NEED_MOUNTS: [(&str, &str, &str); 15] = [
     ("filesystem", "protect_proc", "\"off\""),
     ("filesystem", "proc_subset", "\"all\""),
     ("devices", "private", "false"),
+    ("credentials", "load", "{}"),
+    ("credentials", "set", "{}"),
     ("logging", "syslog_socket", "false"),
     ("security", "protect_kernel_tunables", "false"),
     ("security", "protect_control_groups", "false"),

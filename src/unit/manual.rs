@@ -9,7 +9,9 @@ mod pods;
 use super::keys::{self, Key, Kind, LimitUnit, Table};
 use super::problem::Code;
 use super::variables;
-use chapters::{DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, REPLICAS, TAIL, TEMPLATES, VALUES, VARIABLES};
+use chapters::{
+    CREDENTIALS, DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, REPLICAS, TAIL, TEMPLATES, VALUES, VARIABLES,
+};
 use pods::{PODS, SLICES};
 use std::fmt::Write;
 
@@ -40,7 +42,8 @@ pub fn type_words(kind: Kind) -> String {
         Kind::Paths | Kind::PlainPaths => "array of absolute paths".to_owned(),
         Kind::VariableNames => "array of names of variables".to_owned(),
         Kind::Units => "array of unit names".to_owned(),
-        Kind::Variables | Kind::JournalFields => "table of strings".to_owned(),
+        Kind::Variables | Kind::JournalFields | Kind::CredentialTexts => "table of strings".to_owned(),
+        Kind::CredentialPaths => "table of absolute paths".to_owned(),
         Kind::Statuses => "array of integers and signals".to_owned(),
         Kind::Addresses => "array of addresses".to_owned(),
         Kind::SocketAddress => "address".to_owned(),
@@ -128,7 +131,7 @@ fn explain_key(table: &Table, key: &Key) -> String {
         row("systemd", &key.systemd.join(", "));
     }
     row("since", key.since);
-    if !key.supported || !table.supported {
+    if !key.supported {
         row("status", "not supported yet");
     }
     if !later_words(key).is_empty() {
@@ -144,7 +147,7 @@ fn explain_table(table: &Table) -> String {
     }
     text.push('\n');
     for key in table.keys {
-        let status = if key.supported && table.supported { "" } else { " (not supported yet)" };
+        let status = if key.supported { "" } else { " (not supported yet)" };
         let _ = writeln!(text, "  {:<22}{}{status}", key.name, type_words(key.kind));
     }
     text
@@ -223,6 +226,7 @@ pub fn manual() -> String {
     }
     page.push_str(PROFILES);
     page.push_str(VALUES);
+    page.push_str(CREDENTIALS);
     page.push_str(NOTIFICATION);
     page.push_str(".SH DIAGNOSTICS\n");
     page.push_str(
@@ -257,13 +261,10 @@ fn manual_table(page: &mut String, table: &Table) {
     let title = if table.name.is_empty() { "Top of the file".to_owned() } else { table.header() };
     let _ = writeln!(page, ".SS {}", escape(&title));
     let _ = writeln!(page, "{}", prose(table.doc));
-    if !table.supported {
-        page.push_str("This table is not supported yet: a unit that has it is refused.\n");
-    }
     for key in table.keys {
         let _ = writeln!(page, ".TP\n.B {}", escape(key.name));
         let _ = writeln!(page, "{}", prose(key.doc));
-        if !key.supported && table.supported {
+        if !key.supported {
             page.push_str("Not supported yet: a unit that sets it is refused.\n");
         }
         let later = later_words(key);
@@ -305,7 +306,8 @@ mod tests {
         assert!(explain("protect_system").unwrap().starts_with("filesystem.protect_system"));
         assert!(explain("ProtectSystem").unwrap().starts_with("filesystem.protect_system"));
         assert!(explain("listen").unwrap().contains("health.listen"));
-        assert!(explain("credentials.load").unwrap().contains("not supported yet"));
+        assert!(explain("LoadCredential").unwrap().starts_with("credentials.load"));
+        assert!(explain("network.veth").unwrap().contains("not supported yet"));
         assert!(explain("filesystem.protect_system").unwrap().contains("strict   \"strict\""));
         assert_eq!(explain("no.such"), None);
         assert_eq!(explain(""), None);

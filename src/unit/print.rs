@@ -31,6 +31,13 @@ pub(super) fn toml(value: &Value) -> String {
         Value::Paths(paths) => array(paths.iter().map(path_entry)),
         Value::PlainPaths(paths) => array(paths.iter().map(|p| path(p))),
         Value::Variables(all) => table(all.iter().map(|(name, value)| format!("{name} = {}", quote(value)))),
+        Value::CredentialPaths(all) => {
+            table(all.iter().map(|(name, entry)| format!("{} = {}", quote(name), path_entry(entry))))
+        }
+        // Whoever may ask a daemon what a unit says may not always read its file.
+        Value::CredentialTexts(all) => {
+            table(all.iter().map(|(name, text)| format!("{} = \"({} bytes)\"", quote(name), text.len())))
+        }
         Value::Statuses(set) => array(value::print_statuses(set).into_iter()),
         Value::Addresses(all) => array(all.iter().map(|a| quote(&value::print_listen_address(a)))),
         Value::SocketAddress(address) => quote(&value::print_socket_address(address)),

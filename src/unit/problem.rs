@@ -100,6 +100,7 @@ codes! {
     BadDirectoryName = "E0225", "not the name of a service directory";
     UnknownVariable = "E0226", "no such variable, or not here";
     BadCalendar = "E0227", "not a time of the calendar";
+    BadCredential = "E0228", "not the name of a credential";
     OneshotRestart = "E0301", "a oneshot service that restarts after success would never end";
     Forking = "E0302", "forking and pid_file belong together";
     KillMode = "E0303", "a kill mode that would leave processes behind";
@@ -124,6 +125,7 @@ codes! {
     NotInList = "W0309", "a list does not have what is to be removed from it";
     NotRead = "W0310", "a file in a drop-in directory that is not read";
     Shadowed = "W0311", "a unit and a set of replicas have one name";
+    PlainCredential = "W0312", "a credential stands in the unit file, which everybody can read";
 }
 
 impl Code {

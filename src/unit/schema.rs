@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 /// The schema of a unit file, indented.
 pub fn json_schema() -> String {
     let mut properties = Map::new();
-    for table in keys::TABLES.iter().filter(|t| t.supported) {
+    for table in keys::TABLES {
         if table.name.is_empty() {
             properties.extend(key_schemas(table));
         } else if !table.name.contains('.') {
@@ -118,8 +118,11 @@ fn kind_schema(kind: Kind) -> Value {
             { "type": "object", "properties": { "argv": {}, "ignore_failure": { "type": "boolean" } },
               "required": ["argv"], "additionalProperties": false },
         ] } }),
-        Kind::Variables | Kind::JournalFields => {
+        Kind::Variables | Kind::JournalFields | Kind::CredentialTexts => {
             json!({ "type": "object", "additionalProperties": { "type": "string" } })
+        }
+        Kind::CredentialPaths => {
+            json!({ "type": "object", "additionalProperties": { "type": "string", "pattern": "^-?(/|\\$\\{)" } })
         }
         Kind::HugePages => json!({ "type": "object", "additionalProperties": { "type": ["integer", "string"] } }),
         Kind::Namespace => word_or_path(&["private", "host"]),
@@ -171,7 +174,7 @@ mod tests {
                 };
             }
             let present = place.get(key.name).is_some();
-            assert_eq!(present, key.supported && table.supported, "{}", table.dotted(key));
+            assert_eq!(present, key.supported, "{}", table.dotted(key));
         }
         assert_eq!(schema["properties"]["service"]["required"], json!(["exec"]));
     }

@@ -2,12 +2,14 @@
 //!
 //! One struct per table of the schema, one field per key. Names follow the schema, so the key table describes each.
 
+mod credentials;
 mod hooks;
 mod isolation;
 mod logging;
 mod sockets;
 mod timers;
 
+pub use credentials::*;
 pub use hooks::*;
 pub use isolation::*;
 pub use logging::*;
@@ -72,6 +74,8 @@ pub struct Settings {
     pub resources: Arc<Resources>,
     /// `[logging]`
     pub logging: Logging,
+    /// `[credentials]`; `None`: none.
+    pub credentials: Option<Box<Credentials>>,
     /// `[install]`
     pub install: Arc<Install>,
 }

@@ -112,6 +112,7 @@ impl Unit {
             sockets: _,
             timers: _,
             capabilities: _,
+            credentials: _,
         } = &mut self.settings;
         shared.relations.share(&mut unit.relations);
         shared.conduct.share(&mut service.conduct);

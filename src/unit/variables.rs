@@ -22,7 +22,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 /// The names with their meaning, in the order of the manual.
-pub(super) const NAMES: [(&str, &str); 10] = [
+pub(super) const NAMES: [(&str, &str); 11] = [
     ("unit", "name of the unit, such as web@blue"),
     ("template", "name of its template without the @, such as web; only in templates and with sockets.accept"),
     ("instance", "what follows the @, such as blue; only in templates and with sockets.accept"),
@@ -33,12 +33,15 @@ pub(super) const NAMES: [(&str, &str); 10] = [
     ("cache_dir", "/var/cache, for directories.cache"),
     ("logs_dir", "/var/log, for directories.logs"),
     ("configuration_dir", "/etc, for directories.configuration"),
+    ("credentials_dir", "/run/credentials/ and the name of the unit, for [credentials]"),
 ];
 
 /// What the names stand for in one unit.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Variables {
     unit: String,
+    /// Where its credentials are.
+    credentials: String,
     /// Template and instance.
     parts: Option<(String, String)>,
     host: String,
@@ -61,7 +64,8 @@ impl Variables {
     /// Those of the unit `name` on the host `host`.
     pub(super) fn new(name: &str, host: &str) -> Variables {
         let parts = name.split_once('@').map(|(template, instance)| (template.to_owned(), instance.to_owned()));
-        Variables { unit: name.to_owned(), parts, host: host.to_owned(), user: None }
+        let credentials = format!("{}/{name}", super::CREDENTIALS_PLACE);
+        Variables { unit: name.to_owned(), credentials, parts, host: host.to_owned(), user: None }
     }
 
     fn value(&self, name: &str, in_command: bool) -> Result<&str, Bad> {
@@ -77,6 +81,7 @@ impl Variables {
             "cache_dir" => Ok("/var/cache"),
             "logs_dir" => Ok("/var/log"),
             "configuration_dir" => Ok("/etc"),
+            "credentials_dir" => Ok(self.credentials.as_str()),
             _ => Err(""),
         };
         known.map_err(|why| {

@@ -8,6 +8,7 @@
 mod instance;
 
 mod confinement;
+mod credentials;
 mod devices;
 mod filesystem;
 mod identity;

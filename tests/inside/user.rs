@@ -5,7 +5,7 @@ use crate::lab::{CAPABILITY_SETS, Lab, host_namespace};
 use std::os::unix::process::CommandExt;
 
 /// Runs a unit as an ordinary user; `None`, after saying so, where the kernel gives such a user no user namespace.
-fn run(lab: &Lab, name: &str, body: &str, words: &[&str]) -> Option<Said> {
+pub fn run(lab: &Lab, name: &str, body: &str, words: &[&str]) -> Option<Said> {
     let directory = lab.instance.file(name);
     std::fs::create_dir_all(directory.join("run")).expect("directory");
     std::fs::create_dir_all(directory.join("state")).expect("directory");

@@ -56,6 +56,33 @@ fn a_file_system_says_what_it_did_not_like() {
 }
 
 #[test]
+fn a_credential_without_its_text_or_its_file_system_fails_the_step() {
+    let ramfs = || Step::NewFilesystem {
+        slot: Slot(5),
+        fs_type: "ramfs".into(),
+        options: vec![("mode".into(), Some("0700".into()))],
+        flags: MountFlags::default(),
+    };
+    let word = || Step::SetCredential { slot: Slot(5), name: "word".into() };
+    let Some(outcome) = Draft::shell("echo never").before_root([ramfs(), word()]).run() else { return };
+    assert_eq!(outcome.failure().2, "the daemon passed no text for it");
+
+    let seal = || Step::SealCredentials { slot: Slot(6), uid: 0, gid: 0 };
+    let Some(outcome) = Draft::shell("echo never").before_root([ramfs(), seal()]).run() else { return };
+    assert_eq!(outcome.failure().2, "mount object 6 was never made");
+
+    // What may be missing and is makes an empty directory, which nobody can write.
+    let sealed = Step::SealCredentials { slot: Slot(5), uid: 0, gid: 0 };
+    let none =
+        Step::LoadCredential { slot: Slot(5), name: "key".into(), path: "/no/such/key".into(), missing_ok: true };
+    let draft = Draft::shell("ls -A /mnt; touch /mnt/x 2>/dev/null || echo sealed; stat -c %a /mnt")
+        .before_root([ramfs(), none, sealed])
+        .before_pivot([attach(Slot(5), "/mnt", Create::Never)]);
+    let Some(outcome) = draft.run() else { return };
+    assert_eq!(outcome.success(), "sealed\n500\n");
+}
+
+#[test]
 fn a_directory_is_not_put_on_a_file() {
     let draft = Draft::shell("echo never").before_pivot([attach(DEV, "/etc/passwd", Create::Never)]);
     let Some(outcome) = draft.run() else { return };

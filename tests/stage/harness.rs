@@ -208,7 +208,9 @@ impl Draft {
                     .zip(&self.passed)
                     .map(|(number, (_, name))| Passed { number, name: name.clone() })
                     .collect(),
+                credentials: Vec::new(),
             },
+            credentials: Vec::new(),
             die_with_launcher: false,
             terminal: Default::default(),
         };

@@ -10,6 +10,7 @@ fn every_plan_keeps_the_order_that_the_kernel_demands() {
         with("user = \"web\"\n[security]\nprofile = \"strict\""),
         with("[namespaces]\nuser = \"identity\"\n[network]\nmode = \"loopback\""),
         with("[namespaces]\npid = \"path:/proc/1/ns/pid\"\n[network]\nmode = \"path:/run/netns/a\""),
+        with("[credentials]\nload = { a = \"/etc/a\" }\nset = { b = \"b\" }"),
         with("[rootfs]\ntype = \"directory\"\npath = \"/srv/r\"\n[filesystem]\nread_write_paths = [\"/data\"]"),
     ];
     for unit in &units {
@@ -60,6 +61,12 @@ fn check_order(plan: &LaunchPlan) {
                 filled.push(*slot);
             }
             Step::NewFilesystem { slot, .. } => filled.push(*slot),
+            // Detached still, so that nobody has seen it.
+            Step::LoadCredential { slot, .. }
+            | Step::SetCredential { slot, .. }
+            | Step::SealCredentials { slot, .. } => {
+                assert!(filled.contains(slot) && index < root, "{plan}");
+            }
             Step::Attach { slot, at, .. } => {
                 assert!(filled.contains(slot) && index > root, "{plan}");
                 assert!(!attached.iter().any(|done| done.starts_with(at)), "{} comes too late:\n{plan}", at.display());

@@ -19,6 +19,10 @@ fn filesystem(fs_type: &str, options: &[&str]) -> Step {
     Step::NewFilesystem { slot: Slot(2), fs_type: fs_type.to_owned(), options, flags: Default::default() }
 }
 
+fn credential(path: &str) -> Step {
+    Step::LoadCredential { slot: Slot(2), name: "key".to_owned(), path: path.into(), missing_ok: false }
+}
+
 fn attach(at: &str) -> Step {
     Step::Attach { slot: Slot(1), at: at.into(), create: Create::Never }
 }
@@ -53,6 +57,11 @@ fn each_known_failure_has_its_hint() {
         (open("/srv/web/data"), Errno::EACCES, "", "chmod o+x"),
         (open("/srv/web/data"), Errno::ENOENT, "", "`-/srv/web/data`"),
         (open("/srv"), Errno::EINVAL, "", "rbind"),
+        (credential("/etc/key"), Errno::ENOENT, "", "`-/etc/key`"),
+        (credential("/etc/keys"), Errno::ENOENT, "old", "leads nowhere"),
+        (credential("/etc/key"), Errno::EFBIG, "too large", "[[mounts]]"),
+        (credential("/srv/key"), Errno::ELOOP, "key is a link", "exchange the link"),
+        (credential("/srv/keys"), Errno::EEXIST, "", "rename"),
         (filesystem("proc", &[]), Errno::EPERM, "", "namespaces.pid"),
         (filesystem("proc", &["hidepid"]), Errno::EINVAL, "", "5.8"),
         (filesystem("sysfs", &[]), Errno::EPERM, "", "network.mode"),

@@ -1,6 +1,6 @@
 //! A later text over the earlier ones: what replaces, what merges, and `key.append` and `key.remove`.
 //!
-//! `key = value` replaces; tables of a user's own names (environment, huge pages) merge name by name; an entry of
+//! `key = value` replaces; tables of a user's own names (environment, huge pages, credentials) merge name by name; an entry of
 //! `[[mounts]]` is added, or replaces the one with the same destination. Changes of lists are only collected here, as
 //! the list may be the profile's, which is known when all texts are; [`super::super::merge`] applies them.
 
@@ -77,6 +77,9 @@ pub(super) fn set(values: &mut Values, table: &'static Table, key: &'static Key,
     let merged = match (earlier.as_ref().map(|entry| &entry.value), value) {
         (Some(Value::Variables(old)), Value::Variables(new)) => Some(Value::Variables(by_name(old, new))),
         (Some(Value::HugePages(old)), Value::HugePages(new)) => Some(Value::HugePages(by_name(old, new))),
+        (_, value @ (Value::CredentialPaths(_) | Value::CredentialTexts(_))) => {
+            return credentials(values, id, earlier, value, place);
+        }
         (_, value) => {
             values.histories.remove(&id);
             values.insert(table.name, key.name, Entry { value, source: Source::File(place) });
@@ -88,6 +91,60 @@ pub(super) fn set(values: &mut Values, table: &'static Table, key: &'static Key,
         history.changes.push(place.key.start);
         values.insert(table.name, key.name, Entry { value: merged, source: Source::File(place) });
     }
+}
+
+/// Credentials merge name by name, and each keeps its own place: a start that fails says the line of the one that it
+/// failed for.
+fn credentials(
+    values: &mut Values,
+    id: (&'static str, &'static str),
+    earlier: Option<Entry>,
+    value: Value,
+    place: Places,
+) {
+    let items = |source: &Source| match source {
+        Source::File(place) => place.items.clone(),
+        Source::Profile | Source::Default => Vec::new(),
+    };
+    let places = earlier.as_ref().map(|entry| items(&entry.source)).unwrap_or_default();
+    let (value, items) = match (earlier.as_ref().map(|entry| &entry.value), value) {
+        (Some(Value::CredentialPaths(old)), Value::CredentialPaths(new)) => {
+            let (all, items) = placed((old, places), (new, &place.items));
+            (Value::CredentialPaths(all), items)
+        }
+        (Some(Value::CredentialTexts(old)), Value::CredentialTexts(new)) => {
+            let (all, items) = placed((old, places), (new, &place.items));
+            (Value::CredentialTexts(all), items)
+        }
+        (_, value) => (value, place.items.clone()),
+    };
+    let history = values.histories.entry(id).or_insert_with(|| {
+        let base = earlier.as_ref().map_or_else(|| Source::File(place.clone()), |entry| entry.source.clone());
+        History { base, changes: Vec::new() }
+    });
+    if earlier.is_some() {
+        history.changes.push(place.key.start);
+    }
+    values.insert(id.0, id.1, Entry { value, source: Source::File(Places { items, ..place }) });
+}
+
+/// [`by_name`], with the place of each name.
+fn placed<T: Clone>(
+    (old, places): (&[(String, T)], Vec<Range<usize>>),
+    (new, new_places): (Vec<(String, T)>, &[Range<usize>]),
+) -> (Vec<(String, T)>, Vec<Range<usize>>) {
+    let mut all: Vec<(String, T)> = old.to_vec();
+    let mut items = places;
+    for ((name, value), place) in new.into_iter().zip(new_places) {
+        match all.iter().position(|(known, _)| *known == name) {
+            Some(at) => (all[at].1, items[at]) = (value, place.clone()),
+            None => {
+                all.push((name, value));
+                items.push(place.clone());
+            }
+        }
+    }
+    (all, items)
 }
 
 fn by_name<T: Clone>(old: &[(String, T)], new: Vec<(String, T)>) -> Vec<(String, T)> {

@@ -53,6 +53,8 @@ pub(super) fn decode(
         }
         Kind::Variables => tables::texts(sink, key, value, value::environment_name).map(Value::Variables),
         Kind::JournalFields => tables::texts(sink, key, value, value::journal_field).map(Value::Variables),
+        Kind::CredentialPaths => tables::credential_paths(sink, key, value, items).map(Value::CredentialPaths),
+        Kind::CredentialTexts => tables::credential_texts(sink, key, value, items).map(Value::CredentialTexts),
         Kind::Statuses => number::statuses(sink, key, value).map(Value::Statuses),
         Kind::Addresses => list(sink, key, value, items, |_, t| value::listen_address(t)).map(Value::Addresses),
         Kind::SocketAddress => parsed(sink, key, value, "an address", value::socket_address).map(Value::SocketAddress),

@@ -256,10 +256,6 @@ fn top_level(sink: &mut Sink<'_>, values: &mut Values, name: &str, span: Range<u
     let Some(table) = keys::table(name).filter(|t| !t.name.contains('.')) else {
         return suggest::unknown_at_top(sink, name, span, value);
     };
-    if !table.supported {
-        sink.add(Code::NotSupported, span, name, format!("{} is not supported yet", table.header()), None);
-        return;
-    }
     values.headers.entry(table.name).or_insert(sink.absolute(span.clone()));
     sink.meant_exec |= table.name == "service" && !value.get_ref().is_table();
     match (value.get_ref(), table.array) {

@@ -2,11 +2,11 @@
 
 use super::number::bytes;
 use super::shape::{each, int_of, parsed};
-use super::{Sink, describe};
+use super::{Sink, describe, word};
 use crate::plan::{BlockDevice, CpuMax, DeviceRule, DeviceType, IoMax};
-use crate::unit::DeviceAllow;
 use crate::unit::problem::Code;
 use crate::unit::value::{self, Bad, nearest};
+use crate::unit::{DeviceAllow, PathEntry};
 use std::ops::Range;
 use std::path::Path;
 use toml::Spanned;
@@ -237,8 +237,7 @@ pub(super) fn huge_pages(sink: &mut Sink<'_>, key: &str, value: &Spanned<DeValue
     all
 }
 
-/// `{ NAME = "value" }`
-/// Texts by name; `check` says which names are possible.
+/// `{ NAME = "value" }`: texts by name; `check` says which names are possible.
 pub(super) fn texts(
     sink: &mut Sink<'_>,
     key: &str,
@@ -273,4 +272,44 @@ pub(super) fn texts(
         }
     }
     (sink.problems.len() == before).then_some(all)
+}
+
+/// `{ NAME = "/path" }`; the places of the names go to `items`.
+pub(super) fn credential_paths(
+    sink: &mut Sink<'_>,
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    items: &mut Vec<Range<usize>>,
+) -> Option<Vec<(String, PathEntry)>> {
+    let DeValue::Table(table) = value.get_ref() else {
+        let help = Some("write { NAME = \"/path\" }".to_owned());
+        sink.wrong_type(value, key, "a table of paths", help);
+        return None;
+    };
+    let mut all = Vec::new();
+    let before = sink.problems.len();
+    for (name, path) in table {
+        if let Err(bad) = value::credential_name(name.get_ref()) {
+            sink.bad(bad, name.span(), key);
+        }
+        if let Some(entry) = parsed(sink, key, path, "a table of paths", word::path_entry) {
+            all.push((name.get_ref().to_string(), entry));
+            items.push(name.span());
+        }
+    }
+    (sink.problems.len() == before).then_some(all)
+}
+
+/// `{ NAME = "text" }`; the places of the names go to `items`.
+pub(super) fn credential_texts(
+    sink: &mut Sink<'_>,
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    items: &mut Vec<Range<usize>>,
+) -> Option<Vec<(String, String)>> {
+    let all = texts(sink, key, value, value::credential_name)?;
+    if let DeValue::Table(table) = value.get_ref() {
+        items.extend(table.keys().map(|name| name.span()));
+    }
+    Some(all)
 }

@@ -37,6 +37,8 @@ pub(in crate::unit) enum Value {
     Paths(Vec<PathEntry>),
     PlainPaths(Vec<PathBuf>),
     Variables(Vec<(String, String)>),
+    CredentialPaths(Vec<(String, PathEntry)>),
+    CredentialTexts(Vec<(String, String)>),
     Statuses(StatusSet),
     Addresses(Vec<ListenAddress>),
     SocketAddress(SocketAddress),

@@ -229,8 +229,8 @@ const MAY_BE_OPTIONAL: [&str; 10] = [
 pub(super) fn optional_key(text: &str) -> Result<String, Bad> {
     let bad = |code, why: &str| Err(Bad::new(code, format!("`{}` {why}", text.escape_debug())));
     let table = match (keys::find(text), keys::table(text)) {
-        (Some((table, key)), _) if key.supported && table.supported => table,
-        (_, Some(table)) if table.supported && !text.is_empty() => table,
+        (Some((table, key)), _) if key.supported => table,
+        (_, Some(table)) if !text.is_empty() => table,
         (Some(_), _) | (_, Some(_)) => return bad(Code::NotSupported, "is not supported yet"),
         (None, None) => {
             let dotted: Vec<String> = keys::all().map(|(t, k)| t.dotted(k)).collect();

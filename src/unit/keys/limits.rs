@@ -219,15 +219,29 @@ pub(super) const LOG_FILE: Table = Table::new(
 
 pub(super) const CREDENTIALS: Table = Table::new(
     "credentials",
-    "Secrets in files that only the service sees.",
+    "Secrets in files that only the service's user can read: in /run/credentials/UNIT, which CREDENTIALS_DIRECTORY names, a \
+     file system of the container's own in memory that is never swapped, read-only and gone with the container; see \
+     CREDENTIALS. All of them together are at most 1 MiB and 128 files. Needs `namespaces.mount` private.",
     &[
-        Key::new("load", Kind::Later("table"), "Names and the host files they come from.")
-            .systemd(&["LoadCredential"])
-            .later(),
-        Key::new("set", Kind::Later("table"), "Names and values.").systemd(&["SetCredential"]).later(),
+        Key::new(
+            "load",
+            Kind::CredentialPaths,
+            "Credentials from files of the host, by name: { \"tls.key\" = \"/etc/ssl/private/web.key\" }. Each is read with \
+             the daemon's rights at every start; one that cannot be read refuses it, unless the path begins with `-` and \
+             nothing is there. Of a directory, each file in it becomes NAME_FILE. Only regular files are taken.",
+        )
+        .default("{}")
+        .systemd(&["LoadCredential"]),
+        Key::new(
+            "set",
+            Kind::CredentialTexts,
+            "Credentials that stand in the unit file, by name: { greeting = \"hello\" }. Unit files are readable by everybody, \
+             so this is not for secrets. A name that `load` has too, with `-`, is what holds where that file is missing.",
+        )
+        .default("{}")
+        .systemd(&["SetCredential"]),
     ],
-)
-.later();
+);
 
 pub(super) const INSTALL: Table = Table::new(
     "install",

@@ -85,6 +85,10 @@ pub enum Kind {
     Variables,
     /// Fields of the journal.
     JournalFields,
+    /// Absolute paths by name of a credential; a leading `-` makes one optional.
+    CredentialPaths,
+    /// Texts by name of a credential; they are never printed.
+    CredentialTexts,
     /// Exit statuses and signals.
     Statuses,
     /// Listen addresses.
@@ -210,22 +214,15 @@ pub struct Table {
     pub doc: &'static str,
     /// Its keys, in the order of the manual.
     pub keys: &'static [Key],
-    /// `false`: refused by name.
-    pub supported: bool,
 }
 
 impl Table {
     const fn new(name: &'static str, doc: &'static str, keys: &'static [Key]) -> Table {
-        Table { name, array: false, doc, keys, supported: true }
+        Table { name, array: false, doc, keys }
     }
 
     const fn array(mut self) -> Table {
         self.array = true;
-        self
-    }
-
-    const fn later(mut self) -> Table {
-        self.supported = false;
         self
     }
 

@@ -71,7 +71,7 @@ Arguments and commands are added as they are, of everything else what is in the 
 takes elements out of the inherited list, before anything is added.
 It is a warning when one is not there.
 .TP
-.B environment, hugetlb
+.B environment, hugetlb, credentials.load, credentials.set
 merge name by name: names that the later file does not have stay.
 .TP
 .B [[mounts]]
@@ -228,6 +228,53 @@ A name of the host's data base, or a number up to 4294967294 without leading zer
 .TP
 .B errno
 A name of errno(3), or a number from 1 to 4095.
+"#;
+
+pub(super) const CREDENTIALS: &str = r#".SH CREDENTIALS
+Keys and passwords belong neither into the environment, which every process of the user reads and hands on, nor into
+directories that the service can write.
+With \fB[credentials]\fR they are files in /run/credentials/\fIUNIT\fR, which the environment variable
+CREDENTIALS_DIRECTORY names inside and \fB${credentials_dir}\fR in the unit file.
+.EX
+[service]
+exec = ["/usr/bin/web", "\-\-key", "${credentials_dir}/tls.key"]
+user = "web"
+
+[credentials]
+load = { "tls.key" = "/etc/ssl/private/web.key", "db" = "\-/etc/web/db.password" }
+.EE
+.PP
+The directory has mode 0500 and each file 0400, and they belong to the service's user: other users in the container are
+refused, and other services and the host do not see them at all.
+It is a file system of its own in memory (ramfs, which is never written to swap), mounted nosuid, nodev, noexec and
+read\-only; it is part of the container and is gone with it.
+Around it, /run/credentials is an empty directory of the container's own, so that what a service manager keeps there is
+hidden.
+On the host there is only the empty directory /run/credentials, made if need be; an instance with other directories, and
+an ordinary user, who find none there, get an empty /run inside, which status shows as degraded.
+.PP
+The files are read at each start, with the rights of the daemon (or of the caller of \fBrsvc run\fR): a restart sees
+what has changed meanwhile, a service that runs keeps what it has, also under the next daemon.
+One that is missing, is no regular file or cannot be read refuses the start; with a leading `\-` it may be missing.
+If the path is a directory, each regular file in it becomes \fINAME\fR_\fIFILE\fR; hidden files and directories in
+it are passed over.
+Who runs as the same user in the same pid namespace can look into the container of the service, and so at its credentials:
+give it a user of its own.
+.PP
+Symbolic links are followed where they, and the directories that they lie in, belong to root (or to who runs the daemon)
+and nobody else can write there; else the start is refused, as somebody could have any file of the host read.
+So is a file in a directory that others can write which has a second name (a hard link).
+.PP
+A name is a file name without control characters, of at most 255 bytes.
+All credentials of a unit together have at most 1 MiB and come from at most 128 files.
+.PP
+Commands that run in the container of the service (exec_start_post, exec_reload, exec_stop, ready and health commands)
+see the same files.
+Those with a container of their own (exec_start_pre, exec_stop_post, hooks) get theirs, loaded when they start: where a file is missing by then, the command fails.
+.PP
+A text in \fBcredentials.set\fR is written as it is (but for variables).
+It is shown by its length only; the unit file itself, which everybody can read, is no place for secrets, and
+\fBrsvc check\fR says so.
 "#;
 
 pub(super) const NOTIFICATION: &str = r#".SH NOTIFICATION

@@ -94,6 +94,7 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
         security: security(v).into(),
         resources: resources(v).into(),
         logging: logging(v),
+        credentials: credentials(v),
         install: Install {
             wanted_by: read!(v, "install", "wanted_by", Texts),
             alias: read!(v, "install", "alias", Texts),
@@ -435,6 +436,15 @@ fn logging(v: &Values) -> Logging {
         identifier: read!(v, "logging", "identifier", Text?).map(String::into_boxed_str),
         treatment: treatment.into(),
     }
+}
+
+/// `None` where there are none.
+fn credentials(v: &Values) -> Option<Box<Credentials>> {
+    let credentials = Credentials {
+        load: read!(v, "credentials", "load", CredentialPaths),
+        set: read!(v, "credentials", "set", CredentialTexts),
+    };
+    (credentials != Credentials::default()).then(|| Box::new(credentials))
 }
 
 /// Its number for syslog(3).

@@ -2,6 +2,7 @@
 
 mod assemble;
 mod checks;
+mod credentials;
 mod hooks;
 mod identity;
 mod logging;
@@ -163,6 +164,7 @@ impl Checked<'_> {
         timers::all(sink, self);
         hooks::all(sink, self);
         logging::all(sink, self);
+        credentials::all(sink, self);
         identity::all(sink, self);
         paths::all(sink, self);
         shares::all(sink, self);
@@ -253,6 +255,8 @@ fn names(value: &Value) -> Vec<String> {
     match value {
         Value::Texts(texts) => texts.clone(),
         Value::Paths(paths) => paths.iter().map(|entry| entry.path.display().to_string()).collect(),
+        Value::CredentialPaths(all) => all.iter().map(|(name, _)| name.clone()).collect(),
+        Value::CredentialTexts(all) => all.iter().map(|(name, _)| name.clone()).collect(),
         Value::PlainPaths(paths) => paths.iter().map(|path| path.display().to_string()).collect(),
         _ => Vec::new(),
     }

@@ -22,8 +22,8 @@ pub use name::{
 };
 pub use quantity::{ByteSize, TimeSpan, byte_size, print_byte_size, print_time_span, time_span};
 pub use text::{
-    absolute_path, account, command_line, directory_name, environment_name, file_mode, journal_field, print_account,
-    print_mode, reserved_name, unit_name,
+    absolute_path, account, command_line, credential_name, directory_name, environment_name, file_mode, journal_field,
+    print_account, print_mode, reserved_name, unit_name,
 };
 
 use super::problem::Code;

@@ -168,6 +168,24 @@ pub fn journal_field(text: &str) -> Result<(), Bad> {
     Ok(())
 }
 
+/// Checks the name of a credential, which is a file name.
+///
+/// # Errors
+/// [`Code::BadCredential`]
+pub fn credential_name(text: &str) -> Result<(), Bad> {
+    let bad = |why: &str| Bad::new(Code::BadCredential, format!("`{}` {why}", text.escape_debug()));
+    if matches!(text, "" | "." | "..") || text.contains('/') {
+        return Err(bad("is not a file name, which the name of a credential is").help("write a name such as `tls.key`"));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(bad("contains a control character"));
+    }
+    if text.len() > 255 {
+        return Err(bad("is longer than 255 bytes"));
+    }
+    Ok(())
+}
+
 /// Checks the name of a unit (a target, a slice), which is also a file name and the name of a control group. An instance
 /// of a template is `TEMPLATE@INSTANCE`, both parts made of the same characters.
 ///
