@@ -14,7 +14,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 
 /// Words that a later version will know.
-pub const RESERVED: [&str; 18] = [
+pub const RESERVED: [&str; 17] = [
     "clean",
     "convert",
     "doctor",
@@ -28,7 +28,6 @@ pub const RESERVED: [&str; 18] = [
     "new",
     "reload-or-restart",
     "rm",
-    "security",
     "shell",
     "top",
     "unmask",
