@@ -206,17 +206,19 @@ fn all_units_are_listed_and_a_limit_is_judged_by_the_method_that_is_asked_for() 
     let instance = Instance::prepared();
     instance.unit("plain", OTHERS[0].1);
     instance.unit("closed", OTHERS[5].1);
+    instance.unit("many@", "[service]\nexec = [\"/bin/echo\", \"${instance}\"]\n");
+    std::os::unix::fs::symlink("/dev/null", instance.file("units/masked.toml")).expect("a link");
     let said = security(&instance, &[]).expect(0);
     let names: Vec<&str> = said.out.lines().filter_map(|line| line.split_whitespace().next()).collect();
-    assert_eq!(names, ["UNIT", "closed", "plain"]);
+    assert_eq!(names, ["UNIT", "closed", "many@", "plain"]);
     let objects: Vec<Value> = security(&instance, &["--json"])
         .expect(0)
         .out
         .lines()
         .map(|line| serde_json::from_str(line).expect("one object per line"))
         .collect();
-    assert_eq!(objects.len(), 2);
-    let plain = &objects[1];
+    assert_eq!(objects.len(), 3);
+    let plain = &objects[2];
     assert_eq!((&plain["v"], &plain["name"]), (&1.into(), &"plain".into()));
     let (own, systemd) =
         (plain["exposure"].as_f64().expect("ours"), plain["systemd"]["exposure"].as_f64().expect("its"));

@@ -8,7 +8,7 @@ use super::terminal::{Color, Look, harmless};
 use super::units::{self, is_file};
 use super::words::is_pattern;
 use super::{Failure, Session, operate};
-use crate::load;
+use crate::load::{self, Lookup, Trust};
 use crate::score::{Compatible, Fix, Own, Posture, Row, compatible, equivalent, own};
 use crate::unit::Unit;
 use clap::ValueEnum;
@@ -45,10 +45,12 @@ struct Scored {
 }
 
 impl Scored {
-    fn of(unit: &Unit) -> Scored {
+    /// A template keeps its own name: the unit is an instance that nobody has.
+    fn of(unit: &Unit, target: &str) -> Scored {
         let posture = Posture::of(unit);
         let (own, systemd) = (own(&posture), compatible(&posture));
-        Scored { name: unit.name.clone(), file: unit.file.clone(), own, systemd }
+        let name = if load::example_of(target).is_some() { target } else { &unit.name };
+        Scored { name: name.to_owned(), file: unit.file.clone(), own, systemd }
     }
 
     fn exposure(&self, method: Method) -> u32 {
@@ -71,9 +73,8 @@ pub fn security(session: &mut Session<'_>, wish: &Wish) -> Result<u8, Failure> {
     if wish.as_systemd && session.format != Format::Table {
         return Err(Failure::new(2, "--as-systemd has no other form of output"));
     }
-    let listed = load::list(&session.instance.unit_path());
     let every = wish.targets.is_empty();
-    let targets = if every { listed } else { targets(&wish.targets, &listed)? };
+    let targets = if every { all_units(session) } else { targets(session, &wish.targets)? };
     let (mut code, mut above) = (0, 0);
     let mut scored = Vec::new();
     for target in targets {
@@ -89,7 +90,7 @@ pub fn security(session: &mut Session<'_>, wish: &Wish) -> Result<u8, Failure> {
             write!(session.out, "{}", equivalent(&Posture::of(&unit)))?;
             continue;
         }
-        let unit = Scored::of(&unit);
+        let unit = Scored::of(&unit, &target);
         if wish.max.is_some_and(|max| unit.exposure(wish.method) > max) {
             above += 1;
         }
@@ -114,12 +115,26 @@ pub fn security(session: &mut Session<'_>, wish: &Wish) -> Result<u8, Failure> {
     Ok(code)
 }
 
+/// Units and templates of the search path; masked ones are no units.
+fn all_units(session: &Session<'_>) -> Vec<String> {
+    let paths = session.instance.unit_path();
+    let templates = load::templates(&paths).into_iter().map(|name| format!("{name}@"));
+    let mut names: Vec<String> = load::list(&paths).into_iter().chain(templates).collect();
+    names.retain(|name| {
+        let name = load::example_of(name).unwrap_or_else(|| name.clone());
+        !matches!(load::find(&paths, &name, Trust::Any), Ok(Lookup::Masked { .. }))
+    });
+    names.sort();
+    names
+}
+
 /// Files as they are, names and patterns of units resolved.
-fn targets(words: &[String], listed: &[String]) -> Result<Vec<String>, Failure> {
+fn targets(session: &Session<'_>, words: &[String]) -> Result<Vec<String>, Failure> {
+    let listed = load::list(&session.instance.unit_path());
     let mut targets: Vec<String> = Vec::new();
     for word in words {
         let found = match is_pattern(word) && !is_file(word) {
-            true => operate::expand(std::slice::from_ref(word), listed)?,
+            true => operate::expand(std::slice::from_ref(word), &listed)?,
             false => vec![word.clone()],
         };
         for target in found {
@@ -268,7 +283,7 @@ mod tests {
     use super::*;
 
     fn scored(text: &str) -> Scored {
-        Scored::of(&Unit::parse("web", "web.toml", text).expect("a unit").0)
+        Scored::of(&Unit::parse("web", "web.toml", text).expect("a unit").0, "web")
     }
 
     fn wish(method: Method, all: bool) -> Wish {
