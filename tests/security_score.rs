@@ -5,6 +5,9 @@
 
 mod instance;
 
+#[path = "security_score/plan.rs"]
+mod plan;
+
 use instance::{Instance, Said, skipped};
 use rsvc::score::{Compatible, Posture, compatible, equivalent, own};
 use rsvc::unit::Unit;
