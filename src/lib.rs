@@ -3,7 +3,8 @@
 //! An arrow may only point down this list; `tests/layering.rs` holds the imports against it.
 //!
 //! ```text
-//! main ─▶ cli ─────────────▶ control ─▶ supervise ─▶ unit ─▶ filter      pure: no I/O, no clock, no globals
+//! main ─▶ cli ─▶ score ────────────────────────────────▶ unit, plan, filter   pure
+//!      │   └─────────────▶ control ─▶ supervise ─▶ unit ─▶ filter      pure: no I/O, no clock, no globals
 //!      └▶ daemon ─▶ compile ─▶ plan                                      pure
 //!      │         └▶ cgroup ──▶ plan, sys                                 shell
 //!      └▶ init ─────────────▶ plan, sys                                  shell: the set-up stage
@@ -24,6 +25,7 @@ pub mod filter;
 pub mod init;
 pub mod load;
 pub mod plan;
+pub mod score;
 pub mod supervise;
 pub mod sys;
 pub mod unit;

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folder, and the folders it may name.
-const TABLE: [(&str, &[&str]); 12] = [
+const TABLE: [(&str, &[&str]); 13] = [
     ("filter", &["plan"]),
     ("plan", &[]),
     ("unit", &["filter", "plan"]),
     ("compile", &["filter", "plan", "unit"]),
+    ("score", &["filter", "plan", "unit"]),
     ("supervise", &["unit"]),
     ("control", &["supervise", "unit"]),
     ("sys", &[]),
@@ -17,11 +18,11 @@ const TABLE: [(&str, &[&str]); 12] = [
     ("cgroup", &["compile", "control", "plan", "sys"]),
     ("init", &["plan", "sys"]),
     ("daemon", &["cgroup", "compile", "control", "init", "load", "plan", "supervise", "sys", "unit"]),
-    ("cli", &["compile", "control", "filter", "load", "plan", "supervise", "unit"]),
+    ("cli", &["compile", "control", "filter", "load", "plan", "score", "supervise", "unit"]),
 ];
 
 /// Folders that do no I/O, read no clock and hold no globals.
-const PURE: [&str; 6] = ["filter", "unit", "plan", "compile", "supervise", "control"];
+const PURE: [&str; 7] = ["filter", "unit", "plan", "compile", "score", "supervise", "control"];
 
 /// Words that only a shell needs.
 const IMPURE: [&str; 8] = [

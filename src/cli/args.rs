@@ -14,7 +14,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 
 /// Words that a later version will know.
-pub const RESERVED: [&str; 16] = [
+pub const RESERVED: [&str; 15] = [
     "clean",
     "convert",
     "doctor",
@@ -27,7 +27,6 @@ pub const RESERVED: [&str; 16] = [
     "new",
     "reload-or-restart",
     "rm",
-    "security",
     "top",
     "unmask",
     "why",

@@ -44,7 +44,7 @@ const UNIT_COMMANDS: [&str; 27] = [
 ];
 
 /// Commands that take names or files.
-const MIXED_COMMANDS: [&str; 4] = ["check", "diff", "lint", "plan"];
+const MIXED_COMMANDS: [&str; 5] = ["check", "diff", "lint", "plan", "security"];
 
 /// Prints the names; a daemon that does not answer must not hang a keyboard.
 const NAMES: &str = "timeout 1 rsvc list --all --output name 2>/dev/null";

@@ -21,6 +21,7 @@ mod operate;
 mod render;
 mod run;
 mod scale;
+mod security;
 mod show;
 mod states;
 mod stopping;
@@ -249,7 +250,9 @@ fn check_format(global: &Global, command: &Command) -> Result<(), Failure> {
         Command::List { .. } | Command::Status { .. } => &[Format::Table, Format::Wide, Format::Json, Format::Name],
         Command::Check { .. } => &[Format::Table, Format::Json, Format::Github],
         Command::Logs { .. } => &[Format::Table, Format::Wide, Format::Json, Format::Short, Format::Cat],
-        Command::Plan { .. } | Command::Show { .. } | Command::Features => &[Format::Table, Format::Wide, Format::Json],
+        Command::Plan { .. } | Command::Show { .. } | Command::Features | Command::Security { .. } => {
+            &[Format::Table, Format::Wide, Format::Json]
+        }
         Command::Explain { .. } | Command::Version | Command::Diff { .. } => &[Format::Table, Format::Json],
         Command::Start(_) | Command::Stop { .. } | Command::Restart { .. } | Command::TryRestart(_) => {
             &[Format::Table, Format::Json]
@@ -304,6 +307,9 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         Command::Enable { units, now } => units::enable(session, &units, now)?,
         Command::Disable { units, now } => units::disable(session, &units, now)?,
         Command::Check { targets, strict } => check::check(session, &targets, strict)?,
+        Command::Security { targets, max, method, all, as_systemd } => {
+            security::security(session, &security::Wish { targets, max, method, all, as_systemd })?
+        }
         Command::Show { target, property } => show::show(session, &target, &property)?,
         Command::Tree { units, reverse, order } => tree::tree(session, &tree::Wish { units, reverse, order })?,
         Command::Diff { target, other } => diff::diff(session, &target, other.as_deref())?,

@@ -14,8 +14,8 @@
 //! is still the root; what leads to the host is closed by `PivotRoot`.
 #![forbid(unsafe_code)]
 
-mod errand;
 mod credentials;
+mod errand;
 mod execute;
 pub mod first;
 mod fork;

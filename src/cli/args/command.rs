@@ -1,6 +1,6 @@
 //! The commands, each with its own words and options.
 
-use crate::cli::{completion, words};
+use crate::cli::{completion, security, words};
 use clap::{Args, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -137,6 +137,25 @@ pub enum Command {
         /// Only these keys, or keys of these tables
         #[arg(short, long = "property", value_name = "KEY", value_delimiter = ',')]
         property: Vec<String>,
+    },
+
+    /// Show how exposed units are, from 0 to 10: what is open, how much it weighs, and the key that closes it
+    Security {
+        /// Unit names, patterns, or files (with a `/` or ending in .toml); none means all units, one line for each
+        #[arg(value_name = "FILE|UNIT")]
+        targets: Vec<String>,
+        /// Exit with 1 when the score of a unit is above this, such as `3.0`; the score is that of `--method`
+        #[arg(long, value_name = "N", value_parser = security::parse_max)]
+        max: Option<u32>,
+        /// Whose rows are shown, and which score `--max` means
+        #[arg(long, value_name = "METHOD", value_enum, default_value = "own")]
+        method: security::Method,
+        /// Also what is closed
+        #[arg(short, long)]
+        all: bool,
+        /// Print the unit in systemd's words, as far as its method looks, for `systemd-analyze security --offline=yes`
+        #[arg(long, requires = "targets", conflicts_with_all = ["max", "all"])]
+        as_systemd: bool,
     },
 
     /// Show what units need as a tree, with their states where a daemon answers

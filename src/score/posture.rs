@@ -1,0 +1,264 @@
+//! What of a unit is in force: each protection as it comes out of several keys, asked by both scores.
+//!
+//! A protection counts when the unit asks for all of it. What is half there counts as open: a score that errs shall err
+//! to the worse.
+
+use crate::filter;
+use crate::plan::CapabilitySet;
+use crate::plan::capability_name;
+use crate::unit::{
+    Account, DevicePolicy, Isolation, NetworkMode, NotifyAccess, ProtectHome, ProtectProc, ProtectSystem,
+    RestrictNamespaces, RootfsKind, SyscallMode, Unit, UserNamespace,
+};
+use std::collections::BTreeSet;
+
+/// Words of `security.restrict_namespaces`.
+pub(super) const NAMESPACES: [&str; 8] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"];
+
+/// A unit, seen by the scores.
+#[derive(Clone, Debug)]
+pub struct Posture<'u> {
+    /// The unit.
+    pub unit: &'u Unit,
+    /// Runs as root, perhaps of a user namespace of its own.
+    pub root: bool,
+    /// A mount namespace of its own, without which no file rule holds.
+    pub mounts: bool,
+    /// Another root file system than the host's.
+    pub own_root: bool,
+    /// What the protections of `[security]` leave of the bounding set.
+    pub bounding: CapabilitySet,
+    /// The same of the ambient set.
+    pub ambient: CapabilitySet,
+    /// Calls that the filter lets through; `None`: no list is enforced.
+    pub allowed: Option<BTreeSet<&'static str>>,
+}
+
+impl<'u> Posture<'u> {
+    /// Looks at a unit.
+    pub fn of(unit: &'u Unit) -> Posture<'u> {
+        let root = match &unit.service.user {
+            None | Some(Account::Id(0)) => true,
+            Some(Account::Id(_)) => false,
+            Some(Account::Name(name)) => name == "root",
+        };
+        let mounts = unit.namespaces.mount == Isolation::Private;
+        let taken = taken(unit);
+        let ambient = unit.capabilities.ambient.difference(taken);
+        Posture {
+            unit,
+            root,
+            mounts,
+            own_root: mounts && unit.rootfs.kind != RootfsKind::Host,
+            bounding: unit.capabilities.bounding.difference(taken).union(ambient),
+            ambient,
+            allowed: allowed(unit),
+        }
+    }
+
+    /// Those of `names` that the bounding set has; a name may end in `*`.
+    pub(super) fn held(&self, names: &[&str]) -> CapabilitySet {
+        let is_named = |bit: u32| {
+            let name = capability_name(bit);
+            let name = name.trim_start_matches("CAP_");
+            names.iter().any(|wanted| match wanted.strip_suffix('*') {
+                Some(start) => name.starts_with(start),
+                None => name == *wanted,
+            })
+        };
+        let bits = (0..64).filter(|bit| self.bounding.contains(*bit) && is_named(*bit));
+        bits.fold(CapabilitySet::EMPTY, CapabilitySet::with)
+    }
+
+    /// An account that others use as well.
+    pub(super) fn is_nobody(&self) -> bool {
+        matches!(&self.unit.service.user, Some(Account::Name(name)) if name == "nobody")
+            || matches!(&self.unit.service.user, Some(Account::Id(65534)))
+    }
+
+    /// A private `/dev`, and no right to make a device node or to reach hardware around it.
+    pub(super) fn private_devices(&self) -> bool {
+        self.has_own_dev() && self.held(&["MKNOD", "SYS_RAWIO"]).is_empty()
+    }
+
+    /// A private `/dev`.
+    pub(super) fn has_own_dev(&self) -> bool {
+        self.mounts && self.unit.devices.private
+    }
+
+    /// Does the device policy let nothing through but what is listed?
+    pub(super) fn closes_devices(&self) -> bool {
+        self.unit.devices.policy != DevicePolicy::Auto
+    }
+
+    /// An own /tmp; a root of its own always has one.
+    pub(super) fn private_tmp(&self) -> bool {
+        self.mounts && (self.unit.filesystem.private_tmp || self.own_root)
+    }
+
+    /// A network without any way out.
+    pub(super) fn private_network(&self) -> bool {
+        self.unit.network.mode == NetworkMode::Loopback
+    }
+
+    /// A user namespace that is made for this unit.
+    pub(super) fn private_users(&self) -> bool {
+        matches!(self.unit.namespaces.user, UserNamespace::Identity | UserNamespace::Mapped { .. })
+    }
+
+    /// Does root inside stand for another user outside?
+    pub(super) fn is_mapped(&self) -> bool {
+        matches!(&self.unit.namespaces.user, UserNamespace::Mapped { uid, .. }
+            if uid.iter().all(|(_, outside, _)| *outside != 0))
+    }
+
+    /// How much of the tree is read-only.
+    pub(super) fn protect_system(&self) -> ProtectSystem {
+        match self.unit.filesystem.protect_system {
+            _ if !self.mounts => ProtectSystem::Off,
+            _ if self.own_root && self.unit.rootfs.readonly => ProtectSystem::Strict,
+            level => level,
+        }
+    }
+
+    /// Home directories. In a root of one's own they are part of it, so only what was written counts.
+    pub(super) fn protect_home(&self) -> ProtectHome {
+        let counts = self.mounts && (!self.own_root || self.unit.is_written("filesystem.protect_home"));
+        if counts { self.unit.filesystem.protect_home } else { ProtectHome::Off }
+    }
+
+    /// A user namespace gets a /proc of its own only with a pid namespace of its own.
+    fn own_proc(&self) -> bool {
+        let namespaces = &self.unit.namespaces;
+        self.mounts && (namespaces.pid != Isolation::Host || namespaces.user == UserNamespace::Host)
+    }
+
+    /// Processes of other users in /proc.
+    pub(super) fn protect_proc(&self) -> ProtectProc {
+        if self.own_proc() { self.unit.filesystem.protect_proc } else { ProtectProc::Off }
+    }
+
+    /// Only processes in /proc.
+    pub(super) fn proc_pid_only(&self) -> bool {
+        self.own_proc() && self.unit.filesystem.proc_pid_only
+    }
+
+    pub(super) fn protect_kernel_tunables(&self) -> bool {
+        self.mounts && self.unit.security.protect_kernel_tunables
+    }
+
+    pub(super) fn protect_kernel_logs(&self) -> bool {
+        self.mounts && self.unit.security.protect_kernel_logs
+    }
+
+    pub(super) fn protect_control_groups(&self) -> bool {
+        self.mounts && self.unit.security.protect_control_groups && !self.unit.resources.delegate
+    }
+
+    pub(super) fn protect_hostname(&self) -> bool {
+        self.unit.security.protect_hostname && self.unit.namespaces.uts != Isolation::Host
+    }
+
+    /// Is what it leaves in System V and POSIX IPC gone with it?
+    pub(super) fn removes_ipc(&self) -> bool {
+        self.unit.security.remove_ipc || (self.unit.namespaces.ipc == Isolation::Private && self.has_own_dev())
+    }
+
+    /// Does nobody speak for it but the main process and the commands around it?
+    pub(super) fn hears_main_only(&self) -> bool {
+        self.unit.service.notify_access != NotifyAccess::All
+    }
+
+    /// May namespaces of this kind be made?
+    pub(super) fn may_make(&self, kind: &str) -> bool {
+        match &self.unit.security.restrict_namespaces {
+            RestrictNamespaces::No => true,
+            RestrictNamespaces::Except(kinds) => kinds.iter().any(|listed| listed == kind),
+        }
+    }
+
+    /// May sockets of a family be made for whose name `is` holds?
+    pub(super) fn may_speak(&self, is: impl Fn(&str) -> bool) -> bool {
+        let families = self.unit.network.address_families.as_ref();
+        families.is_none_or(|families| families.iter().any(|family| is(&family.name)))
+    }
+
+    /// Is a filter loaded, which then also judges by which ABI a call comes in?
+    pub(super) fn has_filter(&self) -> bool {
+        let security = &self.unit.security;
+        self.unit.syscalls.mode != SyscallMode::Off
+            || self.unit.network.address_families.is_some()
+            || NAMESPACES.iter().any(|kind| !self.may_make(kind))
+            || [
+                security.protect_clock,
+                security.protect_kernel_modules,
+                security.protect_kernel_logs,
+                security.protect_hostname,
+                security.lock_personality,
+                security.restrict_realtime,
+                security.restrict_suid_sgid,
+            ]
+            .contains(&true)
+    }
+
+    /// Does the filter let only the native ABI in?
+    pub(super) fn is_native(&self) -> bool {
+        self.unit.syscalls.architectures.iter().all(|name| name == "native")
+    }
+
+    /// Those of the calls and groups `names` that the filter lets through; all of them without a filter.
+    pub(super) fn lets_through(&self, names: &[&str]) -> bool {
+        let allows = |call: &str| self.allowed.as_ref().is_none_or(|allowed| allowed.contains(call));
+        names.iter().any(|name| match filter::group(name) {
+            Some(calls) => calls.into_iter().any(allows),
+            None => allows(name),
+        })
+    }
+}
+
+/// Capabilities that the protections of `[security]` take away.
+fn taken(unit: &Unit) -> CapabilitySet {
+    let security = &unit.security;
+    let protections: [(bool, &[u32]); 3] = [
+        (security.protect_clock, &[CapabilitySet::SYS_TIME, CapabilitySet::WAKE_ALARM]),
+        (security.protect_kernel_modules, &[CapabilitySet::SYS_MODULE]),
+        (security.protect_kernel_logs, &[CapabilitySet::SYSLOG]),
+    ];
+    let taken = protections.into_iter().filter(|(on, _)| *on).flat_map(|(_, bits)| bits);
+    taken.fold(CapabilitySet::EMPTY, |set, bit| set.with(*bit))
+}
+
+/// What the lists let through, less what the protections deny by name.
+fn allowed(unit: &Unit) -> Option<BTreeSet<&'static str>> {
+    let (syscalls, security) = (&unit.syscalls, &unit.security);
+    if syscalls.mode != SyscallMode::Enforce {
+        return None;
+    }
+    let mut allowed: BTreeSet<&'static str> = resolve(syscalls.allow.iter().chain(&syscalls.log));
+    let denied = resolve(syscalls.deny.iter());
+    allowed.retain(|call| !denied.contains(call));
+    let protections: [(bool, &[&str]); 4] = [
+        (security.protect_clock, &["@clock"]),
+        (security.protect_kernel_modules, &["@module"]),
+        (security.protect_kernel_logs, &["syslog"]),
+        (security.protect_hostname, &["sethostname", "setdomainname"]),
+    ];
+    for (_, names) in protections.into_iter().filter(|(on, _)| *on) {
+        let denied = resolve(names.iter());
+        allowed.retain(|call| !denied.contains(call));
+    }
+    Some(allowed)
+}
+
+/// Calls and groups as calls. Names that no architecture has do not come out of a valid unit.
+fn resolve(names: impl Iterator<Item = impl AsRef<str>>) -> BTreeSet<&'static str> {
+    let known: BTreeSet<&'static str> = filter::all_call_names().collect();
+    let mut calls = BTreeSet::new();
+    for name in names {
+        match filter::group(name.as_ref()) {
+            Some(group) => calls.extend(group),
+            None => calls.extend(known.get(name.as_ref())),
+        }
+    }
+    calls
+}
