@@ -46,7 +46,11 @@ impl LogDirectory {
     /// When it belongs to somebody else or others may write to it, and those of mkdir(2) and open(2).
     pub fn open(path: &Path) -> io::Result<Rc<LogDirectory>> {
         let in_words = |e: io::Error| io::Error::new(e.kind(), format!("log directory {}: {e}", path.display()));
-        DirBuilder::new().recursive(true).mode(0o755).create(path).map_err(in_words)?;
+        match DirBuilder::new().recursive(true).mode(0o755).create(path) {
+            // It could not see that it is there already: the next call tells why.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(in_words(error)),
+            _ => {}
+        }
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let descriptor = rustix::fs::openat(CWD, path, flags, Mode::empty()).map_err(|e| in_words(e.into()))?;
         let stat = rustix::fs::fstat(&descriptor).map_err(|e| in_words(e.into()))?;

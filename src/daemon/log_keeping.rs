@@ -14,6 +14,7 @@ use super::launch::log_limits;
 use super::log_file::{LogFile, LogLimits, Source};
 use super::log_output::{Means, Now};
 use super::log_pipe::{OutputPipe, PipeOrigin, PipeTurn, Scratch};
+use super::scarcity;
 use super::staging::Staging;
 use super::state::{self, SavedState};
 use crate::supervise::ServiceId;
@@ -120,7 +121,13 @@ impl Engine {
                 continue;
             }
             let Some(pipe) = self.take_kept(&slot) else { continue };
-            match self.adopt_log(id, &unit, OutputPipe::from_descriptor(pipe, Source(0)), relayed, saved) {
+            match scarcity::noted(self.adopt_log(
+                id,
+                &unit,
+                OutputPipe::from_descriptor(pipe, Source(0)),
+                relayed,
+                saved,
+            )) {
                 Ok(()) => return true,
                 Err(error) => tracing::warn!(unit = name, "{name}: its output is not read any more: {error}"),
             }

@@ -27,10 +27,15 @@ thread_local! {
 /// So it asks afterwards ([`take_noted`]).
 pub(super) fn noted<T>(result: io::Result<T>) -> io::Result<T> {
     use libc::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
-    if let Err(error) = &result
-        && let Some(errno @ (EMFILE | ENFILE | ENOBUFS | ENOMEM)) = errno_of(error)
-    {
-        NOTED.set(Some(io::Error::from_raw_os_error(errno)));
+    if let Err(error) = &result {
+        match errno_of(error) {
+            Some(errno @ (EMFILE | ENFILE | ENOBUFS | ENOMEM)) => {
+                NOTED.set(Some(io::Error::from_raw_os_error(errno)));
+            }
+            // What cannot be watched is not heard either.
+            _ if is_of_watch(error) => NOTED.set(Some(no_watches())),
+            _ => {}
+        }
     }
     result
 }
@@ -53,12 +58,18 @@ pub(super) fn take_noted() -> Option<io::Error> {
 /// The kernel's ENOSPC for a watch: no disk is full.
 pub(super) fn of_watch(error: io::Error) -> io::Error {
     match error.raw_os_error() {
-        Some(libc::ENOSPC) => io::Error::new(
-            io::ErrorKind::StorageFull,
-            NoWatches { text: "No space left on device (os error 28): fs.epoll.max_user_watches is reached" },
-        ),
+        Some(libc::ENOSPC) => no_watches(),
         _ => error,
     }
+}
+
+fn no_watches() -> io::Error {
+    let text = "No space left on device (os error 28): fs.epoll.max_user_watches is reached";
+    io::Error::new(io::ErrorKind::StorageFull, NoWatches { text })
+}
+
+fn is_of_watch(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<NoWatches>())
 }
 
 #[derive(Debug)]
@@ -114,6 +125,9 @@ mod tests {
         assert_eq!(errno_of(&error), Some(libc::EMFILE));
         assert!(may_pass(&error));
         assert!(advice(&error).contains("LimitNOFILE="));
+        assert!(noted::<()>(Err(of_watch(io::Error::from_raw_os_error(libc::ENOSPC)))).is_err() && is_noted());
+        assert!(take_noted().is_some_and(|error| error.to_string().contains("max_user_watches")));
+        assert!(noted::<()>(Err(io::Error::from_raw_os_error(libc::ENOSPC))).is_err() && !is_noted(), "of a disk");
         let other = io::Error::from_raw_os_error(libc::ENOENT);
         assert!(!may_pass(&other) && advice(&other).is_empty());
     }
