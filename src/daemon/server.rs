@@ -119,6 +119,8 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
     engine.open_keeper()?;
     engine.protect_logs();
     engine.open_exits()?;
+    // Before anybody can connect, and have something started in it.
+    engine.record_root();
     // Who can connect may also tell this daemon to end.
     let mut signals = super::signals::Signals::new()?;
     let rules = rules(&mut engine, &settings);
@@ -131,7 +133,6 @@ pub fn serve(mut options: Options, handoff: Option<RawFd>) -> io::Result<()> {
         }
         None => Listener::bind(&socket, rules)?,
     };
-    engine.record_root();
     let mut program = super::upgrade::own_path();
     if inherits_children {
         signals = signals.with_children()?;
