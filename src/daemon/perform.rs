@@ -122,9 +122,13 @@ impl Engine {
         }
         self.dirty.extend(promised.iter().copied());
         if has_effect {
-            for id in promised {
-                self.dirty.remove(&id);
-                self.persist(id);
+            // The number of a set comes before what follows from it: with some of the replicas written down and the number
+            // not, the next daemon would have some more than it should, and no reason to stop them.
+            let sets: Vec<ServiceId> = self.dirty.iter().copied().filter(|id| self.is_replica_set(*id)).collect();
+            for id in sets.into_iter().chain(promised) {
+                if self.dirty.remove(&id) {
+                    self.persist(id);
+                }
             }
         }
     }
