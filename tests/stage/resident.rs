@@ -137,7 +137,8 @@ fn it_costs_a_few_pages() {
     running.finish();
     let line = text.lines().find(|line| line.starts_with("Pss:")).unwrap();
     let kilobytes: u32 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
-    assert!(kilobytes <= 16, "{line}");
+    // Of its pages those of the image are counted by how many inits run at the moment: less than all of them, beside others.
+    assert!(kilobytes <= 24, "{line}");
 }
 
 #[test]
