@@ -324,10 +324,7 @@ fn a_person_gets_a_terminal_of_the_container() {
 /// another one.
 #[test]
 fn nothing_is_typed_on_the_callers_terminal() {
-    root_only!();
-    if !std::path::Path::new("/usr/bin/perl").exists() {
-        return skipped("needs perl");
-    }
+    root_and_perl!();
     let instance = up(&KINDS[..3]);
     for (kind, _) in &KINDS[..3] {
         // The last with the upper half of the number set, which a filter that compares 64 bits lets through.
@@ -362,10 +359,7 @@ fn a_shell_is_a_shell() {
 /// CVE-2016-9962: while a command joins, it has descriptors of the host and is not yet confined.
 #[test]
 fn what_joins_cannot_be_traced_or_looked_into_from_inside() {
-    root_only!();
-    if !std::path::Path::new("/usr/bin/perl").exists() {
-        return skipped("needs perl");
-    }
+    root_and_perl!();
     let instance = Instance::start();
     // As root with all rights, in the container, behind no filter: only the kernel's own rules are left.
     let watcher = "$| = 1; print \"up\\n\"; my %seen; my $bad = 0; my $met = 0; while (!-e \"$ENV{STATE_DIRECTORY}/stop\") { \

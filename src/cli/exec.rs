@@ -26,13 +26,7 @@ const SHELL: &str = "command -v bash >/dev/null 2>&1 && exec bash; exec sh";
 
 /// `exec`
 pub fn exec(session: &mut Session<'_>, wish: &Exec) -> Result<u8, Failure> {
-    let mut command = Vec::new();
-    for word in &wish.command {
-        let text = word.to_str().filter(|word| !word.contains('\0'));
-        command.push(text.map(str::to_owned).ok_or_else(|| {
-            Failure::new(2, format!("`{}` is not UTF-8, which a call has to be", harmless(&word.to_string_lossy())))
-        })?);
-    }
+    let command = super::run::command_words(&wish.command)?;
     let persons = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     if wish.pty && !persons {
         let text = "`--pty` needs a terminal as standard input and output: leave it out where there is none";

@@ -4,7 +4,7 @@ use super::args::Run;
 use super::terminal::{harmless, variable};
 use super::{Failure, Outcome, Session};
 use crate::unit::{Assignment, document};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -26,15 +26,21 @@ pub fn run(session: &Session<'_>, run: Run) -> Result<Outcome, Failure> {
     }
 }
 
+/// The words of a command as they stand in a unit or a call, which are UTF-8.
+///
+/// # Errors
+/// 2, with the word that is not.
+pub fn command_words(command: &[OsString]) -> Result<Vec<String>, Failure> {
+    let plain = |word: &OsString| {
+        let text = word.to_str().filter(|word| !word.contains('\0')).map(str::to_owned);
+        text.ok_or_else(|| Failure::new(2, format!("`{}` is not UTF-8", harmless(&word.to_string_lossy()))))
+    };
+    command.iter().map(plain).collect()
+}
+
 /// The unit of a command.
 fn text(run: &Run) -> Result<String, Failure> {
-    let mut words = Vec::new();
-    for word in &run.command {
-        let text = word.to_str().filter(|word| !word.contains('\0'));
-        words.push(text.map(str::to_owned).ok_or_else(|| {
-            Failure::new(2, format!("`{}` is not UTF-8, which a unit has to be", harmless(&word.to_string_lossy())))
-        })?);
-    }
+    let mut words = command_words(&run.command)?;
     if let Some(program) = words.first_mut() {
         *program = find_program(program)?;
     }
