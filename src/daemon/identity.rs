@@ -82,6 +82,14 @@ impl ProcessIdentity {
     pub fn is_alive(&self) -> bool {
         ProcessIdentity::of(self.pid).is_some_and(|found| found.is_same(self))
     }
+
+    /// Does it run? One that has ended, and that nobody has waited for, does not.
+    pub fn is_running(&self) -> bool {
+        let is_dead = |stat: Vec<u8>| fields_of(&stat).and_then(|mut fields| fields.next().map(|s| "ZX".contains(s)));
+        let dead = read_proc(&format!("/proc/{}/stat", self.pid)).ok().and_then(is_dead);
+        // Looked at before: what dies in between is told by its pidfd.
+        dead == Some(false) && self.is_alive()
+    }
 }
 
 /// Inode number of a pidfd where those are of pidfs. Older kernels have one inode for all of them.

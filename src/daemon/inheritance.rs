@@ -41,8 +41,8 @@ impl Inheritance {
 /// What the daemon keeps of a launch.
 pub(super) struct Kept {
     pub report: OwnedFd,
-    /// Write end of the pipe on which the stage waits for the id maps.
-    pub maps: Option<OwnedFd>,
+    /// Write end of the pipe on which the stage waits for the daemon.
+    pub go_on: Option<OwnedFd>,
     pub log_number: Option<i32>,
     pub notify_number: Option<i32>,
 }
@@ -70,7 +70,7 @@ impl Engine {
         // next daemon looks for what is pinned under the number that it has here.
         let passed = passed.into_iter().map(|(fd, name)| Passed { number: inherit.add(fd), name });
         numbers.passed = passed.collect();
-        let mut kept = Kept { report: ours, maps: None, log_number: None, notify_number: None };
+        let mut kept = Kept { report: ours, go_on: None, log_number: None, notify_number: None };
         if plan.init && plan.container == Container::Own {
             numbers.exits = Some(inherit.copy(self.exits.inits_end()).map_err(fds("exits socket"))?);
             let name = if role == Role::Main { RECORDS[service.record] } else { "exit.command" };
@@ -78,11 +78,13 @@ impl Engine {
             numbers.record = Some(inherit.add(record));
             numbers.init = Some(inherit.copy(&self.init_image).map_err(fds("init image"))?);
         }
-        if plan.id_maps.is_some() {
+        // What has no group is known by its number alone, which is written down before anything of it can be executed.
+        let waits = service.group.is_none() && role == Role::Main && !self.options.foreground;
+        if plan.id_maps.is_some() || waits {
             let (reader, writer) =
                 rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| fds("pipe")(e.into()))?;
             numbers.maps_ready = Some(inherit.add(reader));
-            kept.maps = Some(writer);
+            kept.go_on = Some(writer);
         }
         if let Some(group) = &service.group {
             let groups = group

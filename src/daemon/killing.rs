@@ -1,7 +1,9 @@
 //! Signals to what runs of a unit, and its end by force. Who is signalled was seen to be of the unit first.
 
 use super::engine::{Engine, Timer, to_io};
+use super::family::descendants;
 use super::service::{Process, Service};
+use crate::cgroup::CgroupError;
 use crate::supervise::{ServiceId, Target};
 use crate::sys::process;
 use std::os::fd::AsFd;
@@ -47,6 +49,8 @@ impl Engine {
         }
         if contained {
             self.after(KILL_AGAIN, Timer::Kill(id));
+        } else if service.group.is_none() {
+            signal_all(service, libc::SIGKILL);
         } else {
             self.kill_remaining(id);
         }
@@ -98,23 +102,26 @@ fn say_unless_gone(sent: crate::sys::Result<()>, signal: i32) {
     }
 }
 
-/// Every process of the group but its PID 1, which would pass the signal on to the main process a second time.
-///
-/// The numbers are turned into pidfds first and read again afterwards: only who is still in the group is signalled.
-fn signal_all(service: &Service, signal: i32) {
+/// Who is of the unit: by its group, or where none can be had by descent from what was launched.
+fn members(service: &Service) -> Result<Vec<i32>, CgroupError> {
     let Some(group) = &service.group else {
-        for process in [&service.main, &service.control].into_iter().flatten() {
-            main_signal(process, signal);
-        }
-        return;
+        let launched = [&service.main, &service.control].into_iter().flatten();
+        return Ok(launched.flat_map(|process| descendants(process.pid)).collect());
     };
+    group.pids()
+}
+
+/// Every process of the unit but its PID 1, which would pass the signal on to the main process a second time.
+///
+/// The numbers are turned into pidfds first and read again afterwards: only who is still of the unit is signalled.
+fn signal_all(service: &Service, signal: i32) {
     let inits: Vec<i32> = [&service.main, &service.control]
         .into_iter()
         .flatten()
         .filter(|p| p.init && p.service_pid.is_some())
         .map(|p| p.pid)
         .collect();
-    let before = match group.pids() {
+    let before = match members(service) {
         Ok(before) if before.is_empty() => return,
         Ok(before) => before,
         Err(error) => {
@@ -130,7 +137,7 @@ fn signal_all(service: &Service, signal: i32) {
             Err(error) => signal_known(service, pid, signal, &error),
         }
     }
-    let after = group.pids();
+    let after = members(service);
     for (pid, fd) in opened {
         match &after {
             Ok(after) if after.contains(&pid) => {

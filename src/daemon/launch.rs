@@ -303,7 +303,7 @@ impl Engine {
         kept: Kept,
     ) -> Result<(), LaunchFailure> {
         let (pid, pidfd) = self.bear(id, plan, &bytes, &mut inherit)?;
-        let Kept { report, maps, log_number, notify_number } = kept;
+        let Kept { report, go_on, log_number, notify_number } = kept;
         let mut process = self.register(id, role, plan, (pid, pidfd), report)?;
         process.log_number = log_number;
         process.notify_number = notify_number;
@@ -323,10 +323,11 @@ impl Engine {
             self.abandon_launch(id, role);
             return Err(failure("CGROUP", 219, format!("failed at step CGROUP: {error}")));
         }
-        if let Some(writer) = maps {
-            self.write_maps(id, role, pid, plan, writer)?;
+        let Some(go_on) = go_on else { return Ok(()) };
+        if role == Role::Main && self.service(id).is_some_and(|service| service.group.is_none()) {
+            self.persist(id);
         }
-        Ok(())
+        self.let_go_on(id, role, pid, plan, &go_on)
     }
 
     fn register(
@@ -390,16 +391,15 @@ impl Engine {
         })
     }
 
-    /// Writes the id maps of a new user namespace; the stage waits for the byte.
-    fn write_maps(
+    /// Writes the id maps of a new user namespace, and the byte for which the stage waits.
+    fn let_go_on(
         &mut self,
         id: ServiceId,
         role: Role,
         pid: i32,
         plan: &LaunchPlan,
-        writer: OwnedFd,
+        go_on: &OwnedFd,
     ) -> Result<(), LaunchFailure> {
-        let Some(maps) = &plan.id_maps else { return Ok(()) };
         let lines = |map: &[(u32, u32, u32)]| {
             map.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n")).collect::<String>()
         };
@@ -408,12 +408,15 @@ impl Engine {
             std::fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/{file}"))?.write_all(content.as_bytes())
         };
         let written = (|| {
-            if maps.deny_setgroups {
-                write("setgroups", "deny")?;
+            if let Some(maps) = &plan.id_maps {
+                if maps.deny_setgroups {
+                    write("setgroups", "deny")?;
+                }
+                write("gid_map", &lines(&maps.gid))?;
+                write("uid_map", &lines(&maps.uid))?;
             }
-            write("gid_map", &lines(&maps.gid))?;
-            write("uid_map", &lines(&maps.uid))?;
-            rustix::io::write(&writer, b"m")?;
+            // A stage that is gone is told by its own descriptor.
+            let _ = rustix::io::write(go_on, b"m");
             Ok(())
         })();
         written.map_err(|error: io::Error| {

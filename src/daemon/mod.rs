@@ -27,6 +27,7 @@ mod engine;
 pub mod environment_files;
 mod errand;
 mod exits;
+mod family;
 pub mod features;
 mod foreground;
 mod group;

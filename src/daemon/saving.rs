@@ -53,11 +53,13 @@ impl Engine {
         };
         // That of the run before is none of this one.
         let main = service.main.as_deref().filter(|main| !(starting && main.exit.is_some()));
+        let groupless = service.group.is_none();
         let saved = SavedState {
             unit: service.name.clone(),
             invocation_id: service.invocation.clone(),
             init: main.filter(|p| p.init).and_then(Process::init_identity),
-            main: main.filter(|p| p.executed).and_then(known_main),
+            // Without a group nothing else would tell of one that is about to be executed.
+            main: main.filter(|p| p.executed || (groupless && !p.init)).and_then(known_main),
             inner_pid: main.map_or(0, |p| p.inner_pid),
             // Also of one whose main process has ended, or that says that it is stopping.
             ready: matches!(status.state, ActiveState::Active | ActiveState::Reloading)
@@ -92,6 +94,8 @@ impl Engine {
             log_losing: service.log.as_ref().is_some_and(|log| log.is_losing()),
             notify_socket: main.and_then(|p| p.notify_number),
             requested: service.requested.clone(),
+            // Also while it goes down: what is known of it then is known by the note alone.
+            groupless: groupless && (self.tree.is_none() || main.is_some()),
             down,
             live: service.live.values.clone(),
             remembered: self.to_remember(id, &status),

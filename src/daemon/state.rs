@@ -138,6 +138,9 @@ pub struct SavedState {
     /// Inode of the socket on which PID 1 tells the ends of its children.
     #[serde(default)]
     pub exits: Option<u64>,
+    /// It was launched by a daemon that could make no control group: its processes are all that there is of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub groupless: bool,
     /// Number under which PID 1 holds the notify socket, with what has arrived while no daemon ran.
     #[serde(default)]
     pub notify_socket: Option<i32>,
@@ -227,9 +230,9 @@ pub(super) struct Newest {
 ///
 /// # Errors
 /// Neither can be believed: why the file cannot.
-pub(super) fn read_newest(runtime_dir: &Path, name: &str, group: &Group) -> Result<Newest, StateError> {
+pub(super) fn read_newest(runtime_dir: &Path, name: &str, group: Option<&Group>) -> Result<Newest, StateError> {
     let newest = |bytes: &[u8], state, spoiled| Newest { state, written: Written(Some(digest(bytes))), spoiled };
-    let note = group.note().unwrap_or_default();
+    let note = group.and_then(Group::note).unwrap_or_default();
     let file = match read_bytes(runtime_dir, name) {
         Ok(bytes) if bytes == note => return Ok(newest(&bytes, parse(&bytes, name, boot_id())?, None)),
         other => other.and_then(|bytes| Ok((parse(&bytes, name, boot_id())?, bytes))),

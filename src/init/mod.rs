@@ -171,7 +171,7 @@ impl Stage {
         let inherited = Inherited::adopt(&start.descriptors)?;
         let host = HostFiles::open(plan)?;
         let inherited_umask = process::umask(0);
-        let stage = Stage {
+        let mut stage = Stage {
             index: 0,
             environment: start.environment,
             pid_variables: start.pid_variables,
@@ -191,6 +191,11 @@ impl Stage {
         // for its id maps: an unprivileged daemon cannot write the maps of a process that is not dumpable.
         if !plan.steps.iter().any(|planned| planned.step == Step::EnterUserNamespace) {
             sys::credentials::set_dumpable(false)?;
+            if let Some(ready) = stage.inherited.maps_ready.take()
+                && let Err(failure) = run_step::await_daemon(ready.as_fd())
+            {
+                stage.fail(&failure);
+            }
         }
         Ok(stage)
     }

@@ -313,19 +313,21 @@ fn set_name(name: &core::ffi::CStr) {
 }
 
 /// Drops every capability but these. Init keeps CAP_KILL, without which a payload of another user could not be
-/// signalled.
-fn keep_capabilities(keep: u32) {
+/// signalled. The answer is what was permitted before, of the lower 32.
+fn keep_capabilities(keep: u32) -> u32 {
     let header: [u32; 2] = [0x2008_0522, 0];
     // Two halves of effective, permitted, inheritable.
     let mut data = [0u32; 6];
     // SAFETY: header and data have the form of version 3.
     unsafe {
         syscall6(number::CAPGET, &raw const header as usize, &raw mut data as usize, 0, 0, 0, 0);
-        let kept = data[1] & keep;
+        let before = data[1];
+        let kept = before & keep;
         data = [kept, kept, 0, 0, 0, 0];
         if syscall6(number::CAPSET, &raw const header as usize, &raw const data as usize, 0, 0, 0, 0) < 0 {
             exit(FAILED);
         }
+        before
     }
 }
 

@@ -11,7 +11,7 @@ use crate::sys::confine::{self, limits};
 use crate::sys::process::{self, clone_flags};
 use crate::sys::socket::{self, Kind};
 use crate::sys::{credentials, fd};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 /// Runs one step. In the parent of `ForkService` and after a successful `Execute` it does not return.
@@ -142,13 +142,19 @@ pub fn namespace_flags(set: Namespaces) -> u64 {
     .fold(0, |flags, (_, kind)| flags | kind_flag(*kind))
 }
 
+/// Waits for the daemon's byte; the end of the pipe means that the daemon has ended before it had done its part.
+pub(super) fn await_daemon(ready: BorrowedFd<'_>) -> Result<(), Failure> {
+    match fd::read(ready, &mut [0; 1])? {
+        1 => Ok(()),
+        _ => Err(Failure::new(0, "the daemon ended before it had written down the launch")),
+    }
+}
+
 /// Ids can be set, and the stage hidden from its fellow users, only when the daemon has written the maps.
 fn enter_user_namespace(stage: &mut Stage) -> Result<(), Failure> {
     let ready =
         stage.inherited.maps_ready.take().ok_or(Failure::new(0, "the daemon passed no pipe for the id maps"))?;
-    if fd::read(ready.as_fd(), &mut [0; 1])? != 1 {
-        return Err(Failure::new(0, "the daemon ended before the id maps were written"));
-    }
+    await_daemon(ready.as_fd())?;
     credentials::set_gid(0).context(|| "gid 0")?;
     credentials::set_uid(0).context(|| "uid 0")?;
     Ok(credentials::set_dumpable(false)?)

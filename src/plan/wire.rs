@@ -56,7 +56,8 @@ pub struct Descriptors {
     pub record: Option<i32>,
     /// Sealed memfd of the resident init.
     pub init: Option<i32>,
-    /// Read end from which one byte comes when the id maps are written.
+    /// Read end from which one byte comes when the id maps are written, and, for a launch without a group, when it is
+    /// written down which process this is.
     pub maps_ready: Option<i32>,
     /// `cgroup.procs` of v1 groups, opened for writing by the daemon.
     pub cgroup_procs: Vec<i32>,

@@ -41,21 +41,23 @@ fn pod(lab: &Lab) {
     lab.unit("side", "exec", SERVE, &format!("{shares}\n{slice}"));
 }
 
+pub const ADOPTION: Scenario = Scenario {
+    name: "adoption",
+    units: three,
+    before: leave_three,
+    act: Act::NextDaemon,
+    done: |lab| lab.is_forgotten("stops") && lab.saved("ended")["rest"].is_object(),
+    check: |lab, _| {
+        lab.is_untouched("runs", &lab.settled("runs"));
+        let ended = lab.comes_to("ended", "failed");
+        assert_eq!(ended["exit_code"], 7, "{}", brief(&ended));
+        lab.comes_to("stops", "inactive");
+        assert!(["runs", "ended", "stops"].iter().all(|unit| lab.said(unit, "runs").len() == 1));
+    },
+};
+
 scenarios! {
-    adoption: Scenario {
-        name: "adoption",
-        units: three,
-        before: leave_three,
-        act: Act::NextDaemon,
-        done: |lab| lab.is_forgotten("stops") && lab.saved("ended")["rest"].is_object(),
-        check: |lab, _| {
-            lab.is_untouched("runs", &lab.settled("runs"));
-            let ended = lab.comes_to("ended", "failed");
-            assert_eq!(ended["exit_code"], 7, "{}", brief(&ended));
-            lab.comes_to("stops", "inactive");
-            assert!(["runs", "ended", "stops"].iter().all(|unit| lab.said(unit, "runs").len() == 1));
-        },
-    };
+    adoption: ADOPTION;
     pod_in_a_slice: Scenario {
         name: "pod_in_a_slice",
         units: pod,

@@ -110,6 +110,9 @@ impl Scenario {
 
     fn lab(&self) -> Lab {
         let mut lab = Lab::new();
+        if self.name.ends_with("_without_groups") {
+            lab.instance.without_groups();
+        }
         (self.units)(&lab);
         lab.instance.start_daemon();
         lab

@@ -14,6 +14,7 @@ mod instance;
 mod adopting;
 mod boundary;
 mod drive;
+mod groupless;
 mod lab;
 mod running;
 mod starting;

@@ -56,15 +56,17 @@ fn start_afresh(lab: &mut Lab) {
     lab.start("web");
 }
 
+pub const CRASH: Scenario = Scenario {
+    name: "crash_with_restart_at_once",
+    units: |lab| lab.unit("web", "exec", SERVE, "[restart]\ndelay = \"0\""),
+    before: |lab| lab.start("web"),
+    act: Act::Happens(crash),
+    done: is_another,
+    check: restarted_once,
+};
+
 scenarios! {
-    crash_with_restart_at_once: Scenario {
-        name: "crash_with_restart_at_once",
-        units: |lab| lab.unit("web", "exec", SERVE, "[restart]\ndelay = \"0\""),
-        before: |lab| lab.start("web"),
-        act: Act::Happens(crash),
-        done: is_another,
-        check: restarted_once,
-    };
+    crash_with_restart_at_once: CRASH;
     crash_with_restart_later: Scenario {
         name: "crash_with_restart_later",
         units: |lab| lab.unit("web", "exec", SERVE, "[restart]\ndelay = \"100ms\""),

@@ -45,15 +45,17 @@ fn up_with_what_it_needs(lab: &Lab, accepted: bool) {
     up_if_accepted(lab, "db", app_is_up);
 }
 
+pub const START: Scenario = Scenario {
+    name: "start",
+    units: web,
+    before: |_| {},
+    act: Act::Client(&["start", "web"]),
+    done: |lab| lab.is_saved_ready("web"),
+    check: |lab, accepted| up_if_accepted(lab, "web", accepted),
+};
+
 scenarios! {
-    start: Scenario {
-        name: "start",
-        units: web,
-        before: |_| {},
-        act: Act::Client(&["start", "web"]),
-        done: |lab| lab.is_saved_ready("web"),
-        check: |lab, accepted| up_if_accepted(lab, "web", accepted),
-    };
+    start: START;
     start_without_waiting: Scenario {
         name: "start_without_waiting",
         units: web,

@@ -33,15 +33,17 @@ fn down_if_accepted(lab: &Lab, accepted: bool) {
     }
 }
 
+pub const STOP: Scenario = Scenario {
+    name: "stop",
+    units: web,
+    before: |lab| lab.start("web"),
+    act: Act::Client(&["stop", "web"]),
+    done: |lab| lab.is_forgotten("web"),
+    check: down_if_accepted,
+};
+
 scenarios! {
-    stop: Scenario {
-        name: "stop",
-        units: web,
-        before: |lab| lab.start("web"),
-        act: Act::Client(&["stop", "web"]),
-        done: |lab| lab.is_forgotten("web"),
-        check: down_if_accepted,
-    };
+    stop: STOP;
     stop_without_waiting: Scenario {
         name: "stop_without_waiting",
         units: web,

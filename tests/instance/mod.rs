@@ -150,6 +150,11 @@ impl Instance {
         self.program = program.to_owned();
     }
 
+    /// The daemon finds no place for control groups, as in a container that sees them read-only.
+    pub fn without_groups(&mut self) {
+        self.arguments.extend(["--cgroup-root", "/none/of/ours"].map(str::to_owned));
+    }
+
     /// Daemon and client run in this mount namespace from now on; whoever keeps it must outlive the instance.
     pub fn enter(&mut self, namespace: &namespace::Namespace) {
         self.enter = Some(namespace.mounts());

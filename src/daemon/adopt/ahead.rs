@@ -12,7 +12,7 @@ use crate::cgroup::Group;
 use crate::load::{Survey, Trust};
 use crate::unit::Shared;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -27,13 +27,22 @@ const WAITING: usize = 8;
 /// One service, as it is on disk.
 pub(super) struct Ahead {
     pub name: String,
-    pub group: Group,
+    /// `None`: it was launched where none could be made.
+    pub group: Option<Group>,
     /// Its state.
     pub state: Result<Newest, StateError>,
     /// Its unit; `None` where a connection may be served without.
     pub sought: Option<Sought>,
     /// Something could not be seen, and was taken for absent (see [`scarcity`]).
     pub unseen: Option<io::Error>,
+}
+
+impl Ahead {
+    /// Read when it is its turn: where no group can be made there are never many.
+    pub fn without_group(runtime_dir: &Path, name: &str) -> Ahead {
+        let state = state::read_newest(runtime_dir, name, None);
+        Ahead { name: name.to_owned(), group: None, state, sought: None, unseen: scarcity::take_noted() }
+    }
 }
 
 /// Where to read.
@@ -46,10 +55,10 @@ pub(super) struct Reader {
 
 impl Reader {
     fn read(&self, name: String, group: Group) -> Ahead {
-        let state = state::read_newest(&self.runtime_dir, &name, &group);
+        let state = state::read_newest(&self.runtime_dir, &name, Some(&group));
         let serves = state.as_ref().is_ok_and(|newest| newest.state.connection.is_some());
         let sought = (!serves).then(|| Sought::of(&self.survey, &self.unit_path, &name, self.trust));
-        Ahead { name, group, state, sought, unseen: scarcity::take_noted() }
+        Ahead { name, group: Some(group), state, sought, unseen: scarcity::take_noted() }
     }
 }
 

@@ -13,13 +13,14 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// The state of a unit that has a group: as it was written down, on the group or in the file; else what the kernel
 /// shows of the processes in it, so that no service ends for want of a file. `read` is what was written down; the flag
-/// says that it is to be written again.
+/// says that it is to be written again. Without a group there is nothing to look at but what was written down.
 pub(super) fn believable_state(
     name: &str,
     read: Result<Newest, StateError>,
-    group: &Group,
+    group: Option<&Group>,
     populated: bool,
 ) -> Result<(SavedState, bool), StateError> {
+    let Some(group) = group else { return read.map(|newest| (newest.state, false)) };
     let why = match read {
         Ok(Newest { state: saved, spoiled, .. }) => {
             if let Some(why) = &spoiled {
@@ -94,8 +95,11 @@ impl Engine {
         let goes_on = saved.main.is_none() && saved.end.is_none() && saved.rest.is_none() && !saved.exited;
         let init = saved.init.filter(|init| goes_on && self.record_of(id).is_none() && init.is_alive());
         let group = self.service(id).and_then(|service| service.group.as_ref());
-        let shown = init.zip(group).and_then(|(init, group)| {
-            let shown = evidence::look_at_launch(group)?;
+        let shown = init.and_then(|init| {
+            let shown = match group {
+                Some(group) => evidence::look_at_launch(group)?,
+                None => evidence::look_below(init.pid)?,
+            };
             let is_its_own = shown.init.is_some_and(|shown| shown.pid == init.pid);
             shown.main.filter(|main| is_its_own && main.start_time != 0).map(|main| (main, shown.inner_pid))
         });

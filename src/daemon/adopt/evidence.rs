@@ -6,6 +6,7 @@
 //! is as at a start.
 
 use super::super::activation::keeper::has_our_image;
+use super::super::family::children;
 use super::super::identity::{ProcessIdentity, open_verified};
 use super::super::ready::namespace_pids;
 use super::super::state::SavedState;
@@ -35,6 +36,11 @@ pub(super) fn look_at_launch(group: &Group) -> Option<SavedState> {
     let pids = group.pids().ok()?;
     let init = pids.iter().filter_map(|pid| resident_init(*pid)).find(|init| init.is_main)?;
     with_init(&init, &pids)
+}
+
+/// The same of a launch without a group, by its resident init.
+pub(super) fn look_below(init: i32) -> Option<SavedState> {
+    with_init(&resident_init(init).filter(|init| init.is_main)?, &children(init))
 }
 
 /// The same of a launch without a resident init, by its pidfd; `None` while it is a set-up stage, or when it is dead.

@@ -16,6 +16,7 @@ use super::scarcity;
 use super::state::{self, RECORDS, SavedState, StateError, Written};
 use super::unwritten::Deed;
 use super::whole_file;
+use crate::cgroup::Tree;
 use crate::load;
 use crate::supervise::{Event, Moment, Removal, Rest, ServiceId};
 use ahead::{Ahead, Reader};
@@ -85,14 +86,13 @@ impl Engine {
         self.done(Deed::Booted, &file, written);
     }
 
-    /// Takes over every group that exists below the root group.
+    /// Takes over every group that exists below the root group, and what runs without one.
     ///
     /// # Errors
     /// There is no room for all of them. Nothing has been done to any.
     pub(in crate::daemon) fn adopt_all(&mut self) -> io::Result<()> {
-        let Some(tree) = &self.tree else { return Ok(()) };
         scarcity::take_noted();
-        let existing = match tree.sweep() {
+        let existing = match self.tree.as_ref().map_or(Ok(Vec::new()), Tree::sweep) {
             Ok(existing) => existing,
             Err(error) => return Err(not_begun(&format!("which services run: {error}"), &error.error)),
         };
@@ -125,6 +125,10 @@ impl Engine {
             match state::read(&self.options.runtime_dir, &name) {
                 // After their replicas.
                 Ok(SavedState { set: Some(_), .. }) => sets.push(name.clone()),
+                Ok(SavedState { groupless: true, .. }) => {
+                    self.check_room_to_adopt(&mut room)?;
+                    self.adopt(Ahead::without_group(&self.options.runtime_dir, &name));
+                }
                 _ if self.names.contains_key(&name) => {}
                 _ => {
                     self.check_room_to_adopt(&mut room)?;
@@ -333,9 +337,13 @@ impl Engine {
         let written = state.as_ref().map_or_else(|_| Written::default(), |newest| newest.written);
         let name = name.as_str();
         unseen.into_iter().for_each(scarcity::note);
-        let (populated, frozen) = group.condition();
+        let (populated, frozen) = match &group {
+            Some(group) => group.condition(),
+            // Down is what it is when its processes are gone: those in a pid namespace end with the first of them.
+            None => (Ok(state.as_ref().is_ok_and(|newest| has_processes(&newest.state))), false),
+        };
         let populated = populated.unwrap_or(true);
-        let (saved, spoiled) = match believable_state(name, state, &group, populated) {
+        let (saved, spoiled) = match believable_state(name, state, group.as_ref(), populated) {
             Ok((saved, spoiled)) => (Ok(saved), spoiled),
             Err(why) => (Err(why), true),
         };
@@ -355,7 +363,7 @@ impl Engine {
             }
         };
         let Some(service) = self.services.get_mut(&id) else { return };
-        service.group = Some(group);
+        service.group = group;
         service.written = written;
         service.record = saved.as_ref().ok().and_then(|saved| saved.record).unwrap_or(0) % RECORDS.len();
         service.running = service.unit.clone();
@@ -453,6 +461,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Does one of the processes that the state names still run?
+fn has_processes(saved: &SavedState) -> bool {
+    [&saved.init, &saved.main].into_iter().flatten().any(ProcessIdentity::is_running)
 }
 
 /// Does the state say more than that something ran?
