@@ -76,6 +76,10 @@ pub struct Global {
     #[arg(long, global = true, env = "RSVC_CGROUP_ROOT", value_name = "PATH", hide_env_values = true)]
     pub cgroup_root: Option<OsString>,
 
+    /// The instance of the calling user, in its own directories, instead of the system's
+    #[arg(long, global = true)]
+    pub user: bool,
+
     /// Form of the output
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
     pub output: Option<Format>,

@@ -1,5 +1,6 @@
 //! Where an instance of rsvc lives: unit directories, runtime and state directory, control socket, control group.
 
+use super::Failure;
 use super::args::Global;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -23,8 +24,26 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// From the options; an empty one is as good as none.
-    pub(super) fn new(global: &Global) -> Instance {
+    /// From the options; an empty one is as good as none. With `--user` what was not given is the user's own place.
+    ///
+    /// # Errors
+    /// The user has no such place.
+    pub(super) fn new(global: &Global) -> Result<Instance, Failure> {
+        let mut instance = Instance::given(global);
+        if global.user {
+            instance.fill_in(&UserPlaces::of(|name| std::env::var_os(name))?);
+        }
+        Ok(instance)
+    }
+
+    fn fill_in(&mut self, places: &UserPlaces) {
+        let UserPlaces { runtime, configuration, state } = places;
+        self.given_runtime_dir.get_or_insert_with(|| runtime.clone());
+        self.given_state_dir.get_or_insert_with(|| state.clone());
+        self.given_unit_path.get_or_insert_with(|| vec![configuration.join("units"), runtime.join("units")]);
+    }
+
+    fn given(global: &Global) -> Instance {
         let one = |path: &Option<OsString>| path.as_ref().and_then(|path| absolute(Path::new(path)));
         let directories = |text: &OsString| {
             let all: Vec<PathBuf> = std::env::split_paths(text).filter_map(|path| absolute(&path)).collect();
@@ -90,6 +109,38 @@ impl Instance {
     }
 }
 
+/// Where an ordinary user's instance is, by the XDG Base Directory Specification.
+struct UserPlaces {
+    /// `$XDG_RUNTIME_DIR/rsvc`
+    runtime: PathBuf,
+    /// `~/.config/rsvc`
+    configuration: PathBuf,
+    /// `~/.local/state/rsvc`
+    state: PathBuf,
+}
+
+impl UserPlaces {
+    fn of(variable: impl Fn(&str) -> Option<OsString>) -> Result<UserPlaces, Failure> {
+        // The specification tells programs to pass over what is not absolute.
+        let path = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let missing = |name: &str, hint: &str| {
+            Failure::new(2, format!("--user: ${name} is not set to an absolute path\n  hint: {hint}"))
+        };
+        let runtime = path("XDG_RUNTIME_DIR").ok_or_else(|| {
+            missing("XDG_RUNTIME_DIR", "it is made at a login (pam_systemd, elogind); or give --runtime-dir")
+        })?;
+        let home = |name: &str, below: &str| {
+            let place = path(name).or_else(|| path("HOME").map(|home| home.join(below)));
+            place.ok_or_else(|| missing("HOME", &format!("set it, or ${name}")))
+        };
+        Ok(UserPlaces {
+            runtime: runtime.join("rsvc"),
+            configuration: home("XDG_CONFIG_HOME", ".config")?.join("rsvc"),
+            state: home("XDG_STATE_HOME", ".local/state")?.join("rsvc"),
+        })
+    }
+}
+
 /// The path from `/` on, `..` and links untouched; `None` for an empty one.
 fn absolute(path: &Path) -> Option<PathBuf> {
     std::path::absolute(path).ok()
@@ -103,7 +154,7 @@ mod tests {
     fn instance(words: &[&str]) -> Instance {
         let words = ["rsvc", "list"].iter().chain(words).map(|w| (*w).into()).collect();
         match parse(words) {
-            Ok(Parsed::Command(arguments)) => Instance::new(&arguments.global),
+            Ok(Parsed::Command(arguments)) => Instance::given(&arguments.global),
             other => panic!("{other:?}"),
         }
     }
@@ -117,6 +168,29 @@ mod tests {
         assert!(!redirected.is_system());
         let socket = instance(&["--runtime-dir", "/r", "--socket", "/s"]);
         assert_eq!(socket.socket(), Path::new("/s"));
+    }
+
+    #[test]
+    fn a_user_has_places_of_its_own_unless_others_are_given() {
+        let variables = |name: &str| match name {
+            "XDG_RUNTIME_DIR" => Some("/run/user/7".into()),
+            "XDG_CONFIG_HOME" => Some("relative".into()),
+            "HOME" => Some("/home/seven".into()),
+            _ => None,
+        };
+        let places = || UserPlaces::of(variables).unwrap_or_else(|failure| panic!("{failure:?}"));
+        let mut own = instance(&["--user"]);
+        own.fill_in(&places());
+        assert_eq!(own.socket(), Path::new("/run/user/7/rsvc/io.rsvc"));
+        assert_eq!(own.log_dir(), Path::new("/home/seven/.local/state/rsvc/log"));
+        let units = [Path::new("/home/seven/.config/rsvc/units"), Path::new("/run/user/7/rsvc/units")];
+        assert_eq!(own.unit_path(), units);
+        assert!(!own.is_system());
+        let mut given = instance(&["--user", "--runtime-dir", "/r"]);
+        given.fill_in(&places());
+        assert_eq!(given.socket(), Path::new("/r/io.rsvc"));
+        let none = UserPlaces::of(|name| (name == "HOME").then(|| "/home/seven".into()));
+        assert!(none.is_err_and(|failure| failure.code() == 2));
     }
 
     #[test]

@@ -209,14 +209,17 @@ pub fn run(words: Vec<OsString>) -> Outcome {
         }
     };
     let Arguments { global, command } = arguments;
-    if let Err(failure) = check_format(&global, &command) {
-        let _ = writeln!(io::stderr(), "rsvc: {failure}");
-        return Outcome::Exit(failure.code());
-    }
+    let instance = match check_format(&global, &command).and_then(|()| Instance::new(&global)) {
+        Ok(instance) => instance,
+        Err(failure) => {
+            let _ = writeln!(io::stderr(), "rsvc: {failure}");
+            return Outcome::Exit(failure.code());
+        }
+    };
     let mut out = io::BufWriter::new(io::stdout().lock());
     let mut err = io::stderr();
     let mut session = Session {
-        instance: Instance::new(&global),
+        instance,
         format: global.format(),
         look: Look::of_stdout(global.color),
         no_pager: global.no_pager,

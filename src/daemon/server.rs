@@ -238,13 +238,18 @@ fn make_directories(options: &Options) -> io::Result<()> {
 
 /// Who may ask what.
 fn rules(engine: &mut Engine, settings: &DaemonSettings) -> Rules {
+    let owner = rustix::process::geteuid();
+    if !owner.is_root() {
+        // What an ordinary user runs is nobody else's, whatever the groups of the host.
+        return Rules { owner: owner.as_raw(), group: None, status: Audience::Root };
+    }
     let group = engine.host.accounts().group(&settings.control_group).ok().map(|group| group.gid);
     let status = match settings.status {
         StatusAccess::Everyone => Audience::Everyone,
         StatusAccess::Group => Audience::Group,
         StatusAccess::Root => Audience::Root,
     };
-    Rules { owner: rustix::process::geteuid().as_raw(), group, status }
+    Rules { owner: owner.as_raw(), group, status }
 }
 
 impl Server {
