@@ -51,6 +51,19 @@ pub struct Cgroups {
     pub crowded: bool,
     /// `false`: no group can be made at all (ordinary user without delegation).
     pub available: bool,
+    /// Can a unit's group judge the packets of its sockets?
+    pub packets: PacketPrograms,
+}
+
+/// Programs that look at packets, on groups of the v2 tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketPrograms {
+    /// They can be loaded and attached.
+    Possible,
+    /// No v2 tree is mounted.
+    NoTree,
+    /// The kernel has none (CONFIG_CGROUP_BPF), or does not take them from this process (CAP_BPF, CAP_NET_ADMIN).
+    Refused,
 }
 
 /// Everything compile may ask about the host.
@@ -131,6 +144,7 @@ impl HostFacts {
                 v1_controllers: Vec::new(),
                 crowded: false,
                 available: true,
+                packets: PacketPrograms::Possible,
             },
             runtime_dir: "/run/rsvc".into(),
             state_dir: "/var/lib/rsvc".into(),

@@ -33,7 +33,7 @@ mod rules;
 mod shares;
 mod slice;
 
-pub use facts::{Cgroups, DeviceNumbers, DirectoryRoots, GroupFact, HostFacts, UserFact};
+pub use facts::{Cgroups, DeviceNumbers, DirectoryRoots, GroupFact, HostFacts, PacketPrograms, UserFact};
 pub use needs::{Needs, needs};
 pub use slice::slice_settings;
 

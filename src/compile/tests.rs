@@ -55,6 +55,28 @@ fn refusal(unit: &Unit, facts: &HostFacts) -> String {
     }
 }
 
+#[test]
+fn peers_are_judged_where_the_host_can_and_the_start_is_refused_elsewhere() {
+    let text = "[network]\nip_deny = [\"any\"]\nip_allow = [\"localhost\"]\n";
+    let strict = with(text);
+    for facts in [host(&strict), hybrid(&strict)] {
+        let rules = plan(&strict, &facts).cgroup.addresses.expect("rules");
+        assert_eq!(rules.to_string(), "deny 0.0.0.0/0, ::/0 but 127.0.0.0/8, ::1");
+    }
+    let lenient = with(&format!("{text}[security]\noptional = [\"network.ip_deny\"]\n"));
+    for (packets, why) in [(PacketPrograms::NoTree, "no cgroup v2 tree"), (PacketPrograms::Refused, "no BPF programs")]
+    {
+        let mut facts = host(&strict);
+        facts.cgroups.packets = packets;
+        let said = refusal(&strict, &facts);
+        assert!(said.contains("network.ip_deny") && said.contains(why) && said.contains("t.toml:4"), "{said}");
+        let plan = plan(&lenient, &facts);
+        assert_eq!(plan.cgroup.addresses, None);
+        assert!(plan.degraded.iter().any(|item| item.key == "network.ip_deny"), "{:?}", plan.degraded);
+    }
+    assert!(refusal(&strict, &ordinary(&strict)).contains("network.ip_deny"));
+}
+
 fn position(plan: &LaunchPlan, wanted: impl Fn(&Step) -> bool) -> Option<usize> {
     plan.steps.iter().position(|planned| wanted(&planned.step))
 }

@@ -284,6 +284,7 @@ pub(super) fn listens(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compile::PacketPrograms;
     use std::os::unix::net::UnixListener;
 
     fn instance(redirected: bool) -> Instance {
@@ -297,7 +298,14 @@ mod tests {
     }
 
     fn cgroups() -> Cgroups {
-        Cgroups { unified: false, controllers: vec![], v1_controllers: vec![], crowded: false, available: false }
+        Cgroups {
+            unified: false,
+            controllers: vec![],
+            v1_controllers: vec![],
+            crowded: false,
+            available: false,
+            packets: PacketPrograms::NoTree,
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod capability;
 mod cgroup;
 pub mod hint;
@@ -23,6 +24,7 @@ mod print;
 mod step;
 pub mod wire;
 
+pub use addresses::{AddressRange, AddressRules, Prefix};
 pub use capability::capability_name;
 pub use cgroup::{BlockDevice, CgroupSettings, CpuMax, DeviceRule, DeviceType, IoMax};
 pub use outside::{PlannedSocket, PlannedTimer, SocketFile};

@@ -54,6 +54,7 @@ pub fn type_words(kind: Kind) -> String {
         Kind::Namespace => "\"private\", \"host\" or \"path:FILE\"".to_owned(),
         Kind::UserNamespace => "\"host\", \"identity\", \"mapped\" or \"path:FILE\"".to_owned(),
         Kind::Network => "\"host\", \"loopback\" or \"path:FILE\"".to_owned(),
+        Kind::Peers => "array of addresses and prefixes".to_owned(),
         Kind::Families => "array of address families".to_owned(),
         Kind::Capabilities => "array of capabilities".to_owned(),
         Kind::Syscalls => "array of system calls and groups".to_owned(),

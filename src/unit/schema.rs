@@ -91,6 +91,7 @@ fn kind_schema(kind: Kind) -> Value {
         | Kind::Units
         | Kind::Addresses
         | Kind::DirectoryNames
+        | Kind::Peers
         | Kind::Families
         | Kind::Capabilities
         | Kind::Syscalls

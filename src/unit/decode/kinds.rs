@@ -69,6 +69,7 @@ pub(super) fn decode(
         Kind::Network => {
             parsed(sink, key, value, "a word or \"path:FILE\"", |t| word::network(key, t)).map(Value::Network)
         }
+        Kind::Peers => list(sink, key, value, items, |_, t| value::peers(t).map(|_| t.to_owned())).map(Value::Texts),
         Kind::Families => word::families(sink, key, value, items),
         Kind::Capabilities => list(sink, key, value, items, |_, t| value::capability(t))
             .map(|sets| Value::Capabilities(CapabilitySet(sets.iter().fold(0, |all, set| all | set.0)))),
@@ -106,6 +107,7 @@ pub(in crate::unit) fn is_list(kind: Kind) -> bool {
             | Kind::Statuses
             | Kind::Addresses
             | Kind::DirectoryNames
+            | Kind::Peers
             | Kind::Families
             | Kind::Capabilities
             | Kind::Syscalls

@@ -258,8 +258,19 @@ pub(super) const NETWORK: Table = Table::new(
         Key::new("bind_allow", Kind::Texts, "Ports that may be bound.")
             .systemd(&["SocketBindAllow", "SocketBindDeny"])
             .later(),
-        Key::new("ip_allow", Kind::Texts, "Peers that may be talked to.").systemd(&["IPAddressAllow"]).later(),
-        Key::new("ip_deny", Kind::Texts, "Peers that may not.").systemd(&["IPAddressDeny"]).later(),
+        Key::new("ip_allow", Kind::Peers, "Peers that may be talked to although `ip_deny` names them.")
+            .default("[]")
+            .systemd(&["IPAddressAllow"]),
+        Key::new(
+            "ip_deny",
+            Kind::Peers,
+            "Peers whose packets are dropped in both directions: \"192.0.2.1\", \"10.0.0.0/8\", \"2001:db8::/32\", \"any\", \
+             \"localhost\", \"link-local\", \"multicast\"; at most 256 with those of `ip_allow`. A connect(2) to one gets no \
+             answer. Sockets that the service makes are judged, in any network, wherever they go, by the lists \
+             of their run also when they are stored; not [[sockets]] of the internet, with which it is refused. Needs a cgroup v2 tree (hybrid will do), CAP_BPF and CAP_NET_ADMIN.",
+        )
+        .default("[]")
+        .systemd(&["IPAddressDeny"]),
         Key::new("veth", Kind::Later("table"), "A virtual cable to a bridge of the host.").later(),
         Key::new("ports", Kind::Texts, "Ports of the host that lead to the service.").later(),
     ],

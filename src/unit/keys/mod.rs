@@ -109,6 +109,8 @@ pub enum Kind {
     Network,
     /// Id mappings.
     Mappings,
+    /// Addresses of peers, prefixes of them, and words for some.
+    Peers,
     /// Address families; `all` alone is no restriction.
     Families,
     /// Capabilities; `all` is every one.

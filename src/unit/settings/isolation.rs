@@ -1,7 +1,7 @@
 //! The tables that say what a service can see and do: root file system, devices, namespaces, network, capabilities,
 //! system calls, security.
 
-use crate::plan::DeviceRule;
+use crate::plan::{AddressRules, DeviceRule};
 use std::path::PathBuf;
 
 /// `[rootfs]`
@@ -289,6 +289,8 @@ pub struct Network {
     pub mode: NetworkMode,
     /// `address_families`; `None` is all.
     pub address_families: Option<Vec<AddressFamily>>,
+    /// `ip_allow` and `ip_deny`; `None` is everybody.
+    pub peers: Option<Box<AddressRules>>,
 }
 
 /// An address family: name and number of socket(2).

@@ -5,7 +5,7 @@ use super::super::keys::Number;
 use super::super::layer;
 use super::super::value::limit_resource;
 use super::super::*;
-use super::{mounts, sockets, timers};
+use super::{mounts, peers, sockets, timers};
 use crate::plan::CapabilitySet;
 use std::time::Duration;
 
@@ -87,6 +87,7 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
         network: Network {
             mode: read!(v, "network", "mode", Network),
             address_families: read!(v, "network", "address_families", Families),
+            peers: peers::rules(&read!(v, "network", "ip_allow", Texts), &read!(v, "network", "ip_deny", Texts)),
         }
         .into(),
         capabilities: capabilities(v),
