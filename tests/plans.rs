@@ -133,6 +133,12 @@ fn the_same_by_an_ordinary_user_lives_in_a_user_namespace() {
 }
 
 #[test]
+fn a_root_in_a_file_comes_mounted_and_who_may_be_talked_to_is_named() {
+    let unit = unit("image");
+    check("image", &unit, &HostFacts::assumed_for(&unit), Purpose::Main);
+}
+
+#[test]
 fn a_strict_service_of_its_own_user_writes_only_its_directories() {
     let unit = unit("strict-web");
     check("strict-web", &unit, &HostFacts::assumed_for(&unit), Purpose::Main);

@@ -3,7 +3,7 @@
 mod order;
 
 use super::*;
-use crate::plan::{CapabilitySet, MountFlags};
+use crate::plan::{CapabilitySet, MountFlags, PlannedStep};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -75,6 +75,19 @@ fn peers_are_judged_where_the_host_can_and_the_start_is_refused_elsewhere() {
         assert!(plan.degraded.iter().any(|item| item.key == "network.ip_deny"), "{:?}", plan.degraded);
     }
     assert!(refusal(&strict, &ordinary(&strict)).contains("network.ip_deny"));
+}
+
+#[test]
+fn an_image_is_the_daemons_to_mount_and_an_ordinary_users_is_refused() {
+    let unit = with("[rootfs]\ntype = \"squashfs\"\npath = \"/srv/r.squashfs\"\n");
+    let plan = plan(&unit, &host(&unit));
+    let taken = position(&plan, |step| matches!(step, Step::TakeImage { fs_type, .. } if fs_type == "squashfs"));
+    let Some(PlannedStep { step: Step::SetAttributes { set, .. }, .. }) = taken.map(|at| &plan.steps[at + 1]) else {
+        panic!("{plan}")
+    };
+    assert!(set.no_suid && set.no_dev, "{plan}");
+    let said = refusal(&unit, &ordinary(&unit));
+    assert!(said.contains("only root") && said.contains("t.toml:4"), "{said}");
 }
 
 fn position(plan: &LaunchPlan, wanted: impl Fn(&Step) -> bool) -> Option<usize> {

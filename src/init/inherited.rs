@@ -21,6 +21,8 @@ pub(super) struct Inherited {
     pub shared: VecDeque<OwnedFd>,
     /// For the `LoadCredential` steps: name of the credential, name of the file inside.
     pub credentials: Vec<(String, String, OwnedFd)>,
+    /// For `TakeImage`.
+    pub image: Option<OwnedFd>,
     pub stdin: Option<OwnedFd>,
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
@@ -74,6 +76,7 @@ impl Inherited {
             shared: take_all(&listed.shared, &mut take)?.into(),
             cgroup_procs: take_all(&listed.cgroup_procs, &mut take)?,
             pinned: take_all(&listed.pinned, &mut take)?,
+            image: take(listed.image)?,
             stdin: take(listed.stdin)?,
             caller: take(listed.caller)?,
             stdout,

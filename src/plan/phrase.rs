@@ -34,6 +34,7 @@ impl Step {
             | Step::OpenTree { .. }
             | Step::NewFilesystem { .. }
             | Step::NewOverlay { .. }
+            | Step::TakeImage { .. }
             | Step::SetAttributes { .. }
             | Step::AttachRoot
             | Step::Attach { .. }
@@ -92,7 +93,7 @@ impl Step {
             Step::PrivatePropagation => "mount_namespaces(7)",
             Step::OpenTree { .. } => "open_tree(2)",
             Step::NewFilesystem { .. } => "fsopen(2)",
-            Step::NewOverlay { .. } => "fsopen(2)",
+            Step::NewOverlay { .. } | Step::TakeImage { .. } => "fsopen(2)",
             Step::SetAttributes { .. } | Step::Restrict { .. } | Step::Seal { .. } => "mount_setattr(2)",
             Step::AttachRoot | Step::Attach { .. } | Step::AttachNode { .. } | Step::Mask { .. } => "move_mount(2)",
             Step::MakeDirectory { .. } => "mkdir(2)",
@@ -126,9 +127,10 @@ impl Step {
     /// The slot that the step fills or works on, if any.
     fn fills(&self, wanted: Slot) -> bool {
         match self {
-            Step::OpenTree { slot, .. } | Step::NewFilesystem { slot, .. } | Step::NewOverlay { slot, .. } => {
-                *slot == wanted
-            }
+            Step::OpenTree { slot, .. }
+            | Step::NewFilesystem { slot, .. }
+            | Step::NewOverlay { slot, .. }
+            | Step::TakeImage { slot, .. } => *slot == wanted,
             _ => false,
         }
     }
@@ -139,6 +141,7 @@ impl Step {
             Step::OpenTree { path, .. } => Some(("bind", path.display().to_string())),
             Step::NewFilesystem { fs_type, .. } => Some(("mount", fs_type.clone())),
             Step::NewOverlay { .. } => Some(("mount", "overlay".to_owned())),
+            Step::TakeImage { path, .. } => Some(("mount", path.display().to_string())),
             _ => None,
         }
     }
@@ -184,6 +187,7 @@ impl Step {
                 let words: Vec<String> = std::iter::once(upper).chain(flag_words(*flags)).collect();
                 format!("make an overlay of {}{}", lower.join(" over "), in_brackets(&words))
             }
+            Step::TakeImage { path, fs_type, .. } => format!("mount the {fs_type} in {}", path.display()),
             Step::SetAttributes { slot, set, recursive } => {
                 let below = if *recursive { " and all below" } else { "" };
                 format!("make {}{below} {}", name(*slot), flag_list(*set))

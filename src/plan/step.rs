@@ -244,6 +244,16 @@ pub enum Step {
         /// Mount attributes.
         flags: MountFlags,
     },
+    /// A file system in a file of the host, read-only, which the daemon has mounted ([`super::wire::Descriptors::image`]):
+    /// only root of the host's user namespace may do that.
+    TakeImage {
+        /// Receives the detached mount.
+        slot: Slot,
+        /// The file, on the host.
+        path: PathBuf,
+        /// `squashfs` or `erofs`.
+        fs_type: String,
+    },
     /// mount_setattr on a detached tree: adds `set`.
     SetAttributes {
         /// The tree.

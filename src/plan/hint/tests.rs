@@ -41,8 +41,15 @@ fn each_known_failure_has_its_hint() {
         upper: OverlayUpper::Ephemeral { size: 1 },
         flags: Default::default(),
     };
+    let image = |path: &str| Step::TakeImage { slot: Slot(0), path: path.into(), fs_type: "squashfs".into() };
     let filter = Step::LoadFilter { program: FilterProgram(Vec::new()), log: false };
     let table: Vec<(Step, Errno, &str, &str)> = vec![
+        (image("/srv/a"), Errno::ENOENT, "", "there is no /srv/a"),
+        (image("/srv/a"), Errno::ENOENT, "/dev/loop-control: a loop device is needed", "load the module `loop`"),
+        (image("/srv/a"), Errno::EINVAL, "", "is no squashfs"),
+        (image("/srv/a"), Errno::ENODEV, "", "no squashfs"),
+        (image("/srv/a"), Errno::EOPNOTSUPP, "", "compression"),
+        (image("/srv/a"), Errno::EPERM, "", "CAP_SYS_ADMIN"),
         (execute("/opt/app/run"), Errno::ENOENT, "interpreter /lib/ld-musl.so", "interpreter"),
         (execute("/home/me/app"), Errno::ENOENT, "", "protect_home"),
         (execute("/tmp/app"), Errno::ENOENT, "", "private_tmp"),

@@ -9,15 +9,17 @@ pub(super) const ROOTFS: Table = Table::new(
         Key::new(
             "type",
             Kind::Word {
-                words: &["host", "directory", "overlay", "tmpfs"],
-                later: &["oci-layout", "squashfs", "erofs"],
+                words: &["host", "directory", "overlay", "tmpfs", "squashfs", "erofs"],
+                later: &["oci-layout"],
             },
             "`host`: the host's tree. `directory`: the tree at `path`. `overlay`: the directories of `lower` with `upper` \
-             above them. `tmpfs`: empty, filled by [[mounts]].",
+             above them. `tmpfs`: empty, filled by [[mounts]]. `squashfs`, `erofs`: the file system in the file at `path`, which \
+             has all directories that something is mounted on: /dev, /proc, /sys, /run, /tmp, /var/tmp. It needs root, and \
+             a loop device but for erofs since Linux 6.12.",
         )
         .default("\"host\"")
         .systemd(&["RootDirectory", "RootImage"]),
-        Key::new("path", Kind::Path, "For `directory`: where the tree lies on the host."),
+        Key::new("path", Kind::Path, "For `directory`, `squashfs` and `erofs`: where the tree, or the file, lies on the host."),
         Key::new("lower", Kind::PlainPaths, "For `overlay`: directories of the host, the top one first.").default("[]"),
         Key::new(
             "upper",

@@ -23,6 +23,31 @@ pub enum RootfsKind {
     },
     /// An empty tmpfs, filled by `[[mounts]]`.
     Tmpfs,
+    /// A file with a read-only file system.
+    Image {
+        /// Host path.
+        path: PathBuf,
+        /// What is in it.
+        format: ImageFormat,
+    },
+}
+
+/// File systems that come in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ImageFormat {
+    Squashfs,
+    Erofs,
+}
+
+impl ImageFormat {
+    /// The kernel's word, which is also that of `rootfs.type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ImageFormat::Squashfs => "squashfs",
+            ImageFormat::Erofs => "erofs",
+        }
+    }
 }
 
 /// `rootfs.upper`

@@ -253,9 +253,12 @@ fn hooks(v: &Values) -> HookSettings {
 }
 
 fn rootfs(v: &Values) -> Rootfs {
+    // Without the path that it needs the unit is refused; see `checks`.
+    let path = || read!(v, "rootfs", "path", Path?).unwrap_or_else(|| "/".into());
     let kind = match read!(v, "rootfs", "type", Word) {
-        // Without its path the unit is refused; see `checks`.
-        "directory" => RootfsKind::Directory { path: read!(v, "rootfs", "path", Path?).unwrap_or_else(|| "/".into()) },
+        "directory" => RootfsKind::Directory { path: path() },
+        "squashfs" => RootfsKind::Image { path: path(), format: ImageFormat::Squashfs },
+        "erofs" => RootfsKind::Image { path: path(), format: ImageFormat::Erofs },
         "overlay" => RootfsKind::Overlay {
             lower: read!(v, "rootfs", "lower", PlainPaths),
             upper: read!(v, "rootfs", "upper", Upper),
