@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use crate::filter::{self, FilterMode, FilterPolicy};
-use crate::plan::Step;
+use crate::plan::{SecurityModule, Step};
 use crate::unit::{OnDeny, RestrictNamespaces, SyscallMode, Unit};
 
 /// CLONE_NEW* bits and the words of `security.restrict_namespaces`. Source: clone(2), `linux/sched.h`.
@@ -32,6 +32,23 @@ pub(super) fn deny_write_execute(context: &mut Context) {
         context.push(key, Step::DenyWriteExecute);
     } else {
         context.lacking(key, "SECCOMP", "this kernel lacks PR_SET_MDWE (Linux 6.3)", None);
+    }
+}
+
+/// `security.apparmor_profile` and `security.selinux_context`
+pub(super) fn labels(context: &mut Context) {
+    let security = &context.unit.security;
+    let asked =
+        [(SecurityModule::AppArmor, &security.apparmor_profile), (SecurityModule::SeLinux, &security.selinux_context)];
+    for (module, label) in asked {
+        let Some(label) = label else { continue };
+        let step = Step::SetExecLabel { module, label: label.to_string() };
+        if context.facts.security_modules.contains(&module) {
+            context.push(module.key(), step);
+        } else {
+            let why = format!("{} is not at work on this host", module.name());
+            context.lacking(module.key(), step.name(), &why, Some("`cat /sys/kernel/security/lsm` names what is"));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What compile needs to know of the host; gathered by `daemon::host`, or assumed.
 
 use super::dev::STANDARD_NODES;
-use crate::plan::CapabilitySet;
+use crate::plan::{CapabilitySet, SecurityModule};
 use crate::unit::Unit;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -104,6 +104,8 @@ pub struct HostFacts {
     pub devices: BTreeMap<PathBuf, DeviceNumbers>,
     /// Those of [`super::Needs::paths`] that exist on the host; other paths are harmless.
     pub existing: Vec<PathBuf>,
+    /// Security modules that label processes here.
+    pub security_modules: Vec<SecurityModule>,
     /// PR_SET_MDWE is known (6.3).
     pub mdwe: bool,
     /// Hard limit of open files of the daemon.
@@ -157,6 +159,7 @@ impl HostFacts {
             groups: BTreeMap::new(),
             devices: BTreeMap::new(),
             existing: Vec::new(),
+            security_modules: Vec::new(),
             mdwe: true,
             nofile_hard: 1 << 20,
             may_raise_limits: true,

@@ -420,6 +420,8 @@ fn join_container(context: &mut Context, shape: &Shape) {
 fn become_the_service(context: &mut Context, shape: &Shape, identity: &Identity) {
     // After the fork, so that no limit of the service binds its init; before the ids, as raising needs privilege.
     limits::process_steps(context, shape);
+    // While the process may still open its own files of procfs, and before a user namespace of others is joined.
+    confine::labels(context);
     // The mounts belong to the user namespace around this one, so it is joined after them.
     if let UserMode::Path(path) = &shape.user {
         context.push("namespaces.user", Step::JoinNamespace { kind: NamespaceKind::User, path: path.clone() });

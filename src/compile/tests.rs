@@ -90,6 +90,31 @@ fn an_image_is_the_daemons_to_mount_and_an_ordinary_users_is_refused() {
     assert!(said.contains("only root") && said.contains("t.toml:4"), "{said}");
 }
 
+#[test]
+fn a_label_is_asked_of_the_module_that_is_at_work_and_refused_without_it() {
+    use crate::plan::SecurityModule::{AppArmor, SeLinux};
+    let text = |key: &str, more: &str| format!("[security]\n{key} = \"system_u:system_r:web_t\"\n{more}");
+    for (module, key, code) in [(AppArmor, "apparmor_profile", 231), (SeLinux, "selinux_context", 229)] {
+        let unit = with(&text(key, ""));
+        let facts = HostFacts { security_modules: vec![module], ..host(&unit) };
+        for purpose in [Purpose::Main, Purpose::Ready, Purpose::Errand { terminal: false }] {
+            let plan = compile_command(&unit, &facts, purpose, &["/bin/x".to_owned()]).expect("compiles");
+            let asks = |step: &Step| matches!(step, Step::SetExecLabel { module: found, .. } if *found == module);
+            let at = position(&plan, asks).unwrap_or_else(|| panic!("{plan}"));
+            // A fork would not hand it down, and later the process may not open its own files.
+            assert!(position(&plan, |step| *step == Step::ForkService).is_none_or(|fork| fork < at), "{plan}");
+            assert!(position(&plan, |step| matches!(step, Step::SetIds { .. })).is_some_and(|ids| at < ids), "{plan}");
+            assert_eq!(plan.steps[at].step.code(), code);
+        }
+        let other =
+            HostFacts { security_modules: vec![if module == AppArmor { SeLinux } else { AppArmor }], ..host(&unit) };
+        let said = refusal(&unit, &other);
+        assert!(said.contains(module.name()) && said.contains("t.toml:4") && said.contains(key), "{said}");
+        let lenient = with(&text(key, &format!("optional = [\"security.{key}\"]\n")));
+        assert!(plan(&lenient, &other).degraded.iter().any(|item| item.key == format!("security.{key}")));
+    }
+}
+
 fn position(plan: &LaunchPlan, wanted: impl Fn(&Step) -> bool) -> Option<usize> {
     plan.steps.iter().position(|planned| wanted(&planned.step))
 }

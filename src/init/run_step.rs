@@ -80,6 +80,7 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
 
         Step::ForkService => fork::fork_service(stage, plan),
 
+        Step::SetExecLabel { module, label } => super::label::ask(stage, *module, label),
         Step::DropBoundingSet { keep } => identity::drop_bounding_set(*keep),
         Step::KeepCapabilities => Ok(credentials::keep_capabilities(true)?),
         Step::SetGroups { groups } => Ok(credentials::set_groups(groups)?),

@@ -4,6 +4,7 @@
 //! option. The words are chosen here, in one table, from what the step was and what it worked on; nothing is looked up.
 
 mod image;
+mod label;
 
 use super::phrase::printable;
 use super::{LaunchPlan, LimitResource, NamespaceKind, Origin, Step};
@@ -85,6 +86,7 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
             "memory_deny_write_execute needs Linux 6.3: list security.memory_deny_write_execute in security.optional"
                 .to_owned()
         }),
+        Step::SetExecLabel { module, label } => label::hint(*module, label, errno),
         Step::LoadFilter { .. } => filter_hint(errno),
         Step::ForkService => match errno {
             Errno::EAGAIN => Some(TASKS_FULL.to_owned()),

@@ -3,7 +3,10 @@
 //! A step alone knows slots by number; [`LaunchPlan::phrase`] looks up what an earlier step put into the slot, so that
 //! people read "bind /srv/web/data on /data".
 
-use super::{HostStep, LaunchPlan, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, Slot, Step};
+use super::{
+    HostStep, LaunchPlan, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, SecurityModule, Slot,
+    Step,
+};
 use std::fmt;
 
 impl Step {
@@ -55,6 +58,8 @@ impl Step {
                 "CAPABILITIES"
             }
             Step::LoadCredential { .. } | Step::SetCredential { .. } | Step::SealCredentials { .. } => "CREDENTIALS",
+            Step::SetExecLabel { module: SecurityModule::AppArmor, .. } => "APPARMOR",
+            Step::SetExecLabel { module: SecurityModule::SeLinux, .. } => "SELINUX_CONTEXT",
             Step::KeepCapabilities => "SECUREBITS",
             Step::SetGroups { .. } => "GROUP",
             Step::ChangeDirectory { .. } => "CHDIR",
@@ -116,6 +121,7 @@ impl Step {
             Step::ChangeDirectory { .. } => "chdir(2)",
             Step::DenyWriteExecute => "PR_SET_MDWE(2const)",
             Step::NoNewPrivileges => "PR_SET_NO_NEW_PRIVS(2const)",
+            Step::SetExecLabel { .. } => "proc_pid_attr(5)",
             Step::ResetSignals => "signal(7)",
             Step::OpenTerminal => "pts(4)",
             Step::ArrangeDescriptors => "dup(2)",
@@ -238,6 +244,7 @@ impl Step {
             }
             Step::SetUmask { mask } => format!("set the umask to {mask:04o}"),
             Step::ForkService => "fork the service; the steps below are its own".to_owned(),
+            Step::SetExecLabel { module, label } => format!("ask {} for the label {label}", module.name()),
             Step::DropBoundingSet { keep } => format!("bound the capabilities to {keep}"),
             Step::KeepCapabilities => "keep capabilities while the ids change".to_owned(),
             Step::SetGroups { groups } => {
@@ -342,6 +349,8 @@ pub fn step_code(name: &str) -> u8 {
         "NAMESPACE" => 226,
         "NO_NEW_PRIVILEGES" => 227,
         "SECCOMP" => 228,
+        "SELINUX_CONTEXT" => 229,
+        "APPARMOR" => 231,
         "ADDRESS_FAMILIES" => 232,
         "RUNTIME_DIRECTORY" => 233,
         "KEYRING" => 237,

@@ -25,7 +25,7 @@ pub fn type_words(kind: Kind) -> String {
         Kind::Int { min, max } => format!("integer, {min} to {max}"),
         Kind::Factor => "number, 1 to 1000".to_owned(),
         Kind::Count => "integer, at least 1, or \"infinity\"".to_owned(),
-        Kind::Text | Kind::Hostname | Kind::UnitName | Kind::CpuList => "string".to_owned(),
+        Kind::Text | Kind::ProcessLabel | Kind::Hostname | Kind::UnitName | Kind::CpuList => "string".to_owned(),
         Kind::Texts => "array of strings".to_owned(),
         Kind::Size { .. } => "size, or \"infinity\"".to_owned(),
         Kind::FiniteSize => "size".to_owned(),

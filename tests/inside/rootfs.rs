@@ -164,7 +164,7 @@ fn has(lab: &Lab, format: &str) -> bool {
     if !known.contains(&format!("\t{format}\n")) || !device {
         // What such a host says instead is part of the promise.
         let body = format!("[rootfs]\ntype = \"{format}\"\npath = \"{}/probe\"\n", lab.path());
-        lab.refused("absent", &body, &["TakeImage"]);
+        lab.refused("absent", &body, &["failed at step NAMESPACE"]);
         skipped(&format!("this kernel has no {format}, or there is no /dev/loop-control"));
         return false;
     }

@@ -25,6 +25,7 @@ pub(super) fn decode(
         Kind::Count => number::count(sink, key, value).map(Value::Count),
         Kind::Text => word::text(sink, key, value).map(Value::Text),
         Kind::Texts => list(sink, key, value, items, |_, t| word::one_line(t)).map(Value::Texts),
+        Kind::ProcessLabel => parsed(sink, key, value, "a string", |t| word::process_label(key, t)).map(Value::Text),
         Kind::Hostname => parsed(sink, key, value, "a host name", word::hostname).map(Value::Text),
         Kind::Size { min } => number::size(sink, key, value, min).map(Value::Size),
         Kind::FiniteSize => number::finite_size(sink, key, value).map(Value::Size),

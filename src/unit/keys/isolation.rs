@@ -408,7 +408,19 @@ pub(super) const SECURITY: Table = Table::new(
         Key::new("remove_ipc", Kind::Bool, "Remove System V IPC and message queues of the user at a stop.")
             .default("false")
             .systemd(&["RemoveIPC"]),
-        Key::new("apparmor_profile", Kind::Text, "AppArmor profile of the processes.").systemd(&["AppArmorProfile"]).later(),
-        Key::new("selinux_context", Kind::Text, "SELinux context of the processes.").systemd(&["SELinuxContext"]).later(),
+        Key::new(
+            "apparmor_profile",
+            Kind::ProcessLabel,
+            "AppArmor profile under which the unit's commands run; it must be loaded already. Refused where AppArmor is not at \
+             work.",
+        )
+        .systemd(&["AppArmorProfile"]),
+        Key::new(
+            "selinux_context",
+            Kind::ProcessLabel,
+            "SELinux context in which the unit's commands run, such as \"system_u:system_r:httpd_t:s0\". Refused where SELinux \
+             is not at work.",
+        )
+        .systemd(&["SELinuxContext"]),
     ],
 );

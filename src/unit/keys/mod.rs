@@ -39,6 +39,8 @@ pub enum Kind {
     Texts,
     /// A host name.
     Hostname,
+    /// What a security module calls a process: a profile, or a context.
+    ProcessLabel,
     /// Bytes of at least `min`; `infinity` is allowed.
     Size {
         /// Smallest.

@@ -413,4 +413,6 @@ pub struct Security {
     /// `keyring = "private"`
     pub private_keyring: bool,
     pub remove_ipc: bool,
+    pub apparmor_profile: Option<Box<str>>,
+    pub selinux_context: Option<Box<str>>,
 }

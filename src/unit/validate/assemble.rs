@@ -380,6 +380,8 @@ fn security(v: &Values) -> Security {
         protect_control_groups: read!(v, "security", "protect_control_groups", Bool),
         private_keyring: read!(v, "security", "keyring", Word) == "private",
         remove_ipc: read!(v, "security", "remove_ipc", Bool),
+        apparmor_profile: read!(v, "security", "apparmor_profile", Text?).map(String::into_boxed_str),
+        selinux_context: read!(v, "security", "selinux_context", Text?).map(String::into_boxed_str),
     }
 }
 
