@@ -1,9 +1,10 @@
 //! What is refused and what is degraded on which host, and the order that every plan keeps.
 
+mod isolation;
 mod order;
 
 use super::*;
-use crate::plan::{CapabilitySet, MountFlags, PlannedStep};
+use crate::plan::{CapabilitySet, MountFlags};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -52,66 +53,6 @@ fn refusal(unit: &Unit, facts: &HostFacts) -> String {
     match compile(unit, facts, Purpose::Main) {
         Ok(plan) => panic!("compiled:\n{plan}"),
         Err(errors) => errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
-    }
-}
-
-#[test]
-fn peers_are_judged_where_the_host_can_and_the_start_is_refused_elsewhere() {
-    let text = "[network]\nip_deny = [\"any\"]\nip_allow = [\"localhost\"]\n";
-    let strict = with(text);
-    for facts in [host(&strict), hybrid(&strict)] {
-        let rules = plan(&strict, &facts).cgroup.addresses.expect("rules");
-        assert_eq!(rules.to_string(), "deny 0.0.0.0/0, ::/0 but 127.0.0.0/8, ::1");
-    }
-    let lenient = with(&format!("{text}[security]\noptional = [\"network.ip_deny\"]\n"));
-    for (packets, why) in [(PacketPrograms::NoTree, "no cgroup v2 tree"), (PacketPrograms::Refused, "no BPF programs")]
-    {
-        let mut facts = host(&strict);
-        facts.cgroups.packets = packets;
-        let said = refusal(&strict, &facts);
-        assert!(said.contains("network.ip_deny") && said.contains(why) && said.contains("t.toml:4"), "{said}");
-        let plan = plan(&lenient, &facts);
-        assert_eq!(plan.cgroup.addresses, None);
-        assert!(plan.degraded.iter().any(|item| item.key == "network.ip_deny"), "{:?}", plan.degraded);
-    }
-    assert!(refusal(&strict, &ordinary(&strict)).contains("network.ip_deny"));
-}
-
-#[test]
-fn an_image_is_the_daemons_to_mount_and_an_ordinary_users_is_refused() {
-    let unit = with("[rootfs]\ntype = \"squashfs\"\npath = \"/srv/r.squashfs\"\n");
-    let plan = plan(&unit, &host(&unit));
-    let taken = position(&plan, |step| matches!(step, Step::TakeImage { fs_type, .. } if fs_type == "squashfs"));
-    let Some(PlannedStep { step: Step::SetAttributes { set, .. }, .. }) = taken.map(|at| &plan.steps[at + 1]) else {
-        panic!("{plan}")
-    };
-    assert!(set.no_suid && set.no_dev, "{plan}");
-    let said = refusal(&unit, &ordinary(&unit));
-    assert!(said.contains("only root") && said.contains("t.toml:4"), "{said}");
-}
-
-#[test]
-fn a_label_is_asked_of_the_module_that_is_at_work_and_refused_without_it() {
-    use crate::plan::SecurityModule::{AppArmor, SeLinux};
-    let text = |key: &str, more: &str| format!("[security]\n{key} = \"system_u:system_r:web_t\"\n{more}");
-    for (module, key, code) in [(AppArmor, "apparmor_profile", 231), (SeLinux, "selinux_context", 229)] {
-        let unit = with(&text(key, ""));
-        let facts = HostFacts { security_modules: vec![module], ..host(&unit) };
-        for purpose in [Purpose::Main, Purpose::Ready, Purpose::Errand { terminal: false }] {
-            let plan = compile_command(&unit, &facts, purpose, &["/bin/x".to_owned()]).expect("compiles");
-            let asks = |step: &Step| matches!(step, Step::SetExecLabel { module: found, .. } if *found == module);
-            let at = position(&plan, asks).unwrap_or_else(|| panic!("{plan}"));
-            // A fork would not hand it down, and later the process may not open its own files.
-            assert!(position(&plan, |step| *step == Step::ForkService).is_none_or(|fork| fork < at), "{plan}");
-            assert!(position(&plan, |step| matches!(step, Step::SetIds { .. })).is_some_and(|ids| at < ids), "{plan}");
-            assert_eq!(plan.steps[at].step.code(), code);
-        }
-        let other =
-            HostFacts { security_modules: vec![if module == AppArmor { SeLinux } else { AppArmor }], ..host(&unit) };
-        let said = refusal(&unit, &other);
-        assert!(said.contains(module.name()) && said.contains("t.toml:4") && said.contains(key), "{said}");
-        let lenient = with(&text(key, &format!("optional = [\"security.{key}\"]\n")));
-        assert!(plan(&lenient, &other).degraded.iter().any(|item| item.key == format!("security.{key}")));
     }
 }
 
