@@ -209,6 +209,7 @@ fn compile_command(mut context: Context<'_>, command: &[String]) -> Result<Launc
         context.refuse(purpose.key(), "EXEC", format!("the unit has no command for {purpose}"), None);
     }
 
+    confine::remove_ipc(&mut context, &shape);
     enter(&mut context, &shape, &output);
     limits::oom_score(&mut context, &shape);
     if purpose.joins(unit) {

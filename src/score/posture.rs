@@ -188,7 +188,7 @@ impl<'u> Posture<'u> {
 
     /// Is what it leaves in System V and POSIX IPC gone with it?
     pub(super) fn removes_ipc(&self) -> bool {
-        self.unit.security.remove_ipc || (self.unit.namespaces.ipc == Isolation::Private && self.has_own_dev())
+        self.unit.namespaces.ipc == Isolation::Private && self.has_own_dev()
     }
 
     /// Does nobody speak for it but the main process and the commands around it?

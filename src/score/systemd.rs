@@ -141,7 +141,10 @@ fn fix(check: &Check, posture: &Posture<'_>) -> Option<Fix> {
     match &check.rule {
         Rule::User => Some(own_user(posture)),
         Rule::SupplementaryGroups => Some(Fix::key("service.supplementary_groups", "[]")),
-        Rule::RemoveIpc => Some(Fix::key("security.remove_ipc", "true")),
+        Rule::RemoveIpc => {
+            let fix = Fix::key("namespaces.ipc", "\"private\"").and("devices.private", "true");
+            Some(fix.in_own_mounts(posture))
+        }
         Rule::ProtectHome => in_mounts("filesystem.protect_home", "\"hidden\""),
         Rule::ProtectSystem => in_mounts("filesystem.protect_system", "\"strict\""),
         Rule::Holds(_, keys, mounts) => {

@@ -26,6 +26,21 @@ fn peers_are_judged_where_the_host_can_and_the_start_is_refused_elsewhere() {
 }
 
 #[test]
+fn ipc_that_would_stay_behind_is_not_promised_to_be_removed() {
+    let ask = |more: &str| with(&format!("[security]\nremove_ipc = true\n{more}"));
+    let unit = ask("");
+    plan(&unit, &host(&unit));
+    for more in ["[namespaces]\nipc = \"host\"\n", "[namespaces]\nipc = \"unit:db\"\n", "[devices]\nprivate = false\n"]
+    {
+        let unit = ask(more);
+        let said = refusal(&unit, &host(&unit));
+        assert!(said.contains("security.remove_ipc") && said.contains("t.toml:4"), "{said}");
+    }
+    let lenient = ask("optional = [\"security.remove_ipc\"]\n[namespaces]\nipc = \"host\"\n");
+    assert!(plan(&lenient, &host(&lenient)).degraded.iter().any(|item| item.key == "security.remove_ipc"));
+}
+
+#[test]
 fn an_image_is_the_daemons_to_mount_and_an_ordinary_users_is_refused() {
     let unit = with("[rootfs]\ntype = \"squashfs\"\npath = \"/srv/r.squashfs\"\n");
     let plan = plan(&unit, &host(&unit));

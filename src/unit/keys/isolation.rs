@@ -405,9 +405,14 @@ pub(super) const SECURITY: Table = Table::new(
         )
         .default("\"private\"")
         .systemd(&["KeyringMode"]),
-        Key::new("remove_ipc", Kind::Bool, "Remove System V IPC and message queues of the user at a stop.")
-            .default("false")
-            .systemd(&["RemoveIPC"]),
+        Key::new(
+            "remove_ipc",
+            Kind::Bool,
+            "Nothing of System V IPC, message queues and shared memory stays behind at a stop. So it is anyway with an ipc \
+             namespace and a /dev of the unit's own; without them `true` is refused.",
+        )
+        .default("false")
+        .systemd(&["RemoveIPC"]),
         Key::new(
             "apparmor_profile",
             Kind::ProcessLabel,
