@@ -389,3 +389,57 @@ fn what_joins_cannot_be_traced_or_looked_into_from_inside() {
     assert!(met.is_some_and(|met| met > 0), "none was met: nothing is shown: {log}");
     assert!(log.contains(" bad 0"), "{log}");
 }
+
+#[test]
+fn another_user_runs_a_command_with_no_capability_that_the_main_process_has_not() {
+    root_only!();
+    let mapped = "[namespaces]\nuid_mappings = [{ container_id = 0, host_id = 0, size = 30 }]\n\
+                  gid_mappings = [{ container_id = 0, host_id = 0, size = 30 }]\n";
+    let instance = up(&[KINDS[0], KINDS[1], ("mapped-low", mapped)]);
+    let as_user = |unit: &str, user: &str, words: &[&str]| {
+        let mut command = instance.command();
+        command.args(["exec", "--user", user, unit, "--"]).args(words);
+        Said::from(command.stdin(Stdio::null()).output().expect("it runs"))
+    };
+    let status = |unit: &str, user: &str| {
+        let text = as_user(unit, user, &["/bin/cat", "/proc/self/status"]).expect(0).out;
+        move |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.unwrap_or_else(|| panic!("{name}: {text}")).trim().to_owned()
+        }
+    };
+    let main = |unit: &str, name: &str| {
+        let text = fs::read_to_string(format!("/proc/{}/status", instance.main_process(unit).pid)).expect("it runs");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        line.expect("the kernel's line").trim().to_owned()
+    };
+    let none = format!("{:016x}", 0);
+
+    // Beside root: somebody else, without any capability.
+    let seen = status("plain", "www-data");
+    assert_eq!((seen("Uid").as_str(), seen("Groups").as_str()), ("33\t33\t33\t33", "33"));
+    assert_eq!((seen("CapEff"), seen("CapPrm"), seen("CapAmb")), (none.clone(), none.clone(), none.clone()));
+    for name in ["CapBnd", "NoNewPrivs", "Seccomp", "Seccomp_filters"] {
+        assert_eq!(seen(name), main("plain", name), "{name}");
+    }
+    let variables = as_user("plain", "www-data", &["/usr/bin/env"]).expect(0).out;
+    assert!(variables.contains("USER=www-data\n") && variables.contains("HOME=/var/www\n"), "{variables}");
+
+    // Beside www-data, which has one capability: root has that one, and not the ten of root.
+    let seen = status("user", "0");
+    assert_eq!(seen("Uid"), "0\t0\t0\t0");
+    for name in ["CapEff", "CapPrm", "CapBnd", "NoNewPrivs", "Seccomp", "Seccomp_filters"] {
+        assert_eq!(seen(name), main("user", name), "{name}");
+    }
+    assert_ne!(seen("CapEff"), none);
+
+    // Whom the host does not know, and whom the user namespace does not.
+    let said = as_user("plain", "no-such-user", &["/bin/true"]).expect(125);
+    assert!(said.err.contains("user `no-such-user` does not exist on this host"), "{}", said.err);
+    let said = as_user("mapped-low", "33", &["/bin/true"]).expect(125);
+    assert!(said.err.contains("uid 33 is not mapped"), "{}", said.err);
+    as_user("mapped-low", "daemon", &["/bin/true"]).expect(0);
+
+    // Without the flag it is the unit's, as ever.
+    assert_eq!(exec(&instance, "user", &["/usr/bin/id", "-u"]).expect(0).out, "33\n");
+}

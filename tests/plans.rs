@@ -2,7 +2,7 @@
 //!
 //! `RSVC_BLESS=1 cargo test --test plans` rewrites the expected plans; the difference is then to be read.
 
-use rsvc::compile::{Cgroups, DirectoryRoots, HostFacts, Purpose, compile};
+use rsvc::compile::{Cgroups, DirectoryRoots, HostFacts, PacketPrograms, Purpose, compile};
 use rsvc::plan::{CapabilitySet, Step, wire};
 use rsvc::unit::Unit;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,7 @@ fn hybrid(unit: &Unit) -> HostFacts {
             controllers,
             crowded: false,
             available: true,
+            packets: PacketPrograms::Possible,
         },
         journald: false,
         may_raise_limits: false,
@@ -52,6 +53,7 @@ fn ordinary_user(unit: &Unit) -> HostFacts {
             v1_controllers: Vec::new(),
             crowded: false,
             available: false,
+            packets: PacketPrograms::NoTree,
         },
         journald: true,
         foreground: true,
@@ -128,6 +130,12 @@ fn the_same_on_a_hybrid_host_names_what_is_degraded() {
 fn the_same_by_an_ordinary_user_lives_in_a_user_namespace() {
     let unit = unit("only-exec");
     check("only-exec.rootless", &unit, &ordinary_user(&unit), Purpose::Main);
+}
+
+#[test]
+fn a_root_in_a_file_comes_mounted_and_who_may_be_talked_to_is_named() {
+    let unit = unit("image");
+    check("image", &unit, &HostFacts::assumed_for(&unit), Purpose::Main);
 }
 
 #[test]

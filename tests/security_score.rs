@@ -23,11 +23,11 @@ const RECORDED: [(&str, u32, u32, u32, u32); 9] = [
     ("chrony", 10765, 56460, 20, 180),
     ("dnsmasq", 7925, 56460, 15, 130),
     ("haproxy", 7735, 56460, 14, 110),
-    ("memcached", 6725, 56460, 12, 105),
-    ("mosquitto", 6735, 56460, 12, 105),
+    ("memcached", 5925, 56460, 11, 93),
+    ("mosquitto", 5935, 56460, 11, 93),
     ("nginx", 7735, 56460, 14, 110),
-    ("postgresql", 7035, 56460, 13, 130),
-    ("redis", 6745, 56460, 12, 105),
+    ("postgresql", 6235, 56460, 12, 118),
+    ("redis", 5945, 56460, 11, 93),
     ("unbound", 8565, 56460, 16, 130),
 ];
 
@@ -57,7 +57,7 @@ const OTHERS: [(&str, &str); 8] = [
     (
         "closed",
         "service.exec = [\"/bin/true\"]\nservice.user = \"web\"\nservice.umask = \"0077\"\nnamespaces.user = \"identity\"\n\
-         network.mode = \"loopback\"\nnetwork.address_families = []\nrootfs.type = \"directory\"\nrootfs.path = \"/srv/root\"\n\
+         network.mode = \"loopback\"\nnetwork.address_families = []\nnetwork.ip_deny = [\"any\"]\nrootfs.type = \"directory\"\nrootfs.path = \"/srv/root\"\n\
          filesystem.protect_home = \"hidden\"\n[security]\nprofile = \"strict\"\nprotect_clock = false\n",
     ),
     (
@@ -65,11 +65,13 @@ const OTHERS: [(&str, &str); 8] = [
         "service.exec = [\"/bin/true\"]\nservice.user = 1234\nservice.umask = \"0022\"\n\
          syscalls.allow = [\"@system-service\", \"@swap\", \"@obsolete\", \"@debug\", \"@raw-io\", \"ptrace\"]\n\
          syscalls.deny = [\"@privileged\", \"swapon\"]\nsecurity.protect_hostname = false\n\
+         network.ip_deny = [\"0.0.0.0/0\", \"::/0\"]\nnetwork.ip_allow = [\"localhost\", \"10.0.0.0/8\"]\n\
          devices.allow = [{ type = \"char\", major = 10, minor = 229 }, { type = \"block\", major = 8, minor = \"*\" }]\n",
     ),
     (
         "capabilities",
         "service.exec = [\"/bin/true\"]\ncapabilities.bounding = [\"MKNOD\", \"SYS_NICE\", \"LINUX_IMMUTABLE\", \"LEASE\"]\n\
+         network.ip_deny = [\"any\"]\nnetwork.ip_allow = [\"127.0.0.1\", \"::1\"]\n\
          filesystem.protect_proc = \"ptraceable\"\nnamespaces.uts = \"host\"\nsecurity.lock_personality = false\n\
          security.restrict_realtime = false\nsecurity.restrict_suid_sgid = false\nfilesystem.private_tmp = false\n",
     ),

@@ -217,6 +217,20 @@ fn varlinkctl_lists_starts_and_stops() {
 }
 
 #[test]
+fn a_profile_of_apparmor_confines_a_service_and_what_runs_beside_it() {
+    let profile = Path::new(CHECKOUT).join("tests/vm/apparmor.profile");
+    let compiled = Path::new(RSVC).parent().expect("a directory").join("apparmor.compiled");
+    let compile = Command::new("apparmor_parser").args(["-Q", "-K", "-o"]).args([&compiled, &profile]).output();
+    match compile {
+        Ok(output) if output.status.success() => {
+            in_machines(&BOTH, "apparmor.sh", &|_| vec![compiled.clone()]);
+        }
+        Ok(output) => panic!("{output:?}"),
+        Err(error) => skipped!("apparmor_parser cannot be run: {error}"),
+    }
+}
+
+#[test]
 fn the_output_is_in_the_journal() {
     in_machines(&BOTH, "journal.sh", &|_| Vec::new());
 }

@@ -3,7 +3,7 @@
 
 use super::file;
 use super::place::{Controller, Home, Place};
-use super::{CgroupError, devices, v1, v2};
+use super::{CgroupError, addresses, devices, v1, v2};
 use crate::plan::{BlockDevice, CgroupSettings, Degraded};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -42,6 +42,12 @@ pub(super) fn apply(place: &Place, settings: &CgroupSettings) -> Result<Vec<Degr
         && let Some(directory) = place.unified()
     {
         devices::clear(&directory)?;
+    }
+    if let Some(rules) = &settings.addresses {
+        match place.unified() {
+            Some(directory) => addresses::apply(&directory, rules)?,
+            None => missing.add("network.ip_deny", "there is no cgroup v2 tree on this host"),
+        }
     }
     if settings.delegate && !place.places().v1.is_empty() {
         missing.add("resources.delegate", "cgroup v1 controllers cannot be handed to a service");
@@ -178,9 +184,10 @@ mod tests {
             hugetlb: vec![("2MB".into(), 1)],
             devices: Some(Vec::new()),
             delegate: false,
+            addresses: None,
         };
         let count: usize = Controller::ALL.iter().map(|controller| keys(*controller, &all).len()).sum();
-        assert_eq!(count, 15, "one for each field but delegate");
+        assert_eq!(count, 15, "one for each field but delegate and addresses");
         assert!(Controller::ALL.iter().all(|c| keys(*c, &CgroupSettings::default()).is_empty()));
     }
 }

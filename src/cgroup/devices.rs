@@ -12,14 +12,11 @@
 //! ```
 
 use super::CgroupError;
-use super::file;
+use super::programs::{self, AND, ANSWER, JUMP_IF_NOT_EQUAL, SET_FROM, SHIFT_RIGHT};
+use super::programs::{answer, load, operation};
 use crate::plan::{DeviceRule, DeviceType};
-use crate::sys::SysError;
-use crate::sys::bpf::{self, Instruction};
-use std::cell::RefCell;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use crate::sys::bpf::{Instruction, Point};
 use std::path::Path;
-use std::rc::Rc;
 
 /// Kinds and accesses in `struct bpf_cgroup_dev_ctx`: BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_DEV_CHAR; BPF_DEVCG_ACC_MKNOD,
 /// _READ, _WRITE.
@@ -29,79 +26,25 @@ const MKNOD: i32 = 1;
 const READ: i32 = 2;
 const WRITE: i32 = 4;
 
-/// Registers by use: the answer, the question, and its parts.
-const ANSWER: u8 = 0;
-const QUESTION: u8 = 1;
+/// Registers by use: the parts of the question.
 const KIND: u8 = 2;
 const ACCESS: u8 = 3;
 const MAJOR: u8 = 4;
 const MINOR: u8 = 5;
 
-/// Operations: linux/bpf.h and linux/bpf_common.h.
-const LOAD_WORD: u8 = 0x61;
-const SET: u8 = 0xb4;
-const SET_FROM: u8 = 0xbc;
-const AND: u8 = 0x54;
-const SHIFT_RIGHT: u8 = 0x74;
-const JUMP_IF_NOT_EQUAL: u8 = 0x56;
-const EXIT: u8 = 0x95;
-
 /// Can programs be loaded by this process? Asked with one that is attached nowhere.
 pub(super) fn available() -> bool {
-    bpf::load_device_program(&program(&[])).is_ok()
+    programs::loadable(Point::Device, &program(&[]))
 }
 
 /// Makes `rules` the group's.
 pub(super) fn apply(directory: &Path, rules: &[DeviceRule]) -> Result<(), CgroupError> {
-    let failed =
-        |what: &str, error: SysError| CgroupError::new(format!("{what} a device program to"), directory, error.into());
-    let group = file::open_directory(directory)?;
-    let program = loaded(rules).map_err(|error| failed("load", error))?;
-    let mut present = attached(group.as_fd()).map_err(|error| failed("find", error))?;
-    // One is ours; more can only come from somebody else, or from a daemon that was killed here.
-    let old = present.pop();
-    bpf::attach_device_program(group.as_fd(), program.as_fd(), old.as_ref().map(AsFd::as_fd))
-        .map_err(|error| failed("attach", error))
-}
-
-/// Programs that are kept loaded. Most units have the rules of a profile, so there are few different ones.
-const KEPT: usize = 8;
-
-thread_local! {
-    /// The last programs in use, the latest last: the kernel's check of one costs as much as ten mounts, and a loaded
-    /// program can be attached to any number of groups.
-    static LOADED: RefCell<Vec<(Vec<DeviceRule>, Rc<OwnedFd>)>> = const { RefCell::new(Vec::new()) };
-}
-
-/// The program for these rules, loaded now or earlier.
-fn loaded(rules: &[DeviceRule]) -> Result<Rc<OwnedFd>, SysError> {
-    LOADED.with_borrow_mut(|all| {
-        let entry = match all.iter().position(|(known, _)| known == rules) {
-            Some(index) => all.remove(index),
-            None => (rules.to_vec(), Rc::new(bpf::load_device_program(&program(rules))?)),
-        };
-        if all.len() >= KEPT {
-            all.remove(0);
-        }
-        let program = Rc::clone(&entry.1);
-        all.push(entry);
-        Ok(program)
-    })
+    programs::put(directory, Point::Device, &program(rules))
 }
 
 /// Takes the rules of an earlier configuration away: every device that groups above allow is allowed.
 pub(super) fn clear(directory: &Path) -> Result<(), CgroupError> {
-    let group = file::open_directory(directory)?;
-    let Ok(present) = attached(group.as_fd()) else { return Ok(()) };
-    present.iter().try_for_each(|old| {
-        bpf::detach_device_program(group.as_fd(), old.as_fd())
-            .map_err(|error| CgroupError::new("detach the device program of", directory, error.into()))
-    })
-}
-
-/// The programs of this group.
-fn attached(group: BorrowedFd<'_>) -> Result<Vec<OwnedFd>, SysError> {
-    bpf::device_programs(group)?.into_iter().map(bpf::program_by_id).collect()
+    programs::clear(directory, Point::Device)
 }
 
 /// See the module documentation.
@@ -155,21 +98,11 @@ fn one(rule: &DeviceRule) -> Vec<Instruction> {
     rest
 }
 
-fn load(register: u8, offset: i16) -> Instruction {
-    Instruction { code: LOAD_WORD, registers: QUESTION << 4 | register, offset, immediate: 0 }
-}
-
-fn operation(code: u8, destination: u8, source: u8, immediate: i32) -> Instruction {
-    Instruction { code, registers: source << 4 | destination, offset: 0, immediate }
-}
-
-fn answer(value: i32) -> [Instruction; 2] {
-    [operation(SET, ANSWER, 0, value), operation(EXIT, 0, 0, 0)]
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::programs::{EXIT, LOAD_WORD, SET};
     use super::*;
+    use crate::sys::bpf;
 
     /// Runs a program as the kernel would.
     fn ask(program: &[Instruction], kind: i32, access: i32, major: u32, minor: u32) -> u32 {
@@ -246,7 +179,7 @@ mod tests {
             rule(DeviceType::Block, None, None, "rwm"),
             rule(DeviceType::Char, None, Some(u32::MAX), ""),
         ];
-        bpf::load_device_program(&program(&rules)).expect("accepted");
-        bpf::load_device_program(&[]).expect_err("no program");
+        bpf::load(Point::Device, &program(&rules)).expect("accepted");
+        bpf::load(Point::Device, &[]).expect_err("no program");
     }
 }

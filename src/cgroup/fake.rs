@@ -83,6 +83,7 @@ fn build(controllers: &[Controller], on_demand: &[Controller], v1: &[&str]) -> F
         on_demand: on_demand.to_vec(),
         // A program cannot be attached to a directory of any file system.
         device_programs: false,
+        packet_programs: false,
         crowded: false,
     };
     let legacy = |name: &&str| {

@@ -17,6 +17,7 @@
 //! path is refused before the first write, whatever the caller says.
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod apply;
 mod controllers;
 mod counters;
@@ -28,6 +29,7 @@ mod file;
 mod guard;
 mod marks;
 mod place;
+mod programs;
 mod remove;
 mod root;
 mod signal;
@@ -113,6 +115,11 @@ pub struct SliceGroup {
 /// Can this process load device programs for groups of the v2 tree? Asked with one that is attached nowhere.
 pub fn has_device_programs() -> bool {
     devices::available()
+}
+
+/// The same for programs that look at packets, of groups that are in a v2 tree.
+pub fn has_packet_programs() -> bool {
+    addresses::available()
 }
 
 impl Tree {
@@ -272,6 +279,11 @@ impl Group {
     /// unit whether that refuses the start (compile has refused what was known to be missing already).
     pub fn apply(&self, settings: &CgroupSettings) -> Result<Vec<Degraded>, CgroupError> {
         apply::apply(&self.place, settings)
+    }
+
+    /// Takes away the rules about peers that an earlier configuration put on the group.
+    pub fn forget_addresses(&self) -> Result<(), CgroupError> {
+        self.place.unified().map_or(Ok(()), |directory| addresses::clear(&directory))
     }
 
     /// `resources.delegate`: hands the group in the v2 tree to a user, as the kernel's guide says under "Delegation":

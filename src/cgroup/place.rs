@@ -4,7 +4,7 @@ use super::file;
 use super::guard;
 use super::marks::{Mark, Marks};
 use super::{CgroupError, controllers};
-use crate::compile::Cgroups;
+use crate::compile::{Cgroups, PacketPrograms};
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
@@ -76,6 +76,8 @@ pub(super) struct Unified {
     pub on_demand: Vec<Controller>,
     /// Device programs can be attached.
     pub device_programs: bool,
+    /// Programs that look at packets can be attached.
+    pub packet_programs: bool,
     /// Controllers are there and stay off: other processes share our own group.
     pub crowded: bool,
     /// Groups whose "cgroup.subtree_control" must name a controller, topmost first; the root group is the last.
@@ -152,6 +154,11 @@ impl Places {
             v1_controllers: names(&in_v1),
             crowded: self.v2.as_ref().is_some_and(|v2| v2.crowded),
             available: true,
+            packets: match &self.v2 {
+                None => PacketPrograms::NoTree,
+                Some(v2) if v2.packet_programs => PacketPrograms::Possible,
+                Some(_) => PacketPrograms::Refused,
+            },
         }
     }
 

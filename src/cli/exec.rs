@@ -32,17 +32,23 @@ pub fn exec(session: &mut Session<'_>, wish: &Exec) -> Result<u8, Failure> {
         let text = "`--pty` needs a terminal as standard input and output: leave it out where there is none";
         return Err(Failure::new(2, text));
     }
-    run(session, &wish.unit, command, persons && !wish.no_pty)
+    run(session, &wish.unit, command, persons && !wish.no_pty, wish.user.clone())
 }
 
 /// `shell`
-pub fn shell(session: &mut Session<'_>, unit: &str) -> Result<u8, Failure> {
+pub fn shell(session: &mut Session<'_>, unit: &str, user: Option<String>) -> Result<u8, Failure> {
     let persons = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
     let command = ["/bin/sh", "-c", SHELL].map(str::to_owned).to_vec();
-    run(session, unit, command, persons)
+    run(session, unit, command, persons, user)
 }
 
-fn run(session: &mut Session<'_>, unit: &str, command: Vec<String>, pty: bool) -> Result<u8, Failure> {
+fn run(
+    session: &mut Session<'_>,
+    unit: &str,
+    command: Vec<String>,
+    pty: bool,
+    user: Option<String>,
+) -> Result<u8, Failure> {
     let failed = |what: &'static str| move |error: std::io::Error| Failure::new(FAILED, format!("{what}: {error}"));
     let unit = unit.strip_suffix(".toml").unwrap_or(unit).to_owned();
     let streams = Streams::open(pty).map_err(failed("standard streams"))?;
@@ -50,7 +56,7 @@ fn run(session: &mut Session<'_>, unit: &str, command: Vec<String>, pty: bool) -
     let relay = Relay::new(ours).map_err(failed("signals"))?;
     let mut client = Client::connect(&session.instance.socket())?;
     let terminal = pty.then(|| variable("TERM").unwrap_or_default());
-    let call = Call::Exec { unit: unit.clone(), command, terminal };
+    let call = Call::Exec { unit: unit.clone(), command, terminal, user };
     let descriptors = [given[0].as_fd(), given[1].as_fd(), given[2].as_fd(), caller.as_fd()];
     client.send_once_with(&call, &descriptors)?;
     // Else the end of what the command writes would never come.

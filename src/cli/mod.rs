@@ -330,7 +330,7 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         }
         Command::Run(run) => return run::run(session, run),
         Command::Exec(wish) => exec::exec(session, &wish)?,
-        Command::Shell { unit } => exec::shell(session, &unit)?,
+        Command::Shell { unit, user } => exec::shell(session, &unit, user)?,
         Command::Daemon { task: Some(args::DaemonTask::Upgrade { program }), .. } => {
             upgrade::upgrade(session, program.as_deref())?
         }

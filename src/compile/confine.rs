@@ -1,9 +1,9 @@
 //! System-call filters and W^X: what `[syscalls]`, `[security]` and `[network]` forbid, as programs.
 
-use super::context::Context;
+use super::context::{Context, Shape};
 use crate::filter::{self, FilterMode, FilterPolicy};
-use crate::plan::Step;
-use crate::unit::{OnDeny, RestrictNamespaces, SyscallMode, Unit};
+use crate::plan::{SecurityModule, Step};
+use crate::unit::{Isolation, OnDeny, RestrictNamespaces, SyscallMode, Unit};
 
 /// CLONE_NEW* bits and the words of `security.restrict_namespaces`. Source: clone(2), `linux/sched.h`.
 const NAMESPACE_FLAGS: [(&str, u64); 8] = [
@@ -32,6 +32,34 @@ pub(super) fn deny_write_execute(context: &mut Context) {
         context.push(key, Step::DenyWriteExecute);
     } else {
         context.lacking(key, "SECCOMP", "this kernel lacks PR_SET_MDWE (Linux 6.3)", None);
+    }
+}
+
+/// `security.apparmor_profile` and `security.selinux_context`
+pub(super) fn labels(context: &mut Context) {
+    let security = &context.unit.security;
+    let asked =
+        [(SecurityModule::AppArmor, &security.apparmor_profile), (SecurityModule::SeLinux, &security.selinux_context)];
+    for (module, label) in asked {
+        let Some(label) = label else { continue };
+        let step = Step::SetExecLabel { module, label: label.to_string() };
+        if context.facts.security_modules.contains(&module) {
+            context.push(module.key(), step);
+        } else {
+            let why = format!("{} is not at work on this host", module.name());
+            context.lacking(module.key(), step.name(), &why, Some("`cat /sys/kernel/security/lsm` names what is"));
+        }
+    }
+}
+
+/// `security.remove_ipc`: what the unit leaves is gone with namespaces and `/dev` of its own. Elsewhere nothing removes it.
+pub(super) fn remove_ipc(context: &mut Context, shape: &Shape) {
+    let unit = context.unit;
+    let is_own = shape.namespaces.ipc == Isolation::Private && shape.mounts && unit.devices.private;
+    if unit.security.remove_ipc && !is_own {
+        let why = "this version removes nothing that is in the host's ipc namespace or /dev, or in another unit's";
+        let hint = "leave namespaces.ipc, namespaces.mount and devices.private as they are: then nothing stays behind";
+        context.lacking("security.remove_ipc", "NAMESPACE", why, Some(hint));
     }
 }
 

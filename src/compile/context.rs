@@ -1,6 +1,6 @@
 //! What the parts of `compile` share: the unit, the host, the shape of the container, and the plan as it grows.
 
-use super::{CompileError, HostFacts, Purpose, shares};
+use super::{CompileError, HostFacts, Purpose, UserFact, shares};
 use crate::plan::{Degraded, Namespaces, Origin, PlannedStep, Slot, Step, step_code};
 use crate::unit::{Isolation, NamespaceSettings, NetworkMode, Unit, UserNamespace};
 use std::path::PathBuf;
@@ -10,6 +10,8 @@ pub(super) struct Context<'a> {
     pub unit: &'a Unit,
     pub facts: &'a HostFacts,
     pub purpose: Purpose,
+    /// Who runs it instead of the unit's user.
+    pub user: Option<&'a UserFact>,
     pub steps: Vec<PlannedStep>,
     pub origins: Vec<Origin>,
     pub degraded: Vec<Degraded>,
@@ -23,6 +25,7 @@ impl<'a> Context<'a> {
             unit,
             facts,
             purpose,
+            user: None,
             steps: Vec::new(),
             origins: Vec::new(),
             degraded: Vec::new(),

@@ -1,7 +1,7 @@
 //! What compile needs to know of the host; gathered by `daemon::host`, or assumed.
 
 use super::dev::STANDARD_NODES;
-use crate::plan::CapabilitySet;
+use crate::plan::{CapabilitySet, SecurityModule};
 use crate::unit::Unit;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,6 +51,19 @@ pub struct Cgroups {
     pub crowded: bool,
     /// `false`: no group can be made at all (ordinary user without delegation).
     pub available: bool,
+    /// Can a unit's group judge the packets of its sockets?
+    pub packets: PacketPrograms,
+}
+
+/// Programs that look at packets, on groups of the v2 tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PacketPrograms {
+    /// They can be loaded and attached.
+    Possible,
+    /// No v2 tree is mounted.
+    NoTree,
+    /// The kernel has none (CONFIG_CGROUP_BPF), or does not take them from this process (CAP_BPF, CAP_NET_ADMIN).
+    Refused,
 }
 
 /// Everything compile may ask about the host.
@@ -91,6 +104,8 @@ pub struct HostFacts {
     pub devices: BTreeMap<PathBuf, DeviceNumbers>,
     /// Those of [`super::Needs::paths`] that exist on the host; other paths are harmless.
     pub existing: Vec<PathBuf>,
+    /// Security modules that label processes here.
+    pub security_modules: Vec<SecurityModule>,
     /// PR_SET_MDWE is known (6.3).
     pub mdwe: bool,
     /// Hard limit of open files of the daemon.
@@ -131,6 +146,7 @@ impl HostFacts {
                 v1_controllers: Vec::new(),
                 crowded: false,
                 available: true,
+                packets: PacketPrograms::Possible,
             },
             runtime_dir: "/run/rsvc".into(),
             state_dir: "/var/lib/rsvc".into(),
@@ -143,6 +159,7 @@ impl HostFacts {
             groups: BTreeMap::new(),
             devices: BTreeMap::new(),
             existing: Vec::new(),
+            security_modules: Vec::new(),
             mdwe: true,
             nofile_hard: 1 << 20,
             may_raise_limits: true,

@@ -30,14 +30,16 @@ const ALL_IDS: (u32, u32, u32) = (0, 0, u32::MAX);
 
 impl Identity {
     pub fn of(context: &mut Context, shape: &Shape) -> Identity {
-        let account = account(context);
-        let (uid, gid, groups) = match shape.user {
-            UserMode::Single => {
+        let main = account(context);
+        let account = context.user.cloned().or_else(|| main.clone());
+        let (uid, gid, groups) = match (context.user, &shape.user) {
+            (Some(user), _) => other_user(user, shape),
+            (None, UserMode::Single) => {
                 own_account_only(context, account.as_ref());
                 // Uid 0 inside is the caller outside. It has no capability (see `capabilities`), so it is root by name.
                 (0, 0, None)
             }
-            _ => {
+            (None, _) => {
                 let uid = account.as_ref().map_or(0, |user| user.uid);
                 let gid = group(context).unwrap_or_else(|| account.as_ref().map_or(0, |user| user.gid));
                 let groups = supplementary(context, account.as_ref(), gid);
@@ -50,7 +52,11 @@ impl Identity {
             let all: Vec<u32> = [0].iter().chain(groups).copied().collect();
             check_mapped(context, "namespaces.gid_mappings", gids, &all, "gid");
         }
-        let (bounding, ambient) = capabilities(context, shape);
+        let (mut bounding, ambient) = capabilities(context, shape);
+        if context.user.is_some() && uid == 0 && main.is_some_and(|user| user.uid != 0) {
+            // Root executes with the whole bounding set, of which the main process has no more than is ambient.
+            bounding = ambient;
+        }
         let mut permitted = if uid == 0 { bounding } else { ambient };
         // Without no_new_privs the kernel takes a filter only from a process with CAP_SYS_ADMIN. It is kept until exec,
         // which computes the permitted set anew: from the bounding set for uid 0, from the ambient set for others.
@@ -119,6 +125,16 @@ impl Identity {
             no_new_privileges,
         }
     }
+}
+
+/// User, group and groups of somebody other than the unit's user, as the data base has them.
+fn other_user(user: &UserFact, shape: &Shape) -> (u32, u32, Option<Vec<u32>>) {
+    let mut groups = user.groups.clone();
+    groups.push(user.gid);
+    groups.sort_unstable();
+    groups.dedup();
+    // Where setgroups(2) is denied there is one user only, and the ids of another are refused by the kernel.
+    (user.uid, user.gid, (shape.user != UserMode::Single).then_some(groups))
 }
 
 /// Host ids of the container's root.

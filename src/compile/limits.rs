@@ -5,7 +5,8 @@
 
 use super::context::{Context, Shape};
 use super::dev::STANDARD_NODES;
-use crate::plan::{CgroupSettings, DeviceRule, DeviceType, LimitResource, Step};
+use super::facts::PacketPrograms;
+use crate::plan::{AddressRules, CgroupSettings, DeviceRule, DeviceType, LimitResource, Step};
 use crate::unit::{DeviceAllow, DevicePolicy};
 
 /// The service's OOM score. Before the fork, which hands it down: the file belongs to the process that opened it, and
@@ -51,7 +52,8 @@ pub(super) fn process_steps(context: &mut Context, shape: &Shape) {
 pub(super) fn cgroup_settings(context: &mut Context) -> CgroupSettings {
     let devices = devices(context);
     let common = common_settings(context);
-    CgroupSettings { devices, delegate: delegate(context), ..common }
+    let (delegate, addresses) = (delegate(context), addresses(context));
+    CgroupSettings { devices, delegate, addresses, ..common }
 }
 
 /// The part that a slice can have as well.
@@ -184,6 +186,25 @@ fn delegate(context: &mut Context) -> bool {
         context.lacking("resources.delegate", "CGROUP", why, Some("boot the host with cgroup v2"));
     }
     wanted && possible
+}
+
+/// Rules about peers; `None` leaves packets alone.
+fn addresses(context: &mut Context) -> Option<Box<AddressRules>> {
+    let rules = context.unit.network.peers.as_deref()?;
+    let cgroups = &context.facts.cgroups;
+    let (why, hint) = match cgroups.packets {
+        _ if !cgroups.available => (missing(context, "network"), remedy(context)),
+        PacketPrograms::Possible => return Some(Box::new(rules.clone())),
+        PacketPrograms::NoTree => {
+            ("there is no cgroup v2 tree on this host".to_owned(), "mount one: boot the host with cgroup v2, or hybrid")
+        }
+        PacketPrograms::Refused => (
+            "the kernel takes no BPF programs for packets from this process".to_owned(),
+            "give rsvc CAP_BPF and CAP_NET_ADMIN, on a kernel with CONFIG_CGROUP_BPF",
+        ),
+    };
+    context.lacking("network.ip_deny", "CGROUP", &why, Some(hint));
+    None
 }
 
 /// Rules of the device controller; `None` leaves devices alone.

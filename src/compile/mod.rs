@@ -33,7 +33,7 @@ mod rules;
 mod shares;
 mod slice;
 
-pub use facts::{Cgroups, DeviceNumbers, DirectoryRoots, GroupFact, HostFacts, UserFact};
+pub use facts::{Cgroups, DeviceNumbers, DirectoryRoots, GroupFact, HostFacts, PacketPrograms, UserFact};
 pub use needs::{Needs, needs};
 pub use slice::slice_settings;
 
@@ -173,20 +173,32 @@ impl std::error::Error for CompileError {}
 /// # Errors
 /// All reasons at once, sorted by line.
 pub fn compile(unit: &Unit, facts: &HostFacts, purpose: Purpose) -> Result<LaunchPlan, Vec<CompileError>> {
-    compile_command(unit, facts, purpose, purpose.argv(unit).unwrap_or_default())
+    compile_command(Context::new(unit, facts, purpose), purpose.argv(unit).unwrap_or_default())
 }
 
-/// The same for a command that is not the unit's: [`Purpose::Errand`].
+/// A command that is not the unit's ([`Purpose::Errand`]), and who it is to be run by.
+#[derive(Clone, Copy, Debug)]
+pub struct Errand<'a> {
+    /// argv
+    pub command: &'a [String],
+    /// It gets a terminal of its own.
+    pub terminal: bool,
+    /// Instead of the unit's user. It has no right that the main process has not.
+    pub user: Option<&'a UserFact>,
+}
+
+/// The same for a command that is not the unit's.
 ///
 /// # Errors
 /// As [`compile`].
-pub fn compile_command(
-    unit: &Unit,
-    facts: &HostFacts,
-    purpose: Purpose,
-    command: &[String],
-) -> Result<LaunchPlan, Vec<CompileError>> {
-    let mut context = Context::new(unit, facts, purpose);
+pub fn compile_errand(unit: &Unit, facts: &HostFacts, errand: Errand<'_>) -> Result<LaunchPlan, Vec<CompileError>> {
+    let mut context = Context::new(unit, facts, Purpose::Errand { terminal: errand.terminal });
+    context.user = errand.user;
+    compile_command(context, errand.command)
+}
+
+fn compile_command(mut context: Context<'_>, command: &[String]) -> Result<LaunchPlan, Vec<CompileError>> {
+    let (unit, purpose) = (context.unit, context.purpose);
     check_facts(&mut context);
     let shape = Shape::of(&mut context);
     let identity = Identity::of(&mut context, &shape);
@@ -197,6 +209,7 @@ pub fn compile_command(
         context.refuse(purpose.key(), "EXEC", format!("the unit has no command for {purpose}"), None);
     }
 
+    confine::remove_ipc(&mut context, &shape);
     enter(&mut context, &shape, &output);
     limits::oom_score(&mut context, &shape);
     if purpose.joins(unit) {
@@ -420,6 +433,8 @@ fn join_container(context: &mut Context, shape: &Shape) {
 fn become_the_service(context: &mut Context, shape: &Shape, identity: &Identity) {
     // After the fork, so that no limit of the service binds its init; before the ids, as raising needs privilege.
     limits::process_steps(context, shape);
+    // While the process may still open its own files of procfs, and before a user namespace of others is joined.
+    confine::labels(context);
     // The mounts belong to the user namespace around this one, so it is joined after them.
     if let UserMode::Path(path) = &shape.user {
         context.push("namespaces.user", Step::JoinNamespace { kind: NamespaceKind::User, path: path.clone() });

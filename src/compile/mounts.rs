@@ -31,6 +31,8 @@ pub(super) enum Content {
     New { fs_type: &'static str, options: Vec<(String, Option<String>)> },
     /// An overlay.
     Overlay { lower: Vec<PathBuf>, upper: OverlayUpper },
+    /// A file system in a file of the host, read-only: as the root only.
+    Image { path: PathBuf, fs_type: &'static str },
     /// The private `/dev`.
     Dev,
     /// The unit's credentials.
@@ -81,14 +83,14 @@ impl Entry {
             Content::Credentials => false,
             Content::Own => table.own_root,
             Content::Mask => true,
-            Content::Host { .. } | Content::Restrict => false,
+            Content::Host { .. } | Content::Image { .. } | Content::Restrict => false,
         }
     }
 }
 
 /// All mounts by place; parents sort before what is below them.
 pub(super) struct Table {
-    /// The root: `Host`, `New` or `Overlay`.
+    /// The root: `Host`, `New`, `Overlay` or `Image`.
     pub root: Entry,
     pub entries: BTreeMap<PathBuf, Entry>,
     /// The root is the container's own, not the host's.
@@ -239,8 +241,15 @@ impl Table {
                 let (fs_type, options) = ((*fs_type).to_owned(), options.clone());
                 context.push(&root.key, Step::NewFilesystem { slot, fs_type, options, flags });
             }
+            Content::Image { path, fs_type } => {
+                let (path, fs_type) = (path.clone(), (*fs_type).to_owned());
+                context.push("rootfs.path", Step::TakeImage { slot, path, fs_type });
+                if flags != MountFlags::default() {
+                    context.push(&root.key, Step::SetAttributes { slot, set: flags, recursive: false });
+                }
+            }
             Content::Own | Content::Dev | Content::Credentials | Content::Mask | Content::Restrict => {
-                unreachable!("rootfs makes the root from a host tree, an overlay or a tmpfs")
+                unreachable!("rootfs makes the root from a host tree, an overlay, a tmpfs or an image")
             }
         }
     }
@@ -290,6 +299,7 @@ impl Table {
                 context.push(key, Step::Attach { slot, at: place, create });
                 seals.push((slot, MountFlags { read_only: true, ..MountFlags::default() }, key.to_owned()));
             }
+            Content::Image { .. } => unreachable!("only the root is an image"),
             Content::Restrict => {
                 // What lies below is restricted with it, whatever the kernel mounts there.
                 context.push(key, Step::Restrict { at: place, set: entry.flags, recursive: true, missing_ok });
@@ -330,6 +340,7 @@ impl Table {
             }
             Content::Host { .. }
             | Content::Own
+            | Content::Image { .. }
             | Content::Dev
             | Content::Credentials
             | Content::Mask
@@ -362,6 +373,11 @@ fn is_same_place(at: &Path, entry: &Entry) -> bool {
     match &entry.content {
         Content::Host { path, .. } => path == at,
         Content::Mask | Content::Restrict => true,
-        Content::Own | Content::New { .. } | Content::Overlay { .. } | Content::Dev | Content::Credentials => false,
+        Content::Own
+        | Content::New { .. }
+        | Content::Overlay { .. }
+        | Content::Image { .. }
+        | Content::Dev
+        | Content::Credentials => false,
     }
 }

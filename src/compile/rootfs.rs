@@ -118,6 +118,13 @@ fn root(context: &mut Context) -> Table {
             };
             Content::Overlay { lower: lower.clone(), upper }
         }
+        RootfsKind::Image { path, format } => {
+            if context.facts.euid != 0 {
+                let message = "rootfs.type: the kernel lets only root mount an image";
+                context.refuse("rootfs.type", "NAMESPACE", message, Some("unpack it, and use type = \"directory\""));
+            }
+            Content::Image { path: path.clone(), fs_type: format.name() }
+        }
         RootfsKind::Tmpfs => {
             let size = ("size".to_owned(), Some(unit.rootfs.size.to_string()));
             Content::New { fs_type: "tmpfs", options: vec![mode, size] }

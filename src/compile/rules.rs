@@ -126,6 +126,7 @@ impl Tree {
             // A built-in rule is about what is not shown here.
             Content::New { .. }
             | Content::Overlay { .. }
+            | Content::Image { .. }
             | Content::Dev
             | Content::Credentials
             | Content::Mask

@@ -1,5 +1,6 @@
 //! What is refused and what is degraded on which host, and the order that every plan keeps.
 
+mod isolation;
 mod order;
 
 use super::*;

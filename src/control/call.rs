@@ -87,6 +87,8 @@ pub enum Call {
         command: Vec<String>,
         /// The command gets a terminal of its own, of this kind (`$TERM`); empty when that is not known.
         terminal: Option<String>,
+        /// Who runs it, by name or number; `None`: the unit's user.
+        user: Option<String>,
     },
     /// Reads all unit files again.
     ReloadConfig,
@@ -215,7 +217,12 @@ impl Verb {
             },
             Verb::Freeze => Call::Freeze { unit: given.unit()? },
             Verb::Thaw => Call::Thaw { unit: given.unit()? },
-            Verb::Exec => Call::Exec { unit: given.unit()?, command: given.command()?, terminal: given.terminal()? },
+            Verb::Exec => Call::Exec {
+                unit: given.unit()?,
+                command: given.command()?,
+                terminal: given.terminal()?,
+                user: given.user()?,
+            },
             Verb::ReloadConfig => Call::ReloadConfig,
             Verb::Upgrade => Call::Upgrade { program: given.program()? },
             Verb::Events => Call::Events { units: given.units()?, present: given.flag("present")?.unwrap_or(false) },
@@ -283,8 +290,8 @@ impl Call {
             Call::Set { unit, values, persist } => json!({ "unit": unit, "values": values, "persist": persist }),
             Call::Scale { unit, number } => json!({ "unit": unit, "number": number }),
             Call::Upgrade { program } => json!({ "program": program }),
-            Call::Exec { unit, command, terminal } => {
-                json!({ "unit": unit, "command": command, "terminal": terminal })
+            Call::Exec { unit, command, terminal, user } => {
+                json!({ "unit": unit, "command": command, "terminal": terminal, "user": user })
             }
             Call::Events { units, present } => json!({ "units": units, "present": present }),
             _ => match self.unit() {
@@ -335,8 +342,13 @@ mod tests {
             },
             Call::Freeze { unit: unit() },
             Call::Thaw { unit: unit() },
-            Call::Exec { unit: unit(), command: vec!["/bin/ls".to_owned(), String::new()], terminal: None },
-            Call::Exec { unit: unit(), command: vec!["sh".to_owned()], terminal: Some("xterm".to_owned()) },
+            Call::Exec { unit: unit(), command: vec!["/bin/ls".to_owned(), String::new()], terminal: None, user: None },
+            Call::Exec {
+                unit: unit(),
+                command: vec!["sh".to_owned()],
+                terminal: Some("xterm".to_owned()),
+                user: Some("www-data".to_owned()),
+            },
             Call::ReloadConfig,
             Call::Upgrade { program: None },
             Call::Upgrade { program: Some("/usr/bin/rsvc".to_owned()) },
@@ -384,6 +396,8 @@ mod tests {
             (Verb::Exec, json!({ "unit": "web", "command": ["a", 1] }), "command"),
             (Verb::Exec, json!({ "unit": "web", "command": ["a"], "terminal": "a\nb" }), "terminal"),
             (Verb::Exec, json!({ "unit": "web", "command": ["a"], "terminal": true }), "terminal"),
+            (Verb::Exec, json!({ "unit": "web", "command": ["a"], "user": "a b" }), "user"),
+            (Verb::Exec, json!({ "unit": "web", "command": ["a"], "user": 7 }), "user"),
             (Verb::Scale, json!({ "unit": "web" }), "number"),
             (Verb::Scale, json!({ "unit": "web", "number": -1 }), "number"),
             (Verb::Scale, json!({ "unit": "web", "number": 1001 }), "number"),

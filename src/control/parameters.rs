@@ -89,6 +89,15 @@ impl Parameters {
         }
     }
 
+    /// Name or number of a user.
+    pub(super) fn user(&mut self) -> Result<Option<String>, ServiceError> {
+        match self.take("user") {
+            None => Ok(None),
+            Some(Value::String(user)) if crate::unit::value::account(&user).is_ok() => Ok(Some(user)),
+            Some(_) => Err(invalid("user")),
+        }
+    }
+
     /// An absolute path.
     pub(super) fn program(&mut self) -> Result<Option<String>, ServiceError> {
         match self.take("program") {

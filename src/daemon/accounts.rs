@@ -226,10 +226,11 @@ fn now() -> Instant {
 
 /// Runs `getent DATABASE NAME` and returns what it prints; empty when it knows no such name.
 fn ask_getent(getent: &Path, data_base: &str, name: &str) -> io::Result<String> {
+    // In no other directory, and with nothing else that takes code between fork and exec: then the library copies no memory
+    // for the child. The daemon's heap does not come along into a copy (MADV_DONTFORK), and execve(2) would say EFAULT.
     let mut child = Command::new(getent)
         .args([data_base, name])
         .env_clear()
-        .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

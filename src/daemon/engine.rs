@@ -11,7 +11,7 @@ use super::service::{Service, Watched};
 use super::shares::HeldBack;
 use super::timers::WallClock;
 use crate::cgroup::Tree;
-use crate::compile::{Cgroups, HostFacts};
+use crate::compile::{Cgroups, HostFacts, PacketPrograms};
 use crate::control::{CallError, UnitEvent};
 use crate::supervise::{Event, Moment, Note, Outcome, RequestId, ServiceId, Supervisor};
 use crate::sys::fd::sealed_memfd;
@@ -380,7 +380,14 @@ impl Engine {
 
 /// Where no group can be made.
 fn no_groups() -> Cgroups {
-    Cgroups { unified: false, controllers: Vec::new(), v1_controllers: Vec::new(), crowded: false, available: false }
+    Cgroups {
+        unified: false,
+        controllers: Vec::new(),
+        v1_controllers: Vec::new(),
+        crowded: false,
+        available: false,
+        packets: PacketPrograms::NoTree,
+    }
 }
 
 /// A failed system call as an [`io::Error`] that keeps the errno.

@@ -10,7 +10,7 @@ use super::inheritance::Kept;
 use super::launch::{failure, io_failure};
 use super::scarcity::may_pass;
 use super::service::Watched;
-use crate::compile::{self, Purpose};
+use crate::compile::{self, UserFact};
 use crate::control::CallError;
 use crate::plan::wire::{self, PerStart, Report};
 use crate::plan::{LaunchPlan, Step, hint};
@@ -40,6 +40,15 @@ struct Errand {
     /// Why it was not executed.
     failure: Option<(u8, String)>,
     executing: bool,
+}
+
+/// What a caller wants to be run.
+pub(super) struct Wish {
+    pub command: Vec<String>,
+    /// Kind of the terminal that it is to have.
+    pub terminal: Option<String>,
+    /// Name or number of who is to run it; else the unit's user.
+    pub user: Option<String>,
 }
 
 /// What a caller passes.
@@ -93,8 +102,7 @@ impl Engine {
     pub(super) fn begin_errand(
         &mut self,
         asked: &str,
-        command: &[String],
-        terminal: Option<String>,
+        wish: Wish,
         descriptors: Vec<OwnedFd>,
     ) -> Result<u64, CallError> {
         let unit = asked.to_owned();
@@ -109,7 +117,7 @@ impl Engine {
         }
         let name = service.name.clone();
         let streams = Streams::of(descriptors).map_err(&not_executed)?;
-        let launched = self.launch_errand(id, command, terminal, streams);
+        let launched = self.launch_errand(id, wish, streams);
         let (report, plan) = launched.map_err(|failure| not_executed(failure.message))?;
         self.errands.number += 1;
         let number = self.errands.number;
@@ -125,27 +133,30 @@ impl Engine {
     fn launch_errand(
         &mut self,
         id: ServiceId,
-        command: &[String],
-        terminal: Option<String>,
+        wish: Wish,
         streams: Streams,
     ) -> Result<(OwnedFd, LaunchPlan), LaunchFailure> {
         let gone = || failure("NAMESPACE", 226, "failed at step NAMESPACE: the main process is gone".to_owned());
         let unit = self.service(id).and_then(|service| service.running.clone()).ok_or_else(gone)?;
         self.check_room_for_launch()?;
         let facts = self.facts(&unit);
-        let purpose = Purpose::Errand { terminal: terminal.is_some() };
-        let plan = compile::compile_command(&unit, &facts, purpose, command)
-            .map_err(|errors| super::launch::compile_failure(&errors))?;
+        let Wish { command, terminal, user } = wish;
+        let user = user.map(|user| self.user_of_errand(&user)).transpose()?;
+        let errand = compile::Errand { command: &command, terminal: terminal.is_some(), user: user.as_ref() };
+        let plan =
+            compile::compile_errand(&unit, &facts, errand).map_err(|errors| super::launch::compile_failure(&errors))?;
         let mut start = PerStart {
             environment: self.start_environment(id, Role::Ready, ServiceResult::Success, None)?,
             ..Default::default()
         };
-        start.environment.extend(terminal.filter(|kind| !kind.is_empty()).map(|kind| ("TERM".to_owned(), kind)));
+        start
+            .environment
+            .extend(terminal.clone().filter(|kind| !kind.is_empty()).map(|kind| ("TERM".to_owned(), kind)));
         self.trim_after_launch();
         let (mut inherit, kept) = self.descriptors(id, Role::Ready, &plan, Vec::new(), &mut start.descriptors)?;
         let Streams { standard: [stdin, stdout, stderr], caller } = streams;
         let numbers = &mut start.descriptors;
-        if purpose == (Purpose::Errand { terminal: false }) {
+        if terminal.is_none() {
             numbers.stdin = Some(inherit.add(stdin));
             numbers.stdout = Some(inherit.add(stdout));
             numbers.stderr = Some(inherit.add(stderr));
@@ -156,6 +167,14 @@ impl Engine {
         let Kept { report, .. } = kept;
         self.reap_errand(id, pid, pidfd)?;
         Ok((report, plan))
+    }
+
+    /// The account of who is to run a command, as the host knows it.
+    fn user_of_errand(&mut self, user: &str) -> Result<UserFact, LaunchFailure> {
+        self.host.accounts().user(user).map_err(|error| {
+            let hint = format!("check the spelling: `getent passwd {user}`");
+            failure("USER", 217, format!("failed at step USER: user `{user}` {error}\n  hint: {hint}"))
+        })
     }
 
     /// Who stands in for it is a child of ours, which is reaped when it has ended.

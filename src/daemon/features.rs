@@ -137,6 +137,11 @@ fn control_groups() -> Vec<Feature> {
             yes_or(crate::cgroup::has_device_programs(), "BPF programs for devices cannot be loaded here"),
             "devices.policy and devices.allow where v1 has no device controller",
         ),
+        feature(
+            "packet-programs",
+            yes_or(crate::cgroup::has_packet_programs(), "BPF programs for packets cannot be loaded here"),
+            "network.ip_deny and network.ip_allow, in a v2 tree",
+        ),
         feature("psi", pressure, "memory, CPU and I/O pressure in `rsvc status`"),
     ]
 }

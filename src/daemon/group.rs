@@ -59,6 +59,9 @@ pub(super) fn key_of(error: &CgroupError) -> Option<&'static str> {
     if error.operation.contains("device program") {
         return Some("devices.policy");
     }
+    if error.operation.contains("packet program") {
+        return Some("network.ip_deny");
+    }
     let name = error.path.file_name()?.to_str()?;
     let keys = [
         ("memory.memsw", "resources.memory_swap_max"),
@@ -149,6 +152,10 @@ impl Engine {
             && service.applied.as_deref() != Some(&limits)
         {
             let unit = service.running.as_deref();
+            // What a file said is overwritten, a program stays until it is taken away; a new group has none.
+            if !fresh && limits.addresses.is_none() {
+                group.forget_addresses().map_err(cgroup_failure)?;
+            }
             let missing = group.apply(&limits).map_err(|error| {
                 let asked = key_of(&error)
                     .zip(unit)

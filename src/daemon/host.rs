@@ -6,7 +6,7 @@
 use super::accounts::{AccountError, Accounts};
 use super::environment_files;
 use crate::compile::{Cgroups, DeviceNumbers, DirectoryRoots, HostFacts};
-use crate::plan::CapabilitySet;
+use crate::plan::{CapabilitySet, SecurityModule};
 use crate::sys;
 use rustix::fs::{FileType, major, minor};
 use std::collections::{BTreeMap, BTreeSet};
@@ -106,6 +106,7 @@ struct Lasting {
     egid: u32,
     capabilities: CapabilitySet,
     last_capability: u32,
+    security_modules: Vec<SecurityModule>,
     mdwe: bool,
     nofile_hard: u64,
     proc_mountable: bool,
@@ -121,6 +122,7 @@ impl Host {
             egid: rustix::process::getegid().as_raw(),
             capabilities: CapabilitySet(capabilities),
             last_capability: sys::credentials::bounding_set().map_or(0, |(_, last)| last),
+            security_modules: security_modules(Path::new("/sys")),
             mdwe: sys::credentials::knows_deny_write_execute(),
             nofile_hard: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX),
             proc_mountable: fs::read("/proc/self/mountinfo").is_ok_and(|info| proc_mountable(&info)),
@@ -167,8 +169,17 @@ impl Host {
             }
         }
         let journald = self.journal.present();
-        let Lasting { euid, egid, capabilities, last_capability, mdwe, nofile_hard, proc_mountable, lang } =
-            self.lasting.clone();
+        let Lasting {
+            euid,
+            egid,
+            capabilities,
+            last_capability,
+            security_modules,
+            mdwe,
+            nofile_hard,
+            proc_mountable,
+            lang,
+        } = self.lasting.clone();
         let facts = HostFacts {
             euid,
             egid,
@@ -187,6 +198,7 @@ impl Host {
             groups,
             devices: devices(&needs.devices),
             existing: Vec::new(),
+            security_modules,
             mdwe,
             nofile_hard,
             may_raise_limits: capabilities.contains(SYS_RESOURCE),
@@ -195,6 +207,14 @@ impl Host {
         };
         Gathered { facts, problems }
     }
+}
+
+/// Security modules that are at work: AppArmor says so, SELinux has its file system mounted.
+pub fn security_modules(sys: &Path) -> Vec<SecurityModule> {
+    let apparmor = fs::read(sys.join("module/apparmor/parameters/enabled")).is_ok_and(|text| text.starts_with(b"Y"));
+    let selinux = sys.join("fs/selinux/enforce").exists();
+    let modules = [(apparmor, SecurityModule::AppArmor), (selinux, SecurityModule::SeLinux)];
+    modules.into_iter().filter(|(at_work, _)| *at_work).map(|(_, module)| module).collect()
 }
 
 /// Numbers of the standard nodes and of those asked for; what is missing or no device is left out.
@@ -284,6 +304,7 @@ pub(super) fn listens(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compile::PacketPrograms;
     use std::os::unix::net::UnixListener;
 
     fn instance(redirected: bool) -> Instance {
@@ -297,7 +318,30 @@ mod tests {
     }
 
     fn cgroups() -> Cgroups {
-        Cgroups { unified: false, controllers: vec![], v1_controllers: vec![], crowded: false, available: false }
+        Cgroups {
+            unified: false,
+            controllers: vec![],
+            v1_controllers: vec![],
+            crowded: false,
+            available: false,
+            packets: PacketPrograms::NoTree,
+        }
+    }
+
+    #[test]
+    fn a_security_module_is_there_when_it_says_so() {
+        let sys = tempfile::tempdir().expect("a directory");
+        assert_eq!(security_modules(sys.path()), []);
+        let parameters = sys.path().join("module/apparmor/parameters");
+        fs::create_dir_all(&parameters).expect("directories");
+        fs::write(parameters.join("enabled"), "N\n").expect("a file");
+        assert_eq!(security_modules(sys.path()), []);
+        fs::write(parameters.join("enabled"), "Y\n").expect("a file");
+        assert_eq!(security_modules(sys.path()), [SecurityModule::AppArmor]);
+        fs::create_dir_all(sys.path().join("fs/selinux")).expect("directories");
+        assert_eq!(security_modules(sys.path()), [SecurityModule::AppArmor], "the mount point alone is not it");
+        fs::write(sys.path().join("fs/selinux/enforce"), "1").expect("a file");
+        assert_eq!(security_modules(sys.path()), [SecurityModule::AppArmor, SecurityModule::SeLinux]);
     }
 
     #[test]

@@ -78,7 +78,9 @@ impl Engine {
         let passed = if role == Role::Main { self.sockets_to_pass(id) } else { Ok(Vec::new()) };
         let passed = passed.map_err(io_failure("FDS", 202, "sockets"))?;
         let credentials = super::credentials::open(&plan)?;
+        let image = super::images::mount(&plan)?;
         let (mut inheritance, kept) = self.descriptors(id, role, &plan, passed, &mut start.descriptors)?;
+        start.descriptors.image = image.map(|image| inheritance.add(image));
         if let (Role::Main, Some(stdin)) = (role, &self.stdin) {
             let number = inheritance.copy(stdin).map_err(io_failure("FDS", 202, "standard input"))?;
             start.descriptors.stdin = Some(number);

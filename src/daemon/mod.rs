@@ -35,6 +35,7 @@ mod group_watch;
 mod hooks;
 pub mod host;
 mod identity;
+mod images;
 mod inheritance;
 mod instance_keeper;
 pub mod journal;

@@ -64,6 +64,7 @@ fn change(former: &CgroupSettings, wanted: &CgroupSettings) -> CgroupSettings {
         hugetlb: Vec::new(),
         devices: None,
         delegate: false,
+        addresses: None,
     }
 }
 

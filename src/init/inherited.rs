@@ -21,6 +21,8 @@ pub(super) struct Inherited {
     pub shared: VecDeque<OwnedFd>,
     /// For the `LoadCredential` steps: name of the credential, name of the file inside.
     pub credentials: Vec<(String, String, OwnedFd)>,
+    /// For `TakeImage`.
+    pub image: Option<OwnedFd>,
     pub stdin: Option<OwnedFd>,
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
@@ -74,6 +76,7 @@ impl Inherited {
             shared: take_all(&listed.shared, &mut take)?.into(),
             cgroup_procs: take_all(&listed.cgroup_procs, &mut take)?,
             pinned: take_all(&listed.pinned, &mut take)?,
+            image: take(listed.image)?,
             stdin: take(listed.stdin)?,
             caller: take(listed.caller)?,
             stdout,
@@ -110,6 +113,8 @@ pub(super) struct HostFiles {
     pub namespaces: Vec<(NamespaceKind, Result<OwnedFd, Failure>)>,
     /// Our own `oom_score_adj`, when a step or the resident init wants it.
     pub oom_score: Option<Result<OwnedFd, Failure>>,
+    /// A procfs, when a step asks a security module for something.
+    pub proc: Option<Result<OwnedFd, Failure>>,
     /// The journal's stream, once connected, and `device:inode` for `JOURNAL_STREAM`.
     pub journal: Option<(OwnedFd, String)>,
 }
@@ -130,11 +135,14 @@ impl HostFiles {
             }
         }
         let oom_score = wants_oom_score.then(|| open_oom_score().map_err(Failure::from));
+        let labels = plan.steps.iter().any(|planned| matches!(planned.step, Step::SetExecLabel { .. }));
+        let proc = labels.then(|| open_proc().map_err(Failure::from));
         Ok(HostFiles {
             null: open_null(Open::Read),
             null_for_writing: open_null(Open::Write),
             namespaces,
             oom_score,
+            proc,
             journal: None,
         })
     }
@@ -171,14 +179,18 @@ fn open_null(how: Open) -> Result<OwnedFd, Failure> {
 /// Our own `oom_score_adj` for reading and writing. It comes from the host's `/proc`, which the container never
 /// controlled, checked to be a procfs; where there is none, from a private one that is never attached.
 fn open_oom_score() -> sys::Result<OwnedFd> {
+    open_own_file(&open_proc()?)
+}
+
+fn open_proc() -> sys::Result<OwnedFd> {
     if let Ok(proc) = fd::open(c"/proc", Open::Directory)
         && mount::file_system_magic(proc.as_fd())? == mount::PROC_MAGIC
     {
-        return open_own_file(&proc);
+        return Ok(proc);
     }
     let context = mount::fsopen(c"proc")?;
     mount::fsconfig_create(&context)?;
-    open_own_file(&mount::fsmount(&context, 0)?)
+    mount::fsmount(&context, 0)
 }
 
 fn open_own_file(proc: &OwnedFd) -> Result<OwnedFd, SysError> {

@@ -21,6 +21,7 @@ pub mod first;
 mod fork;
 mod identity;
 mod inherited;
+mod label;
 mod mounts;
 mod paths;
 mod run_step;

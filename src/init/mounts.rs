@@ -173,6 +173,13 @@ impl Mounts {
         Ok(())
     }
 
+    /// Puts what the daemon has mounted into a slot.
+    pub fn take(&mut self, slot: Slot, tree: Option<OwnedFd>) -> Result<(), Failure> {
+        let tree = tree.ok_or(Failure::new(EINVAL, "the daemon has passed no mount"))?;
+        self.slots.insert(slot, Some(tree));
+        Ok(())
+    }
+
     pub fn set_attributes(&self, slot: Slot, set: MountFlags, recursive: bool) -> Result<(), Failure> {
         let Some(tree) = self.slot(slot)? else { return Ok(()) };
         Ok(mount::mount_setattr(tree, c"", attribute_bits(set), None, recursive)?)

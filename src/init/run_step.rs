@@ -49,6 +49,7 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
         Step::NewOverlay { slot, lower, upper, flags } => {
             mounts.new_overlay(*slot, lower, upper, *flags, plan.clone.user)
         }
+        Step::TakeImage { slot, .. } => mounts.take(*slot, stage.inherited.image.take()),
         Step::SetAttributes { slot, set, recursive } => mounts.set_attributes(*slot, *set, *recursive),
         Step::AttachRoot => {
             mounts.attach_root(plan.steps.iter().any(|planned| matches!(planned.step, Step::Mask { .. })))
@@ -79,6 +80,7 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
 
         Step::ForkService => fork::fork_service(stage, plan),
 
+        Step::SetExecLabel { module, label } => super::label::ask(stage, *module, label),
         Step::DropBoundingSet { keep } => identity::drop_bounding_set(*keep),
         Step::KeepCapabilities => Ok(credentials::keep_capabilities(true)?),
         Step::SetGroups { groups } => Ok(credentials::set_groups(groups)?),

@@ -2,6 +2,7 @@
 //!
 //! Plain data: `cgroup::v2` and `cgroup::v1` translate them to files. Source: the kernel's cgroup v2 guide.
 
+use super::AddressRules;
 use serde::{Deserialize, Serialize};
 
 /// What the daemon writes into the unit's group before the process is born. `None` leaves the kernel's default.
@@ -41,6 +42,9 @@ pub struct CgroupSettings {
     pub devices: Option<Vec<DeviceRule>>,
     /// Hand the group to the service: chown the group's interface files to it.
     pub delegate: bool,
+    /// Peers of its sockets; `None` leaves packets alone. A program in the v2 tree, without a file.
+    #[serde(default)] // Files of earlier versions have none.
+    pub addresses: Option<Box<AddressRules>>,
 }
 
 /// CPU bandwidth: `quota` microseconds of CPU time in each `period` microseconds; `quota` `None` is "max".

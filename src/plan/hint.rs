@@ -3,6 +3,9 @@
 //! `strerror` often misleads: ENOSPC of clone3 means a namespace limit, EINVAL of a seccomp load a missing kernel
 //! option. The words are chosen here, in one table, from what the step was and what it worked on; nothing is looked up.
 
+mod image;
+mod label;
+
 use super::phrase::printable;
 use super::{LaunchPlan, LimitResource, NamespaceKind, Origin, Step};
 use nix::errno::Errno;
@@ -18,6 +21,7 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
         Step::OpenTree { path, .. } => open_hint(path, errno),
         Step::NewFilesystem { fs_type, options, .. } => filesystem_hint(fs_type, options, errno),
         Step::NewOverlay { .. } => overlay_hint(errno),
+        Step::TakeImage { path, fs_type, .. } => image::hint(path, fs_type, errno, detail),
         Step::Attach { at, .. } => attach_hint(at, errno),
         Step::Restrict { at, .. } | Step::Mask { at, .. } => match errno {
             Errno::ENOENT => Some(format!(
@@ -82,6 +86,7 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
             "memory_deny_write_execute needs Linux 6.3: list security.memory_deny_write_execute in security.optional"
                 .to_owned()
         }),
+        Step::SetExecLabel { module, label } => label::hint(*module, label, errno),
         Step::LoadFilter { .. } => filter_hint(errno),
         Step::ForkService => match errno {
             Errno::EAGAIN => Some(TASKS_FULL.to_owned()),

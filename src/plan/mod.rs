@@ -14,17 +14,21 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod addresses;
 mod capability;
 mod cgroup;
 pub mod hint;
+mod label;
 mod outside;
 mod phrase;
 mod print;
 mod step;
 pub mod wire;
 
+pub use addresses::{AddressRange, AddressRules, Prefix};
 pub use capability::capability_name;
 pub use cgroup::{BlockDevice, CgroupSettings, CpuMax, DeviceRule, DeviceType, IoMax};
+pub use label::SecurityModule;
 pub use outside::{PlannedSocket, PlannedTimer, SocketFile};
 pub use phrase::step_code;
 pub use step::{

@@ -3,7 +3,10 @@
 //! A step alone knows slots by number; [`LaunchPlan::phrase`] looks up what an earlier step put into the slot, so that
 //! people read "bind /srv/web/data on /data".
 
-use super::{HostStep, LaunchPlan, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, Slot, Step};
+use super::{
+    HostStep, LaunchPlan, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, SecurityModule, Slot,
+    Step,
+};
 use std::fmt;
 
 impl Step {
@@ -34,6 +37,7 @@ impl Step {
             | Step::OpenTree { .. }
             | Step::NewFilesystem { .. }
             | Step::NewOverlay { .. }
+            | Step::TakeImage { .. }
             | Step::SetAttributes { .. }
             | Step::AttachRoot
             | Step::Attach { .. }
@@ -54,6 +58,8 @@ impl Step {
                 "CAPABILITIES"
             }
             Step::LoadCredential { .. } | Step::SetCredential { .. } | Step::SealCredentials { .. } => "CREDENTIALS",
+            Step::SetExecLabel { module: SecurityModule::AppArmor, .. } => "APPARMOR",
+            Step::SetExecLabel { module: SecurityModule::SeLinux, .. } => "SELINUX_CONTEXT",
             Step::KeepCapabilities => "SECUREBITS",
             Step::SetGroups { .. } => "GROUP",
             Step::ChangeDirectory { .. } => "CHDIR",
@@ -92,7 +98,7 @@ impl Step {
             Step::PrivatePropagation => "mount_namespaces(7)",
             Step::OpenTree { .. } => "open_tree(2)",
             Step::NewFilesystem { .. } => "fsopen(2)",
-            Step::NewOverlay { .. } => "fsopen(2)",
+            Step::NewOverlay { .. } | Step::TakeImage { .. } => "fsopen(2)",
             Step::SetAttributes { .. } | Step::Restrict { .. } | Step::Seal { .. } => "mount_setattr(2)",
             Step::AttachRoot | Step::Attach { .. } | Step::AttachNode { .. } | Step::Mask { .. } => "move_mount(2)",
             Step::MakeDirectory { .. } => "mkdir(2)",
@@ -115,6 +121,7 @@ impl Step {
             Step::ChangeDirectory { .. } => "chdir(2)",
             Step::DenyWriteExecute => "PR_SET_MDWE(2const)",
             Step::NoNewPrivileges => "PR_SET_NO_NEW_PRIVS(2const)",
+            Step::SetExecLabel { .. } => "proc_pid_attr(5)",
             Step::ResetSignals => "signal(7)",
             Step::OpenTerminal => "pts(4)",
             Step::ArrangeDescriptors => "dup(2)",
@@ -126,9 +133,10 @@ impl Step {
     /// The slot that the step fills or works on, if any.
     fn fills(&self, wanted: Slot) -> bool {
         match self {
-            Step::OpenTree { slot, .. } | Step::NewFilesystem { slot, .. } | Step::NewOverlay { slot, .. } => {
-                *slot == wanted
-            }
+            Step::OpenTree { slot, .. }
+            | Step::NewFilesystem { slot, .. }
+            | Step::NewOverlay { slot, .. }
+            | Step::TakeImage { slot, .. } => *slot == wanted,
             _ => false,
         }
     }
@@ -139,6 +147,7 @@ impl Step {
             Step::OpenTree { path, .. } => Some(("bind", path.display().to_string())),
             Step::NewFilesystem { fs_type, .. } => Some(("mount", fs_type.clone())),
             Step::NewOverlay { .. } => Some(("mount", "overlay".to_owned())),
+            Step::TakeImage { path, .. } => Some(("mount", path.display().to_string())),
             _ => None,
         }
     }
@@ -184,6 +193,7 @@ impl Step {
                 let words: Vec<String> = std::iter::once(upper).chain(flag_words(*flags)).collect();
                 format!("make an overlay of {}{}", lower.join(" over "), in_brackets(&words))
             }
+            Step::TakeImage { path, fs_type, .. } => format!("mount the {fs_type} in {}", path.display()),
             Step::SetAttributes { slot, set, recursive } => {
                 let below = if *recursive { " and all below" } else { "" };
                 format!("make {}{below} {}", name(*slot), flag_list(*set))
@@ -234,6 +244,7 @@ impl Step {
             }
             Step::SetUmask { mask } => format!("set the umask to {mask:04o}"),
             Step::ForkService => "fork the service; the steps below are its own".to_owned(),
+            Step::SetExecLabel { module, label } => format!("ask {} for the label {label}", module.name()),
             Step::DropBoundingSet { keep } => format!("bound the capabilities to {keep}"),
             Step::KeepCapabilities => "keep capabilities while the ids change".to_owned(),
             Step::SetGroups { groups } => {
@@ -338,6 +349,8 @@ pub fn step_code(name: &str) -> u8 {
         "NAMESPACE" => 226,
         "NO_NEW_PRIVILEGES" => 227,
         "SECCOMP" => 228,
+        "SELINUX_CONTEXT" => 229,
+        "APPARMOR" => 231,
         "ADDRESS_FAMILIES" => 232,
         "RUNTIME_DIRECTORY" => 233,
         "KEYRING" => 237,

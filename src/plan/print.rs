@@ -131,6 +131,9 @@ impl CgroupSettings {
             let rules: Vec<String> = rules.iter().map(DeviceRule::to_string).collect();
             lines.push(format!("devices: deny all but {}", rules.join(", ")));
         }
+        if let Some(rules) = &self.addresses {
+            lines.push(format!("addresses: {rules}"));
+        }
         if self.delegate {
             lines.push("delegated to the service".to_owned());
         }

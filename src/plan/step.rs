@@ -7,6 +7,7 @@
 //! Mount objects live in numbered [`Slot`]s: descriptors that steps open, adjust while still detached, and attach.
 //! No path is resolved twice: a path is opened once (`openat2`), everything after goes through the descriptor.
 
+use super::SecurityModule;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -244,6 +245,16 @@ pub enum Step {
         /// Mount attributes.
         flags: MountFlags,
     },
+    /// A file system in a file of the host, read-only, which the daemon has mounted ([`super::wire::Descriptors::image`]):
+    /// only root of the host's user namespace may do that.
+    TakeImage {
+        /// Receives the detached mount.
+        slot: Slot,
+        /// The file, on the host.
+        path: PathBuf,
+        /// `squashfs` or `erofs`.
+        fs_type: String,
+    },
     /// mount_setattr on a detached tree: adds `set`.
     SetAttributes {
         /// The tree.
@@ -403,6 +414,14 @@ pub enum Step {
     ForkService,
 
     // ── the service's own process ───────────────────────────────────────────────────────────────────────────────
+    /// Asks a security module for the label that the next execve(2) gives this process: writes to
+    /// `/proc/thread-self/attr`, through the host's procfs or a private one.
+    SetExecLabel {
+        /// Which module.
+        module: SecurityModule,
+        /// Profile, or context.
+        label: String,
+    },
     /// Drops every capability not in `keep` from the bounding set, up to the kernel's last.
     DropBoundingSet {
         /// What stays.

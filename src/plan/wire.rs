@@ -67,6 +67,8 @@ pub struct Descriptors {
     pub shared: Vec<i32>,
     /// Files of `Step::LoadCredential`, opened for reading.
     pub credentials: Vec<CredentialFile>,
+    /// The mount of `Step::TakeImage`, attached nowhere.
+    pub image: Option<i32>,
     /// For the service itself, which finds them as 3, 4, 5... in this order. The stage sets LISTEN_FDS, LISTEN_PID and
     /// LISTEN_FDNAMES (sd_listen_fds(3)) for them.
     pub passed: Vec<Passed>,

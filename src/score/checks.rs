@@ -40,8 +40,7 @@ pub(super) enum Rule {
     Architectures,
     /// Passed when the filter lets no call of the group through.
     Calls(&'static str),
-    /// rsvc has nothing that closes it.
-    Never,
+    Peers,
     DeviceAllow,
     AmbientCapabilities,
 }
@@ -128,7 +127,7 @@ pub(super) const CHECKS: [Check; 81] = [
     check("SystemCallFilter=~@reboot", 1000, 10, Calls("@reboot"), "calls of @reboot are let through"),
     check("SystemCallFilter=~@privileged", 700, 10, Calls("@privileged"), "calls of @privileged are let through"),
     check("SystemCallFilter=~@resources", 700, 10, Calls("@resources"), "calls of @resources are let through"),
-    check("IPAddressDeny=", 1000, 10, Rule::Never, "talks to any address"),
+    check("IPAddressDeny=", 1000, 10, Rule::Peers, "talks to any address"),
     check("DeviceAllow=", 1000, 10, Rule::DeviceAllow, "devices besides the standard ones are allowed"),
     check("AmbientCapabilities=", 500, 1, Rule::AmbientCapabilities, "its programs start with capabilities"),
 ];

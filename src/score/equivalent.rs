@@ -5,7 +5,7 @@
 //! weaker thing. Nobody is meant to start it.
 
 use super::Posture;
-use crate::plan::{CapabilitySet, DeviceType};
+use crate::plan::{CapabilitySet, DeviceType, Prefix};
 use crate::unit::{
     Account, DeviceAllow, DevicePolicy, NotifyAccess, ProtectHome, ProtectProc, ProtectSystem, RootfsKind, Unit,
 };
@@ -79,6 +79,11 @@ fn files(text: &mut String, posture: &Posture<'_>) {
     line(text, "PrivateUsers", yes_no(posture.private_users()));
     line(text, "PrivateNetwork", yes_no(posture.private_network()));
     line(text, "PrivateTmp", yes_no(posture.private_tmp()));
+    if let Some(rules) = &unit.network.peers {
+        let words = |list: &[Prefix]| list.iter().map(Prefix::to_string).collect::<Vec<_>>().join(" ");
+        line(text, "IPAddressDeny", words(&rules.deny));
+        line(text, "IPAddressAllow", words(&rules.allow));
+    }
     if posture.own_root {
         // Layers and an empty root have no name in systemd that the method would look at.
         let root = match &unit.rootfs.kind {

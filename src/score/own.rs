@@ -6,6 +6,7 @@
 
 use super::checks::is_internet;
 use super::fix::{array, without_calls, without_capabilities, without_families, without_namespaces};
+use super::posture::Peers;
 use super::systemd::{own_devices, own_user, own_users};
 use super::{Fix, Posture, Row};
 use crate::unit::{DevicePolicy, Isolation, MountKind, NetworkMode, ProtectHome, ProtectProc, ProtectSystem};
@@ -176,10 +177,7 @@ const CHECKS: [(&str, u32, Judge); 60] = [
         open(!p.has_filter() || !p.is_native(), "calls come in by other ABIs", fix)
     }),
     ("families", 25, families),
-    ("peers", 15, |p| {
-        let fix = || Fix::key("network.mode", "\"loopback\"");
-        open(!p.private_network() && p.may_speak(is_internet), "talks to any address", fix)
-    }),
+    ("peers", 15, peers),
     ("new-namespaces", 25, new_namespaces),
     ("personality", 5, |p| {
         open(!p.unit.security.lock_personality, "the ABI personality can be changed", || yes("lock_personality"))
@@ -297,6 +295,17 @@ fn network(p: &Posture<'_>) -> Option<Finding> {
         NetworkMode::Loopback => None,
         NetworkMode::Path(_) | NetworkMode::Unit(_) => found(40, "the network is shared with others", fix),
         NetworkMode::Host => found(100, "the network is the host's", fix),
+    }
+}
+
+fn peers(p: &Posture<'_>) -> Option<Finding> {
+    let fix = Fix::key("network.ip_deny", "[\"any\"]").and("network.ip_allow", "[]");
+    match p.peers() {
+        _ if p.private_network() || !p.may_speak(is_internet) => None,
+        Peers::All => found(100, "talks to any address", fix),
+        Peers::Listed => found(50, "talks to addresses of others", fix),
+        Peers::Local => found(20, "talks to every service of this machine", fix),
+        Peers::Nobody => None,
     }
 }
 

@@ -4,16 +4,28 @@
 //! to the worse.
 
 use crate::filter;
-use crate::plan::CapabilitySet;
-use crate::plan::capability_name;
+use crate::plan::{CapabilitySet, Prefix, capability_name};
 use crate::unit::{
     Account, DevicePolicy, Isolation, NetworkMode, NotifyAccess, ProtectHome, ProtectProc, ProtectSystem,
     RestrictNamespaces, RootfsKind, SyscallMode, Unit, UserNamespace,
 };
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Words of `security.restrict_namespaces`.
 pub(super) const NAMESPACES: [&str; 8] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"];
+
+/// Who can be talked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Peers {
+    /// Not every address of both families is denied.
+    All,
+    /// Those that are listed.
+    Listed,
+    /// Addresses of this machine, or network, itself.
+    Local,
+    Nobody,
+}
 
 /// A unit, seen by the scores.
 #[derive(Clone, Debug)]
@@ -101,6 +113,21 @@ impl<'u> Posture<'u> {
         self.unit.network.mode == NetworkMode::Loopback
     }
 
+    /// Who can be talked to, as `network.ip_deny` and `network.ip_allow` say it.
+    pub(super) fn peers(&self) -> Peers {
+        let Some(rules) = &self.unit.network.peers else { return Peers::All };
+        let local = |prefix: &Prefix| match prefix.address {
+            IpAddr::V4(address) => address.is_loopback(),
+            IpAddr::V6(address) => address == Ipv6Addr::LOCALHOST && prefix.length == 128,
+        };
+        match &rules.allow {
+            _ if ![Prefix::ALL_V4, Prefix::ALL_V6].iter().all(|all| rules.deny.contains(all)) => Peers::All,
+            allow if allow.is_empty() => Peers::Nobody,
+            allow if allow.iter().all(local) => Peers::Local,
+            _ => Peers::Listed,
+        }
+    }
+
     /// A user namespace that is made for this unit.
     pub(super) fn private_users(&self) -> bool {
         matches!(self.unit.namespaces.user, UserNamespace::Identity | UserNamespace::Mapped { .. })
@@ -161,7 +188,7 @@ impl<'u> Posture<'u> {
 
     /// Is what it leaves in System V and POSIX IPC gone with it?
     pub(super) fn removes_ipc(&self) -> bool {
-        self.unit.security.remove_ipc || (self.unit.namespaces.ipc == Isolation::Private && self.has_own_dev())
+        self.unit.namespaces.ipc == Isolation::Private && self.has_own_dev()
     }
 
     /// Does nobody speak for it but the main process and the commands around it?

@@ -12,6 +12,7 @@
 
 use super::checks::{CHECKS, Check, Rule};
 use super::fix::{without_calls, without_capabilities, without_families, without_namespaces};
+use super::posture::Peers;
 use super::{Fix, Posture, Row};
 use crate::unit::{Isolation, NetworkMode, ProtectHome, ProtectProc, ProtectSystem};
 
@@ -120,7 +121,12 @@ fn badness(check: &Check, posture: &Posture<'_>) -> Option<u32> {
         Rule::Calls(_) if posture.allowed.is_none() => 10,
         Rule::Calls(group) if posture.lets_through(&[group]) => 9,
         Rule::Calls(_) => 0,
-        Rule::Never => check.range,
+        Rule::Peers => match posture.peers() {
+            Peers::All => 10,
+            Peers::Listed => 5,
+            Peers::Local => 2,
+            Peers::Nobody => 0,
+        },
         Rule::DeviceAllow if !posture.closes_devices() => 10,
         // systemd's ProtectClock= adds the right to read the real-time clock's device.
         Rule::DeviceAllow if !unit.devices.allow.is_empty() || unit.security.protect_clock => 5,
@@ -135,7 +141,10 @@ fn fix(check: &Check, posture: &Posture<'_>) -> Option<Fix> {
     match &check.rule {
         Rule::User => Some(own_user(posture)),
         Rule::SupplementaryGroups => Some(Fix::key("service.supplementary_groups", "[]")),
-        Rule::RemoveIpc => Some(Fix::key("security.remove_ipc", "true")),
+        Rule::RemoveIpc => {
+            let fix = Fix::key("namespaces.ipc", "\"private\"").and("devices.private", "true");
+            Some(fix.in_own_mounts(posture))
+        }
         Rule::ProtectHome => in_mounts("filesystem.protect_home", "\"hidden\""),
         Rule::ProtectSystem => in_mounts("filesystem.protect_system", "\"strict\""),
         Rule::Holds(_, keys, mounts) => {
@@ -155,7 +164,7 @@ fn fix(check: &Check, posture: &Posture<'_>) -> Option<Fix> {
             Some(Fix::key("syscalls.architectures", "[\"native\"]").and("syscalls.mode", "\"enforce\""))
         }
         Rule::Calls(group) => Some(without_calls(posture, &[group])),
-        Rule::Never => None,
+        Rule::Peers => Some(Fix::key("network.ip_deny", "[\"any\"]").and("network.ip_allow", "[]")),
         Rule::DeviceAllow if !posture.closes_devices() => Some(Fix::key("devices.policy", "\"closed\"")),
         Rule::DeviceAllow if unit.devices.allow.is_empty() => None,
         Rule::DeviceAllow => Some(Fix::key("devices.allow", "[]")),

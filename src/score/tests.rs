@@ -34,7 +34,7 @@ const OPEN: [&str; 6] = [
 /// Points that stay open whatever is written, each with the reason.
 fn stays_open(id: &str, unit: &Unit) -> bool {
     match id {
-        "IPAddressDeny=" | "landlock" => true,
+        "landlock" => true,
         // ProtectClock= adds a device.
         "DeviceAllow=" => unit.security.protect_clock,
         _ => false,
@@ -87,14 +87,14 @@ fn a_unit_with_everything_closed_has_only_what_this_version_cannot_close() {
     let unit = parse(&["service.exec = [\"/bin/true\"]\nservice.user = \"web\"\nservice.umask = \"0077\"\n\
          namespaces.user = \"identity\"\nnetwork.mode = \"loopback\"\nnetwork.address_families = []\n\
          rootfs.type = \"directory\"\nrootfs.path = \"/srv/root\"\nfilesystem.protect_home = \"hidden\"\n\
-         resources.memory_max = \"1G\"\nresources.cpu_max = \"50%\"\nresources.tasks_max = 9\n\
+         network.ip_deny = [\"any\"]\nresources.memory_max = \"1G\"\nresources.cpu_max = \"50%\"\nresources.tasks_max = 9\n\
          [security]\nprofile = \"strict\"\n"]);
     let posture = Posture::of(&unit);
     let open = |rows: Vec<Row>| rows.into_iter().filter(|row| row.open > 0).map(|row| row.id).collect::<Vec<_>>();
     assert_eq!(open(own(&posture).rows), ["landlock"]);
     let systemd = compatible(&posture);
-    assert_eq!((systemd.exposure(), systemd.word()), (3, "SAFE"));
-    assert_eq!(open(systemd.rows), ["IPAddressDeny=", "DeviceAllow="]);
+    assert_eq!((systemd.exposure(), systemd.word()), (1, "SAFE"));
+    assert_eq!(open(systemd.rows), ["DeviceAllow="]);
 }
 
 /// A worked example of the method: points and weight are those of the debug output of the tool itself.
@@ -103,6 +103,25 @@ fn a_service_with_only_a_command_under_the_profile_host_is_as_exposed_as_under_s
     let unit = parse(&["service.exec = [\"/bin/true\"]\n[security]\nprofile = \"host\"\nkeyring = \"private\"\n"]);
     let score = compatible(&Posture::of(&unit));
     assert_eq!((score.open(), score.weight(), score.exposure(), score.word()), (53510, 56160, 96, "UNSAFE"));
+}
+
+#[test]
+fn peers_count_by_how_many_are_left() {
+    let lists = [
+        ("[\"10.0.0.0/8\"]", "[]", 1000, 15),
+        ("[\"0.0.0.0/0\"]", "[]", 1000, 15),
+        ("[\"any\"]", "[\"localhost\", \"10.0.0.0/8\"]", 500, 8),
+        ("[\"any\"]", "[\"localhost\"]", 200, 3),
+        ("[\"any\"]", "[]", 0, 0),
+    ];
+    for (deny, allow, systemds, ours) in lists {
+        let text = format!("service.exec = [\"/bin/true\"]\nnetwork.ip_deny = {deny}\nnetwork.ip_allow = {allow}\n");
+        let unit = parse(&[&text]);
+        let posture = Posture::of(&unit);
+        let open = |rows: Vec<Row>, id| rows.into_iter().find(|row| row.id == id).expect("a check").open;
+        let found = (open(compatible(&posture).rows, "IPAddressDeny="), open(own(&posture).rows, "peers"));
+        assert_eq!(found, (systemds, ours), "{text}");
+    }
 }
 
 #[test]

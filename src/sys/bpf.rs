@@ -1,8 +1,9 @@
-//! Device programs of control groups: bpf(2) with BPF_PROG_TYPE_CGROUP_DEVICE.
+//! Programs of control groups: bpf(2) with the types BPF_PROG_TYPE_CGROUP_DEVICE and BPF_PROG_TYPE_CGROUP_SKB.
 //!
-//! cgroup v2 has no device controller with files; a program that is attached to a group answers for every attempt of a
-//! member (and of members of groups below) to open or make a node. An attached program belongs to the group: it stays
-//! when this process ends, and goes with the group. Source: the kernel's cgroup v2 guide, "Device controller".
+//! A program that is attached to a group of the v2 tree answers for its members and for those of groups below: for every
+//! attempt to open or make a device node, or for every packet of a socket that was made there. It belongs to the group:
+//! it stays when this process ends, and goes with the group. Sources: the kernel's cgroup v2 guide, "Device controller";
+//! Documentation/bpf/libbpf/program_types.rst.
 
 use super::{Result, cvt};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -31,10 +32,30 @@ const PROG_DETACH: libc::c_int = 9;
 const PROG_GET_FD_BY_ID: libc::c_int = 13;
 const PROG_QUERY: libc::c_int = 16;
 
-/// BPF_PROG_TYPE_CGROUP_DEVICE.
-const TYPE_CGROUP_DEVICE: u32 = 15;
-/// BPF_CGROUP_DEVICE, the kind of attachment.
-const ATTACH_CGROUP_DEVICE: u32 = 6;
+/// Where a program is asked: `enum bpf_attach_type` of linux/bpf.h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Point {
+    /// Packets that a socket is about to get (BPF_CGROUP_INET_INGRESS).
+    Ingress = 0,
+    /// Packets that leave a socket (BPF_CGROUP_INET_EGRESS).
+    Egress = 1,
+    /// Device nodes (BPF_CGROUP_DEVICE).
+    Device = 6,
+}
+
+impl Point {
+    /// `enum bpf_prog_type` of what is attached there.
+    fn program_type(self) -> u32 {
+        match self {
+            // BPF_PROG_TYPE_CGROUP_SKB
+            Point::Ingress | Point::Egress => 8,
+            // BPF_PROG_TYPE_CGROUP_DEVICE
+            Point::Device => 15,
+        }
+    }
+}
+
 /// BPF_F_ALLOW_MULTI: programs of groups above and below are asked too, and all must agree.
 const ALLOW_MULTI: u32 = 2;
 /// BPF_F_REPLACE (since Linux 5.6).
@@ -88,15 +109,15 @@ struct ById {
     open_flags: u32,
 }
 
-/// Loads a device program, which the kernel checks first.
+/// Loads a program for `point`, which the kernel checks first.
 ///
 /// # Errors
 /// EPERM without CAP_BPF or CAP_SYS_ADMIN, EINVAL for a bad program or a kernel without CONFIG_CGROUP_BPF, EACCES for
 /// one that reads what it may not, ENOSYS.
-pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd> {
+pub fn load(point: Point, program: &[Instruction]) -> Result<OwnedFd> {
     let license = c"Dual MIT/GPL";
     let mut attributes = Load {
-        prog_type: TYPE_CGROUP_DEVICE,
+        prog_type: point.program_type(),
         insn_cnt: u32::try_from(program.len()).unwrap_or(u32::MAX),
         insns: program.as_ptr() as u64,
         license: license.as_ptr() as u64,
@@ -122,15 +143,11 @@ pub fn load_device_program(program: &[Instruction]) -> Result<OwnedFd> {
 /// # Errors
 /// EPERM without CAP_NET_ADMIN and CAP_BPF or CAP_SYS_ADMIN, or when a group above has a program that allows none
 /// below; E2BIG above 64 programs, ENOENT when `old` is not attached here.
-pub fn attach_device_program(
-    group: BorrowedFd<'_>,
-    program: BorrowedFd<'_>,
-    old: Option<BorrowedFd<'_>>,
-) -> Result<()> {
+pub fn attach(group: BorrowedFd<'_>, point: Point, program: BorrowedFd<'_>, old: Option<BorrowedFd<'_>>) -> Result<()> {
     let mut attributes = Attach {
         target_fd: number(group),
         attach_bpf_fd: number(program),
-        attach_type: ATTACH_CGROUP_DEVICE,
+        attach_type: point as u32,
         attach_flags: if old.is_some() { ALLOW_MULTI | REPLACE } else { ALLOW_MULTI },
         replace_bpf_fd: old.map_or(0, number),
     };
@@ -142,28 +159,28 @@ pub fn attach_device_program(
 ///
 /// # Errors
 /// ENOENT when it is not attached here, EPERM.
-pub fn detach_device_program(group: BorrowedFd<'_>, program: BorrowedFd<'_>) -> Result<()> {
+pub fn detach(group: BorrowedFd<'_>, point: Point, program: BorrowedFd<'_>) -> Result<()> {
     let mut attributes = Attach {
         target_fd: number(group),
         attach_bpf_fd: number(program),
-        attach_type: ATTACH_CGROUP_DEVICE,
+        attach_type: point as u32,
         ..Attach::default()
     };
     // SAFETY: as above.
     unsafe { bpf("bpf(BPF_PROG_DETACH)", PROG_DETACH, &mut attributes) }.map(drop)
 }
 
-/// The device programs that are attached to this very group, not those of groups above.
+/// The programs that are attached to this very group at `point`, not those of groups above.
 ///
 /// # Errors
 /// EPERM without CAP_NET_ADMIN or CAP_SYS_ADMIN; EINVAL where the kernel has none.
-pub fn device_programs(group: BorrowedFd<'_>) -> Result<Vec<ProgramId>> {
+pub fn attached(group: BorrowedFd<'_>, point: Point) -> Result<Vec<ProgramId>> {
     /// BPF_CGROUP_MAX_PROGS.
     const MOST: usize = 64;
     let mut ids = [0u32; MOST];
     let mut attributes = Query {
         target_fd: number(group),
-        attach_type: ATTACH_CGROUP_DEVICE,
+        attach_type: point as u32,
         prog_ids: ids.as_mut_ptr() as u64,
         prog_cnt: MOST as u32,
         ..Query::default()

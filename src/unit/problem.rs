@@ -86,7 +86,7 @@ codes! {
     BadSyscall = "E0211", "no such system call or group of system calls";
     BadFamily = "E0212", "no such address family";
     BadErrno = "E0213", "no such errno";
-    BadAddress = "E0214", "not a listen address";
+    BadAddress = "E0214", "not an address";
     BadStatus = "E0215", "not an exit status";
     BadLimit = "E0216", "not a resource limit";
     BadCpus = "E0217", "not a list of CPUs or a share of CPU time";

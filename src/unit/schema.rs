@@ -83,7 +83,13 @@ fn kind_schema(kind: Kind) -> Value {
         Kind::Int { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Factor => json!({ "type": "number", "minimum": 1, "maximum": 1000 }),
         Kind::Count => json!({ "anyOf": [{ "type": "integer", "minimum": 1 }, { "const": "infinity" }] }),
-        Kind::Text | Kind::SocketAddress | Kind::Calendar | Kind::Hostname | Kind::UnitName | Kind::CpuList => string(),
+        Kind::Text
+        | Kind::SocketAddress
+        | Kind::Calendar
+        | Kind::ProcessLabel
+        | Kind::Hostname
+        | Kind::UnitName
+        | Kind::CpuList => string(),
         // A path may begin with a variable.
         Kind::Path => json!({ "type": "string", "pattern": "^(/|\\$\\{)" }),
         Kind::Texts
@@ -91,6 +97,7 @@ fn kind_schema(kind: Kind) -> Value {
         | Kind::Units
         | Kind::Addresses
         | Kind::DirectoryNames
+        | Kind::Peers
         | Kind::Families
         | Kind::Capabilities
         | Kind::Syscalls

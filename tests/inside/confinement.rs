@@ -230,3 +230,25 @@ fn the_session_keyring_is_new_or_the_daemons() {
     let shared = [lab.look("three", body, &["keyring"]), lab.look("four", body, &["keyring"])];
     assert_eq!(shared[0]["keyring"], shared[1]["keyring"]);
 }
+
+/// What a host with the module does is tested on one (tests/vm/apparmor.sh).
+#[test]
+fn a_label_of_a_security_module_that_is_not_at_work_refuses_the_start() {
+    let Some(lab) = Lab::new() else { return };
+    let modules = [
+        ("apparmor_profile", "AppArmor", "/sys/module/apparmor/parameters/enabled"),
+        ("selinux_context", "SELinux", "/sys/fs/selinux/enforce"),
+    ];
+    for (key, name, sign) in modules {
+        if std::fs::read_to_string(sign).is_ok_and(|text| !text.starts_with('N')) {
+            skipped(&format!("{name} is at work here"));
+            continue;
+        }
+        let body = format!("[security]\n{key} = \"system_u:system_r:web_t\"\n");
+        lab.refused(key, &body, &[name, "not at work", &format!("{key}.toml:"), &format!("security.{key}")]);
+        let body = format!("{body}optional = [\"security.{key}\"]\n");
+        lab.look(&format!("{key}-optional"), &body, &["pid"]);
+        let degraded = lab.instance.status(&format!("{key}-optional"))["degraded"].to_string();
+        assert!(degraded.contains(key), "{degraded}");
+    }
+}

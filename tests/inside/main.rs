@@ -7,6 +7,7 @@
 #[path = "../instance/mod.rs"]
 mod instance;
 
+mod addresses;
 mod confinement;
 mod credentials;
 mod devices;

@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use rsvc::plan::wire::Report;
-use rsvc::plan::{FilterProgram, LimitResource, Step};
+use rsvc::plan::{FilterProgram, LimitResource, SecurityModule, Step};
 use std::os::fd::AsFd;
 
 #[test]
@@ -87,6 +87,19 @@ fn the_oom_score_is_set_and_a_refused_one_says_what_remains() {
     }
     let Some((Report::Degraded { errno: 13, detail, .. }, _)) = outcome.reports.first() else { panic!("{outcome:?}") };
     assert_eq!(*detail, format!("left at {remains}"));
+}
+
+/// Whether the label that it takes is then in force is tested on a machine with a module: tests/vm/apparmor.sh.
+#[test]
+fn a_label_that_the_kernel_does_not_take_fails_before_the_program() {
+    if std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        return skipped!("SELinux is at work here");
+    }
+    let step = || Step::SetExecLabel { module: SecurityModule::SeLinux, label: "a:b:c".to_owned() };
+    let draft = Draft::shell("echo never").then([step()]);
+    let index = draft.index_of(|other| *other == step());
+    let Some(outcome) = draft.run() else { return };
+    assert_eq!((outcome.failure().0, outcome.failure().1), (index, libc::EINVAL), "asked, and refused");
 }
 
 /// Answers EPERM to one call (by its x86_64 number) and allows the rest.

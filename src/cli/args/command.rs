@@ -312,6 +312,10 @@ pub enum Command {
         /// The unit
         #[arg(value_name = "UNIT")]
         unit: String,
+        /// As this user of the host, a name or a number, instead of the unit's; with no capability that the main process
+        /// has not
+        #[arg(short, long, value_name = "USER")]
+        user: Option<String>,
     },
 
     /// Run the supervisor (also: rsvcd), or have another program take over from the one that runs
@@ -443,6 +447,10 @@ pub struct Exec {
     /// The unit
     #[arg(value_name = "UNIT")]
     pub unit: String,
+    /// As this user of the host, a name or a number, instead of the unit's; with no capability that the main process has
+    /// not
+    #[arg(short, long, value_name = "USER")]
+    pub user: Option<String>,
     /// Insist on a terminal of its own for the command, behind this one; it has one anyway where standard input and output
     /// are terminals
     #[arg(short = 't', long, conflicts_with = "no_pty")]

@@ -1,7 +1,7 @@
 //! The order of steps that the kernel demands, held against plans of many kinds.
 
 use super::*;
-use crate::plan::{PlannedStep, TreeSource};
+use crate::plan::{PlannedStep, Slot, TreeSource};
 
 #[test]
 fn every_plan_keeps_the_order_that_the_kernel_demands() {
@@ -12,6 +12,7 @@ fn every_plan_keeps_the_order_that_the_kernel_demands() {
         with("[namespaces]\npid = \"path:/proc/1/ns/pid\"\n[network]\nmode = \"path:/run/netns/a\""),
         with("[credentials]\nload = { a = \"/etc/a\" }\nset = { b = \"b\" }"),
         with("[rootfs]\ntype = \"directory\"\npath = \"/srv/r\"\n[filesystem]\nread_write_paths = [\"/data\"]"),
+        with("[rootfs]\ntype = \"erofs\"\npath = \"/srv/r.erofs\"\n[filesystem]\nread_write_paths = [\"/data\"]"),
     ];
     for unit in &units {
         for facts in [host(unit), hybrid(unit), ordinary(unit)] {
@@ -61,6 +62,10 @@ fn check_order(plan: &LaunchPlan) {
                 filled.push(*slot);
             }
             Step::NewFilesystem { slot, .. } => filled.push(*slot),
+            Step::TakeImage { slot, .. } => {
+                assert!(*slot == Slot::ROOT && index < root, "{plan}");
+                filled.push(*slot);
+            }
             // Detached still, so that nobody has seen it.
             Step::LoadCredential { slot, .. }
             | Step::SetCredential { slot, .. }

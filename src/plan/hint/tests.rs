@@ -3,7 +3,7 @@
 use super::*;
 use crate::plan::{
     CapabilitySet, CgroupSettings, Container, Create, FilterProgram, Namespaces, Output, OverlayUpper, Place,
-    PlannedStep, Slot, TreeSource,
+    PlannedStep, SecurityModule, Slot, TreeSource,
 };
 
 fn open(path: &str) -> Step {
@@ -41,8 +41,20 @@ fn each_known_failure_has_its_hint() {
         upper: OverlayUpper::Ephemeral { size: 1 },
         flags: Default::default(),
     };
+    let image = |path: &str| Step::TakeImage { slot: Slot(0), path: path.into(), fs_type: "squashfs".into() };
+    let label = |module| Step::SetExecLabel { module, label: "web".into() };
     let filter = Step::LoadFilter { program: FilterProgram(Vec::new()), log: false };
     let table: Vec<(Step, Errno, &str, &str)> = vec![
+        (image("/srv/a"), Errno::ENOENT, "", "there is no /srv/a"),
+        (image("/srv/a"), Errno::ENOENT, "/dev/loop-control: a loop device is needed", "load the module `loop`"),
+        (image("/srv/a"), Errno::EINVAL, "", "is no squashfs"),
+        (label(SecurityModule::AppArmor), Errno::ENOENT, "", "apparmor_parser"),
+        (label(SecurityModule::AppArmor), Errno::EINVAL, "", "not what this kernel labels"),
+        (label(SecurityModule::SeLinux), Errno::EINVAL, "", "knows no context"),
+        (label(SecurityModule::SeLinux), Errno::EACCES, "", "does not let"),
+        (image("/srv/a"), Errno::ENODEV, "", "no squashfs"),
+        (image("/srv/a"), Errno::EOPNOTSUPP, "", "compression"),
+        (image("/srv/a"), Errno::EPERM, "", "CAP_SYS_ADMIN"),
         (execute("/opt/app/run"), Errno::ENOENT, "interpreter /lib/ld-musl.so", "interpreter"),
         (execute("/home/me/app"), Errno::ENOENT, "", "protect_home"),
         (execute("/tmp/app"), Errno::ENOENT, "", "private_tmp"),

@@ -25,6 +25,7 @@ pub(super) fn decode(
         Kind::Count => number::count(sink, key, value).map(Value::Count),
         Kind::Text => word::text(sink, key, value).map(Value::Text),
         Kind::Texts => list(sink, key, value, items, |_, t| word::one_line(t)).map(Value::Texts),
+        Kind::ProcessLabel => parsed(sink, key, value, "a string", |t| word::process_label(key, t)).map(Value::Text),
         Kind::Hostname => parsed(sink, key, value, "a host name", word::hostname).map(Value::Text),
         Kind::Size { min } => number::size(sink, key, value, min).map(Value::Size),
         Kind::FiniteSize => number::finite_size(sink, key, value).map(Value::Size),
@@ -69,6 +70,7 @@ pub(super) fn decode(
         Kind::Network => {
             parsed(sink, key, value, "a word or \"path:FILE\"", |t| word::network(key, t)).map(Value::Network)
         }
+        Kind::Peers => list(sink, key, value, items, |_, t| value::peers(t).map(|_| t.to_owned())).map(Value::Texts),
         Kind::Families => word::families(sink, key, value, items),
         Kind::Capabilities => list(sink, key, value, items, |_, t| value::capability(t))
             .map(|sets| Value::Capabilities(CapabilitySet(sets.iter().fold(0, |all, set| all | set.0)))),
@@ -106,6 +108,7 @@ pub(in crate::unit) fn is_list(kind: Kind) -> bool {
             | Kind::Statuses
             | Kind::Addresses
             | Kind::DirectoryNames
+            | Kind::Peers
             | Kind::Families
             | Kind::Capabilities
             | Kind::Syscalls

@@ -38,6 +38,22 @@ pub(super) fn hostname(text: &str) -> Result<String, Bad> {
         .help("letters, digits, `-` and `.`, at most 64 characters"))
 }
 
+/// A profile of AppArmor, or a context of SELinux: user, role, type, and perhaps a level.
+pub(super) fn process_label(key: &str, text: &str) -> Result<String, Bad> {
+    let label = one_line(text)?;
+    // A page is what the kernel takes in one write; both stay far below.
+    if label.trim() != label || label.is_empty() || label.len() > 1024 {
+        return Err(Bad::new(Code::BadText, format!("`{}` is no label of a process", text.escape_debug()))
+            .help("1 to 1024 characters, without blanks at its ends"));
+    }
+    let parts = || label.split(':');
+    if key.ends_with("selinux_context") && (parts().count() < 3 || parts().any(str::is_empty)) {
+        return Err(Bad::new(Code::BadText, format!("`{}` is no SELinux context", text.escape_debug()))
+            .help("write \"USER:ROLE:TYPE\" or \"USER:ROLE:TYPE:LEVEL\", such as \"system_u:system_r:httpd_t:s0\""));
+    }
+    Ok(label)
+}
+
 pub(super) fn word(
     sink: &mut Sink<'_>,
     key: &str,

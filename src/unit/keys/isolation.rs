@@ -9,15 +9,17 @@ pub(super) const ROOTFS: Table = Table::new(
         Key::new(
             "type",
             Kind::Word {
-                words: &["host", "directory", "overlay", "tmpfs"],
-                later: &["oci-layout", "squashfs", "erofs"],
+                words: &["host", "directory", "overlay", "tmpfs", "squashfs", "erofs"],
+                later: &["oci-layout"],
             },
             "`host`: the host's tree. `directory`: the tree at `path`. `overlay`: the directories of `lower` with `upper` \
-             above them. `tmpfs`: empty, filled by [[mounts]].",
+             above them. `tmpfs`: empty, filled by [[mounts]]. `squashfs`, `erofs`: the file system in the file at `path`, which \
+             has all directories that something is mounted on: /dev, /proc, /sys, /run, /tmp, /var/tmp. It needs root, and \
+             a loop device but for erofs since Linux 6.12.",
         )
         .default("\"host\"")
         .systemd(&["RootDirectory", "RootImage"]),
-        Key::new("path", Kind::Path, "For `directory`: where the tree lies on the host."),
+        Key::new("path", Kind::Path, "For `directory`, `squashfs` and `erofs`: where the tree, or the file, lies on the host."),
         Key::new("lower", Kind::PlainPaths, "For `overlay`: directories of the host, the top one first.").default("[]"),
         Key::new(
             "upper",
@@ -258,8 +260,19 @@ pub(super) const NETWORK: Table = Table::new(
         Key::new("bind_allow", Kind::Texts, "Ports that may be bound.")
             .systemd(&["SocketBindAllow", "SocketBindDeny"])
             .later(),
-        Key::new("ip_allow", Kind::Texts, "Peers that may be talked to.").systemd(&["IPAddressAllow"]).later(),
-        Key::new("ip_deny", Kind::Texts, "Peers that may not.").systemd(&["IPAddressDeny"]).later(),
+        Key::new("ip_allow", Kind::Peers, "Peers that may be talked to although `ip_deny` names them.")
+            .default("[]")
+            .systemd(&["IPAddressAllow"]),
+        Key::new(
+            "ip_deny",
+            Kind::Peers,
+            "Peers whose packets are dropped in both directions: \"192.0.2.1\", \"10.0.0.0/8\", \"2001:db8::/32\", \"any\", \
+             \"localhost\", \"link-local\", \"multicast\"; at most 256 with those of `ip_allow`. A connect(2) to one gets no \
+             answer. Sockets that the service makes are judged, in any network, wherever they go, by the lists \
+             of their run also when they are stored; not [[sockets]] of the internet, with which it is refused. Needs a cgroup v2 tree (hybrid will do), CAP_BPF and CAP_NET_ADMIN.",
+        )
+        .default("[]")
+        .systemd(&["IPAddressDeny"]),
         Key::new("veth", Kind::Later("table"), "A virtual cable to a bridge of the host.").later(),
         Key::new("ports", Kind::Texts, "Ports of the host that lead to the service.").later(),
     ],
@@ -392,10 +405,27 @@ pub(super) const SECURITY: Table = Table::new(
         )
         .default("\"private\"")
         .systemd(&["KeyringMode"]),
-        Key::new("remove_ipc", Kind::Bool, "Remove System V IPC and message queues of the user at a stop.")
-            .default("false")
-            .systemd(&["RemoveIPC"]),
-        Key::new("apparmor_profile", Kind::Text, "AppArmor profile of the processes.").systemd(&["AppArmorProfile"]).later(),
-        Key::new("selinux_context", Kind::Text, "SELinux context of the processes.").systemd(&["SELinuxContext"]).later(),
+        Key::new(
+            "remove_ipc",
+            Kind::Bool,
+            "Nothing of System V IPC, message queues and shared memory stays behind at a stop. So it is anyway with an ipc \
+             namespace and a /dev of the unit's own; without them `true` is refused.",
+        )
+        .default("false")
+        .systemd(&["RemoveIPC"]),
+        Key::new(
+            "apparmor_profile",
+            Kind::ProcessLabel,
+            "AppArmor profile under which the unit's commands run; it must be loaded already. Refused where AppArmor is not at \
+             work.",
+        )
+        .systemd(&["AppArmorProfile"]),
+        Key::new(
+            "selinux_context",
+            Kind::ProcessLabel,
+            "SELinux context in which the unit's commands run, such as \"system_u:system_r:httpd_t:s0\". Refused where SELinux \
+             is not at work.",
+        )
+        .systemd(&["SELinuxContext"]),
     ],
 );

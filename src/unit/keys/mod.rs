@@ -39,6 +39,8 @@ pub enum Kind {
     Texts,
     /// A host name.
     Hostname,
+    /// What a security module calls a process: a profile, or a context.
+    ProcessLabel,
     /// Bytes of at least `min`; `infinity` is allowed.
     Size {
         /// Smallest.
@@ -109,6 +111,8 @@ pub enum Kind {
     Network,
     /// Id mappings.
     Mappings,
+    /// Addresses of peers, prefixes of them, and words for some.
+    Peers,
     /// Address families; `all` alone is no restriction.
     Families,
     /// Capabilities; `all` is every one.

@@ -1,7 +1,7 @@
 //! The tables that say what a service can see and do: root file system, devices, namespaces, network, capabilities,
 //! system calls, security.
 
-use crate::plan::DeviceRule;
+use crate::plan::{AddressRules, DeviceRule};
 use std::path::PathBuf;
 
 /// `[rootfs]`
@@ -23,6 +23,31 @@ pub enum RootfsKind {
     },
     /// An empty tmpfs, filled by `[[mounts]]`.
     Tmpfs,
+    /// A file with a read-only file system.
+    Image {
+        /// Host path.
+        path: PathBuf,
+        /// What is in it.
+        format: ImageFormat,
+    },
+}
+
+/// File systems that come in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum ImageFormat {
+    Squashfs,
+    Erofs,
+}
+
+impl ImageFormat {
+    /// The kernel's word, which is also that of `rootfs.type`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ImageFormat::Squashfs => "squashfs",
+            ImageFormat::Erofs => "erofs",
+        }
+    }
 }
 
 /// `rootfs.upper`
@@ -289,6 +314,8 @@ pub struct Network {
     pub mode: NetworkMode,
     /// `address_families`; `None` is all.
     pub address_families: Option<Vec<AddressFamily>>,
+    /// `ip_allow` and `ip_deny`; `None` is everybody.
+    pub peers: Option<Box<AddressRules>>,
 }
 
 /// An address family: name and number of socket(2).
@@ -386,4 +413,6 @@ pub struct Security {
     /// `keyring = "private"`
     pub private_keyring: bool,
     pub remove_ipc: bool,
+    pub apparmor_profile: Option<Box<str>>,
+    pub selinux_context: Option<Box<str>>,
 }

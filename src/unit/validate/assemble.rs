@@ -5,7 +5,7 @@ use super::super::keys::Number;
 use super::super::layer;
 use super::super::value::limit_resource;
 use super::super::*;
-use super::{mounts, sockets, timers};
+use super::{mounts, peers, sockets, timers};
 use crate::plan::CapabilitySet;
 use std::time::Duration;
 
@@ -87,6 +87,7 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
         network: Network {
             mode: read!(v, "network", "mode", Network),
             address_families: read!(v, "network", "address_families", Families),
+            peers: peers::rules(&read!(v, "network", "ip_allow", Texts), &read!(v, "network", "ip_deny", Texts)),
         }
         .into(),
         capabilities: capabilities(v),
@@ -252,9 +253,12 @@ fn hooks(v: &Values) -> HookSettings {
 }
 
 fn rootfs(v: &Values) -> Rootfs {
+    // Without the path that it needs the unit is refused; see `checks`.
+    let path = || read!(v, "rootfs", "path", Path?).unwrap_or_else(|| "/".into());
     let kind = match read!(v, "rootfs", "type", Word) {
-        // Without its path the unit is refused; see `checks`.
-        "directory" => RootfsKind::Directory { path: read!(v, "rootfs", "path", Path?).unwrap_or_else(|| "/".into()) },
+        "directory" => RootfsKind::Directory { path: path() },
+        "squashfs" => RootfsKind::Image { path: path(), format: ImageFormat::Squashfs },
+        "erofs" => RootfsKind::Image { path: path(), format: ImageFormat::Erofs },
         "overlay" => RootfsKind::Overlay {
             lower: read!(v, "rootfs", "lower", PlainPaths),
             upper: read!(v, "rootfs", "upper", Upper),
@@ -376,6 +380,8 @@ fn security(v: &Values) -> Security {
         protect_control_groups: read!(v, "security", "protect_control_groups", Bool),
         private_keyring: read!(v, "security", "keyring", Word) == "private",
         remove_ipc: read!(v, "security", "remove_ipc", Bool),
+        apparmor_profile: read!(v, "security", "apparmor_profile", Text?).map(String::into_boxed_str),
+        selinux_context: read!(v, "security", "selinux_context", Text?).map(String::into_boxed_str),
     }
 }
 

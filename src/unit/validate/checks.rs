@@ -2,7 +2,7 @@
 
 use super::super::decode::{Entry, Sink, Source, Value};
 use super::super::problem::Code;
-use super::super::{Activation, NotifyAccess, RestartPolicy, RootfsKind, ServiceType, SyscallMode};
+use super::super::{Activation, NotifyAccess, RestartPolicy, RootfsKind, ServiceType, SyscallMode, Upper};
 use super::Checked;
 use std::ops::Range;
 
@@ -194,11 +194,11 @@ fn rootfs(sink: &mut Sink<'_>, c: &Checked<'_>) {
         return;
     }
     let meanings = [
-        ("path", &["directory"][..], "it belongs to type directory"),
+        ("path", &["directory", "squashfs", "erofs"][..], "it belongs to types directory, squashfs and erofs"),
         ("lower", &["overlay"], "it belongs to type overlay"),
         ("upper", &["overlay"], "it belongs to type overlay"),
         ("size", &["overlay", "tmpfs"], "it belongs to types overlay and tmpfs"),
-        ("readonly", &["directory", "overlay", "tmpfs"], "it belongs to own root file systems"),
+        ("readonly", &["directory", "overlay", "tmpfs", "squashfs", "erofs"], "it belongs to own root file systems"),
     ];
     let kind = match c.values.get("rootfs", "type") {
         Some(Entry { value: Value::Word(word), .. }) => *word,
@@ -210,13 +210,24 @@ fn rootfs(sink: &mut Sink<'_>, c: &Checked<'_>) {
         }
     }
     let needs = match &c.settings.rootfs.kind {
-        RootfsKind::Directory { .. } if !c.is_attempted("rootfs", "path") => Some("path"),
+        RootfsKind::Directory { .. } | RootfsKind::Image { .. } if !c.is_attempted("rootfs", "path") => Some("path"),
         RootfsKind::Overlay { lower, .. } if lower.is_empty() && !c.is_broken("rootfs", "lower") => Some("lower"),
         _ => None,
     };
     if let Some(key) = needs {
         let message = format!("`type = \"{kind}\"` needs `{key}`");
         sink.add(Code::Incomplete, c.value_place("rootfs", "type"), &format!("rootfs.{key}"), message, None);
+    }
+    if let RootfsKind::Overlay { upper, .. } = &c.settings.rootfs.kind
+        && *upper != Upper::Ephemeral
+    {
+        no_effect(sink, c, "rootfs", "size", "an upper layer that is kept takes what its file system has");
+    }
+    if matches!(c.settings.rootfs.kind, RootfsKind::Image { .. }) && !c.settings.rootfs.readonly {
+        let message = format!("`type = \"{kind}\"` is read-only, whatever `readonly` says");
+        let help =
+            "leave readonly out: [directories] and [[mounts]] are writable, or unpack it below an overlay".to_owned();
+        sink.add(Code::Conflict, c.value_place("rootfs", "readonly"), "rootfs.readonly", message, Some(help));
     }
     if let RootfsKind::Directory { path } = &c.settings.rootfs.kind
         && path == std::path::Path::new("/")

@@ -8,6 +8,7 @@ mod identity;
 mod logging;
 mod mounts;
 mod paths;
+mod peers;
 mod replicas;
 mod shares;
 mod sockets;
@@ -168,6 +169,7 @@ impl Checked<'_> {
         identity::all(sink, self);
         paths::all(sink, self);
         shares::all(sink, self);
+        peers::all(sink, self);
     }
 }
 
