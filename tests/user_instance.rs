@@ -67,7 +67,7 @@ impl Home {
 
     fn rsvc(&self, words: &[&str]) -> Said {
         let program = self.path("rsvc").display().to_string();
-        self.command(&program).arg("--user").args(words).output().expect("rsvc runs").into()
+        self.command(&program).args(["--instance", "user"]).args(words).output().expect("rsvc runs").into()
     }
 
     fn start_daemon(&mut self) {
@@ -186,7 +186,8 @@ fn what_ended_while_no_daemon_ran_is_known_and_started_again() {
 #[test]
 fn without_a_runtime_directory_it_says_what_is_missing() {
     let mut command = Command::new(RSVC);
-    let said: Said = command.args(["--user", "list"]).env_remove("XDG_RUNTIME_DIR").output().expect("rsvc").into();
+    let said: Said =
+        command.args(["--instance", "user", "list"]).env_remove("XDG_RUNTIME_DIR").output().expect("rsvc").into();
     assert_eq!(said.code, 2, "{said:?}");
     assert!(said.err.contains("XDG_RUNTIME_DIR") && said.err.contains("hint:"), "{}", said.err);
 }

@@ -76,9 +76,9 @@ pub struct Global {
     #[arg(long, global = true, env = "RSVC_CGROUP_ROOT", value_name = "PATH", hide_env_values = true)]
     pub cgroup_root: Option<OsString>,
 
-    /// The instance of the calling user, in its own directories, instead of the system's
-    #[arg(long, global = true)]
-    pub user: bool,
+    /// The system's instance, or that of the calling user, which has its own directories [default: system]
+    #[arg(long, global = true, value_enum, env = "RSVC_INSTANCE", value_name = "WHOSE", hide_env_values = true)]
+    pub instance: Option<Whose>,
 
     /// Form of the output
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
@@ -121,6 +121,14 @@ pub enum Format {
     Cat,
     /// `check`: annotations of a workflow
     Github,
+}
+
+/// `--instance`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[allow(missing_docs)] // The words say it.
+pub enum Whose {
+    System,
+    User,
 }
 
 /// `--color`

@@ -1,7 +1,7 @@
 //! Where an instance of rsvc lives: unit directories, runtime and state directory, control socket, control group.
 
 use super::Failure;
-use super::args::Global;
+use super::args::{Global, Whose};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -24,13 +24,14 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// From the options; an empty one is as good as none. With `--user` what was not given is the user's own place.
+    /// From the options; an empty one is as good as none. Of the user's instance what was not given is the user's own
+    /// place; `user` as if `--instance user` stood there.
     ///
     /// # Errors
     /// The user has no such place.
-    pub(super) fn new(global: &Global) -> Result<Instance, Failure> {
+    pub(super) fn new(global: &Global, user: bool) -> Result<Instance, Failure> {
         let mut instance = Instance::given(global);
-        if global.user {
+        if user || global.instance == Some(Whose::User) {
             instance.fill_in(&UserPlaces::of(|name| std::env::var_os(name))?);
         }
         Ok(instance)
@@ -124,7 +125,7 @@ impl UserPlaces {
         // The specification tells programs to pass over what is not absolute.
         let path = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let missing = |name: &str, hint: &str| {
-            Failure::new(2, format!("--user: ${name} is not set to an absolute path\n  hint: {hint}"))
+            Failure::new(2, format!("the user's instance: ${name} is not set to an absolute path\n  hint: {hint}"))
         };
         let runtime = path("XDG_RUNTIME_DIR").ok_or_else(|| {
             missing("XDG_RUNTIME_DIR", "it is made at a login (pam_systemd, elogind); or give --runtime-dir")
@@ -179,14 +180,14 @@ mod tests {
             _ => None,
         };
         let places = || UserPlaces::of(variables).unwrap_or_else(|failure| panic!("{failure:?}"));
-        let mut own = instance(&["--user"]);
+        let mut own = instance(&["--instance", "user"]);
         own.fill_in(&places());
         assert_eq!(own.socket(), Path::new("/run/user/7/rsvc/io.rsvc"));
         assert_eq!(own.log_dir(), Path::new("/home/seven/.local/state/rsvc/log"));
         let units = [Path::new("/home/seven/.config/rsvc/units"), Path::new("/run/user/7/rsvc/units")];
         assert_eq!(own.unit_path(), units);
         assert!(!own.is_system());
-        let mut given = instance(&["--user", "--runtime-dir", "/r"]);
+        let mut given = instance(&["--instance", "user", "--runtime-dir", "/r"]);
         given.fill_in(&places());
         assert_eq!(given.socket(), Path::new("/r/io.rsvc"));
         let none = UserPlaces::of(|name| (name == "HOME").then(|| "/home/seven".into()));

@@ -209,7 +209,8 @@ pub fn run(words: Vec<OsString>) -> Outcome {
         }
     };
     let Arguments { global, command } = arguments;
-    let instance = match check_format(&global, &command).and_then(|()| Instance::new(&global)) {
+    let user = matches!(command, Command::Daemon { user: true, .. });
+    let instance = match check_format(&global, &command).and_then(|()| Instance::new(&global, user)) {
         Ok(instance) => instance,
         Err(failure) => {
             let _ = writeln!(io::stderr(), "rsvc: {failure}");

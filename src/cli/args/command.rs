@@ -324,6 +324,9 @@ pub enum Command {
         /// Stop all units when the daemon is told to end
         #[arg(long)]
         stop_on_exit: bool,
+        /// Same as `--instance user`
+        #[arg(long)]
+        user: bool,
         /// Snapshot of the program that this one follows in the same process
         #[arg(long, value_name = "FD", hide = true)]
         handoff: Option<i32>,

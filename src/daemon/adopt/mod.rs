@@ -125,7 +125,7 @@ impl Engine {
             match state::read(&self.options.runtime_dir, &name) {
                 // After their replicas.
                 Ok(SavedState { set: Some(_), .. }) => sets.push(name.clone()),
-                Ok(SavedState { groupless: true, .. }) => {
+                read if is_groupless(&read, self.tree.is_none()) => {
                     self.check_room_to_adopt(&mut room)?;
                     self.adopt(Ahead::without_group(&self.options.runtime_dir, &name));
                 }
@@ -460,6 +460,15 @@ impl Engine {
                 id
             }
         }
+    }
+}
+
+/// Did it run without a group? Where there are none, a directory without a state is what a stop had not got round to.
+fn is_groupless(read: &Result<SavedState, StateError>, none_here: bool) -> bool {
+    match read {
+        Ok(saved) => saved.groupless,
+        Err(StateError::Missing) => none_here,
+        Err(_) => false,
     }
 }
 
