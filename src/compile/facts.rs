@@ -93,6 +93,8 @@ pub struct HostFacts {
     pub existing: Vec<PathBuf>,
     /// PR_SET_MDWE is known (6.3).
     pub mdwe: bool,
+    /// Version of the Landlock interface; `None`: missing or switched off.
+    pub landlock: Option<u32>,
     /// Hard limit of open files of the daemon.
     pub nofile_hard: u64,
     /// The daemon has CAP_SYS_RESOURCE: may raise hard limits and lower oom_score_adj.
@@ -144,6 +146,7 @@ impl HostFacts {
             devices: BTreeMap::new(),
             existing: Vec::new(),
             mdwe: true,
+            landlock: Some(7),
             nofile_hard: 1 << 20,
             may_raise_limits: true,
             proc_mountable: true,

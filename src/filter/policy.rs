@@ -65,6 +65,9 @@ pub struct FilterPolicy {
     /// No call may make or change a file with the set-user-id or set-group-id bit; openat2, whose mode no filter can
     /// see, answers ENOSYS.
     pub restrict_suid_sgid: bool,
+    /// No TCP but what Landlock takes for TCP: sockets of Multipath TCP and SMC, connecting by the first send (Fast Open),
+    /// and io_uring, which can do both unseen, are refused.
+    pub plain_tcp: bool,
     /// ioctl(2) TIOCSTI and TIOCLINUX, which type into a terminal, are refused; compared in 32 bits as the kernel does.
     pub deny_terminal_injection: bool,
 }
@@ -86,6 +89,7 @@ impl FilterPolicy {
             lock_personality: false,
             restrict_realtime: false,
             restrict_suid_sgid: false,
+            plain_tcp: false,
             deny_terminal_injection: false,
         }
     }
@@ -101,6 +105,7 @@ impl FilterPolicy {
             && !self.lock_personality
             && !self.restrict_realtime
             && !self.restrict_suid_sgid
+            && !self.plain_tcp
             && !self.deny_terminal_injection
     }
 }

@@ -21,6 +21,7 @@ pub mod first;
 mod fork;
 mod identity;
 mod inherited;
+mod landlock;
 mod mounts;
 mod paths;
 mod run_step;
@@ -164,6 +165,8 @@ struct Stage {
     inherited_umask: u32,
     /// `SetUmask` was run.
     umask_set: bool,
+    /// What `MakeRuleset` made.
+    ruleset: Option<OwnedFd>,
 }
 
 impl Stage {
@@ -186,6 +189,7 @@ impl Stage {
             prepared: None,
             inherited_umask,
             umask_set: false,
+            ruleset: None,
         };
         // Nobody may look into a process that still holds the host's descriptors. With a user namespace that waits
         // for its id maps: an unprivileged daemon cannot write the maps of a process that is not dumpable.

@@ -55,6 +55,7 @@ pub fn type_words(kind: Kind) -> String {
         Kind::UserNamespace => "\"host\", \"identity\", \"mapped\" or \"path:FILE\"".to_owned(),
         Kind::Network => "\"host\", \"loopback\" or \"path:FILE\"".to_owned(),
         Kind::Families => "array of address families".to_owned(),
+        Kind::Ports => "array of ports".to_owned(),
         Kind::Capabilities => "array of capabilities".to_owned(),
         Kind::Syscalls => "array of system calls and groups".to_owned(),
         Kind::Architectures => "array of \"native\", \"x86\", \"x32\"".to_owned(),

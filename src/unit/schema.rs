@@ -92,6 +92,7 @@ fn kind_schema(kind: Kind) -> Value {
         | Kind::Addresses
         | Kind::DirectoryNames
         | Kind::Families
+        | Kind::Ports
         | Kind::Capabilities
         | Kind::Syscalls
         | Kind::Keys => strings(),

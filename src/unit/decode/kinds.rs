@@ -70,6 +70,7 @@ pub(super) fn decode(
             parsed(sink, key, value, "a word or \"path:FILE\"", |t| word::network(key, t)).map(Value::Network)
         }
         Kind::Families => word::families(sink, key, value, items),
+        Kind::Ports => word::ports(sink, key, value, items),
         Kind::Capabilities => list(sink, key, value, items, |_, t| value::capability(t))
             .map(|sets| Value::Capabilities(CapabilitySet(sets.iter().fold(0, |all, set| all | set.0)))),
         Kind::Syscalls => list(sink, key, value, items, |_, t| value::syscall_name(t)).map(Value::Texts),
@@ -107,6 +108,7 @@ pub(in crate::unit) fn is_list(kind: Kind) -> bool {
             | Kind::Addresses
             | Kind::DirectoryNames
             | Kind::Families
+            | Kind::Ports
             | Kind::Capabilities
             | Kind::Syscalls
             | Kind::Architectures

@@ -8,6 +8,7 @@ mod identity;
 mod logging;
 mod mounts;
 mod paths;
+mod ports;
 mod replicas;
 mod shares;
 mod sockets;
@@ -167,6 +168,7 @@ impl Checked<'_> {
         credentials::all(sink, self);
         identity::all(sink, self);
         paths::all(sink, self);
+        ports::all(sink, self);
         shares::all(sink, self);
     }
 }

@@ -7,6 +7,7 @@
 mod address;
 mod calendar;
 mod name;
+mod port;
 mod quantity;
 mod text;
 
@@ -20,6 +21,7 @@ pub use name::{
     address_family, capability, errno, is_syscall_group, limit_name, limit_resource, print_capabilities, print_errno,
     print_signal, signal, syscall_name,
 };
+pub use port::{port_rule, print_port_rule};
 pub use quantity::{ByteSize, TimeSpan, byte_size, print_byte_size, print_time_span, time_span};
 pub use text::{
     absolute_path, account, command_line, credential_name, directory_name, environment_name, file_mode, journal_field,
