@@ -69,26 +69,21 @@ pub(super) fn make(context: &mut Context, shape: &Shape, identity: &Identity) ->
     if !context.purpose.joins(context.unit) {
         wall(context, shape, identity, tree, &mut ruleset);
     }
-    if ruleset == Ruleset::default() {
-        return None;
-    }
-    let key = match (&ruleset.files, &ruleset.bind, &ruleset.connect) {
-        (Some(_), ..) => WALL,
-        (None, Some(_), _) => BIND,
-        (None, None, Some(_)) => CONNECT,
-        (None, None, None) if ruleset.own_signals => SIGNALS,
-        (None, None, None) => SOCKETS,
-    };
+    let asked = [
+        (WALL, ruleset.files.is_some()),
+        (BIND, ruleset.bind.is_some()),
+        (CONNECT, ruleset.connect.is_some()),
+        (SIGNALS, ruleset.own_signals),
+        (SOCKETS, ruleset.own_abstract_sockets),
+    ];
     if !identity.may_be_confined(context.unit.security.no_new_privileges) {
         let why = "without no_new_privileges Landlock needs CAP_SYS_ADMIN, which the unit does not have";
-        let hint = "set security.no_new_privileges = true";
-        for asked in [WALL, BIND, CONNECT] {
-            if context.unit.is_written(asked) || asked == key {
-                context.lacking(asked, STEP, why, Some(hint));
-            }
+        for (key, _) in asked.iter().filter(|(_, asked)| *asked) {
+            context.lacking(key, STEP, why, Some("set security.no_new_privileges = true"));
         }
         return None;
     }
+    let (key, _) = asked.into_iter().find(|(_, asked)| *asked)?;
     context.push(key, Step::MakeRuleset(Box::new(ruleset)));
     Some(key)
 }
@@ -116,6 +111,12 @@ fn found(context: &Context) -> String {
 fn wall(context: &mut Context, shape: &Shape, identity: &Identity, tree: Option<FileRules>, ruleset: &mut Ruleset) {
     let unit = context.unit;
     let on = unit.security.landlock;
+    if on && unit.is_written(WALL) && tree.as_ref().is_some_and(|tree| !tree.write && !tree.execute) {
+        let message =
+            "security.landlock: the tree is writable as a whole, so there is nothing that it could keep closed";
+        let hint = "set filesystem.protect_system = \"standard\", or leave security.landlock out";
+        context.refuse(WALL, STEP, message, Some(hint));
+    }
     let files = tree.filter(|tree| on && (tree.write || tree.execute));
     // What was shared on purpose is for being used: there only a written word closes it.
     let shared_network = matches!(shape.network, NetworkMode::Path(_) | NetworkMode::Unit(_));

@@ -76,6 +76,7 @@ pub(super) fn refuse_without_mounts(context: &mut Context) {
         ("filesystem.no_exec_paths", !filesystem.no_exec_paths.is_empty()),
         ("devices.private", unit.devices.private),
         ("rootfs.type", unit.rootfs.kind != RootfsKind::Host),
+        ("security.landlock", unit.security.landlock),
         ("credentials.load", unit.credentials.as_ref().is_some_and(|all| !all.load.is_empty())),
         ("credentials.set", unit.credentials.as_ref().is_some_and(|all| !all.set.is_empty())),
     ];

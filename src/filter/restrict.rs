@@ -70,11 +70,9 @@ pub(super) fn restriction(policy: &FilterPolicy, abi: Abi, name: &str) -> Option
     match name {
         "socket" | "socketpair" => sockets(policy),
         // Its arguments are behind a pointer; libraries since Linux 4.3 call socket(2) itself.
-        "socketcall" if abi == Abi::I386 && (policy.address_families.is_some() || policy.plain_tcp) => {
-            Some(Restriction::Always(EPERM))
-        }
-        "sendto" | "sendmmsg" if policy.plain_tcp => none_of(3, MSG_FASTOPEN),
-        "sendmsg" if policy.plain_tcp => none_of(2, MSG_FASTOPEN),
+        "socketcall" if abi == Abi::I386 && hides_arguments(policy) => Some(Restriction::Always(EPERM)),
+        "sendto" | "sendmmsg" if policy.deny_fast_open => none_of(3, MSG_FASTOPEN),
+        "sendmsg" if policy.deny_fast_open => none_of(2, MSG_FASTOPEN),
         "io_uring_setup" if policy.plain_tcp => Some(Restriction::Always(ENOSYS)),
         "clone" if namespaces => none_of(0, lower(policy.deny_namespaces & !CLONE_NEWTIME)),
         "unshare" if namespaces => none_of(0, lower(policy.deny_namespaces)),
@@ -119,6 +117,11 @@ fn set_id(name: &str) -> Option<Restriction> {
 /// Refuses the call when any bit of `mask` is set in the argument; `None` when there is no bit to ask for.
 fn none_of(argument: u8, mask: u32) -> Option<Restriction> {
     (mask != 0).then(|| Restriction::Unless(vec![vec![Test::Masked(argument, mask, 0)]], EPERM))
+}
+
+/// Does anything judge arguments that socketcall(2) hides?
+fn hides_arguments(policy: &FilterPolicy) -> bool {
+    policy.address_families.is_some() || policy.plain_tcp || policy.deny_fast_open
 }
 
 fn sockets(policy: &FilterPolicy) -> Option<Restriction> {

@@ -4,6 +4,7 @@
 //! the macros: man(7), as every formatter knows them.
 
 mod chapters;
+mod landlock;
 mod pods;
 
 use super::keys::{self, Key, Kind, LimitUnit, Table};
@@ -12,6 +13,7 @@ use super::variables;
 use chapters::{
     CREDENTIALS, DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, REPLICAS, TAIL, TEMPLATES, VALUES, VARIABLES,
 };
+use landlock::LANDLOCK;
 use pods::{PODS, SLICES};
 use std::fmt::Write;
 
@@ -226,6 +228,7 @@ pub fn manual() -> String {
         manual_table(&mut page, table);
     }
     page.push_str(PROFILES);
+    page.push_str(LANDLOCK);
     page.push_str(VALUES);
     page.push_str(CREDENTIALS);
     page.push_str(NOTIFICATION);
