@@ -106,7 +106,7 @@ fn restricted(policy: &FilterPolicy, call: &Call, name: &str) -> Option<u32> {
         "socket" | "socketpair" => {
             let family = argument(0);
             let listed = |list: &Vec<u16>| list.iter().any(|entry| u32::from(*entry) == family);
-            let hides = policy.plain_tcp && [256, 262].contains(&argument(2));
+            let hides = policy.plain_tcp && ([256, 262].contains(&argument(2)) || family == 43);
             return (hides || !policy.address_families.as_ref().is_none_or(listed)).then_some(EAFNOSUPPORT);
         }
         "clone3" => return (namespaces != 0).then_some(ENOSYS),

@@ -28,6 +28,8 @@ const ORDINARY_POLICIES: [u32; 4] = [0, 3, 5, 7];
 const SCHED_RESET_ON_FORK: u32 = 0x4000_0000;
 /// IPPROTO_SMC and IPPROTO_MPTCP, which speak TCP to whoever knows no better. No other family has such numbers.
 const OTHER_TCP: [u32; 2] = [256, 262];
+/// The family in which SMC came first.
+const AF_SMC: u16 = 43;
 const MSG_FASTOPEN: u32 = 0x2000_0000;
 const PER_LINUX: u32 = 0;
 /// Asks personality(2) without setting.
@@ -127,9 +129,12 @@ fn hides_arguments(policy: &FilterPolicy) -> bool {
 fn sockets(policy: &FilterPolicy) -> Option<Restriction> {
     let protocols: &[u32] = if policy.plain_tcp { &OTHER_TCP } else { &[] };
     let Some(families) = &policy.address_families else {
-        let cases: Vec<Case> = protocols.iter().map(|protocol| vec![Test::Equals(2, *protocol)]).collect();
-        return (!cases.is_empty()).then_some(Restriction::When(cases, EAFNOSUPPORT));
+        let protocols = protocols.iter().map(|protocol| vec![Test::Equals(2, *protocol)]);
+        let cases: Vec<Case> = protocols.chain([vec![Test::Equals(0, u32::from(AF_SMC))]]).collect();
+        return policy.plain_tcp.then_some(Restriction::When(cases, EAFNOSUPPORT));
     };
+    let families: Vec<u16> =
+        families.iter().copied().filter(|family| !(policy.plain_tcp && *family == AF_SMC)).collect();
     if families.is_empty() {
         return Some(Restriction::Always(EAFNOSUPPORT));
     }

@@ -19,8 +19,7 @@ Reading is not restricted, nor is the execution of a memfd.
 There are no rules about files, and status says \fBdegraded\fR, for a unit that keeps CAP_SYS_ADMIN or may make mount
 namespaces: such rules forbid every mount.
 A process that is bound cannot look into one that is not (ptrace(2), and with \fBprotect_proc\fR all of /proc/\fIPID\fR).
-Therefore nothing but written ports binds a command that runs in the container of the main process: \fBexec_reload\fR,
-\fBexec_stop\fR, \fBready.command\fR, \fBhealth.command\fR, \fBrsvc exec\fR.
+Therefore nothing but written ports binds a command that runs in the container of the main process: \fBexec_start_post\fR, \fBexec_reload\fR, \fBexec_stop\fR, \fBready.command\fR, \fBhealth.command\fR, \fBrsvc exec\fR.
 With written ports, such a command of an ordinary user does not see the main process in /proc.
 A unit that lives in the pid namespace of another one, and one that has CAP_SYS_PTRACE in that of the host, is left
 alone altogether, which is \fBdegraded\fR as well.
