@@ -92,6 +92,15 @@ fn values_merge_as_their_types_say() {
             "[\"AF_UNIX\", \"AF_INET\", \"AF_INET6\", \"AF_VSOCK\"]",
         ),
         (
+            "ports are added and removed",
+            &[
+                "[network]\nbind_allow = [\"tcp:80\", \"tcp:443\"]",
+                "[network]\nbind_allow = { remove = [\"tcp:80\"], append = [\"tcp:8000-8010\"] }",
+            ],
+            "network.bind_allow",
+            "[\"tcp:443\", \"tcp:8000-8010\"]",
+        ),
+        (
             "a profile's list can be changed, whichever text chose the profile",
             &["[syscalls]\ndeny.remove = [\"@resources\"]", "[security]\nprofile = \"strict\""],
             "syscalls.deny",

@@ -143,6 +143,8 @@ fn protections(unit: &Unit) -> FilterPolicy {
         lock_personality: security.lock_personality,
         restrict_realtime: security.restrict_realtime,
         restrict_suid_sgid: security.restrict_suid_sgid,
+        plain_tcp: unit.network.bind_allow.is_some() || unit.network.connect_allow.is_some(),
+        deny_fast_open: unit.network.connect_allow.is_some(),
         ..none(unit)
     };
     // Typing into the terminal of whoever started the daemon is nobody's need; only a unit that asks for no filter at
@@ -169,5 +171,7 @@ fn has_rules(policy: &FilterPolicy) -> bool {
         || policy.lock_personality
         || policy.restrict_realtime
         || policy.restrict_suid_sgid
+        || policy.plain_tcp
+        || policy.deny_fast_open
         || policy.deny_terminal_injection
 }

@@ -1,7 +1,7 @@
 //! What the parts of `compile` share: the unit, the host, the shape of the container, and the plan as it grows.
 
 use super::{CompileError, HostFacts, Purpose, UserFact, shares};
-use crate::plan::{Degraded, Namespaces, Origin, PlannedStep, Slot, Step, step_code};
+use crate::plan::{Degraded, FileRules, Namespaces, Origin, PlannedStep, Slot, Step, step_code};
 use crate::unit::{Isolation, NamespaceSettings, NetworkMode, Unit, UserNamespace};
 use std::path::PathBuf;
 
@@ -16,6 +16,8 @@ pub(super) struct Context<'a> {
     pub origins: Vec<Origin>,
     pub degraded: Vec<Degraded>,
     pub errors: Vec<CompileError>,
+    /// What the finished tree lets be written and executed, once its mounts are planned.
+    pub tree: Option<FileRules>,
     next_slot: u16,
 }
 
@@ -30,6 +32,7 @@ impl<'a> Context<'a> {
             origins: Vec::new(),
             degraded: Vec::new(),
             errors: Vec::new(),
+            tree: None,
             next_slot: Slot::ROOT.0 + 1,
         }
     }

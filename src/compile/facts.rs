@@ -108,6 +108,8 @@ pub struct HostFacts {
     pub security_modules: Vec<SecurityModule>,
     /// PR_SET_MDWE is known (6.3).
     pub mdwe: bool,
+    /// Version of the Landlock interface; `None`: missing or switched off.
+    pub landlock: Option<u32>,
     /// Hard limit of open files of the daemon.
     pub nofile_hard: u64,
     /// The daemon has CAP_SYS_RESOURCE: may raise hard limits and lower oom_score_adj.
@@ -161,6 +163,7 @@ impl HostFacts {
             existing: Vec::new(),
             security_modules: Vec::new(),
             mdwe: true,
+            landlock: Some(7),
             nofile_hard: 1 << 20,
             may_raise_limits: true,
             proc_mountable: true,

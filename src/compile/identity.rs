@@ -68,6 +68,16 @@ impl Identity {
         Identity { uid, gid, groups, account, maps, mode: shape.user.clone(), bounding, ambient, permitted }
     }
 
+    /// Can it have capability number `bit`?
+    pub fn may_have(&self, bit: u32) -> bool {
+        self.bounding.contains(bit)
+    }
+
+    /// May the process be bound by filters and rule sets when its rights are set?
+    pub fn may_be_confined(&self, no_new_privileges: bool) -> bool {
+        no_new_privileges || self.permitted.contains(CapabilitySet::SYS_ADMIN)
+    }
+
     /// Owner of the service's directories, as the host sees the service's user.
     pub fn on_the_host(&self, context: &mut Context) -> (u32, u32) {
         match &self.mode {

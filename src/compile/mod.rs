@@ -9,6 +9,7 @@
 //! identity  user, groups, id maps, capabilities
 //! limits    resource limits → steps; control group settings
 //! confine   system-call filters
+//! landlock  rule sets: the table of mounts once more, ports, scopes
 //! environment
 //! outside   sockets and timers
 //! ```
@@ -24,6 +25,7 @@ mod facts;
 mod handouts;
 mod identity;
 mod kernel;
+mod landlock;
 mod limits;
 mod mounts;
 mod needs;
@@ -431,6 +433,8 @@ fn join_container(context: &mut Context, shape: &Shape) {
 
 /// What the service's own process does, from privileged to confined.
 fn become_the_service(context: &mut Context, shape: &Shape, identity: &Identity) {
+    // In the finished tree, and as long as every directory of it can be searched.
+    let bound = landlock::make(context, shape, identity);
     // After the fork, so that no limit of the service binds its init; before the ids, as raising needs privilege.
     limits::process_steps(context, shape);
     // While the process may still open its own files of procfs, and before a user namespace of others is joined.
@@ -455,6 +459,10 @@ fn become_the_service(context: &mut Context, shape: &Shape, identity: &Identity)
         context.always(Step::OpenTerminal);
     }
     context.always(Step::ArrangeDescriptors);
+    // After no_new_privs, without which it takes a right that is gone; before the filter, which may forbid the call.
+    if let Some(key) = bound {
+        context.push(key, Step::EnforceRuleset);
+    }
     // Last: every step above may need what the filter forbids.
     confine::filter_steps(context);
 }

@@ -9,6 +9,7 @@ use super::dev;
 use super::directories::{self, Kind};
 use super::handouts;
 use super::identity::Identity;
+use super::landlock;
 use super::mounts::{Content, Entry, Table};
 use super::rules::{Rule, Tree};
 use crate::plan::{MountFlags, OverlayUpper, Step};
@@ -42,6 +43,7 @@ pub(super) fn mount_steps(context: &mut Context, shape: &Shape, identity: &Ident
     tree.hide_instance(context);
     tree.table.prune();
     check_program(context, &tree.table);
+    context.tree = Some(landlock::file_rules(&tree.table, shape));
 
     // Mounts that the host makes later must not appear inside, where they would be writable.
     context.push("namespaces.mount", Step::PrivatePropagation);
@@ -74,6 +76,7 @@ pub(super) fn refuse_without_mounts(context: &mut Context) {
         ("filesystem.no_exec_paths", !filesystem.no_exec_paths.is_empty()),
         ("devices.private", unit.devices.private),
         ("rootfs.type", unit.rootfs.kind != RootfsKind::Host),
+        ("security.landlock", unit.security.landlock),
         ("credentials.load", unit.credentials.as_ref().is_some_and(|all| !all.load.is_empty())),
         ("credentials.set", unit.credentials.as_ref().is_some_and(|all| !all.set.is_empty())),
     ];

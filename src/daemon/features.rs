@@ -199,7 +199,8 @@ fn confinement() -> Vec<Feature> {
         feature(
             "landlock",
             landlock.map(|abi| format!("interface {abi}")).ok_or_else(|| "missing or switched off".to_owned()),
-            "not used yet",
+            "security.landlock, from interface 2 and all of files from 3; network.bind_allow and connect_allow from 4; \
+             network.abstract_sockets and security.restrict_signals from 6",
         ),
     ]
 }

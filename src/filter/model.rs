@@ -106,11 +106,15 @@ fn restricted(policy: &FilterPolicy, call: &Call, name: &str) -> Option<u32> {
         "socket" | "socketpair" => {
             let family = argument(0);
             let listed = |list: &Vec<u16>| list.iter().any(|entry| u32::from(*entry) == family);
-            return (!policy.address_families.as_ref().is_none_or(listed)).then_some(EAFNOSUPPORT);
+            let hides = policy.plain_tcp && ([256, 262].contains(&argument(2)) || family == 43);
+            return (hides || !policy.address_families.as_ref().is_none_or(listed)).then_some(EAFNOSUPPORT);
         }
         "clone3" => return (namespaces != 0).then_some(ENOSYS),
         "openat2" => return policy.restrict_suid_sgid.then_some(ENOSYS),
-        "socketcall" => policy.address_families.is_some(),
+        "io_uring_setup" => return policy.plain_tcp.then_some(ENOSYS),
+        "socketcall" => policy.address_families.is_some() || policy.plain_tcp || policy.deny_fast_open,
+        "sendto" | "sendmmsg" => policy.deny_fast_open && argument(3) & 0x2000_0000 != 0,
+        "sendmsg" => policy.deny_fast_open && argument(2) & 0x2000_0000 != 0,
         "clone" => argument(0) & namespaces & !0x80 != 0,
         "unshare" => argument(0) & namespaces != 0,
         "setns" => namespaces != 0 && (argument(1) == 0 || argument(1) & namespaces != 0),

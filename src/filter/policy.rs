@@ -65,6 +65,11 @@ pub struct FilterPolicy {
     /// No call may make or change a file with the set-user-id or set-group-id bit; openat2, whose mode no filter can
     /// see, answers ENOSYS.
     pub restrict_suid_sgid: bool,
+    /// No TCP but what Landlock takes for TCP: sockets of Multipath TCP and SMC answer EAFNOSUPPORT, and io_uring, which
+    /// makes and uses sockets unseen, ENOSYS.
+    pub plain_tcp: bool,
+    /// No connecting by the first send (MSG_FASTOPEN), which Landlock does not see.
+    pub deny_fast_open: bool,
     /// ioctl(2) TIOCSTI and TIOCLINUX, which type into a terminal, are refused; compared in 32 bits as the kernel does.
     pub deny_terminal_injection: bool,
 }
@@ -86,6 +91,8 @@ impl FilterPolicy {
             lock_personality: false,
             restrict_realtime: false,
             restrict_suid_sgid: false,
+            plain_tcp: false,
+            deny_fast_open: false,
             deny_terminal_injection: false,
         }
     }
@@ -101,6 +108,8 @@ impl FilterPolicy {
             && !self.lock_personality
             && !self.restrict_realtime
             && !self.restrict_suid_sgid
+            && !self.plain_tcp
+            && !self.deny_fast_open
             && !self.deny_terminal_injection
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 use proptest::prelude::*;
 
 /// Calls that some restriction looks at the arguments of.
-const JUDGED_BY_ARGUMENTS: [&str; 18] = [
+const JUDGED_BY_ARGUMENTS: [&str; 21] = [
     "chmod",
     "clone",
     "creat",
@@ -23,6 +23,9 @@ const JUDGED_BY_ARGUMENTS: [&str; 18] = [
     "openat",
     "personality",
     "sched_setscheduler",
+    "sendmmsg",
+    "sendmsg",
+    "sendto",
     "setns",
     "socket",
     "socketpair",
@@ -91,7 +94,7 @@ prop_compose! {
     fn restrictions()(
         address_families in prop::option::of(prop::collection::vec(0..50u16, 0..6)),
         namespace_bits in prop::option::of(any::<u8>()),
-        flags in any::<[bool; 4]>(),
+        flags in any::<[bool; 6]>(),
         foreign in prop::sample::subsequence(vec!["x86", "x32"], 0..=2),
     ) -> FilterPolicy {
         let all = [0x80, 0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
@@ -103,6 +106,8 @@ prop_compose! {
             restrict_realtime: flags[1],
             restrict_suid_sgid: flags[2],
             deny_terminal_injection: flags[3],
+            plain_tcp: flags[4],
+            deny_fast_open: flags[5],
             foreign: list(&foreign),
             ..open()
         }

@@ -26,6 +26,11 @@ const TIOCLINUX: u32 = 0x541c;
 const ORDINARY_POLICIES: [u32; 4] = [0, 3, 5, 7];
 /// May be added to the policy in sched_setscheduler(2).
 const SCHED_RESET_ON_FORK: u32 = 0x4000_0000;
+/// IPPROTO_SMC and IPPROTO_MPTCP, which speak TCP to whoever knows no better. No other family has such numbers.
+const OTHER_TCP: [u32; 2] = [256, 262];
+/// The family in which SMC came first.
+const AF_SMC: u16 = 43;
+const MSG_FASTOPEN: u32 = 0x2000_0000;
 const PER_LINUX: u32 = 0;
 /// Asks personality(2) without setting.
 const PER_QUERY: u32 = 0xffff_ffff;
@@ -65,9 +70,12 @@ pub(super) fn check(policy: &FilterPolicy) -> Result<(), FilterError> {
 pub(super) fn restriction(policy: &FilterPolicy, abi: Abi, name: &str) -> Option<Restriction> {
     let namespaces = policy.deny_namespaces != 0;
     match name {
-        "socket" | "socketpair" => policy.address_families.as_deref().map(families),
+        "socket" | "socketpair" => sockets(policy),
         // Its arguments are behind a pointer; libraries since Linux 4.3 call socket(2) itself.
-        "socketcall" if abi == Abi::I386 => policy.address_families.as_ref().map(|_| Restriction::Always(EPERM)),
+        "socketcall" if abi == Abi::I386 && hides_arguments(policy) => Some(Restriction::Always(EPERM)),
+        "sendto" | "sendmmsg" if policy.deny_fast_open => none_of(3, MSG_FASTOPEN),
+        "sendmsg" if policy.deny_fast_open => none_of(2, MSG_FASTOPEN),
+        "io_uring_setup" if policy.plain_tcp => Some(Restriction::Always(ENOSYS)),
         "clone" if namespaces => none_of(0, lower(policy.deny_namespaces & !CLONE_NEWTIME)),
         "unshare" if namespaces => none_of(0, lower(policy.deny_namespaces)),
         "setns" if namespaces => {
@@ -113,12 +121,28 @@ fn none_of(argument: u8, mask: u32) -> Option<Restriction> {
     (mask != 0).then(|| Restriction::Unless(vec![vec![Test::Masked(argument, mask, 0)]], EPERM))
 }
 
-fn families(families: &[u16]) -> Restriction {
+/// Does anything judge arguments that socketcall(2) hides?
+fn hides_arguments(policy: &FilterPolicy) -> bool {
+    policy.address_families.is_some() || policy.plain_tcp || policy.deny_fast_open
+}
+
+fn sockets(policy: &FilterPolicy) -> Option<Restriction> {
+    let protocols: &[u32] = if policy.plain_tcp { &OTHER_TCP } else { &[] };
+    let Some(families) = &policy.address_families else {
+        let protocols = protocols.iter().map(|protocol| vec![Test::Equals(2, *protocol)]);
+        let cases: Vec<Case> = protocols.chain([vec![Test::Equals(0, u32::from(AF_SMC))]]).collect();
+        return policy.plain_tcp.then_some(Restriction::When(cases, EAFNOSUPPORT));
+    };
+    let families: Vec<u16> =
+        families.iter().copied().filter(|family| !(policy.plain_tcp && *family == AF_SMC)).collect();
     if families.is_empty() {
-        return Restriction::Always(EAFNOSUPPORT);
+        return Some(Restriction::Always(EAFNOSUPPORT));
     }
-    let cases = families.iter().map(|family| vec![Test::Equals(0, u32::from(*family))]).collect();
-    Restriction::Unless(cases, EAFNOSUPPORT)
+    let case = |family: &u16| {
+        let protocols = protocols.iter().map(|protocol| Test::Differs(2, *protocol));
+        std::iter::once(Test::Equals(0, u32::from(*family))).chain(protocols).collect()
+    };
+    Some(Restriction::Unless(families.iter().map(case).collect(), EAFNOSUPPORT))
 }
 
 /// Namespace flags fit into 32 bits once [`check`] has passed.

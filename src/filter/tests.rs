@@ -190,6 +190,26 @@ fn set_id_bits_are_found_wherever_a_mode_is() {
 }
 
 #[test]
+fn ways_around_rules_about_tcp_ports_are_closed() {
+    const FASTOPEN: u64 = 0x2000_0000;
+    let policy = FilterPolicy { plain_tcp: true, deny_fast_open: true, ..open() };
+    let families = FilterPolicy { address_families: Some(vec![2, 16, 43]), ..policy.clone() };
+    for policy in [&policy, &families] {
+        for (protocol, expected) in [(0, ALLOW), (6, ALLOW), (17, ALLOW), (256, EAFNOSUPPORT), (262, EAFNOSUPPORT)] {
+            assert_eq!(x86_64(policy, "socket", &[2, 1, protocol]), expected, "{protocol}");
+        }
+        for (flags, expected) in [(0, ALLOW), (0x4000, ALLOW), (FASTOPEN, EPERM), (FASTOPEN | 0x4000, EPERM)] {
+            assert_eq!(x86_64(policy, "sendto", &[7, 7, 7, flags]), expected);
+            assert_eq!(x86_64(policy, "sendmmsg", &[7, 7, 7, flags]), expected);
+            assert_eq!(x86_64(policy, "sendmsg", &[7, 7, flags]), expected);
+        }
+        assert_eq!(x86_64(policy, "socket", &[43, 1, 0]), EAFNOSUPPORT, "SMC");
+        assert_eq!(x86_64(policy, "io_uring_setup", &[]), ENOSYS);
+    }
+    assert_eq!(x86_64(&families, "socket", &[1, 1, 0]), EAFNOSUPPORT);
+}
+
+#[test]
 fn namespaces_cannot_be_made_nor_joined() {
     const NEWNET: u64 = 0x4000_0000;
     const NEWTIME: u64 = 0x80;

@@ -22,6 +22,7 @@ mod fork;
 mod identity;
 mod inherited;
 mod label;
+mod landlock;
 mod mounts;
 mod paths;
 mod run_step;
@@ -165,6 +166,8 @@ struct Stage {
     inherited_umask: u32,
     /// `SetUmask` was run.
     umask_set: bool,
+    /// What `MakeRuleset` made.
+    ruleset: Option<OwnedFd>,
 }
 
 impl Stage {
@@ -187,6 +190,7 @@ impl Stage {
             prepared: None,
             inherited_umask,
             umask_set: false,
+            ruleset: None,
         };
         // Nobody may look into a process that still holds the host's descriptors. With a user namespace that waits
         // for its id maps: an unprivileged daemon cannot write the maps of a process that is not dumpable.

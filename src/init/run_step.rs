@@ -3,6 +3,7 @@
 use super::execute;
 use super::fork;
 use super::identity;
+use super::landlock;
 use super::mounts;
 use super::terminal;
 use super::{Context, Failure, Stage};
@@ -111,6 +112,8 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
         Step::ArrangeDescriptors => arrange_descriptors(stage),
         Step::LoadFilter { program, log } => execute::load_filter(stage, plan, &program.0, *log),
         Step::Execute { argv, environment } => execute::execute(stage, plan, argv, environment),
+        Step::MakeRuleset(ruleset) => landlock::make(stage, ruleset),
+        Step::EnforceRuleset => landlock::enforce(stage),
     }
 }
 

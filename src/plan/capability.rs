@@ -3,8 +3,27 @@
 //! A table of our own and no library: the plan is read by processes that must not ask the kernel, and the numbers are
 //! fixed for ever. Source: capabilities(7), `include/uapi/linux/capability.h`.
 
-use super::CapabilitySet;
+use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// Capabilities as a bit mask; bit N is capability N of capabilities(7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CapabilitySet(pub u64);
+
+impl CapabilitySet {
+    /// No capability.
+    pub const EMPTY: CapabilitySet = CapabilitySet(0);
+
+    /// Is capability number `bit` in the set?
+    pub const fn contains(self, bit: u32) -> bool {
+        bit < 64 && self.0 & (1 << bit) != 0
+    }
+
+    /// The set with capability number `bit` added.
+    pub const fn with(self, bit: u32) -> CapabilitySet {
+        CapabilitySet(self.0 | (1 << bit))
+    }
+}
 
 /// Name of capability N at index N, as of Linux 5.9; none was added since.
 const NAMES: [&str; 41] = [
@@ -60,6 +79,8 @@ impl CapabilitySet {
     pub const NET_RAW: u32 = 13;
     /// Number of CAP_SYS_MODULE.
     pub const SYS_MODULE: u32 = 16;
+    /// Number of CAP_SYS_PTRACE.
+    pub const SYS_PTRACE: u32 = 19;
     /// Number of CAP_SYS_ADMIN.
     pub const SYS_ADMIN: u32 = 21;
     /// Number of CAP_SYS_TIME.

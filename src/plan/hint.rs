@@ -88,6 +88,7 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
         }),
         Step::SetExecLabel { module, label } => label::hint(*module, label, errno),
         Step::LoadFilter { .. } => filter_hint(errno),
+        Step::MakeRuleset(_) | Step::EnforceRuleset => landlock_hint(errno),
         Step::ForkService => match errno {
             Errno::EAGAIN => Some(TASKS_FULL.to_owned()),
             Errno::ENOMEM => Some(MEMORY_OR_NAMESPACE_DEAD.to_owned()),
@@ -473,6 +474,24 @@ fn filter_hint(errno: Errno) -> Option<String> {
             Some("a filter loaded before this one, or one around the daemon, forbids seccomp(2)".to_owned())
         }
         Errno::ENOMEM => Some("all filters of a process may have 32768 instructions together".to_owned()),
+        _ => None,
+    }
+}
+
+fn landlock_hint(errno: Errno) -> Option<String> {
+    match errno {
+        Errno::EOPNOTSUPP | Errno::ENOSYS => Some(
+            "this kernel has no Landlock, or it was switched off since the daemon began: list security.landlock in \
+             security.optional"
+                .to_owned(),
+        ),
+        Errno::EINVAL => {
+            Some("this kernel's Landlock is older than what was found at first: `rsvc features`".to_owned())
+        }
+        Errno::EPERM => Some("Landlock without no_new_privs needs CAP_SYS_ADMIN".to_owned()),
+        Errno::E2BIG => Some("sixteen Landlock rule sets are in force already, around the daemon".to_owned()),
+        Errno::ENOENT => Some("a path that the mounts made is gone again".to_owned()),
+        Errno::ENOMEM => Some("resources.memory_max is too small for the rule set".to_owned()),
         _ => None,
     }
 }

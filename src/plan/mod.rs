@@ -19,6 +19,7 @@ mod capability;
 mod cgroup;
 pub mod hint;
 mod label;
+mod landlock;
 mod outside;
 mod phrase;
 mod print;
@@ -26,14 +27,14 @@ mod step;
 pub mod wire;
 
 pub use addresses::{AddressRange, AddressRules, Prefix};
-pub use capability::capability_name;
+pub use capability::{CapabilitySet, capability_name};
 pub use cgroup::{BlockDevice, CgroupSettings, CpuMax, DeviceRule, DeviceType, IoMax};
 pub use label::SecurityModule;
+pub use landlock::{FileRules, PathRule, PortRange, Ruleset};
 pub use outside::{PlannedSocket, PlannedTimer, SocketFile};
 pub use phrase::step_code;
 pub use step::{
-    CapabilitySet, Create, FilterProgram, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, Slot,
-    Step, TreeSource,
+    Create, FilterProgram, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, Slot, Step, TreeSource,
 };
 
 use serde::{Deserialize, Serialize};

@@ -69,6 +69,7 @@ impl Step {
             Step::OpenTerminal => "STDIN",
             Step::ArrangeDescriptors => "FDS",
             Step::Execute { .. } => "EXEC",
+            Step::MakeRuleset(_) | Step::EnforceRuleset => "LANDLOCK",
         }
     }
 
@@ -127,6 +128,7 @@ impl Step {
             Step::ArrangeDescriptors => "dup(2)",
             Step::LoadFilter { .. } => "seccomp(2)",
             Step::Execute { .. } => "execve(2)",
+            Step::MakeRuleset(_) | Step::EnforceRuleset => "landlock(7)",
         }
     }
 
@@ -274,6 +276,8 @@ impl Step {
                 format!("load a system-call filter ({} instructions{log})", program.0.len())
             }
             Step::Execute { argv, .. } => format!("execute {}", shell_words(argv)),
+            Step::MakeRuleset(ruleset) => format!("make a Landlock rule set: {ruleset}"),
+            Step::EnforceRuleset => "be bound by the Landlock rule set".to_owned(),
         }
     }
 }
@@ -359,6 +363,7 @@ pub fn step_code(name: &str) -> u8 {
         "LOGS_DIRECTORY" => 240,
         "CONFIGURATION_DIRECTORY" => 241,
         "CREDENTIALS" => 243,
+        "LANDLOCK" => 244,
         _ => 245,
     }
 }

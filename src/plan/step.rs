@@ -7,7 +7,7 @@
 //! Mount objects live in numbered [`Slot`]s: descriptors that steps open, adjust while still detached, and attach.
 //! No path is resolved twice: a path is opened once (`openat2`), everything after goes through the descriptor.
 
-use super::SecurityModule;
+use super::{CapabilitySet, Ruleset, SecurityModule};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -125,25 +125,6 @@ pub enum LimitResource {
     Rttime,
     Sigpending,
     Stack,
-}
-
-/// Capabilities as a bit mask; bit N is capability N of capabilities(7).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct CapabilitySet(pub u64);
-
-impl CapabilitySet {
-    /// No capability.
-    pub const EMPTY: CapabilitySet = CapabilitySet(0);
-
-    /// Is capability number `bit` in the set?
-    pub const fn contains(self, bit: u32) -> bool {
-        bit < 64 && self.0 & (1 << bit) != 0
-    }
-
-    /// The set with capability number `bit` added.
-    pub const fn with(self, bit: u32) -> CapabilitySet {
-        CapabilitySet(self.0 | (1 << bit))
-    }
 }
 
 /// A system-call filter program, as the kernel takes it: pairs of code, jt, jf, k.
@@ -503,6 +484,13 @@ pub enum Step {
         /// Environment, without what [`super::wire::PerStart`] adds.
         environment: Vec<(String, String)>,
     },
+
+    // ── Landlock ────────────────────────────────────────────────────────────────────────────────────────────────
+    /// landlock_create_ruleset(2), and landlock_add_rule(2) for each rule. Stands in the finished tree and while the
+    /// process may still search every directory.
+    MakeRuleset(Box<Ruleset>),
+    /// landlock_restrict_self(2) with what `MakeRuleset` made. Stands after no_new_privs and before the filters.
+    EnforceRuleset,
 }
 
 /// The writable layer of an overlay.

@@ -9,6 +9,7 @@ use super::fix::{array, without_calls, without_capabilities, without_families, w
 use super::posture::Peers;
 use super::systemd::{own_devices, own_user, own_users};
 use super::{Fix, Posture, Row};
+use crate::plan::CapabilitySet;
 use crate::unit::{DevicePolicy, Isolation, MountKind, NetworkMode, ProtectHome, ProtectProc, ProtectSystem};
 use std::path::Path;
 
@@ -118,9 +119,7 @@ const CHECKS: [(&str, u32, Judge); 60] = [
         };
         open(!p.own_root, "the root file system is the host's", fix)
     }),
-    ("landlock", 10, |_| {
-        Some(Finding { share: 100, what: "no second barrier (Landlock) behind the mounts", fix: None })
-    }),
+    ("landlock", 10, landlock),
     ("kernel-tunables", 20, |p| {
         let fix = || yes("protect_kernel_tunables").in_own_mounts(p);
         open(!p.protect_kernel_tunables(), "/proc/sys and /sys can be written", fix)
@@ -243,6 +242,27 @@ pub fn own(posture: &Posture<'_>) -> Own {
         }
     });
     Own { rows: rows.collect() }
+}
+
+/// It stands behind a tree that is read-only as a whole.
+fn landlock(p: &Posture<'_>) -> Option<Finding> {
+    let fix = || {
+        let mut fix = yes("landlock");
+        if p.protect_system() != ProtectSystem::Strict && p.protect_system() != ProtectSystem::Standard {
+            fix = fix.and("filesystem.protect_system", "\"standard\"");
+        }
+        if matches!(p.unit.namespaces.pid, Isolation::Path(_) | Isolation::Unit(_)) {
+            fix = fix.and("namespaces.pid", "\"private\"");
+        }
+        if p.may_make("mnt") {
+            fix = fix.and("security.restrict_namespaces", "true");
+        }
+        if p.held(&["SYS_ADMIN", "SYS_PTRACE"]) != CapabilitySet::EMPTY {
+            fix = fix.and("capabilities.bounding", "[]").and("capabilities.ambient", "[]");
+        }
+        fix.in_own_mounts(p)
+    };
+    open(!p.landlock(), "no second barrier (Landlock) behind the mounts", fix)
 }
 
 fn found(share: u32, what: &'static str, fix: Fix) -> Option<Finding> {

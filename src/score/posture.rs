@@ -148,6 +148,18 @@ impl<'u> Posture<'u> {
         }
     }
 
+    /// Do rules of Landlock stand behind a tree that is read-only as a whole?
+    pub(super) fn landlock(&self) -> bool {
+        let pid = &self.unit.namespaces.pid;
+        let traces = *pid == Isolation::Host && !self.held(&["SYS_PTRACE"]).is_empty();
+        self.unit.security.landlock
+            && matches!(self.protect_system(), ProtectSystem::Standard | ProtectSystem::Strict)
+            && matches!(pid, Isolation::Private | Isolation::Host)
+            && !self.may_make("mnt")
+            && self.held(&["SYS_ADMIN"]).is_empty()
+            && !traces
+    }
+
     /// Home directories. In a root of one's own they are part of it, so only what was written counts.
     pub(super) fn protect_home(&self) -> ProtectHome {
         let counts = self.mounts && (!self.own_root || self.unit.is_written("filesystem.protect_home"));

@@ -57,6 +57,15 @@ pub fn place_standard(fd: BorrowedFd<'_>, number: RawFd) -> Result<()> {
     cvt_retry("dup3", || unsafe { libc::dup3(fd.as_raw_fd(), number, 0) }).map(drop)
 }
 
+/// Was it opened for writing?
+///
+/// # Errors
+/// None for an open descriptor.
+pub fn is_writable(fd: BorrowedFd<'_>) -> Result<bool> {
+    let mode = rustix::fs::fcntl_getfl(fd).named("fcntl")? & OFlags::RWMODE;
+    Ok(mode == OFlags::WRONLY || mode == OFlags::RDWR)
+}
+
 /// Sets or clears FD_CLOEXEC.
 ///
 /// # Errors

@@ -11,6 +11,7 @@ pub mod bpf;
 pub mod confine;
 pub mod credentials;
 pub mod fd;
+pub mod landlock;
 pub mod loop_device;
 pub mod memory;
 mod message;

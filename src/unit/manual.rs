@@ -4,6 +4,7 @@
 //! the macros: man(7), as every formatter knows them.
 
 mod chapters;
+mod landlock;
 mod pods;
 
 use super::keys::{self, Key, Kind, LimitUnit, Table};
@@ -12,6 +13,7 @@ use super::variables;
 use chapters::{
     CREDENTIALS, DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, REPLICAS, TAIL, TEMPLATES, VALUES, VARIABLES,
 };
+use landlock::LANDLOCK;
 use pods::{PODS, SLICES};
 use std::fmt::Write;
 
@@ -56,6 +58,7 @@ pub fn type_words(kind: Kind) -> String {
         Kind::Network => "\"host\", \"loopback\" or \"path:FILE\"".to_owned(),
         Kind::Peers => "array of addresses and prefixes".to_owned(),
         Kind::Families => "array of address families".to_owned(),
+        Kind::Ports => "array of ports".to_owned(),
         Kind::Capabilities => "array of capabilities".to_owned(),
         Kind::Syscalls => "array of system calls and groups".to_owned(),
         Kind::Architectures => "array of \"native\", \"x86\", \"x32\"".to_owned(),
@@ -226,6 +229,7 @@ pub fn manual() -> String {
         manual_table(&mut page, table);
     }
     page.push_str(PROFILES);
+    page.push_str(LANDLOCK);
     page.push_str(VALUES);
     page.push_str(CREDENTIALS);
     page.push_str(NOTIFICATION);

@@ -6,7 +6,7 @@
 use super::decode::{Edit, EditedList, Entry, History, Places, Sink, Source, Value, Values, check_program};
 use super::problem::Code;
 use super::value;
-use super::{AddressFamily, StatusSet};
+use super::{AddressFamily, PortRule, StatusSet};
 use crate::plan::CapabilitySet;
 use std::ops::Range;
 
@@ -116,6 +116,13 @@ fn edited(base: &Value, source: &Source, edit: &Edit) -> Result<Edited, String> 
         Value::Capabilities(old) => capabilities(*old, edit),
         Value::Statuses(old) => statuses(old, edit),
         Value::Families(old) => families(old.as_deref(), edit)?,
+        Value::Ports(None) => {
+            return Err(
+                "the inherited list is \"all\", which nothing can be added to or removed from: write the whole list"
+                    .to_owned(),
+            );
+        }
+        Value::Ports(Some(old)) => ports(old, source, edit)?,
         _ => return Err("only lists can be changed".to_owned()),
     })
 }
@@ -192,6 +199,19 @@ fn statuses(old: &StatusSet, edit: &Edit) -> Edited {
         set.signals.extend(&append.signals);
     }
     Edited { value: Value::Statuses(set), items: Vec::new(), missing: not_there(edit, words.join(", ")) }
+}
+
+fn ports(old: &[PortRule], source: &Source, edit: &Edit) -> Result<Edited, String> {
+    let part = |part: &Option<EditedList>| match part {
+        Some(EditedList { value: Value::Ports(Some(list)), items, span }) => {
+            Ok((list.clone(), items.clone(), span.clone()))
+        }
+        Some(_) => Err("\"all\" is no element: write the whole list".to_owned()),
+        None => Ok((Vec::new(), Vec::new(), 0..0)),
+    };
+    let spans = places(source, old.len(), &edit.place);
+    let (list, items, missing) = change(old, spans, part(&edit.append)?, part(&edit.remove)?, Repeats::No);
+    Ok(Edited { value: Value::Ports(Some(list)), items, missing })
 }
 
 fn families(old: Option<&[AddressFamily]>, edit: &Edit) -> Result<Edited, String> {

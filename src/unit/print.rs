@@ -66,6 +66,8 @@ pub(super) fn toml(value: &Value) -> String {
         })),
         Value::Families(None) => "[\"all\"]".to_owned(),
         Value::Families(Some(families)) => array(families.iter().map(|f| quote(&f.name))),
+        Value::Ports(None) => "[\"all\"]".to_owned(),
+        Value::Ports(Some(rules)) => array(rules.iter().map(|rule| quote(&value::print_port_rule(rule)))),
         Value::Capabilities(set) => array(value::print_capabilities(*set).iter().map(|c| quote(c))),
         Value::Errno(number) => quote(&value::print_errno(*number)),
         Value::Upper(upper) => match upper {

@@ -99,6 +99,7 @@ fn kind_schema(kind: Kind) -> Value {
         | Kind::DirectoryNames
         | Kind::Peers
         | Kind::Families
+        | Kind::Ports
         | Kind::Capabilities
         | Kind::Syscalls
         | Kind::Keys => strings(),

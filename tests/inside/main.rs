@@ -14,6 +14,7 @@ mod devices;
 mod filesystem;
 mod identity;
 mod lab;
+mod landlock;
 mod limits;
 mod namespaces;
 mod probe;

@@ -11,6 +11,8 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+mod reach;
+
 /// First argument that makes the test executable a probe.
 pub const WORD: &str = "probe";
 
@@ -104,7 +106,7 @@ fn answer(question: &str) -> String {
             // SAFETY: waits for a signal.
             unsafe { libc::pause() };
         },
-        _ => Ok(format!("? {verb}")),
+        _ => reach::answer(verb, rest),
     };
     result.unwrap_or_else(|error| name(&error))
 }

@@ -141,3 +141,16 @@ fn the_filter_lets_through_what_is_counted_as_let_through() {
         }
     }
 }
+
+#[test]
+fn the_second_wall_counts_where_it_stands() {
+    for (name, unit, plan) in plans() {
+        let rows = rsvc::score::own(&Posture::of(&unit)).rows;
+        let closed = rows.iter().find(|row| row.id == "landlock").expect("a check").open == 0;
+        let stands = steps(&plan).any(|step| match step {
+            Step::MakeRuleset(ruleset) => ruleset.files.as_ref().is_some_and(|files| files.write),
+            _ => false,
+        });
+        assert_eq!(closed, stands, "{name}");
+    }
+}

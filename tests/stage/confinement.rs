@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use rsvc::plan::wire::Report;
-use rsvc::plan::{FilterProgram, LimitResource, SecurityModule, Step};
+use rsvc::plan::{FileRules, FilterProgram, LimitResource, PathRule, Ruleset, SecurityModule, Step};
 use std::os::fd::AsFd;
 
 #[test]
@@ -141,4 +141,43 @@ fn memory_may_be_denied_to_become_executable() {
         return;
     }
     assert_eq!(outcome.success(), "ran\n");
+}
+
+/// Files may be made only where it is said, in a tree that is writable as a whole.
+fn only_below(path: &str, missing_ok: bool) -> Step {
+    let rule = |path: &str, make| PathRule { path: path.into(), write: true, make, execute: false, missing_ok };
+    let rules = vec![rule(path, true), rule("/dev/null", false)];
+    Step::MakeRuleset(Box::new(Ruleset {
+        files: Some(FileRules { write: true, truncate: true, execute: false, rules, message_queues: false }),
+        ..Ruleset::default()
+    }))
+}
+
+#[test]
+fn a_rule_set_binds_the_service_and_a_place_that_is_missing_fails_unless_it_may_be() {
+    if rsvc::sys::probe::landlock_abi().is_none_or(|abi| abi < 3) {
+        return skipped!("needs Landlock 3");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let shown = directory.path().join("open").display().to_string();
+    std::fs::create_dir(&shown).unwrap();
+    let script =
+        format!("echo x > {shown}/in && echo in; echo x > {shown}/../x || echo out; : > /dev/null && echo null");
+    let bound = |path: &str, missing_ok| {
+        Draft::on("/", &script).then([only_below(path, missing_ok), Step::NoNewPrivileges, Step::EnforceRuleset])
+    };
+    let Some(outcome) = bound(&shown, false).run() else { return };
+    let said = outcome.success();
+    assert!(said.starts_with("in\n") && said.ends_with("out\nnull\n"), "{said}");
+    assert!(!directory.path().join("x").exists());
+    let draft = bound("/no/such/place", false);
+    let index = draft.index_of(|step| matches!(step, Step::MakeRuleset(_)));
+    let outcome = draft.run().unwrap();
+    assert_eq!((outcome.failure().0, outcome.failure().1), (index, 2));
+    assert!(outcome.failure().2.contains("/no/such/place"), "{outcome:?}");
+    let outcome = bound("/no/such/place", true).run().unwrap();
+    assert!(!outcome.success().contains("in\n") && outcome.success().contains("null"), "{outcome:?}");
+    let draft = Draft::shell("echo never").then([Step::EnforceRuleset]);
+    let index = draft.index_of(|step| *step == Step::EnforceRuleset);
+    assert_eq!(draft.run().unwrap().failure().0, index);
 }

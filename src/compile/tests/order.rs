@@ -32,6 +32,7 @@ fn check_order(plan: &LaunchPlan) {
         at(|step| matches!(step, Step::PrivatePropagation)),
         at(|step| matches!(step, Step::AttachRoot)),
         at(|step| matches!(step, Step::PivotRoot)),
+        at(|step| matches!(step, Step::MakeRuleset(_))),
         at(|step| matches!(step, Step::DropBoundingSet { .. })),
         at(|step| matches!(step, Step::SetGroups { .. })),
         at(|step| matches!(step, Step::SetIds { .. })),
@@ -40,6 +41,7 @@ fn check_order(plan: &LaunchPlan) {
         at(|step| matches!(step, Step::NoNewPrivileges)),
         at(|step| matches!(step, Step::VerifyCredentials { .. })),
         at(|step| matches!(step, Step::ArrangeDescriptors)),
+        at(|step| matches!(step, Step::EnforceRuleset)),
         at(|step| matches!(step, Step::LoadFilter { .. })),
         at(|step| matches!(step, Step::Execute { .. })),
     ];

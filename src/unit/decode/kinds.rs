@@ -72,6 +72,7 @@ pub(super) fn decode(
         }
         Kind::Peers => list(sink, key, value, items, |_, t| value::peers(t).map(|_| t.to_owned())).map(Value::Texts),
         Kind::Families => word::families(sink, key, value, items),
+        Kind::Ports => word::ports(sink, key, value, items),
         Kind::Capabilities => list(sink, key, value, items, |_, t| value::capability(t))
             .map(|sets| Value::Capabilities(CapabilitySet(sets.iter().fold(0, |all, set| all | set.0)))),
         Kind::Syscalls => list(sink, key, value, items, |_, t| value::syscall_name(t)).map(Value::Texts),
@@ -110,6 +111,7 @@ pub(in crate::unit) fn is_list(kind: Kind) -> bool {
             | Kind::DirectoryNames
             | Kind::Peers
             | Kind::Families
+            | Kind::Ports
             | Kind::Capabilities
             | Kind::Syscalls
             | Kind::Architectures

@@ -5,7 +5,7 @@ use crate::unit::keys::{self, Key, Number, Table};
 use crate::unit::value::Calendar;
 use crate::unit::{
     Account, AddressFamily, Condition, DeviceAllow, ExecCommand, Isolation, ListenAddress, NetworkMode, PathEntry,
-    RestrictNamespaces, SignalName, SocketAddress, StatusSet, Upper,
+    PortRule, RestrictNamespaces, SignalName, SocketAddress, StatusSet, Upper,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -50,6 +50,8 @@ pub(in crate::unit) enum Value {
     Mappings(Vec<(u32, u32, u32)>),
     /// `None`: all.
     Families(Option<Vec<AddressFamily>>),
+    /// `None`: all.
+    Ports(Option<Vec<PortRule>>),
     Capabilities(CapabilitySet),
     Errno(i32),
     Upper(Upper),

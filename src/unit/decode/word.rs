@@ -6,7 +6,7 @@ use super::value::{UserWord, Value};
 use crate::unit::keys;
 use crate::unit::problem::Code;
 use crate::unit::value::{self, Bad, nearest};
-use crate::unit::{Account, Isolation, NetworkMode, PathEntry, RestrictNamespaces, Upper};
+use crate::unit::{Account, Isolation, NetworkMode, PathEntry, RestrictNamespaces, Transport, Upper};
 use std::ops::Range;
 use std::path::PathBuf;
 use toml::Spanned;
@@ -188,16 +188,40 @@ pub(super) fn families(
     value: &Spanned<DeValue<'_>>,
     items: &mut Vec<Range<usize>>,
 ) -> Option<Value> {
-    if let DeValue::Array(array) = value.get_ref()
-        && array.len() == 1
-        && array.iter().all(|item| item.get_ref().as_str() == Some("all"))
-    {
+    if is_all(value) {
         return Some(Value::Families(None));
     }
     let mut families = list(sink, key, value, items, |_, t| value::address_family(t))?;
     families.sort_by_key(|family| family.number);
     families.dedup();
     Some(Value::Families(Some(families)))
+}
+
+/// Is the list `["all"]`, which is no restriction?
+fn is_all(value: &Spanned<DeValue<'_>>) -> bool {
+    let DeValue::Array(array) = value.get_ref() else { return false };
+    array.len() == 1 && array.iter().all(|item| item.get_ref().as_str() == Some("all"))
+}
+
+pub(super) fn ports(
+    sink: &mut Sink<'_>,
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    items: &mut Vec<Range<usize>>,
+) -> Option<Value> {
+    if is_all(value) {
+        return Some(Value::Ports(None));
+    }
+    list(sink, key, value, items, |_, text| {
+        let rule = value::port_rule(text)?;
+        if rule.transport == Transport::Udp {
+            let message = format!("`{}`: ports of UDP cannot be restricted yet", text.escape_debug());
+            return Err(Bad::new(Code::NotSupported, message)
+                .help("leave UDP out: it stays free; network.address_families and network.mode close it as a whole"));
+        }
+        Ok(rule)
+    })
+    .map(|rules| Value::Ports(Some(rules)))
 }
 
 pub(super) fn namespace_kinds(

@@ -257,9 +257,29 @@ pub(super) const NETWORK: Table = Table::new(
         )
         .default("[\"AF_UNIX\", \"AF_INET\", \"AF_INET6\", \"AF_NETLINK\"]")
         .systemd(&["RestrictAddressFamilies"]),
-        Key::new("bind_allow", Kind::Texts, "Ports that may be bound.")
-            .systemd(&["SocketBindAllow", "SocketBindDeny"])
-            .later(),
+        Key::new(
+            "bind_allow",
+            Kind::Ports,
+            "TCP ports that may be bound: \"tcp:80\", \"tcp:8000-8100\", \"tcp:0\" for one that the kernel chooses; at most 1024. \
+             [\"all\"] is no restriction, [] is none at all. Who listens without binding gets a port of the kernel's all the same. \
+             Needs Landlock 4 (Linux 6.7). Multipath TCP and io_uring, which get around it, are denied then.",
+        )
+        .default("[\"all\"]")
+        .systemd(&["SocketBindAllow", "SocketBindDeny"]),
+        Key::new(
+            "connect_allow",
+            Kind::Ports,
+            "TCP ports, of any host, that may be connected to; written and judged in the same way. Names are mostly looked \
+             up by UDP, which is not restricted. Fast Open by sendto(2) is denied then, too.",
+        )
+        .default("[\"all\"]"),
+        Key::new(
+            "abstract_sockets",
+            Kind::Bool,
+            "Abstract Unix sockets of others can be reached, too, and not only those that the service made itself. Unless \
+             given, it is so where the network is that of another unit, or one by path. Needs Landlock 6 (Linux 6.12).",
+        )
+        .default("false"),
         Key::new("ip_allow", Kind::Peers, "Peers that may be talked to although `ip_deny` names them.")
             .default("[]")
             .systemd(&["IPAddressAllow"]),
@@ -376,6 +396,21 @@ pub(super) const SECURITY: Table = Table::new(
         )
         .default("true")
         .systemd(&["RestrictNamespaces"]),
+        Key::new(
+            "restrict_signals",
+            Kind::Bool,
+            "Signals reach the service's own processes only, whatever its user and its pid namespace. Unless given, it is \
+             not so where the pid namespace is shared with another unit. Needs Landlock 6 (Linux 6.12).",
+        )
+        .default("true"),
+        Key::new(
+            "landlock",
+            Kind::Bool,
+            "A second wall behind the mounts: where the tree is read-only, the service is bound to write only where something \
+             is writable, and to execute only in exec_paths where no_exec_paths has `/`. See LANDLOCK. `false` switches \
+             restrict_signals and abstract_sockets off as well, unless they are written. A kernel that can do less: `degraded`.",
+        )
+        .default("true"),
         Key::new(
             "memory_deny_write_execute",
             Kind::Bool,

@@ -115,6 +115,8 @@ pub enum Kind {
     Peers,
     /// Address families; `all` alone is no restriction.
     Families,
+    /// Ports of protocols; `all` alone is no restriction.
+    Ports,
     /// Capabilities; `all` is every one.
     Capabilities,
     /// System calls and groups of them.

@@ -1,7 +1,7 @@
 //! The tables that say what a service can see and do: root file system, devices, namespaces, network, capabilities,
 //! system calls, security.
 
-use crate::plan::{AddressRules, DeviceRule};
+use crate::plan::{AddressRules, DeviceRule, PortRange};
 use std::path::PathBuf;
 
 /// `[rootfs]`
@@ -316,6 +316,28 @@ pub struct Network {
     pub address_families: Option<Vec<AddressFamily>>,
     /// `ip_allow` and `ip_deny`; `None` is everybody.
     pub peers: Option<Box<AddressRules>>,
+    /// `bind_allow`; `None` is all.
+    pub bind_allow: Option<Vec<PortRule>>,
+    /// `connect_allow`; `None` is all.
+    pub connect_allow: Option<Vec<PortRule>>,
+    /// `abstract_sockets`: also those that are not its own.
+    pub abstract_sockets: bool,
+}
+
+/// A transport protocol with ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Transport {
+    Tcp,
+    Udp,
+}
+
+/// Ports of one protocol: `tcp:80`, `tcp:8000-8100`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub struct PortRule {
+    pub transport: Transport,
+    pub ports: PortRange,
 }
 
 /// An address family: name and number of socket(2).
@@ -403,6 +425,8 @@ pub struct Security {
     pub restrict_realtime: bool,
     pub restrict_suid_sgid: bool,
     pub restrict_namespaces: RestrictNamespaces,
+    pub restrict_signals: bool,
+    pub landlock: bool,
     pub memory_deny_write_execute: bool,
     pub protect_kernel_tunables: bool,
     pub protect_kernel_modules: bool,

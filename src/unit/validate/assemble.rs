@@ -88,6 +88,9 @@ pub(super) fn assemble(sink: &mut Sink<'_>, name: &str, file: &str, values: &mut
             mode: read!(v, "network", "mode", Network),
             address_families: read!(v, "network", "address_families", Families),
             peers: peers::rules(&read!(v, "network", "ip_allow", Texts), &read!(v, "network", "ip_deny", Texts)),
+            bind_allow: read!(v, "network", "bind_allow", Ports),
+            connect_allow: read!(v, "network", "connect_allow", Ports),
+            abstract_sockets: read!(v, "network", "abstract_sockets", Bool),
         }
         .into(),
         capabilities: capabilities(v),
@@ -371,6 +374,8 @@ fn security(v: &Values) -> Security {
         restrict_realtime: read!(v, "security", "restrict_realtime", Bool),
         restrict_suid_sgid: read!(v, "security", "restrict_suid_sgid", Bool),
         restrict_namespaces: read!(v, "security", "restrict_namespaces", NamespaceKinds),
+        restrict_signals: read!(v, "security", "restrict_signals", Bool),
+        landlock: read!(v, "security", "landlock", Bool),
         memory_deny_write_execute: read!(v, "security", "memory_deny_write_execute", Bool),
         protect_kernel_tunables: read!(v, "security", "protect_kernel_tunables", Bool),
         protect_kernel_modules: read!(v, "security", "protect_kernel_modules", Bool),

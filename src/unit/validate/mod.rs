@@ -9,6 +9,7 @@ mod logging;
 mod mounts;
 mod paths;
 mod peers;
+mod ports;
 mod replicas;
 mod shares;
 mod sockets;
@@ -168,6 +169,7 @@ impl Checked<'_> {
         credentials::all(sink, self);
         identity::all(sink, self);
         paths::all(sink, self);
+        ports::all(sink, self);
         shares::all(sink, self);
         peers::all(sink, self);
     }

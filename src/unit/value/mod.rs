@@ -8,6 +8,7 @@ mod address;
 mod calendar;
 mod name;
 mod peers;
+mod port;
 mod quantity;
 mod text;
 
@@ -22,6 +23,7 @@ pub use name::{
     print_signal, signal, syscall_name,
 };
 pub use peers::peers;
+pub use port::{port_rule, print_port_rule};
 pub use quantity::{ByteSize, TimeSpan, byte_size, print_byte_size, print_time_span, time_span};
 pub use text::{
     absolute_path, account, command_line, credential_name, directory_name, environment_name, file_mode, journal_field,
