@@ -65,11 +65,21 @@ fn load(context: &mut Context, key: &str, policy: &FilterPolicy) {
         Ok(programs) => {
             for program in programs {
                 let log = policy.mode == FilterMode::Log;
-                context.push(key, Step::LoadFilter { program, log });
+                context.push(key, Step::LoadFilter { program, log, rules: rules(policy) });
             }
         }
         Err(error) => context.refuse(key, "SECCOMP", format!("no system-call filter can be made: {error}"), None),
     }
+}
+
+/// The entries with conditions, in words.
+fn rules(policy: &FilterPolicy) -> Vec<String> {
+    let of = |verb: &'static str, list: &[String]| {
+        let rules = list.iter().filter(|entry| filter::is_rule(entry));
+        rules.map(|rule| format!("{verb} {rule}")).collect::<Vec<_>>()
+    };
+    let allow = policy.allow.as_deref().unwrap_or_default();
+    [of("allow", allow), of("deny", &policy.deny)].concat()
 }
 
 /// The lists of `[syscalls]` on top of `policy`.

@@ -149,6 +149,16 @@ impl CapabilitySet {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterProgram(pub Vec<(u16, u8, u8, u32)>);
 
+impl FilterProgram {
+    /// Does it leave answers to a listener (SECCOMP_RET_USER_NOTIF)? Then one must be there before it is loaded.
+    pub fn asks_listener(&self) -> bool {
+        const RETURN: u16 = 0x06;
+        const ACTION: u32 = 0xffff_0000;
+        const NOTIFY: u32 = 0x7fc0_0000;
+        self.0.iter().any(|&(code, _, _, value)| code == RETURN && value & ACTION == NOTIFY)
+    }
+}
+
 /// One operation of the set-up stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {
@@ -476,6 +486,8 @@ pub enum Step {
         program: FilterProgram,
         /// SECCOMP_FILTER_FLAG_LOG: denied calls are logged by the kernel.
         log: bool,
+        /// What the unit says of arguments, in words; the program has it.
+        rules: Vec<String>,
     },
     /// execve(2). A name without `/` is looked up in `PATH` of the environment.
     Execute {

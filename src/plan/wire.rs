@@ -318,7 +318,11 @@ mod tests {
             Step::LoadCredential { slot: Slot(4), name: "key".into(), path: "/etc/key".into(), missing_ok: true },
             Step::SetCredential { slot: Slot(4), name: "word".into() },
             Step::SealCredentials { slot: Slot(4), uid: 33, gid: 33 },
-            Step::LoadFilter { program: FilterProgram(vec![(0x20, 0, 0, 4), (6, 0, 0, 0x7fff_0000)]), log: false },
+            Step::LoadFilter {
+                program: FilterProgram(vec![(0x20, 0, 0, 4), (6, 0, 0, 0x7fff_0000)]),
+                log: false,
+                rules: Vec::new(),
+            },
             Step::Execute { argv: vec!["/bin/true".into()], environment: vec![("A".into(), "b".into())] },
         ];
         let plan = LaunchPlan {

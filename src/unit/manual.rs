@@ -3,12 +3,14 @@
 //! The page is written by this module and checked in, so that it can be reviewed; a test compares the two. Source of
 //! the macros: man(7), as every formatter knows them.
 
+mod calls;
 mod chapters;
 mod pods;
 
 use super::keys::{self, Key, Kind, LimitUnit, Table};
 use super::problem::Code;
 use super::variables;
+use calls::CALLS;
 use chapters::{
     CREDENTIALS, DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, REPLICAS, TAIL, TEMPLATES, VALUES, VARIABLES,
 };
@@ -224,6 +226,7 @@ pub fn manual() -> String {
     for table in keys::TABLES {
         manual_table(&mut page, table);
     }
+    page.push_str(CALLS);
     page.push_str(PROFILES);
     page.push_str(VALUES);
     page.push_str(CREDENTIALS);

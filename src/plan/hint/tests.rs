@@ -41,7 +41,7 @@ fn each_known_failure_has_its_hint() {
         upper: OverlayUpper::Ephemeral { size: 1 },
         flags: Default::default(),
     };
-    let filter = Step::LoadFilter { program: FilterProgram(Vec::new()), log: false };
+    let filter = Step::LoadFilter { program: FilterProgram(Vec::new()), log: false, rules: Vec::new() };
     let table: Vec<(Step, Errno, &str, &str)> = vec![
         (execute("/opt/app/run"), Errno::ENOENT, "interpreter /lib/ld-musl.so", "interpreter"),
         (execute("/home/me/app"), Errno::ENOENT, "", "protect_home"),

@@ -294,10 +294,11 @@ pub(super) const SYSCALLS: Table = Table::new(
             "`log` allows what the filter would deny and lets the kernel log it. The kernel drops most of many lines.",
         )
         .default("\"enforce\""),
-        Key::new("allow", Kind::Syscalls, "What may be called; everything else answers `errno`.")
+        Key::new("allow", Kind::Syscalls, "What may be called, some of it only with certain arguments (SYSTEM CALLS); everything else answers `errno`.")
             .default("[\"@system-service\", \"@sandbox\", \"chroot\"]")
             .systemd(&["SystemCallFilter"]),
-        Key::new("deny", Kind::Syscalls, "What is taken away from `allow` again.").default("[]"),
+        Key::new("deny", Kind::Syscalls, "What is taken away from `allow` again, some of it only with certain arguments.")
+            .default("[]"),
         Key::new("errno", Kind::Errno, "Answer to a call that is known and not allowed.")
             .default("\"EPERM\"")
             .systemd(&["SystemCallErrorNumber"]),
