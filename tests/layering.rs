@@ -17,7 +17,7 @@ const TABLE: [(&str, &[&str]); 13] = [
     ("load", &["unit"]),
     ("cgroup", &["compile", "control", "plan", "sys"]),
     ("init", &["plan", "sys"]),
-    ("daemon", &["cgroup", "compile", "control", "init", "load", "plan", "supervise", "sys", "unit"]),
+    ("daemon", &["cgroup", "compile", "control", "filter", "init", "load", "plan", "supervise", "sys", "unit"]),
     ("cli", &["compile", "control", "filter", "load", "plan", "score", "supervise", "unit"]),
 ];
 

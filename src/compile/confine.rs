@@ -41,6 +41,11 @@ pub(super) fn deny_write_execute(context: &mut Context) {
 /// filter of its own.
 pub(super) fn filter_steps(context: &mut Context) {
     let unit = context.unit;
+    if unit.syscalls.on_deny == OnDeny::NotifyErrno && !context.facts.seccomp_listeners {
+        let key = "syscalls.on_deny";
+        let why = "this kernel has no SECCOMP_RET_USER_NOTIF (Linux 5.0): write on_deny = \"errno\"".to_owned();
+        context.refuse(key, "SECCOMP", why, None);
+    }
     let protections = protections(unit);
     match unit.syscalls.mode {
         SyscallMode::Off if has_rules(&protections) => load(context, "syscalls.mode", &protections),
@@ -140,6 +145,7 @@ fn none(unit: &Unit) -> FilterPolicy {
         errno: unit.syscalls.errno,
         unknown_errno: unit.syscalls.unknown_errno,
         foreign,
+        notify: unit.syscalls.on_deny == OnDeny::NotifyErrno,
         ..FilterPolicy::open()
     }
 }

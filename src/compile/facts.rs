@@ -93,6 +93,8 @@ pub struct HostFacts {
     pub existing: Vec<PathBuf>,
     /// PR_SET_MDWE is known (6.3).
     pub mdwe: bool,
+    /// A filter may leave answers to a listener (5.0).
+    pub seccomp_listeners: bool,
     /// Hard limit of open files of the daemon.
     pub nofile_hard: u64,
     /// The daemon has CAP_SYS_RESOURCE: may raise hard limits and lower oom_score_adj.
@@ -144,6 +146,7 @@ impl HostFacts {
             devices: BTreeMap::new(),
             existing: Vec::new(),
             mdwe: true,
+            seccomp_listeners: true,
             nofile_hard: 1 << 20,
             may_raise_limits: true,
             proc_mountable: true,

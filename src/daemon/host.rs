@@ -107,6 +107,7 @@ struct Lasting {
     capabilities: CapabilitySet,
     last_capability: u32,
     mdwe: bool,
+    seccomp_listeners: bool,
     nofile_hard: u64,
     proc_mountable: bool,
     lang: String,
@@ -122,6 +123,7 @@ impl Host {
             capabilities: CapabilitySet(capabilities),
             last_capability: sys::credentials::bounding_set().map_or(0, |(_, last)| last),
             mdwe: sys::credentials::knows_deny_write_execute(),
+            seccomp_listeners: sys::probe::has_seccomp_listeners(),
             nofile_hard: rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX),
             proc_mountable: fs::read("/proc/self/mountinfo").is_ok_and(|info| proc_mountable(&info)),
             lang: lang(&["/etc/default/locale", "/etc/locale.conf"]),
@@ -167,8 +169,17 @@ impl Host {
             }
         }
         let journald = self.journal.present();
-        let Lasting { euid, egid, capabilities, last_capability, mdwe, nofile_hard, proc_mountable, lang } =
-            self.lasting.clone();
+        let Lasting {
+            euid,
+            egid,
+            capabilities,
+            last_capability,
+            mdwe,
+            seccomp_listeners,
+            nofile_hard,
+            proc_mountable,
+            lang,
+        } = self.lasting.clone();
         let facts = HostFacts {
             euid,
             egid,
@@ -188,6 +199,7 @@ impl Host {
             devices: devices(&needs.devices),
             existing: Vec::new(),
             mdwe,
+            seccomp_listeners,
             nofile_hard,
             may_raise_limits: capabilities.contains(SYS_RESOURCE),
             proc_mountable,

@@ -18,6 +18,7 @@
 
 mod calls;
 mod constants;
+mod denied;
 mod fragment;
 mod groups;
 #[cfg(test)]
@@ -36,6 +37,7 @@ mod tests;
 mod tree;
 
 pub use calls::{all_call_names, is_known_call};
+pub use denied::{call_name, covers, group_of, with_arguments};
 pub use groups::{group, group_about, group_names};
 pub use lists::is_indispensable;
 pub use policy::{Arch, FilterError, FilterMode, FilterPolicy};

@@ -18,8 +18,8 @@ use super::tree::{ARCHITECTURE, Instruction, JUMP_EQUAL, NUMBER, Range, Target, 
 use crate::plan::FilterProgram;
 
 pub(super) const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
-const AUDIT_ARCH_I386: u32 = 0x4000_0003;
-const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
+pub(super) const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+pub(super) const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
 
 /// SECCOMP_RET_USER_NOTIF
 pub(super) const NOTIFY: u32 = 0x7fc0_0000;

@@ -43,10 +43,13 @@ pub(super) fn load_filter(
     if stage.prepared.is_none() && only_filters_follow(plan, stage.index) {
         prepare_last_step(stage, plan)?;
     }
-    let loaded = filter.load(log);
+    let loaded = match program.asks_listener() {
+        true => super::denials::load(stage, &filter, program, log),
+        false => filter.load(log).map_err(Failure::from),
+    };
     // Its memory is not given back: that may take a system call which the filter does not allow.
     std::mem::forget(filter);
-    Ok(loaded?)
+    loaded
 }
 
 /// Prepares `Execute` ahead of its turn. A failure is one of `Execute`, and is reported as that.

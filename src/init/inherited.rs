@@ -24,6 +24,8 @@ pub(super) struct Inherited {
     pub stdin: Option<OwnedFd>,
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
+    /// Where a filter's listener goes.
+    pub denials: Option<OwnedFd>,
     /// Who asked for this command.
     pub caller: Option<OwnedFd>,
     pub pinned: Vec<OwnedFd>,
@@ -75,6 +77,7 @@ impl Inherited {
             cgroup_procs: take_all(&listed.cgroup_procs, &mut take)?,
             pinned: take_all(&listed.pinned, &mut take)?,
             stdin: take(listed.stdin)?,
+            denials: take(listed.denials)?,
             caller: take(listed.caller)?,
             stdout,
             stderr,

@@ -75,6 +75,9 @@ pub struct Descriptors {
     pub stdin: Option<i32>,
     /// Becomes standard error.
     pub stderr: Option<i32>,
+    /// SOCK_SEQPACKET socket that a filter's listener is sent over, to whoever answers the service's denied calls; closed
+    /// by exec.
+    pub denials: Option<i32>,
     /// SOCK_SEQPACKET socket on which a command's end is told to whoever asked for it (`rsvc exec`).
     pub caller: Option<i32>,
     /// Kept open by init and nobody else: the read end of the log pipe and the notify socket, so that they outlive

@@ -7,9 +7,12 @@
 #[path = "../instance/mod.rs"]
 mod instance;
 
+mod calls;
 mod confinement;
 mod credentials;
+mod denials;
 mod devices;
+mod entries;
 mod filesystem;
 mod identity;
 mod lab;

@@ -310,8 +310,9 @@ pub(super) const SYSCALLS: Table = Table::new(
         .default("\"ENOSYS\""),
         Key::new(
             "on_deny",
-            Kind::Word { words: &["errno", "kill-process"], later: &["notify-errno"] },
-            "Whether a denied call gets an answer or ends the service with SIGSYS.",
+            Kind::Word { words: &["errno", "kill-process", "notify-errno"], later: &[] },
+            "Whether a denied call gets an answer or ends the service with SIGSYS. `notify-errno`: it gets the same answer, and \
+             is remembered; status shows what was denied, how often, and what would allow it.",
         )
         .default("\"errno\""),
         Key::new("log", Kind::Syscalls, "Calls that are allowed and logged by the kernel.")

@@ -31,4 +31,15 @@ denied as a whole when a call that can be made through them has a condition. One
 A condition says nothing about other calls that do the same: to forbid set-user-id files use
 \fBsecurity.restrict_suid_sgid\fR, which knows all of them. io_uring_setup(2), which is denied unless a unit allows it,
 does many things without a system call that a filter could see.
+.PP
+With \fBon_deny = "notify\-errno"\fR a process beside the service answers denied calls, with the errno that the filter would
+have given, and keeps which they were; \fBrsvc status\fR shows them with their numbers and with the key that would allow
+them, and the log has a line for each new one.
+Up to four of one call with different arguments are kept, 127 in all; of the others it is counted how many.
+This goes on without a daemon, and ends with the service.
+If that process is killed, denied calls answer ENOSYS.
+A denied call takes longer than with \fBerrno\fR, one that is allowed does not.
+ENOSYS for unknown numbers, for other ABIs, and for \fBclone3\fR and \fBopenat2\fR is answered by the kernel and not kept: a
+library only asks.
+A service with such a filter cannot load one with a listener itself (EBUSY).
 "#;
