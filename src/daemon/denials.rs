@@ -183,8 +183,12 @@ impl Engine {
         let logged = denials.logged.unwrap_or(entries.len().saturating_sub(told));
         denials.logged = Some(entries.len());
         let unit = service.running.as_deref();
+        let mut known: Vec<DeniedCall> = entries.iter().take(logged).map(|entry| describe(entry, unit)).collect();
         for entry in entries.get(logged..).unwrap_or_default() {
             let call = describe(entry, unit);
+            if known.iter().any(|known| (&known.call, &known.errno) == (&call.call, &call.errno)) {
+                continue;
+            }
             tracing::warn!(
                 unit = service.name,
                 "{}: denied {} with {}, asked by {}[{}]; {}",
@@ -195,6 +199,7 @@ impl Engine {
                 call.pid,
                 call.remedy
             );
+            known.push(call);
         }
         if gone {
             self.answerer_gone(id);

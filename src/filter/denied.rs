@@ -54,7 +54,7 @@ pub fn covers(entry: &str, call: &str) -> bool {
 
 /// The smallest group with the call, unless it has nearly everything.
 pub fn group_of(call: &str) -> Option<&'static str> {
-    let sizes = groups::group_names().filter(|name| !matches!(*name, "@known" | "@system-service"));
+    let sizes = groups::group_names().filter(|name| !matches!(*name, "@known" | "@system-service" | "@privileged"));
     let with_call = sizes.filter_map(|name| Some((groups::group(name)?, name)));
     with_call.filter(|(calls, _)| calls.contains(&call)).min_by_key(|(calls, _)| calls.len()).map(|(_, name)| name)
 }

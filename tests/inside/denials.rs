@@ -100,7 +100,11 @@ fn start_loop(lab: &Lab, name: &str) -> bool {
 
 /// All denied calls of the loop so far.
 fn made(lab: &Lab, name: &str) -> u64 {
-    denied(&lab.instance, name).iter().filter(|(call, ..)| call.starts_with("bpf")).map(|(_, times, _)| times).sum()
+    // What ctypes leaves in the registers of further arguments is not always the same.
+    let status = lab.instance.status(name);
+    let calls = status["denied"].as_array().cloned().unwrap_or_default();
+    let count = |call: &Value, key: &str| call[key].as_u64().unwrap_or(0);
+    calls.iter().map(|call| count(call, "times") + count(call, "others")).sum()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -127,7 +131,7 @@ fn a_loop_of_denied_calls_goes_on_whatever_happens_to_the_daemon_and_floods_nobo
     let log = lab.instance.log("loop");
     assert!(!log.contains("answered"), "{log}");
     let lines = lab.instance.daemon_log().matches("loop: denied").count();
-    assert!(lines <= 6, "{lines} lines");
+    assert!((1..=3).contains(&lines), "{lines} lines");
     // Who answered ends with the service.
     eventually("no answerer", || (answerers(&lab) == 0).then_some(()));
 }
