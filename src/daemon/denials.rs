@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `denials:UNIT` | the daemon's side of the channel, over which the set-up stage sends listeners |
 //! | `denied:UNIT` | the table |
+//! | `answerer:UNIT` | the pidfd of the process, for a daemon after an upgrade, whose child it still is |
 //!
 //! Over the channel comes a byte for each new entry. A service may make denied calls in a loop: then numbers in the table
 //! grow, and nobody is told.
@@ -40,6 +41,8 @@ pub(super) struct Denials {
     /// `None`: the service is down, or the answerer is gone.
     channel: Option<Watched<OwnedFd>>,
     table: OwnedFd,
+    /// The answerer; `None`: one of a daemon before this one, which has not kept it.
+    process: Option<OwnedFd>,
     /// Entries that the log has; unknown at first when an earlier daemon began.
     logged: Option<usize>,
 }
@@ -82,6 +85,7 @@ impl Engine {
         };
         let argv = [c"rsvc-denials", c"3", c"4", c"0"].map(ToOwned::to_owned);
         let (_, pidfd) = birth(&making, &argv, [theirs.as_fd(), table.as_fd()].into_iter())?;
+        let process = pidfd.try_clone().ok();
         match self.watch(&pidfd, Source::Retired) {
             Ok(token) => self.retire(Watched { fd: pidfd, token }),
             Err(error) => {
@@ -89,7 +93,7 @@ impl Engine {
                 return Err(error);
             }
         }
-        self.set_denials(id, ours, table, Some(0))?;
+        self.set_denials(id, ours, table, process, Some(0))?;
         self.keep_denials(id);
         Ok(())
     }
@@ -99,12 +103,13 @@ impl Engine {
         id: ServiceId,
         channel: OwnedFd,
         table: OwnedFd,
+        process: Option<OwnedFd>,
         logged: Option<usize>,
     ) -> io::Result<()> {
         let token = self.watch(&channel, Source::Denials(id))?;
         if let Some(service) = self.services.get_mut(&id) {
             let channel = Some(Watched { fd: channel, token });
-            service.denials = Some(Box::new(Denials { channel, table, logged }));
+            service.denials = Some(Box::new(Denials { channel, table, process, logged }));
         }
         Ok(())
     }
@@ -118,11 +123,15 @@ impl Engine {
     /// Before the first listener is sent.
     pub(super) fn keep_denials(&mut self, id: ServiceId) {
         let Some(service) = self.service(id) else { return };
-        let Some(Denials { channel: Some(channel), table, .. }) = service.denials.as_deref() else { return };
+        let Some(Denials { channel: Some(channel), table, process, .. }) = service.denials.as_deref() else { return };
         let name = service.name.clone();
+        let process = process.as_ref().and_then(|process| process.try_clone().ok());
         if let (Ok(channel), Ok(table)) = (channel.fd.try_clone(), table.try_clone()) {
             self.keep_for_next(&table_slot(&name), table);
             self.keep_for_next(&channel_slot(&name), channel);
+        }
+        if let Some(process) = process {
+            self.keep_for_next(&process_slot(&name), process);
         }
     }
 
@@ -138,8 +147,14 @@ impl Engine {
         if !self.is_kept(&channel_slot(&name)) || !self.is_kept(&table_slot(&name)) {
             return;
         }
+        let process = self.take_kept(&process_slot(&name));
+        if let Some(copy) = process.as_ref().and_then(|process| process.try_clone().ok())
+            && let Ok(token) = self.watch(&copy, Source::Retired)
+        {
+            self.retire(Watched { fd: copy, token });
+        }
         if let (Some(channel), Some(table)) = (self.take_kept(&channel_slot(&name)), self.take_kept(&table_slot(&name)))
-            && let Err(error) = super::scarcity::noted(self.set_denials(id, channel, table, None))
+            && let Err(error) = super::scarcity::noted(self.set_denials(id, channel, table, process, None))
         {
             tracing::warn!(unit = name, "{name}: what of it was denied is not shown: {error}");
         }
@@ -152,8 +167,9 @@ impl Engine {
         let name = service.name.clone();
         let Some(channel) = service.denials.as_mut().and_then(|denials| denials.channel.take()) else { return };
         self.unwatch(&channel.fd, channel.token);
-        self.release_kept(&channel_slot(&name));
-        self.release_kept(&table_slot(&name));
+        for slot in [channel_slot(&name), table_slot(&name), process_slot(&name)] {
+            self.release_kept(&slot);
+        }
     }
 
     /// A new run: what the last one did is forgotten.
@@ -219,13 +235,18 @@ impl Engine {
             );
         }
         self.unwatch(&channel.fd, channel.token);
-        self.release_kept(&channel_slot(&name));
-        self.release_kept(&table_slot(&name));
+        for slot in [channel_slot(&name), table_slot(&name), process_slot(&name)] {
+            self.release_kept(&slot);
+        }
     }
 }
 
 fn channel_slot(unit: &str) -> String {
     format!("denials:{unit}")
+}
+
+fn process_slot(unit: &str) -> String {
+    format!("answerer:{unit}")
 }
 
 fn table_slot(unit: &str) -> String {

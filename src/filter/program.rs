@@ -218,7 +218,10 @@ fn errno(errno: i32) -> Result<u16, FilterError> {
 
 /// Argument programs, each kept once however many calls it judges.
 #[derive(Default)]
-struct Fragments(Vec<((Vec<Check>, Answer), Vec<Instruction>)>);
+struct Fragments(Vec<(Question, Vec<Instruction>)>);
+
+/// The checks, and the answer to who passes them.
+type Question = (Vec<Check>, Answer);
 
 impl Fragments {
     fn numbers(&mut self, judge: &Judge, abi: Abi) -> Result<Vec<(u32, Target)>, FilterError> {

@@ -16,6 +16,7 @@
 
 mod capability;
 mod cgroup;
+mod filter;
 pub mod hint;
 mod outside;
 mod phrase;
@@ -25,11 +26,11 @@ pub mod wire;
 
 pub use capability::capability_name;
 pub use cgroup::{BlockDevice, CgroupSettings, CpuMax, DeviceRule, DeviceType, IoMax};
+pub use filter::FilterProgram;
 pub use outside::{PlannedSocket, PlannedTimer, SocketFile};
 pub use phrase::step_code;
 pub use step::{
-    CapabilitySet, Create, FilterProgram, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, Slot,
-    Step, TreeSource,
+    CapabilitySet, Create, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, Slot, Step, TreeSource,
 };
 
 use serde::{Deserialize, Serialize};

@@ -7,6 +7,7 @@
 //! Mount objects live in numbered [`Slot`]s: descriptors that steps open, adjust while still detached, and attach.
 //! No path is resolved twice: a path is opened once (`openat2`), everything after goes through the descriptor.
 
+use super::filter::FilterProgram;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -142,20 +143,6 @@ impl CapabilitySet {
     /// The set with capability number `bit` added.
     pub const fn with(self, bit: u32) -> CapabilitySet {
         CapabilitySet(self.0 | (1 << bit))
-    }
-}
-
-/// A system-call filter program, as the kernel takes it: pairs of code, jt, jf, k.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FilterProgram(pub Vec<(u16, u8, u8, u32)>);
-
-impl FilterProgram {
-    /// Does it leave answers to a listener (SECCOMP_RET_USER_NOTIF)? Then one must be there before it is loaded.
-    pub fn asks_listener(&self) -> bool {
-        const RETURN: u16 = 0x06;
-        const ACTION: u32 = 0xffff_0000;
-        const NOTIFY: u32 = 0x7fc0_0000;
-        self.0.iter().any(|&(code, _, _, value)| code == RETURN && value & ACTION == NOTIFY)
     }
 }
 

@@ -36,6 +36,7 @@ With \fBon_deny = "notify\-errno"\fR a process beside the service answers denied
 have given, and keeps which they were; \fBrsvc status\fR shows them with their numbers and with the key that would allow
 them, and the log has a line for each new one.
 Up to four of one call with different arguments are kept, 127 in all; of the others it is counted how many.
+So are those of commands beside the service (\fBrsvc exec\fR, reloads, checks), up to 31 at a time; more of them get ENOSYS.
 This goes on without a daemon, and ends with the service.
 If that process is killed, denied calls answer ENOSYS.
 A denied call takes longer than with \fBerrno\fR, one that is allowed does not.
