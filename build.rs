@@ -11,7 +11,7 @@ use std::process::Command;
 
 const SOURCE: &str = "src/init/resident.rs";
 /// Included by the source.
-const INCLUDED: [&str; 2] = ["src/sys/raw.rs", "src/init/keeper.rs"];
+const INCLUDED: [&str; 3] = ["src/sys/raw.rs", "src/init/keeper.rs", "src/init/answerer.rs"];
 
 fn main() {
     for file in ["build.rs", SOURCE].into_iter().chain(INCLUDED) {

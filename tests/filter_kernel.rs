@@ -371,3 +371,59 @@ fn entries_of_i386_and_x32_are_refused_or_judged() {
     assert_eq!(let_in[3], free[3], "an allowed family with a type that does not exist");
     assert_eq!(let_in[4], failed(libc::EPERM));
 }
+
+#[test]
+fn conditions_hold_in_the_kernel_by_every_entry() {
+    if !can_filter() {
+        return;
+    }
+    let rules = [
+        "ioctl(1 == FIONREAD)",
+        "mmap(2 & PROT_WRITE|PROT_EXEC == PROT_WRITE|PROT_EXEC)",
+        "prctl(0 == PR_GET_NAME)",
+        "lseek(1 != 0)",
+        "socket(0 == AF_INET)",
+    ];
+    let deny = rules.map(str::to_owned).to_vec();
+    let policy = FilterPolicy { deny, errno: 77, foreign: vec!["x86".to_owned()], ..FilterPolicy::open() };
+    let programs = compile(&policy, Arch::native()).unwrap();
+    let high = 1 << 32;
+    let mut waiting: libc::c_int = 0;
+    let (reader, _writer) = pipe();
+    let (fd, place) = (reader.as_raw_fd().into(), &raw mut waiting as libc::c_long);
+    let mut name = [0u8; 16];
+    let (anonymous, name) = ((libc::MAP_PRIVATE | libc::MAP_ANONYMOUS).into(), name.as_mut_ptr() as libc::c_long);
+    let probes = [
+        (probe(libc::SYS_ioctl, [fd, 0x541b, place]), true),
+        (probe(libc::SYS_ioctl, [fd, 0x541b | high, place]), true),
+        (probe(libc::SYS_ioctl, [fd, 0x5421, place]), false),
+        (probe(libc::SYS_mmap, [0, 4096, 7, anonymous, -1, 0]), true),
+        (probe(libc::SYS_mmap, [0, 4096, 5, anonymous, -1, 0]), false),
+        (probe(libc::SYS_prctl, [16, name]), true),
+        (probe(libc::SYS_prctl, [16 | high, name]), true),
+        (probe(libc::SYS_prctl, [3]), false),
+        (probe(libc::SYS_lseek, [fd, 0, 0]), false),
+        (probe(libc::SYS_lseek, [fd, high, 0]), true),
+        (probe(libc::SYS_socket, [2, 2, 0]), true),
+        (probe(libc::SYS_socket, [1, 2, 0]), false),
+    ];
+    let calls = probes.map(|(probe, _)| probe);
+    let (free, _) = inside(&[], &Work::Calls(&calls));
+    let (bound, end) = inside(&programs, &Work::Calls(&calls));
+    assert_eq!(end, End::Exited(0));
+    for (index, (_, denied)) in probes.iter().enumerate() {
+        assert_ne!(free[index], -77, "{index}");
+        assert_eq!(bound[index] == -77, *denied, "{index}: {} instead of {}", bound[index], free[index]);
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        // old mmap, socketcall, socket, mmap2, getppid by the numbers of i386.
+        let calls = [probe(90, [0]), probe(102, [1, 0]), probe(359, [2, 2, 0]), probe(192, [0, 4096, 7, 0x22, -1, 0])];
+        if inside(&[], &Work::CallsOfI386(&[probe(64, [0])])).0.first().is_some_and(|pid| *pid > 0) {
+            let (bound, end) = inside(&programs, &Work::CallsOfI386(&calls));
+            assert_eq!((bound, end), (vec![-77; 4], End::Exited(0)));
+        } else {
+            skipped!("this kernel has no entry for i386 programs");
+        }
+    }
+}

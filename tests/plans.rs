@@ -175,6 +175,12 @@ fn paths_and_mounts_are_made_parents_first_and_reopen_what_is_hidden() {
 }
 
 #[test]
+fn conditions_on_arguments_are_in_the_plan() {
+    let unit = unit("call-arguments");
+    check("call-arguments", &unit, &HostFacts::assumed_for(&unit), Purpose::Main);
+}
+
+#[test]
 fn the_units_own_directory_is_seen_below_what_it_hides() {
     let unit = unit("hidden-run");
     check("hidden-run", &unit, &hybrid(&unit), Purpose::Main);

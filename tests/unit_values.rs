@@ -213,3 +213,27 @@ anything = true
     assert_eq!(limits, expected);
     assert_eq!((unit.logging.file_max_size, unit.logging.file_max_files), (1 << 20, 2));
 }
+
+#[test]
+fn conditions_on_arguments_are_kept_in_one_form_and_edited_like_names() {
+    let unit = clean(
+        "[service]\nexec = [\"/bin/web\"]\nuser = \"root\"\n[syscalls]\non_deny = \"notify-errno\"\n\
+         deny = [\"ioctl(1==TIOCSTI)\", \"socket( 0 == AF_INET ,1 & 0xf == SOCK_RAW)\", \"@debug\"]\n",
+    );
+    assert_eq!(unit.syscalls.on_deny, OnDeny::NotifyErrno);
+    let denied = ["ioctl(1 == TIOCSTI)", "socket(0 == AF_INET, 1 & 0xf == SOCK_RAW)", "@debug"];
+    assert_eq!(unit.syscalls.deny, denied);
+    let texts = [
+        UnitText {
+            file: "web.toml",
+            text: "[service]\nexec = [\"/bin/web\"]\nuser = \"root\"\n[syscalls]\ndeny = [\"ioctl(1 == TIOCSTI)\"]\n",
+        },
+        UnitText {
+            file: "web.d/1.toml",
+            text: "[syscalls]\ndeny.remove = [\"ioctl(1==TIOCSTI)\"]\ndeny.append = [\"prctl(0 == PR_SET_MM)\"]\n",
+        },
+    ];
+    let (unit, problems) = Unit::parse_texts("web", &texts, ParseOptions::default()).expect("a unit");
+    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!(unit.syscalls.deny, ["prctl(0 == PR_SET_MM)"]);
+}

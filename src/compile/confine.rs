@@ -69,6 +69,11 @@ pub(super) fn remove_ipc(context: &mut Context, shape: &Shape) {
 /// filter of its own.
 pub(super) fn filter_steps(context: &mut Context) {
     let unit = context.unit;
+    if unit.syscalls.on_deny == OnDeny::NotifyErrno && !context.facts.seccomp_listeners {
+        let key = "syscalls.on_deny";
+        let why = "this kernel has no SECCOMP_RET_USER_NOTIF (Linux 5.0): write on_deny = \"errno\"".to_owned();
+        context.refuse(key, "SECCOMP", why, None);
+    }
     let protections = protections(unit);
     match unit.syscalls.mode {
         SyscallMode::Off if has_rules(&protections) => load(context, "syscalls.mode", &protections),
@@ -93,11 +98,21 @@ fn load(context: &mut Context, key: &str, policy: &FilterPolicy) {
         Ok(programs) => {
             for program in programs {
                 let log = policy.mode == FilterMode::Log;
-                context.push(key, Step::LoadFilter { program, log });
+                context.push(key, Step::LoadFilter { program, log, rules: rules(policy) });
             }
         }
         Err(error) => context.refuse(key, "SECCOMP", format!("no system-call filter can be made: {error}"), None),
     }
+}
+
+/// The entries with conditions, in words.
+fn rules(policy: &FilterPolicy) -> Vec<String> {
+    let of = |verb: &'static str, list: &[String]| {
+        let rules = list.iter().filter(|entry| filter::is_rule(entry));
+        rules.map(|rule| format!("{verb} {rule}")).collect::<Vec<_>>()
+    };
+    let allow = policy.allow.as_deref().unwrap_or_default();
+    [of("allow", allow), of("deny", &policy.deny)].concat()
 }
 
 /// The lists of `[syscalls]` on top of `policy`.
@@ -160,6 +175,7 @@ fn none(unit: &Unit) -> FilterPolicy {
         errno: unit.syscalls.errno,
         unknown_errno: unit.syscalls.unknown_errno,
         foreign,
+        notify: unit.syscalls.on_deny == OnDeny::NotifyErrno,
         ..FilterPolicy::open()
     }
 }

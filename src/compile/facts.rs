@@ -110,6 +110,8 @@ pub struct HostFacts {
     pub mdwe: bool,
     /// Version of the Landlock interface; `None`: missing or switched off.
     pub landlock: Option<u32>,
+    /// A filter may leave answers to a listener (5.0).
+    pub seccomp_listeners: bool,
     /// Hard limit of open files of the daemon.
     pub nofile_hard: u64,
     /// The daemon has CAP_SYS_RESOURCE: may raise hard limits and lower oom_score_adj.
@@ -164,6 +166,7 @@ impl HostFacts {
             security_modules: Vec::new(),
             mdwe: true,
             landlock: Some(7),
+            seccomp_listeners: true,
             nofile_hard: 1 << 20,
             may_raise_limits: true,
             proc_mountable: true,

@@ -100,6 +100,10 @@ pub struct UnitStatus {
     pub changed_live: Vec<String>,
     /// What could not be applied: `key: why`.
     pub degraded: Vec<String>,
+    /// System calls that were denied in the present (or last) run, where `syscalls.on_deny` is `notify-errno`; in the order
+    /// of their first time.
+    #[serde(default)]
+    pub denied: Vec<DeniedCall>,
     /// What rsvc listens on for the unit, as `sockets.listen` has it; empty while nothing is open.
     pub listen: Vec<String>,
     /// Connections that instances serve now; `null` where no socket accepts.
@@ -126,6 +130,29 @@ pub struct UnitStatus {
     pub counters: GroupCounters,
     /// Processes of the group.
     pub processes: Vec<ProcessLine>,
+}
+
+/// A denied system call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeniedCall {
+    /// Its name with the arguments that say most, in the form of `syscalls.deny`; `others`: calls of which nothing more was
+    /// kept.
+    pub call: String,
+    /// All six arguments of the first time, hexadecimal.
+    pub arguments: Vec<String>,
+    /// How often.
+    pub times: u64,
+    /// How often besides, with other arguments that were not kept.
+    pub others: u64,
+    /// What it was answered, `EPERM`.
+    pub errno: String,
+    /// Who made it first, as the daemon counts processes.
+    pub pid: i64,
+    /// The name of that process.
+    pub command: String,
+    /// Which key would allow it.
+    pub remedy: String,
 }
 
 /// The rsvc that started a run: its resident init and its sandbox stay what that one made until a restart.

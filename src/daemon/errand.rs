@@ -153,6 +153,7 @@ impl Engine {
             .environment
             .extend(terminal.clone().filter(|kind| !kind.is_empty()).map(|kind| ("TERM".to_owned(), kind)));
         self.trim_after_launch();
+        self.open_denials(id, &plan)?;
         let (mut inherit, kept) = self.descriptors(id, Role::Ready, &plan, Vec::new(), &mut start.descriptors)?;
         let Streams { standard: [stdin, stdout, stderr], caller } = streams;
         let numbers = &mut start.descriptors;

@@ -98,6 +98,9 @@ impl Engine {
             })?;
             numbers.container = Some(inherit.copy(&main.pidfd.fd).map_err(fds("container"))?);
         }
+        if let Some(channel) = self.denials_channel(id) {
+            numbers.denials = Some(inherit.copy(channel).map_err(fds("socket for denied calls"))?);
+        }
         numbers.shared = self.shared_namespaces(id, plan)?.into_iter().map(|fd| inherit.add(fd)).collect();
         match plan.output {
             plan::Output::Pipe | plan::Output::Relay => {

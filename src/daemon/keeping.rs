@@ -158,6 +158,7 @@ impl Engine {
         }
         self.keep_logs();
         self.keep_all_sockets();
+        self.keep_all_denials();
     }
 
     pub(super) fn is_instance_keeper(&self, pid: i32) -> bool {

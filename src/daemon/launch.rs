@@ -63,6 +63,7 @@ impl Engine {
         prepare(&plan)?;
         self.make_group(id, &plan, begins)?;
         self.make_sockets(id, &plan)?;
+        self.open_denials(id, &plan)?;
         self.disarm_timers(id);
         self.open_unit_sockets(id)?;
         let mut start = PerStart {
@@ -126,6 +127,7 @@ impl Engine {
         service.degraded = Rc::default();
         service.said = Default::default();
         self.discard_notifications(id);
+        self.forget_denials(id);
         self.fit_store(id);
         let Some(service) = self.services.get_mut(&id) else { return Ok(()) };
         service.lines.clear();

@@ -22,6 +22,7 @@ mod connections;
 mod credentials;
 mod deadlines;
 mod definition;
+mod denials;
 pub mod directories;
 mod engine;
 pub mod environment_files;

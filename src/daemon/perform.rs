@@ -232,6 +232,7 @@ impl Engine {
     /// The sockets of a service that is down; a new start makes new ones.
     fn close_sockets(&mut self, id: ServiceId) {
         self.drain_syslog(id);
+        self.close_denials(id);
         // Given up when it is written down that the unit is down.
         self.over.insert(id);
         let Some(service) = self.services.get_mut(&id) else { return };

@@ -89,6 +89,8 @@ pub(super) struct Service {
     pub degraded: Rc<Vec<Degraded>>,
     pub notify: Option<Watched<NotifySocket>>,
     pub syslog: Option<Watched<SyslogSocket>>,
+    /// Who answers its denied calls, and what they were.
+    pub denials: Option<Box<super::denials::Denials>>,
     pub log: Option<Box<Output>>,
     /// `[[sockets]]`, while they are open.
     pub sockets: Option<Box<Sockets>>,
@@ -320,6 +322,7 @@ impl Service {
             degraded: Rc::default(),
             notify: None,
             syslog: None,
+            denials: None,
             log: None,
             sockets: None,
             accepting: None,

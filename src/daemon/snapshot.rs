@@ -370,6 +370,7 @@ impl Engine {
             frozen: service.frozen && service.group.as_ref().is_some_and(crate::cgroup::Group::is_frozen),
             changed_live: service.changes(),
             degraded: self.degraded(service),
+            denied: if detailed { super::denials::denied(service) } else { Vec::new() },
             log: self.log_place(service),
             ..self.state_of(id)?
         };

@@ -25,6 +25,8 @@ pub(super) enum Source {
     Notify(ServiceId),
     /// `/dev/log` of the service.
     Syslog(ServiceId),
+    /// An answerer has something new in its table.
+    Denials(ServiceId),
     /// The journal has room for output of services.
     Journal,
     /// Something arrived at a socket of a unit that listens.
@@ -101,6 +103,7 @@ impl Engine {
             Source::Log(id) => self.log_ready(id),
             Source::Notify(id) => self.notify_ready(id),
             Source::Syslog(id) => self.syslog_ready(id),
+            Source::Denials(id) => self.denials_ready(id),
             Source::Journal => self.journal_ready(),
             Source::Socket(id) if self.accepts_at(id, event.token) => self.accept_connections(id, event.token),
             Source::Socket(id) => self.trigger(id),

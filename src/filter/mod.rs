@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! FilterPolicy ──verdict──▶ per number: allow, log, refuse, or look at the arguments ──tree──▶ one classic BPF program
-//!  (names, @groups)                     (restrict: the argument rules, by seccompiler)
+//!  (names, @groups)             (rule, restrict: the argument rules, their tests by seccompiler)
 //! ```
 //!
 //! * [`groups`](group) are data, numbers come from the `syscalls` crate; nothing is asked of the running kernel.
@@ -17,10 +17,13 @@
 #![forbid(unsafe_code)]
 
 mod calls;
+mod constants;
+mod denied;
 mod fragment;
 mod groups;
 #[cfg(test)]
 mod interpreter;
+mod lists;
 #[cfg(test)]
 mod model;
 mod policy;
@@ -28,11 +31,15 @@ mod program;
 #[cfg(test)]
 mod properties;
 mod restrict;
+mod rule;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 pub use calls::{all_call_names, is_known_call};
+pub use denied::{call_name, covers, group_of, with_arguments};
 pub use groups::{group, group_about, group_names};
+pub use lists::is_indispensable;
 pub use policy::{Arch, FilterError, FilterMode, FilterPolicy};
 pub use program::compile;
+pub use rule::{Rule, RuleError, Vocabulary, constant_names, is_rule};

@@ -5,6 +5,7 @@ use super::calls::{self, Abi};
 use super::groups;
 use super::interpreter::Call;
 use super::policy::{Arch, FilterMode, FilterPolicy};
+use super::rule::{Rule, Width};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const X86_64: u32 = 0xc000_003e;
@@ -14,6 +15,7 @@ pub(super) const AARCH64: u32 = 0xc000_00b7;
 const ALLOW: u32 = 0x7fff_0000;
 const LOG: u32 = 0x7ffc_0000;
 const KILL: u32 = 0x8000_0000;
+const NOTIFY: u32 = 0x7fc0_0000;
 const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
 const EAFNOSUPPORT: u32 = 97;
@@ -37,6 +39,71 @@ impl Names {
     }
 }
 
+fn rules(list: &[String]) -> Vec<Rule> {
+    list.iter().filter(|entry| entry.contains('(')).map(|entry| Rule::parse(entry).unwrap()).collect()
+}
+
+/// Does the condition hold by either reading of the argument, or by both?
+fn holds(rule: &Rule, call: &Call, by_both: bool) -> bool {
+    rule.conditions.iter().all(|condition| {
+        let argument = call.arguments[usize::from(condition.argument)];
+        let compare = |seen: u64, mask: u64| (seen & mask == condition.value) == condition.equal;
+        let lower = compare(argument & 0xffff_ffff, condition.mask & 0xffff_ffff);
+        let whole = compare(argument, condition.mask);
+        match condition.width {
+            Width::Lower => lower,
+            Width::Whole => whole,
+            Width::Either if by_both => lower && whole,
+            Width::Either => lower || whole,
+        }
+    })
+}
+
+/// The calls that are reached through this one with arguments that no filter sees.
+fn hides(call: &Call, name: &str) -> &'static [&'static str] {
+    match name {
+        "clone3" => &["clone"],
+        "openat2" => &["open", "openat"],
+        "mmap" if call.arch == I386 => &["mmap"],
+        "select" if call.arch == I386 => &["select"],
+        "socketcall" => &[
+            "socket",
+            "bind",
+            "connect",
+            "listen",
+            "accept",
+            "getsockname",
+            "getpeername",
+            "socketpair",
+            "sendto",
+            "recvfrom",
+            "shutdown",
+            "setsockopt",
+            "getsockopt",
+            "sendmsg",
+            "recvmsg",
+            "accept4",
+            "recvmmsg",
+            "sendmmsg",
+        ],
+        "ipc" => &[
+            "semop",
+            "semget",
+            "semctl",
+            "semtimedop",
+            "msgsnd",
+            "msgrcv",
+            "msgget",
+            "msgctl",
+            "shmat",
+            "shmdt",
+            "shmget",
+            "shmctl",
+        ],
+        _ => &[],
+    }
+}
+
 fn resolved(list: &[String]) -> BTreeSet<String> {
     let calls = |entry: &String| match groups::group(entry) {
         Some(calls) => calls.into_iter().map(str::to_owned).collect(),
@@ -52,13 +119,18 @@ pub(super) struct Model<'a> {
     allow: Option<BTreeSet<String>>,
     deny: BTreeSet<String>,
     log: BTreeSet<String>,
+    allow_when: Vec<Rule>,
+    deny_when: Vec<Rule>,
 }
 
 impl<'a> Model<'a> {
     /// `policy` is not empty.
     pub fn new(policy: &'a FilterPolicy, arch: Arch) -> Model<'a> {
         let allow = policy.allow.as_deref().map(resolved);
-        Model { policy, arch, allow, deny: resolved(&policy.deny), log: resolved(&policy.log) }
+        let allow_when = policy.allow.as_deref().map(rules).unwrap_or_default();
+        let deny_when = rules(&policy.deny);
+        let (deny, log) = (resolved(&policy.deny), resolved(&policy.log));
+        Model { policy, arch, allow, deny, log, allow_when, deny_when }
     }
 
     /// The answer to `call`.
@@ -79,17 +151,32 @@ impl<'a> Model<'a> {
             let free = self.allow.is_none();
             return if free { ALLOW } else { refused(errno(policy.unknown_errno as u32)) };
         };
+        let about = |rule: &&Rule| {
+            let also = match name {
+                "mmap2" => "mmap",
+                "fcntl64" => "fcntl",
+                _ => name,
+            };
+            rule.call() == name || rule.call() == also
+        };
         let needed = ["execve", "execveat", "exit", "exit_group", "rt_sigreturn", "write"].contains(&name);
         let allowed = self.allow.as_ref().is_none_or(|list| needed || list.contains(name)) || self.log.contains(name);
-        if !allowed || self.deny.contains(name) {
+        let met = self.allow_when.iter().filter(about).any(|rule| holds(rule, call, true));
+        let forbidden = self.deny_when.iter().filter(about).any(|rule| holds(rule, call, false));
+        let hidden = self.allow_when.iter().chain(&self.deny_when).any(|rule| hides(call, name).contains(&rule.call()));
+        let answer = |number: u32| if policy.notify { NOTIFY | number } else { errno(number) };
+        let conditional = self.allow_when.iter().any(|rule| about(&rule));
+        if !allowed && !conditional || self.deny.contains(name) || forbidden || hidden || !allowed && !met {
             return refused(match name {
                 "clone3" => errno(ENOSYS),
+                "openat2" if hidden && (allowed || conditional) && !self.deny.contains(name) => errno(ENOSYS),
                 _ if policy.kill => KILL,
-                _ => errno(policy.errno as u32),
+                _ => answer(policy.errno as u32),
             });
         }
         match restricted(policy, call, name) {
-            Some(number) => refused(errno(number)),
+            Some(number) if name == "openat2" => refused(errno(number)),
+            Some(number) => refused(if name == "clone3" { errno(number) } else { answer(number) }),
             None if self.log.contains(name) => LOG,
             None => ALLOW,
         }

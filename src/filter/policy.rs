@@ -35,11 +35,11 @@ impl Arch {
 pub struct FilterPolicy {
     /// Refuse, or log only.
     pub mode: FilterMode,
-    /// Names and `@groups` that are allowed; everything else is refused, but for `execve`, `execveat`, `exit`,
-    /// `exit_group`, `rt_sigreturn` and `write`, which the start itself needs. `None`: everything, known or not, is
-    /// allowed except what the rest of the policy refuses.
+    /// Names and `@groups` that are allowed, and calls that are allowed when conditions hold ([`super::Rule`]);
+    /// everything else is refused, but for `execve`, `execveat`, `exit`, `exit_group`, `rt_sigreturn` and `write`, which
+    /// the start itself needs. `None`: everything, known or not, is allowed except what the rest of the policy refuses.
     pub allow: Option<Vec<String>>,
-    /// Names and `@groups` that are refused; wins over `allow`.
+    /// Names and `@groups` that are refused, and calls that are refused when conditions hold; wins over `allow`.
     pub deny: Vec<String>,
     /// Names and `@groups` that are allowed and logged by the kernel.
     pub log: Vec<String>,
@@ -49,6 +49,9 @@ pub struct FilterPolicy {
     pub unknown_errno: i32,
     /// A known call refused by the lists kills the process (SIGSYS) instead of answering `errno`.
     pub kill: bool,
+    /// Refusals of known calls are left to the filter's listener, who gives the same answer and remembers them. ENOSYS
+    /// for what a library only asks for (`clone3`, `openat2`, unknown numbers, foreign entries) is answered at once.
+    pub notify: bool,
     /// Architectures besides the native one that may enter: `x86`, `x32`. Others answer ENOSYS. Judged by their own
     /// numbers and the same names. Without meaning on aarch64, where no such entry exists.
     pub foreign: Vec<String>,
@@ -85,6 +88,7 @@ impl FilterPolicy {
             errno: 1,          // EPERM
             unknown_errno: 38, // ENOSYS
             kill: false,
+            notify: false,
             foreign: Vec::new(),
             address_families: None,
             deny_namespaces: 0,

@@ -10,20 +10,19 @@
 //! one costs to load, and no order among them can be wrong.
 
 use super::calls::{self, Abi, X32_BIT};
+use super::fragment;
+use super::lists::{Lists, behind_pointer};
 use super::policy::{Arch, FilterError, FilterMode, FilterPolicy};
-use super::restrict::{self, ENOSYS, Restriction};
+use super::restrict::{self, Check, ENOSYS, Restriction};
 use super::tree::{ARCHITECTURE, Instruction, JUMP_EQUAL, NUMBER, Range, Target, Writer};
-use super::{fragment, groups};
 use crate::plan::FilterProgram;
-use std::collections::BTreeSet;
-
-/// Without these nothing is started: `write` reports, `execve` becomes the service, the others end it and return from
-/// a signal.
-const INDISPENSABLE: [&str; 5] = ["execve", "exit", "exit_group", "rt_sigreturn", "write"];
 
 pub(super) const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
-const AUDIT_ARCH_I386: u32 = 0x4000_0003;
-const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
+pub(super) const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+pub(super) const AUDIT_ARCH_AARCH64: u32 = 0xc000_00b7;
+
+/// SECCOMP_RET_USER_NOTIF
+pub(super) const NOTIFY: u32 = 0x7fc0_0000;
 
 /// How a filter answers a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +31,9 @@ pub(super) enum Answer {
     Log,
     Errno(u16),
     Kill,
+    /// Whoever holds the filter's listener is asked, and answers this errno. The kernel does not look at these bits of
+    /// the value, so the program itself tells the listener what to answer.
+    Notify(u16),
 }
 
 impl Answer {
@@ -42,6 +44,7 @@ impl Answer {
             Answer::Log => 0x7ffc_0000,
             Answer::Errno(errno) => 0x0005_0000 | errno as u32,
             Answer::Kill => 0x8000_0000,
+            Answer::Notify(errno) => NOTIFY | errno as u32,
         }
     }
 }
@@ -120,9 +123,7 @@ fn write(
 /// A policy with its names resolved.
 struct Judge<'a> {
     policy: &'a FilterPolicy,
-    allowed: Option<BTreeSet<&'static str>>,
-    denied: BTreeSet<&'static str>,
-    logged: BTreeSet<&'static str>,
+    lists: Lists,
     errno: u16,
     unknown_errno: u16,
 }
@@ -130,8 +131,8 @@ struct Judge<'a> {
 /// What the policy says of a call.
 enum Verdict {
     Answer(Answer),
-    /// The restriction decides; calls that pass it get this answer.
-    Arguments(Restriction, Answer),
+    /// The checks decide, the first that refuses before the others; calls that pass them get this answer.
+    Arguments(Vec<Check>, Answer),
 }
 
 impl<'a> Judge<'a> {
@@ -140,61 +141,65 @@ impl<'a> Judge<'a> {
         if let Some(unknown) = policy.foreign.iter().find(|name| !matches!(name.as_str(), "x86" | "x32")) {
             return Err(FilterError::UnknownArchitecture(unknown.clone()));
         }
-        let allowed = match &policy.allow {
-            Some(list) => {
-                let mut allowed = resolve(list)?;
-                allowed.extend(INDISPENSABLE);
-                allowed.insert("execveat");
-                Some(allowed)
-            }
-            None => None,
-        };
-        for entry in &policy.deny {
-            let calls = resolve(std::slice::from_ref(entry))?;
-            if let Some(call) = INDISPENSABLE.into_iter().find(|call| calls.contains(call)) {
-                return Err(FilterError::Indispensable { call, entry: entry.clone() });
-            }
-        }
-        Ok(Judge {
-            policy,
-            allowed,
-            denied: resolve(&policy.deny)?,
-            logged: resolve(&policy.log)?,
-            errno: errno(policy.errno)?,
-            unknown_errno: errno(policy.unknown_errno)?,
-        })
+        let lists = Lists::new(policy)?;
+        Ok(Judge { policy, lists, errno: errno(policy.errno)?, unknown_errno: errno(policy.unknown_errno)? })
     }
 
-    fn verdict(&self, abi: Abi, name: &str) -> Verdict {
-        let logged = self.logged.contains(name);
-        let listed = logged || self.allowed.as_ref().is_none_or(|allowed| allowed.contains(name));
-        if !listed || self.denied.contains(name) {
-            let answer = match name {
-                "clone3" => Answer::Errno(ENOSYS),
-                _ if self.policy.kill => Answer::Kill,
-                _ => Answer::Errno(self.errno),
-            };
+    fn verdict(&self, abi: Abi, name: &'static str) -> Verdict {
+        let refusal = self.refuse(match name {
+            "clone3" => Answer::Errno(ENOSYS),
+            _ if self.policy.kill => Answer::Kill,
+            _ => self.denial(self.errno),
+        });
+        let listed = self.lists.allows(name);
+        let (allow, deny) = self.lists.rules(abi, name);
+        if self.lists.denies(name) || !listed && allow.is_empty() {
+            return Verdict::Answer(refusal);
+        }
+        if let Some(members) = behind_pointer(abi, name)
+            && self.lists.has_rules(members)
+        {
+            let answer = if matches!(name, "clone3" | "openat2") { Answer::Errno(ENOSYS) } else { refusal };
             return Verdict::Answer(self.refuse(answer));
         }
-        let pass = if logged { Answer::Log } else { Answer::Allow };
-        match restrict::restriction(self.policy, abi, name) {
-            None => Verdict::Answer(pass),
-            Some(Restriction::Always(errno)) => Verdict::Answer(self.refuse(Answer::Errno(errno))),
-            Some(Restriction::Unless(_, errno) | Restriction::When(_, errno))
-                if self.refuse(Answer::Errno(errno)) == pass =>
-            {
-                Verdict::Answer(pass)
-            }
-            Some(restriction) => Verdict::Arguments(restriction, pass),
+        let pass = if self.lists.logs(name) { Answer::Log } else { Answer::Allow };
+        let mut checks = Vec::new();
+        if !deny.is_empty() {
+            checks.push(Check { cases: deny, refused_when_met: true, refusal });
         }
+        if !listed {
+            checks.push(Check { cases: allow, refused_when_met: false, refusal });
+        }
+        let restricted = |errno: u16| match name {
+            "clone3" | "openat2" => self.refuse(Answer::Errno(errno)),
+            _ => self.refuse(self.denial(errno)),
+        };
+        match restrict::restriction(self.policy, abi, name) {
+            None => {}
+            Some(Restriction::Always(errno)) => return Verdict::Answer(restricted(errno)),
+            Some(Restriction::Unless(cases, errno)) => {
+                checks.push(Check { cases, refused_when_met: false, refusal: restricted(errno) });
+            }
+            Some(Restriction::When(cases, errno)) => {
+                checks.push(Check { cases, refused_when_met: true, refusal: restricted(errno) });
+            }
+        }
+        checks.retain(|check| check.refusal != pass);
+        if checks.is_empty() { Verdict::Answer(pass) } else { Verdict::Arguments(checks, pass) }
     }
 
     /// The answer to numbers without a name.
     fn unknown(&self) -> Answer {
-        match self.allowed {
-            Some(_) => self.refuse(Answer::Errno(self.unknown_errno)),
-            None => Answer::Allow,
+        match self.lists.everything() {
+            false => self.refuse(Answer::Errno(self.unknown_errno)),
+            true => Answer::Allow,
         }
+    }
+
+    /// The refusal of a known call. That a library is told "not here" and tries the older call is no denial, and not
+    /// told to anybody.
+    fn denial(&self, errno: u16) -> Answer {
+        if self.policy.notify { Answer::Notify(errno) } else { Answer::Errno(errno) }
     }
 
     /// A refusal, or what stands for it when the filter only logs.
@@ -206,18 +211,6 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn resolve(list: &[String]) -> Result<BTreeSet<&'static str>, FilterError> {
-    let mut calls = BTreeSet::new();
-    for name in list {
-        if name.starts_with('@') {
-            calls.extend(groups::group(name).ok_or_else(|| FilterError::UnknownGroup(name.clone()))?);
-        } else {
-            calls.insert(calls::known(name).ok_or_else(|| FilterError::UnknownCall(name.clone()))?);
-        }
-    }
-    Ok(calls)
-}
-
 /// errno 0 would make a refused call look like one that succeeded; the kernel clamps above 4095 (MAX_ERRNO).
 fn errno(errno: i32) -> Result<u16, FilterError> {
     u16::try_from(errno).ok().filter(|errno| (1..=4095).contains(errno)).ok_or(FilterError::Errno(errno))
@@ -225,7 +218,10 @@ fn errno(errno: i32) -> Result<u16, FilterError> {
 
 /// Argument programs, each kept once however many calls it judges.
 #[derive(Default)]
-struct Fragments(Vec<((Restriction, Answer), Vec<Instruction>)>);
+struct Fragments(Vec<(Question, Vec<Instruction>)>);
+
+/// The checks, and the answer to who passes them.
+type Question = (Vec<Check>, Answer);
 
 impl Fragments {
     fn numbers(&mut self, judge: &Judge, abi: Abi) -> Result<Vec<(u32, Target)>, FilterError> {
@@ -233,19 +229,19 @@ impl Fragments {
         for (number, name) in calls::table(abi) {
             let target = match judge.verdict(abi, name) {
                 Verdict::Answer(answer) => Target::Answer(answer.value()),
-                Verdict::Arguments(restriction, pass) => Target::Fragment(self.index(judge, restriction, pass)?),
+                Verdict::Arguments(checks, pass) => Target::Fragment(self.index(checks, pass)?),
             };
             numbers.push((number, target));
         }
         Ok(numbers)
     }
 
-    fn index(&mut self, judge: &Judge, restriction: Restriction, pass: Answer) -> Result<usize, FilterError> {
-        let key = (restriction, pass);
+    fn index(&mut self, checks: Vec<Check>, pass: Answer) -> Result<usize, FilterError> {
+        let key = (checks, pass);
         if let Some(index) = self.0.iter().position(|(other, _)| *other == key) {
             return Ok(index);
         }
-        let instructions = fragment::compile(&key.0, pass, |errno| judge.refuse(Answer::Errno(errno)))?;
+        let instructions = fragment::compile(&key.0, pass)?;
         self.0.push((key, instructions));
         Ok(self.0.len() - 1)
     }

@@ -31,8 +31,14 @@ const JUDGED_BY_ARGUMENTS: [&str; 21] = [
     "socketpair",
 ];
 
-fn judged_by_arguments(name: Option<&str>) -> bool {
-    name.is_some_and(|name| name == "unshare" || JUDGED_BY_ARGUMENTS.contains(&name))
+/// By a restriction, or by a condition in a list.
+fn judged_by_arguments(policy: &FilterPolicy, name: Option<&str>) -> bool {
+    let lists = policy.allow.iter().flatten().chain(&policy.deny);
+    let mut conditional = lists.filter_map(|entry| entry.split_once('(')).map(|(call, _)| call);
+    name.is_some_and(|name| {
+        let also = name.strip_suffix('2').or(name.strip_suffix("64")).unwrap_or(name);
+        name == "unshare" || JUDGED_BY_ARGUMENTS.contains(&name) || conditional.any(|call| call == name || call == also)
+    })
 }
 
 const ENTRIES: [u32; 4] = [X86_64, I386, AARCH64, 0x4000_0028];
@@ -49,7 +55,7 @@ fn assert_equals_model(policy: &FilterPolicy, arch: Arch, names: &Names, argumen
     {
         for (index, &arguments) in arguments.iter().enumerate() {
             let call = Call { arch: entry, number, arguments };
-            let by_arguments = judged_by_arguments(names.of(&call));
+            let by_arguments = judged_by_arguments(policy, names.of(&call));
             if index > 0 && !by_arguments {
                 break;
             }
@@ -86,8 +92,51 @@ fn entries(deniable: bool, up_to: usize) -> impl Strategy<Value = Vec<String>> {
     let calls: Vec<String> = calls.map(str::to_owned).collect();
     let judged: Vec<String> =
         JUDGED_BY_ARGUMENTS.iter().chain(&["clone3", "openat2", "unshare"]).map(ToString::to_string).collect();
-    let entry = prop_oneof![prop::sample::select(groups), prop::sample::select(calls), prop::sample::select(judged)];
+    let entry = prop_oneof![
+        prop::sample::select(groups),
+        prop::sample::select(calls),
+        prop::sample::select(judged),
+        rule(deniable),
+    ];
     prop::collection::vec(entry, 0..up_to)
+}
+
+/// A call with conditions, as it stands in a list.
+fn rule(deniable: bool) -> impl Strategy<Value = String> {
+    let calls: Vec<String> =
+        all_call_names().filter(|name| !deniable || !is_indispensable(name)).map(str::to_owned).collect();
+    let known =
+        ["ioctl", "clone", "socket", "openat", "mmap", "mprotect", "prctl", "fcntl", "chmod", "semget", "select"];
+    let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+    let call = prop_oneof![3 => prop::sample::select(known), 1 => prop::sample::select(calls)];
+    let mask = prop_oneof![
+        2 => Just(None),
+        1 => any::<u32>().prop_map(|mask| Some(u64::from(mask | 1))),
+        1 => Just(Some(0o6000)),
+        1 => argument().prop_map(|mask| Some(mask | 2)),
+    ];
+    let condition = (0..6u8, mask, any::<bool>(), argument(), any::<bool>());
+    (call, prop::collection::vec(condition, 1..4)).prop_map(|(call, conditions)| {
+        let text = |(argument, mask, complement, value, equal): (u8, Option<u64>, bool, u64, bool)| {
+            let sign = if equal { "==" } else { "!=" };
+            let tilde = if complement { "~" } else { "" };
+            let one = |wide: bool| {
+                let limit = if wide { u64::MAX } else { u64::from(u32::MAX) };
+                let (value, written) = (value & limit, mask.map(|mask| mask & limit));
+                let effective = written.map(|mask| if complement { !mask } else { mask }).unwrap_or(u64::MAX);
+                match written {
+                    None => format!("{argument} {sign} {value:#x}"),
+                    Some(mask) => format!("{argument} & {tilde}{mask:#x} {sign} {:#x}", value & effective & limit),
+                }
+            };
+            // What the call's argument is too narrow for is written for 32 bits, or for the 12 of a mode.
+            let fits = |text: &String| Rule::parse(&format!("{call}({text})")).is_ok();
+            let narrow = format!("{argument} & 0o6000 {sign} 0o4000");
+            [one(true), one(false), narrow].into_iter().find(fits).unwrap()
+        };
+        let texts: Vec<String> = conditions.into_iter().map(text).collect();
+        format!("{call}({})", texts.join(", "))
+    })
 }
 
 prop_compose! {
@@ -119,14 +168,15 @@ prop_compose! {
         restrictions in restrictions(),
         allow in prop::option::weighted(0.8, entries(false, 12)),
         deny in entries(true, 8),
-        log in entries(false, 3),
+        log in entries(false, 3).prop_map(|list| list.into_iter().filter(|entry| !is_rule(entry)).collect::<Vec<_>>()),
+        notify in any::<bool>(),
         errno in 1..4096i32,
         unknown_errno in 1..4096i32,
         kill in any::<bool>(),
         log_only in prop::bool::weighted(0.2),
     ) -> FilterPolicy {
         let mode = if log_only { FilterMode::Log } else { FilterMode::Enforce };
-        FilterPolicy { mode, allow, deny, log, errno, unknown_errno, kill, ..restrictions }
+        FilterPolicy { mode, allow, deny, log, errno, unknown_errno, kill, notify, ..restrictions }
     }
 }
 

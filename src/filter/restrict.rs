@@ -6,6 +6,7 @@
 
 use super::calls::Abi;
 use super::policy::{FilterError, FilterPolicy};
+use super::program::Answer;
 
 pub(super) const EPERM: u16 = 1;
 pub(super) const ENOSYS: u16 = 38;
@@ -35,17 +36,41 @@ const PER_LINUX: u32 = 0;
 /// Asks personality(2) without setting.
 const PER_QUERY: u32 = 0xffff_ffff;
 
-/// A test of the lower 32 bits of one argument, 0 to 5.
+/// A test of one argument, 0 to 5: under a mask it equals a value, or differs from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Test {
-    Equals(u8, u32),
-    Differs(u8, u32),
-    /// The argument under a mask (second) equals a value (third).
-    Masked(u8, u32, u32),
+    /// Of the lower 32 bits.
+    Lower { argument: u8, mask: u32, value: u32, equal: bool },
+    /// Of all 64 bits.
+    Whole { argument: u8, mask: u64, value: u64, equal: bool },
+}
+
+impl Test {
+    fn equals(argument: u8, value: u32) -> Test {
+        Test::masked(argument, u32::MAX, value)
+    }
+
+    fn differs(argument: u8, value: u32) -> Test {
+        Test::Lower { argument, mask: u32::MAX, value, equal: false }
+    }
+
+    pub fn masked(argument: u8, mask: u32, value: u32) -> Test {
+        Test::Lower { argument, mask, value, equal: true }
+    }
 }
 
 /// All of these tests must hold.
 pub(super) type Case = Vec<Test>;
+
+/// One of the questions that a call has to pass.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Check {
+    /// At least one.
+    pub cases: Vec<Case>,
+    /// Is the call refused when a case holds, or when none does?
+    pub refused_when_met: bool,
+    pub refusal: Answer,
+}
 
 /// What a restriction says of one call.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,19 +105,19 @@ pub(super) fn restriction(policy: &FilterPolicy, abi: Abi, name: &str) -> Option
         "unshare" if namespaces => none_of(0, lower(policy.deny_namespaces)),
         "setns" if namespaces => {
             let mask = lower(policy.deny_namespaces);
-            Some(Restriction::Unless(vec![vec![Test::Differs(1, 0), Test::Masked(1, mask, 0)]], EPERM))
+            Some(Restriction::Unless(vec![vec![Test::differs(1, 0), Test::masked(1, mask, 0)]], EPERM))
         }
         "clone3" if namespaces => Some(Restriction::Always(ENOSYS)),
         "personality" if policy.lock_personality => {
-            Some(Restriction::Unless(vec![vec![Test::Equals(0, PER_LINUX)], vec![Test::Equals(0, PER_QUERY)]], EPERM))
+            Some(Restriction::Unless(vec![vec![Test::equals(0, PER_LINUX)], vec![Test::equals(0, PER_QUERY)]], EPERM))
         }
         "sched_setscheduler" if policy.restrict_realtime => {
-            let ordinary = |policy: &u32| vec![Test::Masked(1, !SCHED_RESET_ON_FORK, *policy)];
+            let ordinary = |policy: &u32| vec![Test::masked(1, !SCHED_RESET_ON_FORK, *policy)];
             Some(Restriction::Unless(ORDINARY_POLICIES.iter().map(ordinary).collect(), EPERM))
         }
         "sched_setattr" if policy.restrict_realtime => Some(Restriction::Always(EPERM)),
         "ioctl" if policy.deny_terminal_injection => {
-            Some(Restriction::When(vec![vec![Test::Equals(1, TIOCSTI)], vec![Test::Equals(1, TIOCLINUX)]], EPERM))
+            Some(Restriction::When(vec![vec![Test::equals(1, TIOCSTI)], vec![Test::equals(1, TIOCLINUX)]], EPERM))
         }
         _ if policy.restrict_suid_sgid => set_id(name),
         _ => None,
@@ -102,7 +127,7 @@ pub(super) fn restriction(policy: &FilterPolicy, abi: Abi, name: &str) -> Option
 fn set_id(name: &str) -> Option<Restriction> {
     let opens = |flags, mode| {
         Some(Restriction::Unless(
-            vec![vec![Test::Masked(flags, CREATES, 0)], vec![Test::Masked(mode, SET_ID_BITS, 0)]],
+            vec![vec![Test::masked(flags, CREATES, 0)], vec![Test::masked(mode, SET_ID_BITS, 0)]],
             EPERM,
         ))
     };
@@ -118,7 +143,7 @@ fn set_id(name: &str) -> Option<Restriction> {
 
 /// Refuses the call when any bit of `mask` is set in the argument; `None` when there is no bit to ask for.
 fn none_of(argument: u8, mask: u32) -> Option<Restriction> {
-    (mask != 0).then(|| Restriction::Unless(vec![vec![Test::Masked(argument, mask, 0)]], EPERM))
+    (mask != 0).then(|| Restriction::Unless(vec![vec![Test::masked(argument, mask, 0)]], EPERM))
 }
 
 /// Does anything judge arguments that socketcall(2) hides?
@@ -129,8 +154,8 @@ fn hides_arguments(policy: &FilterPolicy) -> bool {
 fn sockets(policy: &FilterPolicy) -> Option<Restriction> {
     let protocols: &[u32] = if policy.plain_tcp { &OTHER_TCP } else { &[] };
     let Some(families) = &policy.address_families else {
-        let protocols = protocols.iter().map(|protocol| vec![Test::Equals(2, *protocol)]);
-        let cases: Vec<Case> = protocols.chain([vec![Test::Equals(0, u32::from(AF_SMC))]]).collect();
+        let protocols = protocols.iter().map(|protocol| vec![Test::equals(2, *protocol)]);
+        let cases: Vec<Case> = protocols.chain([vec![Test::equals(0, u32::from(AF_SMC))]]).collect();
         return policy.plain_tcp.then_some(Restriction::When(cases, EAFNOSUPPORT));
     };
     let families: Vec<u16> =
@@ -139,8 +164,8 @@ fn sockets(policy: &FilterPolicy) -> Option<Restriction> {
         return Some(Restriction::Always(EAFNOSUPPORT));
     }
     let case = |family: &u16| {
-        let protocols = protocols.iter().map(|protocol| Test::Differs(2, *protocol));
-        std::iter::once(Test::Equals(0, u32::from(*family))).chain(protocols).collect()
+        let protocols = protocols.iter().map(|protocol| Test::differs(2, *protocol));
+        std::iter::once(Test::equals(0, u32::from(*family))).chain(protocols).collect()
     };
     Some(Restriction::Unless(families.iter().map(case).collect(), EAFNOSUPPORT))
 }

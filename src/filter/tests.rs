@@ -41,8 +41,8 @@ pub(super) fn run(programs: &[crate::plan::FilterProgram], call: &Call) -> Outco
 
 /// Every number that can mean something, and the borders between meanings.
 pub(super) fn interesting_numbers() -> impl Iterator<Item = u32> {
-    let ends = [600, 1000, 0x3fff_ffff, 0x4000_0600, 0x7fff_ffff, 0x8000_0000, 0x8000_0029, u32::MAX - 1, u32::MAX];
-    (0..600).chain(0x4000_0000..0x4000_0000 + 600).chain(ends)
+    let ends = [1000, 0x3fff_ffff, 0x4000_0600, 0x7fff_ffff, 0x8000_0000, 0x8000_0029, u32::MAX - 1, u32::MAX];
+    (0..=600).chain(0x4000_0000..=0x4000_0000 + 600).chain(ends)
 }
 
 const ALLOW: u32 = 0x7fff_0000;

@@ -6,7 +6,7 @@
 use super::paths::{self, ENOENT, is_missing};
 use super::{Failure, Stage};
 use crate::plan::wire::Report;
-use crate::plan::{LaunchPlan, Step};
+use crate::plan::{FilterProgram, LaunchPlan, Step};
 use crate::sys::fd::{self, Open};
 use crate::sys::{confine, mount, process};
 use std::ffi::{CStr, CString};
@@ -35,18 +35,21 @@ fn only_filters_follow(plan: &LaunchPlan, index: usize) -> bool {
 pub(super) fn load_filter(
     stage: &mut Stage,
     plan: &LaunchPlan,
-    program: &[(u16, u8, u8, u32)],
+    program: &FilterProgram,
     log: bool,
 ) -> Result<(), Failure> {
-    let filter = confine::Filter::new(program)?;
+    let filter = confine::Filter::new(&program.0)?;
     super::fork::await_init(stage)?;
     if stage.prepared.is_none() && only_filters_follow(plan, stage.index) {
         prepare_last_step(stage, plan)?;
     }
-    let loaded = filter.load(log);
+    let loaded = match program.asks_listener() {
+        true => super::denials::load(stage, &filter, program, log),
+        false => filter.load(log).map_err(Failure::from),
+    };
     // Its memory is not given back: that may take a system call which the filter does not allow.
     std::mem::forget(filter);
-    Ok(loaded?)
+    loaded
 }
 
 /// Prepares `Execute` ahead of its turn. A failure is one of `Execute`, and is reported as that.

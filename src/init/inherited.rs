@@ -26,6 +26,8 @@ pub(super) struct Inherited {
     pub stdin: Option<OwnedFd>,
     pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
+    /// Where a filter's listener goes.
+    pub denials: Option<OwnedFd>,
     /// Who asked for this command.
     pub caller: Option<OwnedFd>,
     pub pinned: Vec<OwnedFd>,
@@ -78,6 +80,7 @@ impl Inherited {
             pinned: take_all(&listed.pinned, &mut take)?,
             image: take(listed.image)?,
             stdin: take(listed.stdin)?,
+            denials: take(listed.denials)?,
             caller: take(listed.caller)?,
             stdout,
             stderr,

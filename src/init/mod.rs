@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod credentials;
+mod denials;
 mod errand;
 mod execute;
 pub mod first;

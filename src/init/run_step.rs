@@ -110,7 +110,7 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
         }
         Step::OpenTerminal => terminal::open(stage),
         Step::ArrangeDescriptors => arrange_descriptors(stage),
-        Step::LoadFilter { program, log } => execute::load_filter(stage, plan, &program.0, *log),
+        Step::LoadFilter { program, log, .. } => execute::load_filter(stage, plan, program, *log),
         Step::Execute { argv, environment } => execute::execute(stage, plan, argv, environment),
         Step::MakeRuleset(ruleset) => landlock::make(stage, ruleset),
         Step::EnforceRuleset => landlock::enforce(stage),

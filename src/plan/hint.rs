@@ -473,6 +473,12 @@ fn filter_hint(errno: Errno) -> Option<String> {
         Errno::EPERM | Errno::ENOSYS => {
             Some("a filter loaded before this one, or one around the daemon, forbids seccomp(2)".to_owned())
         }
+        Errno::EBUSY => Some(
+            "a filter around the daemon has a listener already, and a process has only one: write syscalls.on_deny = \"errno\""
+                .to_owned(),
+        ),
+        // The thread that sends the listener away.
+        Errno::EAGAIN => Some(TASKS_FULL.to_owned()),
         Errno::ENOMEM => Some("all filters of a process may have 32768 instructions together".to_owned()),
         _ => None,
     }

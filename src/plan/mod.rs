@@ -17,6 +17,7 @@
 mod addresses;
 mod capability;
 mod cgroup;
+mod filter;
 pub mod hint;
 mod label;
 mod landlock;
@@ -29,12 +30,13 @@ pub mod wire;
 pub use addresses::{AddressRange, AddressRules, Prefix};
 pub use capability::{CapabilitySet, capability_name};
 pub use cgroup::{BlockDevice, CgroupSettings, CpuMax, DeviceRule, DeviceType, IoMax};
+pub use filter::FilterProgram;
 pub use label::SecurityModule;
 pub use landlock::{FileRules, PathRule, PortRange, Ruleset};
 pub use outside::{PlannedSocket, PlannedTimer, SocketFile};
 pub use phrase::step_code;
 pub use step::{
-    Create, FilterProgram, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, Slot, Step, TreeSource,
+    Create, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, Slot, Step, TreeSource,
 };
 
 use serde::{Deserialize, Serialize};

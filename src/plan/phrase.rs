@@ -271,9 +271,11 @@ impl Step {
             Step::ResetSignals => "reset all signals".to_owned(),
             Step::OpenTerminal => "open a terminal of its own and control it".to_owned(),
             Step::ArrangeDescriptors => "arrange standard input, output and error; close the rest".to_owned(),
-            Step::LoadFilter { program, log } => {
+            Step::LoadFilter { program, log, rules } => {
                 let log = if *log { ", logging" } else { "" };
-                format!("load a system-call filter ({} instructions{log})", program.0.len())
+                let notify = if program.asks_listener() { ", denied calls recorded" } else { "" };
+                let rules = if rules.is_empty() { String::new() } else { format!(": {}", rules.join("; ")) };
+                format!("load a system-call filter ({} instructions{log}{notify}){rules}", program.0.len())
             }
             Step::Execute { argv, .. } => format!("execute {}", shell_words(argv)),
             Step::MakeRuleset(ruleset) => format!("make a Landlock rule set: {ruleset}"),

@@ -7,6 +7,7 @@
 //! Mount objects live in numbered [`Slot`]s: descriptors that steps open, adjust while still detached, and attach.
 //! No path is resolved twice: a path is opened once (`openat2`), everything after goes through the descriptor.
 
+use super::filter::FilterProgram;
 use super::{CapabilitySet, Ruleset, SecurityModule};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -127,9 +128,6 @@ pub enum LimitResource {
     Stack,
 }
 
-/// A system-call filter program, as the kernel takes it: pairs of code, jt, jf, k.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FilterProgram(pub Vec<(u16, u8, u8, u32)>);
 
 /// One operation of the set-up stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -476,6 +474,8 @@ pub enum Step {
         program: FilterProgram,
         /// SECCOMP_FILTER_FLAG_LOG: denied calls are logged by the kernel.
         log: bool,
+        /// What the unit says of arguments, in words; the program has it.
+        rules: Vec<String>,
     },
     /// execve(2). A name without `/` is looked up in `PATH` of the environment.
     Execute {

@@ -78,6 +78,9 @@ pub struct Descriptors {
     pub stdin: Option<i32>,
     /// Becomes standard error.
     pub stderr: Option<i32>,
+    /// SOCK_SEQPACKET socket that a filter's listener is sent over, to whoever answers the service's denied calls; closed
+    /// by exec.
+    pub denials: Option<i32>,
     /// SOCK_SEQPACKET socket on which a command's end is told to whoever asked for it (`rsvc exec`).
     pub caller: Option<i32>,
     /// Kept open by init and nobody else: the read end of the log pipe and the notify socket, so that they outlive
@@ -321,7 +324,11 @@ mod tests {
             Step::LoadCredential { slot: Slot(4), name: "key".into(), path: "/etc/key".into(), missing_ok: true },
             Step::SetCredential { slot: Slot(4), name: "word".into() },
             Step::SealCredentials { slot: Slot(4), uid: 33, gid: 33 },
-            Step::LoadFilter { program: FilterProgram(vec![(0x20, 0, 0, 4), (6, 0, 0, 0x7fff_0000)]), log: false },
+            Step::LoadFilter {
+                program: FilterProgram(vec![(0x20, 0, 0, 4), (6, 0, 0, 0x7fff_0000)]),
+                log: false,
+                rules: Vec::new(),
+            },
             Step::Execute { argv: vec!["/bin/true".into()], environment: vec![("A".into(), "b".into())] },
         ];
         let plan = LaunchPlan {

@@ -273,7 +273,9 @@ fn allowed(unit: &Unit) -> Option<BTreeSet<&'static str>> {
     if syscalls.mode != SyscallMode::Enforce {
         return None;
     }
-    let mut allowed: BTreeSet<&'static str> = resolve(syscalls.allow.iter().chain(&syscalls.log));
+    // A call that is allowed with some arguments counts as allowed, one that is denied with some does not as denied.
+    let whole = |entry: &String| entry.split('(').next().unwrap_or_default().to_owned();
+    let mut allowed: BTreeSet<&'static str> = resolve(syscalls.allow.iter().chain(&syscalls.log).map(whole));
     let denied = resolve(syscalls.deny.iter());
     allowed.retain(|call| !denied.contains(call));
     let protections: [(bool, &[&str]); 4] = [

@@ -31,6 +31,15 @@ pub fn landlock_abi() -> Option<u32> {
     cvt("landlock_create_ruleset", answer).ok().and_then(|abi| u32::try_from(abi).ok())
 }
 
+/// Can refusals of a filter be left to a listener (SECCOMP_RET_USER_NOTIF, since Linux 5.0)?
+pub fn has_seccomp_listeners() -> bool {
+    const SECCOMP_GET_ACTION_AVAIL: libc::c_uint = 2;
+    let action: u32 = 0x7fc0_0000;
+    // SAFETY: reads one word, which lives.
+    let answer = unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) };
+    answer == 0
+}
+
 fn known(answer: libc::c_long) -> bool {
     !matches!(cvt("probe", answer), Err(error) if error.errno == libc::ENOSYS)
 }

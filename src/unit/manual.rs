@@ -3,6 +3,7 @@
 //! The page is written by this module and checked in, so that it can be reviewed; a test compares the two. Source of
 //! the macros: man(7), as every formatter knows them.
 
+mod calls;
 mod chapters;
 mod landlock;
 mod pods;
@@ -10,6 +11,7 @@ mod pods;
 use super::keys::{self, Key, Kind, LimitUnit, Table};
 use super::problem::Code;
 use super::variables;
+use calls::CALLS;
 use chapters::{
     CREDENTIALS, DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, REPLICAS, TAIL, TEMPLATES, VALUES, VARIABLES,
 };
@@ -228,6 +230,7 @@ pub fn manual() -> String {
     for table in keys::TABLES {
         manual_table(&mut page, table);
     }
+    page.push_str(CALLS);
     page.push_str(PROFILES);
     page.push_str(LANDLOCK);
     page.push_str(VALUES);

@@ -101,6 +101,7 @@ codes! {
     UnknownVariable = "E0226", "no such variable, or not here";
     BadCalendar = "E0227", "not a time of the calendar";
     BadCredential = "E0228", "not the name of a credential";
+    BadArgument = "E0229", "not a condition on an argument of a system call";
     OneshotRestart = "E0301", "a oneshot service that restarts after success would never end";
     Forking = "E0302", "forking and pid_file belong together";
     KillMode = "E0303", "a kill mode that would leave processes behind";

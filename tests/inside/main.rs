@@ -8,9 +8,12 @@
 mod instance;
 
 mod addresses;
+mod calls;
 mod confinement;
 mod credentials;
+mod denials;
 mod devices;
+mod entries;
 mod filesystem;
 mod identity;
 mod lab;

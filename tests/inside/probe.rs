@@ -3,6 +3,7 @@
 //! It runs from `.init_array`, before `main` and the runtime of the language, which would ignore SIGPIPE, install
 //! handlers and open missing descriptors. An answer is `ok`, a value, or the name of an error number.
 
+use crate::entries;
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -96,6 +97,10 @@ fn answer(question: &str) -> String {
         "log" => send(rest),
         "wx" => write_and_execute(),
         "keyring" => keyring(),
+        "terminal" => entries::ask_a_terminal(number(rest)),
+        "families" => entries::families(rest),
+        "numbers" => entries::numbers(rest),
+        "ids" => entries::set_ids(rest),
         "tiocsti" => type_into_a_terminal(),
         "realtime" => realtime(),
         "fork" => forks(number(rest)),
@@ -111,22 +116,22 @@ fn answer(question: &str) -> String {
     result.unwrap_or_else(|error| name(&error))
 }
 
-fn name(error: &io::Error) -> String {
+pub fn name(error: &io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |errno| format!("{:?}", Errno::from_raw(errno)))
 }
 
-fn ok<T>(_: T) -> String {
+pub fn ok<T>(_: T) -> String {
     "ok".to_owned()
 }
 
-fn number(text: &str) -> i64 {
+pub fn number(text: &str) -> i64 {
     match text.strip_prefix("0x") {
         Some(hex) => i64::from_str_radix(hex, 16).unwrap_or(-1),
         None => text.parse().unwrap_or(-1),
     }
 }
 
-fn c(text: &str) -> CString {
+pub fn c(text: &str) -> CString {
     CString::new(text).unwrap_or_default()
 }
 
@@ -134,20 +139,20 @@ fn checked(result: i64) -> io::Result<i64> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-fn system(number: i64, arguments: &[i64]) -> io::Result<i64> {
+pub fn system(number: i64, arguments: &[i64]) -> io::Result<i64> {
     let mut a = [0; 6];
     a[..arguments.len()].copy_from_slice(arguments);
     // SAFETY: callers pass numbers and pointers that live during the call; no call that is made here writes elsewhere.
     checked(unsafe { libc::syscall(number, a[0], a[1], a[2], a[3], a[4], a[5]) })
 }
 
-fn open(path: &str, flags: i32, mode: u32) -> io::Result<i32> {
+pub fn open(path: &str, flags: i32, mode: u32) -> io::Result<i32> {
     let path = c(path);
     // SAFETY: the path is a string.
     checked(i64::from(unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode) })).map(|fd| fd as i32)
 }
 
-fn close(fd: i32) -> String {
+pub fn close(fd: i32) -> String {
     // SAFETY: the descriptor was opened by the caller and is used no more.
     unsafe { libc::close(fd) };
     "ok".to_owned()

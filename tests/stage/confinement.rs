@@ -110,7 +110,7 @@ fn refuse(number: u32) -> Step {
         (0x06, 0, 0, 0x0005_0000 | 1), // EPERM
         (0x06, 0, 0, 0x7fff_0000),     // allow
     ];
-    Step::LoadFilter { program: FilterProgram(program), log: false }
+    Step::LoadFilter { program: FilterProgram(program), log: false, rules: Vec::new() }
 }
 
 #[cfg(target_arch = "x86_64")]

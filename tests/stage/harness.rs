@@ -191,6 +191,7 @@ impl Draft {
             is_main: true,
             environment: self.start_environment.clone(),
             descriptors: Descriptors {
+                denials: None,
                 caller: None,
                 image: None,
                 stdin: None,

@@ -5,7 +5,7 @@ use super::tree::process_tree;
 use crate::cli::terminal::{Color, Look, harmless};
 use crate::cli::time::{self, coarse};
 use crate::cli::words::{cpu_time, size};
-use crate::control::{GroupCounters, Pressure, ProcessLine, RunsOn, SliceStatus, StopProgress, UnitStatus};
+use crate::control::{DeniedCall, GroupCounters, Pressure, ProcessLine, RunsOn, SliceStatus, StopProgress, UnitStatus};
 use crate::unit::TimeSpan;
 use std::cmp::Ordering;
 use std::time::{Duration, SystemTime};
@@ -306,6 +306,10 @@ impl Page {
             let label = if index == 0 { "Degraded" } else { "" };
             self.line(label, &self.look.paint(Color::Yellow, &harmless(item)));
         }
+        for (index, denied) in unit.denied.iter().enumerate() {
+            let label = if index == 0 { "Denied" } else { "" };
+            self.line(label, &self.look.paint(Color::Yellow, &harmless(&denied_words(denied))));
+        }
     }
 
     fn slice(&mut self, slice: &SliceStatus) {
@@ -444,6 +448,18 @@ fn last_end(unit: &UnitStatus) -> Option<String> {
 fn pressure(pressure: Option<Pressure>) -> Option<String> {
     let p = pressure.filter(|p| p.some_avg10 >= 0.01)?;
     Some(format!("pressure some {:.2}% full {:.2}%", p.some_avg10, p.full_avg10))
+}
+
+/// `mount, 3 times: EPERM, first by web[123]; syscalls.allow.append = ["mount"] would allow it`
+fn denied_words(denied: &DeniedCall) -> String {
+    let times = if denied.times == 1 { "once".to_owned() } else { format!("{} times", denied.times) };
+    if denied.errno.is_empty() {
+        return format!("{}, {times}", denied.call);
+    }
+    let others =
+        if denied.others > 0 { format!(", with other arguments {} more", denied.others) } else { String::new() };
+    let DeniedCall { call, errno, command, pid, remedy, .. } = denied;
+    format!("{call}, {times}{others}: {errno}, first by {command}[{pid}]; {remedy}")
 }
 
 #[cfg(test)]

@@ -259,6 +259,7 @@ impl Engine {
         }
         self.adopt_kept_log(id, &saved);
         self.adopt_kept_sockets(id, true);
+        self.adopt_denials(id);
         self.events.push_back(Event::AdoptedAtEnd {
             id,
             stopping: saved.stop_requested || saved.restart_requested,
@@ -281,6 +282,7 @@ impl Engine {
         }
         self.adopt_kept_log(id, &saved);
         self.adopt_kept_sockets(id, true);
+        self.adopt_denials(id);
         self.events.push_back(Event::AdoptedExited {
             id,
             since: Moment(saved.since),

@@ -197,6 +197,7 @@ impl Engine {
             service.last_uid = saved.uid;
         }
         self.adopt_kept_sockets(id, false);
+        self.adopt_denials(id);
         if self.adopt_kept_log(id, saved) {
             self.drain_log(id);
         }
@@ -263,6 +264,7 @@ impl Engine {
             }
         }
         self.adopt_kept_sockets(id, true);
+        self.adopt_denials(id);
         let directory = self.io_directory(&unit.name);
         if self.wants_syslog(&unit) && self.service(id).is_some_and(|service| service.syslog.is_none()) {
             let opened = self.open_syslog(id, &directory);

@@ -43,7 +43,7 @@ fn each_known_failure_has_its_hint() {
     };
     let image = |path: &str| Step::TakeImage { slot: Slot(0), path: path.into(), fs_type: "squashfs".into() };
     let label = |module| Step::SetExecLabel { module, label: "web".into() };
-    let filter = Step::LoadFilter { program: FilterProgram(Vec::new()), log: false };
+    let filter = Step::LoadFilter { program: FilterProgram(Vec::new()), log: false, rules: Vec::new() };
     let table: Vec<(Step, Errno, &str, &str)> = vec![
         (image("/srv/a"), Errno::ENOENT, "", "there is no /srv/a"),
         (image("/srv/a"), Errno::ENOENT, "/dev/loop-control: a loop device is needed", "load the module `loop`"),

@@ -327,10 +327,11 @@ pub(super) const SYSCALLS: Table = Table::new(
             "`log` allows what the filter would deny and lets the kernel log it. The kernel drops most of many lines.",
         )
         .default("\"enforce\""),
-        Key::new("allow", Kind::Syscalls, "What may be called; everything else answers `errno`.")
+        Key::new("allow", Kind::Syscalls, "What may be called, some of it only with certain arguments (SYSTEM CALLS); everything else answers `errno`.")
             .default("[\"@system-service\", \"@sandbox\", \"chroot\"]")
             .systemd(&["SystemCallFilter"]),
-        Key::new("deny", Kind::Syscalls, "What is taken away from `allow` again.").default("[]"),
+        Key::new("deny", Kind::Syscalls, "What is taken away from `allow` again, some of it only with certain arguments.")
+            .default("[]"),
         Key::new("errno", Kind::Errno, "Answer to a call that is known and not allowed.")
             .default("\"EPERM\"")
             .systemd(&["SystemCallErrorNumber"]),
@@ -342,8 +343,9 @@ pub(super) const SYSCALLS: Table = Table::new(
         .default("\"ENOSYS\""),
         Key::new(
             "on_deny",
-            Kind::Word { words: &["errno", "kill-process"], later: &["notify-errno"] },
-            "Whether a denied call gets an answer or ends the service with SIGSYS.",
+            Kind::Word { words: &["errno", "kill-process", "notify-errno"], later: &[] },
+            "Whether a denied call gets an answer or ends the service with SIGSYS. `notify-errno`: it gets the same answer, and \
+             is remembered; status shows what was denied, how often, and what would allow it.",
         )
         .default("\"errno\""),
         Key::new("log", Kind::Syscalls, "Calls that are allowed and logged by the kernel.")

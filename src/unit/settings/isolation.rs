@@ -373,6 +373,7 @@ pub enum SyscallMode {
 pub enum OnDeny {
     Errno,
     KillProcess,
+    NotifyErrno,
 }
 
 /// `[syscalls]`; names and groups as written, checked to exist.

@@ -345,7 +345,8 @@ fn capabilities(v: &Values) -> Capabilities {
 
 fn syscalls(v: &Values) -> Syscalls {
     let modes = [("enforce", SyscallMode::Enforce), ("log", SyscallMode::Log), ("off", SyscallMode::Off)];
-    let denials = [("errno", OnDeny::Errno), ("kill-process", OnDeny::KillProcess)];
+    let denials =
+        [("errno", OnDeny::Errno), ("kill-process", OnDeny::KillProcess), ("notify-errno", OnDeny::NotifyErrno)];
     let allow = read!(v, "syscalls", "allow", Texts);
     let mut deny = read!(v, "syscalls", "deny", Texts);
     if v.place("syscalls", "allow").is_some() && v.place("syscalls", "deny").is_none() {

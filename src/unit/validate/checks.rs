@@ -47,6 +47,7 @@ pub(super) fn all(sink: &mut Sink<'_>, c: &Checked<'_>) {
     resources(sink, c);
     repeated(sink, c);
     variables(sink, c);
+    super::calls::all(sink, c);
     if c.settings.syscalls.mode == SyscallMode::Off && c.is_written("syscalls", "mode") {
         for key in ["allow", "deny", "errno", "unknown_errno", "on_deny", "log", "architectures"] {
             no_effect(sink, c, "syscalls", key, "`syscalls.mode` is \"off\"");

@@ -1,6 +1,7 @@
 //! Values → [`Unit`]: what only makes sense together. If you hold a [`Unit`], these checks have passed.
 
 mod assemble;
+mod calls;
 mod checks;
 mod credentials;
 mod hooks;

@@ -294,11 +294,14 @@ pub fn is_syscall_group(name: &str) -> bool {
     filter::group_names().any(|group| group == name)
 }
 
-/// Checks an entry of `syscalls.allow`, `.deny` or `.log`.
+/// Checks an entry of `syscalls.allow`, `.deny` or `.log`. Conditions come back in the one way of writing them.
 ///
 /// # Errors
-/// [`Code::BadSyscall`]; [`Code::NotSupported`] for `name:ERRNO`.
+/// [`Code::BadSyscall`], [`Code::BadArgument`]; [`Code::NotSupported`] for `name:ERRNO`.
 pub fn syscall_name(text: &str) -> Result<String, Bad> {
+    if filter::is_rule(text) {
+        return filter::Rule::parse(text).map(|rule| rule.to_string()).map_err(bad_rule);
+    }
     if is_syscall_group(text) || filter::is_known_call(text) {
         return Ok(text.to_owned());
     }
@@ -326,6 +329,17 @@ pub fn syscall_name(text: &str) -> Result<String, Bad> {
     Err(match nearest(text, filter::all_call_names()) {
         Some(near) => bad.help(format!("did you mean `{near}`?")),
         None => bad.help("names are those of syscalls(2), groups start with `@`"),
+    })
+}
+
+fn bad_rule(error: filter::RuleError) -> Bad {
+    let near = error.unknown.as_ref().and_then(|(word, vocabulary)| match vocabulary {
+        filter::Vocabulary::Calls => nearest(word, filter::all_call_names()),
+        filter::Vocabulary::Constants => nearest(word, filter::constant_names()),
+    });
+    Bad::new(Code::BadArgument, error.message).help(match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => error.help,
     })
 }
 
