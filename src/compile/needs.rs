@@ -1,7 +1,7 @@
 //! What must be known of the host before one unit can be compiled: the daemon looks up exactly this.
 
 use super::dev::STANDARD_NODES;
-use crate::unit::{Account, DeviceAllow, Unit};
+use crate::unit::{Account, DeviceAllow, Unit, UserNamespace};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,8 @@ pub struct Needs {
     pub users: BTreeSet<String>,
     /// Keys of [`super::HostFacts::groups`].
     pub groups: BTreeSet<String>,
+    /// [`super::HostFacts::range`]
+    pub range: bool,
     /// Keys of [`super::HostFacts::devices`].
     pub devices: BTreeSet<PathBuf>,
     /// Paths to be listed in [`super::HostFacts::existing`] when they exist: the places of `directories.*` inside. An
@@ -44,6 +46,7 @@ pub fn needs(unit: &Unit) -> Needs {
     if unit.credentials.is_some() {
         needs.paths.insert(super::credentials::PLACE.into());
     }
+    needs.range = unit.namespaces.user == UserNamespace::Auto;
     needs.variables.extend(unit.service.pass_environment.iter().cloned());
     needs.variables.extend(TERMINAL_VARIABLES.map(str::to_owned));
     needs

@@ -185,6 +185,7 @@ impl Host {
             environment: BTreeMap::new(),
             users,
             groups,
+            range: None,
             devices: devices(&needs.devices),
             existing: Vec::new(),
             mdwe,

@@ -96,6 +96,9 @@ impl Engine {
             })?;
             numbers.container = Some(inherit.copy(&main.pidfd.fd).map_err(fds("container"))?);
         }
+        if let Some(namespace) = self.user_namespace_to_join(id, plan)? {
+            numbers.user_namespace = Some(inherit.add(namespace));
+        }
         numbers.shared = self.shared_namespaces(id, plan)?.into_iter().map(|fd| inherit.add(fd)).collect();
         match plan.output {
             plan::Output::Pipe | plan::Output::Relay => {

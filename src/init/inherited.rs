@@ -26,6 +26,8 @@ pub(super) struct Inherited {
     pub stderr: Option<OwnedFd>,
     /// Who asked for this command.
     pub caller: Option<OwnedFd>,
+    /// The one of the running container.
+    pub user_namespace: Option<OwnedFd>,
     pub pinned: Vec<OwnedFd>,
     /// For the service, from 3 on, each with its name.
     pub passed: Vec<(OwnedFd, String)>,
@@ -76,6 +78,7 @@ impl Inherited {
             pinned: take_all(&listed.pinned, &mut take)?,
             stdin: take(listed.stdin)?,
             caller: take(listed.caller)?,
+            user_namespace: take(listed.user_namespace)?,
             stdout,
             stderr,
         };

@@ -21,6 +21,7 @@ pub mod first;
 mod fork;
 mod identity;
 mod inherited;
+mod mapped;
 mod mounts;
 mod paths;
 mod run_step;
@@ -156,6 +157,8 @@ struct Stage {
     host: HostFiles,
     /// Mount objects.
     mounts: Mounts,
+    /// The user namespace that the service joins after the mounts.
+    user_namespace: Option<OwnedFd>,
     /// Tells that the resident init is ready; in the service's process, until that was awaited.
     gate: Option<OwnedFd>,
     /// The program, made ready before the first filter that only `Execute` follows.
@@ -168,7 +171,7 @@ struct Stage {
 
 impl Stage {
     fn new(plan: &LaunchPlan, start: PerStart) -> Result<Stage, Unusable> {
-        let inherited = Inherited::adopt(&start.descriptors)?;
+        let mut inherited = Inherited::adopt(&start.descriptors)?;
         let host = HostFiles::open(plan)?;
         let inherited_umask = process::umask(0);
         let stage = Stage {
@@ -179,6 +182,7 @@ impl Stage {
             is_main: start.is_main,
             credentials: Credentials::new(start.credentials),
             terminal: start.terminal,
+            user_namespace: inherited.user_namespace.take(),
             inherited,
             host,
             mounts: Mounts::default(),

@@ -70,6 +70,9 @@ pub struct PlannedStep {
 /// Bytes of all credentials of a unit together.
 pub const CREDENTIALS_SIZE: u64 = 1 << 20;
 
+/// Ids of a user namespace of a unit's own (`namespaces.user = "auto"`): 0 to 65535.
+pub const RANGE_SIZE: u32 = 65_536;
+
 /// Something prepared on the host, outside the container, by the daemon and before the clone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostStep {

@@ -196,6 +196,15 @@ pub enum Step {
         /// Default priority, 0 to 7.
         priority: u8,
     },
+    /// Makes a user namespace in which ids 0 to 65535 are `first` and following outside (`namespaces.user = "auto"`). The
+    /// stage stays where it is, and until `PivotRoot` acts on files as root of that namespace: what it makes belongs there.
+    /// Layers of overlays that follow are mapped.
+    MakeUserNamespace {
+        /// Number outside of uid 0 and gid 0.
+        first: u32,
+    },
+    /// setns(2) into the user namespace that was made, or that of the running container.
+    JoinUserNamespace,
     /// sethostname(2) in the new UTS namespace.
     SetHostname {
         /// At most 64 bytes.
@@ -220,6 +229,21 @@ pub enum Step {
         recursive: bool,
         /// `true` for paths written with a leading `-` and for built-in masks.
         missing_ok: bool,
+    },
+    /// open_tree(OPEN_TREE_CLONE) of a path of the host, and mount_setattr(MOUNT_ATTR_IDMAP) of it and each mount below with
+    /// the user namespace that was made: id N of a file is N inside. Where that cannot be, files are nobody's; when the
+    /// service is to write there, the step fails.
+    OpenMappedTree {
+        /// Receives the detached trees.
+        slot: Slot,
+        /// Absolute path.
+        path: PathBuf,
+        /// With submounts.
+        recursive: bool,
+        /// As of `OpenTree`.
+        missing_ok: bool,
+        /// The author wrote that the service writes there.
+        writable: bool,
     },
     /// fsopen, fsconfig for each option, fsmount: a new file system, detached, in a slot.
     NewFilesystem {
@@ -303,6 +327,16 @@ pub enum Step {
     /// and sockets get into a private `/dev` where mknod is refused (user namespaces).
     AttachNode {
         /// What is attached (a clone of one file).
+        node: Slot,
+        /// File system.
+        slot: Slot,
+        /// Relative path.
+        name: PathBuf,
+    },
+    /// Makes a device node like the one in a slot (numbers, mode, and its owner's number inside) in the attached file system
+    /// of another: a copy of the mount would be nobody's in a user namespace with a range of ids.
+    CopyNode {
+        /// A clone of one file.
         node: Slot,
         /// File system.
         slot: Slot,

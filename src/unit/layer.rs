@@ -192,7 +192,8 @@ fn mount_namespace(values: &mut Values) {
         return;
     }
     let own_root = !matches!(values.get("rootfs", "type").map(|e| &e.value), Some(Value::Word("host")));
-    let needed = own_root || !values.mounts.is_empty() || !written_needs(values).is_empty();
+    let mapped = matches!(values.get("namespaces", "user").map(|e| &e.value), Some(Value::User(UserWord::Auto)));
+    let needed = own_root || mapped || !values.mounts.is_empty() || !written_needs(values).is_empty();
     if needed && values.place("namespaces", "mount").is_none() {
         // An open profile shares the host's tree, unless the unit itself asks for something that cannot be had there.
         let entry = Entry { value: Value::Namespace(Isolation::Private), source: Source::Default };

@@ -52,7 +52,7 @@ pub fn type_words(kind: Kind) -> String {
         Kind::Conditions => "table of strings or arrays".to_owned(),
         Kind::Devices | Kind::Mappings | Kind::IoMax => "array of tables".to_owned(),
         Kind::Namespace => "\"private\", \"host\" or \"path:FILE\"".to_owned(),
-        Kind::UserNamespace => "\"host\", \"identity\", \"mapped\" or \"path:FILE\"".to_owned(),
+        Kind::UserNamespace => "\"host\", \"identity\", \"auto\", \"mapped\" or \"path:FILE\"".to_owned(),
         Kind::Network => "\"host\", \"loopback\" or \"path:FILE\"".to_owned(),
         Kind::Families => "array of address families".to_owned(),
         Kind::Capabilities => "array of capabilities".to_owned(),

@@ -67,6 +67,7 @@ pub(in crate::unit) enum Value {
 pub(in crate::unit) enum UserWord {
     Host,
     Identity,
+    Auto,
     Mapped,
     Path(PathBuf),
 }

@@ -127,9 +127,8 @@ pub(super) fn user_namespace(key: &str, text: &str) -> Result<UserWord, Bad> {
         "host" => Ok(UserWord::Host),
         "identity" => Ok(UserWord::Identity),
         "mapped" => Ok(UserWord::Mapped),
-        "auto" => Err(Bad::new(Code::NotSupported, format!("`{key} = \"auto\"` is not supported yet"))
-            .help("give uid_mappings and gid_mappings")),
-        _ => path_word(key, text, &["host", "identity", "mapped"]).map(UserWord::Path),
+        "auto" => Ok(UserWord::Auto),
+        _ => path_word(key, text, &["host", "identity", "auto", "mapped"]).map(UserWord::Path),
     }
 }
 

@@ -130,7 +130,15 @@ fn user_namespace(sink: &mut Sink<'_>, c: &Checked<'_>) {
         return;
     }
     let capabilities = &settings.capabilities;
-    let host_network = settings.network.mode == NetworkMode::Host;
+    // Network and mounts belong to the host's user namespace, whichever they are.
+    let auto = settings.namespaces.user == UserNamespace::Auto;
+    let host_network = auto || settings.network.mode == NetworkMode::Host;
+    if auto && settings.namespaces.mount != Isolation::Private {
+        let message =
+            "`user = \"auto\"` needs `mount = \"private\"`: what the unit sees of the host is mapped mount by mount";
+        let help = Some("write namespaces.mount = \"private\", or leave it out".to_owned());
+        sink.add(Code::Conflict, c.value_place("namespaces", "user"), "namespaces.user", message, help);
+    }
     if host_network && capabilities.ambient.contains(CAP_NET_BIND_SERVICE) {
         let message = "CAP_NET_BIND_SERVICE of an own user namespace does not count in the host's network";
         let help = "ports below 1024 cannot be bound: set namespaces.user = \"host\", or an own network".to_owned();
@@ -152,7 +160,7 @@ fn user_namespace(sink: &mut Sink<'_>, c: &Checked<'_>) {
         || !f.read_only_paths.is_empty()
         || !f.inaccessible_paths.is_empty()
         || !f.no_exec_paths.is_empty();
-    if capabilities.bounding.contains(CAP_SYS_ADMIN) && protects {
+    if capabilities.bounding.contains(CAP_SYS_ADMIN) && protects && !auto {
         let key = ["ambient", "bounding"].into_iter().find(|key| {
             c.is_written("capabilities", key)
                 && matches!(c.values.get("capabilities", key).map(|e| &e.value),

@@ -1,0 +1,99 @@
+//! User namespaces with a range of ids: who gets which range, and how a command gets into the one of a service that runs.
+
+use super::engine::{Engine, now};
+use super::launch::{failure, set_by};
+use super::own_ids::{Ids, Kind, range_of};
+use super::service::Service;
+use crate::plan::{Container, LaunchPlan, Step};
+use crate::supervise::{LaunchFailure, ServiceId};
+use crate::sys::{namespace, process};
+use crate::unit::{Unit, UserNamespace};
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+impl Engine {
+    /// Sees to it that a unit which wants ids for itself has them before it is launched.
+    ///
+    /// # Errors
+    /// With the place of the key that wants them.
+    pub(super) fn give_ids(&mut self, unit: &Unit) -> Result<(), LaunchFailure> {
+        let needs = crate::compile::needs(unit);
+        let wanted = [(needs.range, Kind::Range, "namespaces.user")];
+        for (_, kind, key) in wanted.into_iter().filter(|(wanted, ..)| *wanted) {
+            // An ordinary user is refused by name.
+            if !rustix::process::geteuid().is_root() {
+                return Ok(());
+            }
+            let refused = |why: String| {
+                failure("USER", 217, format!("failed at step USER: {key} = \"auto\": {why}{}", set_by(unit, key)))
+            };
+            if !self.own_ids.is_loaded() {
+                let running = self.ids_of_running();
+                self.own_ids.load(&running).map_err(refused)?;
+            }
+            self.own_ids.give(&unit.name, kind, self.host.accounts(), now().0).map_err(refused)?;
+        }
+        Ok(())
+    }
+
+    /// What services that run have, by the kernel's word.
+    fn ids_of_running(&self) -> Vec<(String, Ids)> {
+        let of = |service: &Service| {
+            let unit = service.running.as_ref()?;
+            let pid = service.main.as_ref().filter(|main| main.exit.is_none())?.main_pid();
+            let range = (unit.namespaces.user == UserNamespace::Auto).then(|| range_of(pid)).flatten();
+            range.map(|range| (service.name.clone(), Ids { range: Some(range), user: None }))
+        };
+        self.services.values().filter_map(|service| of(service)).collect()
+    }
+
+    /// First of the ids of a unit that runs in a user namespace with a range of its own.
+    pub(super) fn range_in_use(&self, service: &Service) -> Option<u32> {
+        let unit = service.running.as_ref()?;
+        let main = service.main.as_ref().filter(|main| main.exit.is_none())?;
+        (unit.namespaces.user == UserNamespace::Auto).then(|| range_of(main.main_pid())).flatten()
+    }
+
+    /// The namespace of a service that runs, for a command that joins it. Its process 1 is not in it.
+    ///
+    /// # Errors
+    /// Nothing of it is left.
+    pub(super) fn user_namespace_to_join(
+        &self,
+        id: ServiceId,
+        plan: &LaunchPlan,
+    ) -> Result<Option<OwnedFd>, LaunchFailure> {
+        let joins = plan.steps.iter().any(|planned| planned.step == Step::JoinUserNamespace);
+        if plan.container != Container::Joined || !joins {
+            return Ok(None);
+        }
+        let gone = || {
+            let message = "failed at step USER: no process of the unit is left in its user namespace".to_owned();
+            failure("USER", 217, message)
+        };
+        let service = self.service(id).ok_or_else(gone)?;
+        let main = service.main.as_ref().map(|main| main.main_pid());
+        let members = service.group.as_ref().and_then(|group| group.pids().ok()).unwrap_or_default();
+        let range = self.own_ids.known(&service.name).range;
+        let mut candidates = main.into_iter().chain(members);
+        let found = candidates.find_map(|pid| open(pid, range));
+        found.map(Some).ok_or_else(gone)
+    }
+}
+
+/// The user namespace of a process that has these ids.
+fn open(pid: i32, range: Option<u32>) -> Option<OwnedFd> {
+    let pidfd = process::pidfd_open(pid).ok()?;
+    let file = File::open(format!("/proc/{pid}/ns/user")).ok()?;
+    let found = range_of(pid)?;
+    // Made by the set-up stage, not by the service in its own.
+    let number = |file: File| file.metadata().map(|found| (found.dev(), found.ino())).ok();
+    let parent = namespace::user_namespace(file.as_fd()).ok().map(File::from).and_then(number);
+    if parent.is_none() || parent != File::open("/proc/self/ns/user").ok().and_then(number) {
+        return None;
+    }
+    // Not reaped yet, so all of this was about one process.
+    let same = matches!(process::pid_of_pidfd(pidfd.as_fd()), Ok(Some(number)) if number == pid);
+    (same && range.is_none_or(|range| range == found)).then(|| file.into())
+}
