@@ -89,6 +89,8 @@ pub struct HostFacts {
     pub groups: BTreeMap<String, GroupFact>,
     /// First of the 65536 ids that the unit has for its user namespace; `None`: it wants none.
     pub range: Option<u32>,
+    /// The user that the unit has for itself; `None`: it wants none.
+    pub own_user: Option<u32>,
     /// Nodes under `/dev` that are asked for, and the standard six.
     pub devices: BTreeMap<PathBuf, DeviceNumbers>,
     /// Those of [`super::Needs::paths`] that exist on the host; other paths are harmless.
@@ -144,6 +146,7 @@ impl HostFacts {
             users: BTreeMap::new(),
             groups: BTreeMap::new(),
             range: None,
+            own_user: None,
             devices: BTreeMap::new(),
             existing: Vec::new(),
             mdwe: true,
@@ -176,6 +179,7 @@ impl HostFacts {
             facts.groups.insert(key.clone(), GroupFact { name: key.clone(), gid });
         }
         facts.range = needs.range.then_some(FIRST_RANGE);
+        facts.own_user = needs.own_user.then_some(FIRST_USER);
         for (path, minor) in needs.devices.iter().zip(0..) {
             let standard = STANDARD_NODES.iter().find(|node| path.strip_prefix("/dev") == Ok(Path::new(node.name)));
             let numbers = match standard {
@@ -204,6 +208,9 @@ impl Default for DirectoryRoots {
 
 /// Where ranges of ids for user namespaces begin, which is where those of systemd's containers do.
 pub const FIRST_RANGE: u32 = 524_288;
+
+/// First of the users that units have for themselves, which are also those of systemd.
+pub const FIRST_USER: u32 = 61_184;
 
 /// CAP_CHECKPOINT_RESTORE, the newest one (Linux 5.9).
 const LAST_CAPABILITY: u32 = 40;

@@ -25,6 +25,9 @@ pub(super) struct Identity {
     permitted: CapabilitySet,
 }
 
+/// Longest name of a user, in characters.
+const LONGEST_NAME: usize = 31;
+
 /// All ids but the last, which is no id but "unchanged" to setresuid(2).
 const ALL_IDS: (u32, u32, u32) = (0, 0, u32::MAX);
 
@@ -152,6 +155,9 @@ fn account(context: &mut Context) -> Option<UserFact> {
 
 /// The user that `asked` names.
 pub(super) fn user(context: &mut Context, asked: &str, account: &Account) -> Option<UserFact> {
+    if *account == Account::Auto {
+        return own_user(context);
+    }
     let key = account_key(account);
     if let Some(fact) = context.facts.users.get(&key) {
         return Some(fact.clone());
@@ -170,7 +176,24 @@ pub(super) fn user(context: &mut Context, asked: &str, account: &Account) -> Opt
             context.refuse(asked, "USER", format!("user `{name}` does not exist on this host"), Some(&hint));
             None
         }
+        Account::Auto => None,
     }
+}
+
+/// A user that only this unit has, in no data base. Programs that ask for its name find it in the environment.
+fn own_user(context: &mut Context) -> Option<UserFact> {
+    let Some(id) = context.facts.own_user else {
+        context.refuse("service.user", "USER", "there is no user for it", None);
+        return None;
+    };
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' };
+    let mut name: String = context.unit.name.chars().map(plain).collect();
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        name.insert(0, '_');
+    }
+    name.truncate(LONGEST_NAME);
+    let (home, shell) = ("/".to_owned(), "/usr/sbin/nologin".to_owned());
+    Some(UserFact { name, uid: id, gid: id, home, shell, groups: Vec::new() })
 }
 
 fn group(context: &mut Context) -> Option<u32> {
@@ -189,6 +212,8 @@ pub(super) fn group_number(context: &mut Context, key: &str, account: &Account) 
             context.refuse(key, "GROUP", format!("group `{name}` does not exist on this host"), Some(&hint));
             None
         }
+        // A group is never asked for so.
+        Account::Auto => None,
     }
 }
 

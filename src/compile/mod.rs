@@ -33,7 +33,7 @@ mod rules;
 mod shares;
 mod slice;
 
-pub use facts::{Cgroups, DeviceNumbers, DirectoryRoots, FIRST_RANGE, GroupFact, HostFacts, UserFact};
+pub use facts::{Cgroups, DeviceNumbers, DirectoryRoots, FIRST_RANGE, FIRST_USER, GroupFact, HostFacts, UserFact};
 pub use needs::{Needs, needs};
 pub use slice::slice_settings;
 

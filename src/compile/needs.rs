@@ -14,6 +14,8 @@ pub struct Needs {
     pub groups: BTreeSet<String>,
     /// [`super::HostFacts::range`]
     pub range: bool,
+    /// [`super::HostFacts::own_user`]
+    pub own_user: bool,
     /// Keys of [`super::HostFacts::devices`].
     pub devices: BTreeSet<PathBuf>,
     /// Paths to be listed in [`super::HostFacts::existing`] when they exist: the places of `directories.*` inside. An
@@ -29,7 +31,8 @@ pub(super) const TERMINAL_VARIABLES: [&str; 3] = ["TERM", "COLORTERM", "NO_COLOR
 /// What to find out for `unit`.
 pub fn needs(unit: &Unit) -> Needs {
     let mut needs = Needs::default();
-    needs.users.extend(unit.service.user.as_ref().map(account_key));
+    needs.own_user = unit.service.user == Some(Account::Auto);
+    needs.users.extend(unit.service.user.as_ref().filter(|user| **user != Account::Auto).map(account_key));
     needs.groups.extend(unit.service.group.as_ref().map(account_key));
     needs.groups.extend(unit.service.supplementary_groups.iter().map(account_key));
     for socket in unit.sockets.iter().filter(|socket| socket.listen.path().is_some()) {
@@ -57,5 +60,6 @@ pub(super) fn account_key(account: &Account) -> String {
     match account {
         Account::Id(id) => id.to_string(),
         Account::Name(name) => name.clone(),
+        Account::Auto => "auto".to_owned(),
     }
 }

@@ -11,7 +11,7 @@ use super::service::{Service, Watched};
 use super::shares::HeldBack;
 use super::timers::WallClock;
 use crate::cgroup::Tree;
-use crate::compile::{Cgroups, FIRST_RANGE, HostFacts};
+use crate::compile::{Cgroups, FIRST_RANGE, FIRST_USER, HostFacts};
 use crate::control::{CallError, UnitEvent};
 use crate::supervise::{Event, Moment, Note, Outcome, RequestId, ServiceId, Supervisor};
 use crate::sys::fd::sealed_memfd;
@@ -361,7 +361,10 @@ impl Engine {
             tracing::warn!(unit = unit.name, "{}: {problem}", unit.name);
         }
         let mut facts = gathered.facts;
-        facts.range = needs.range.then(|| self.own_ids.known(&unit.name).range.unwrap_or(FIRST_RANGE));
+        // Where nothing was given yet, a plan that is only shown has the first of them.
+        let own = self.known_ids(&unit.name);
+        facts.range = needs.range.then(|| own.range.unwrap_or(FIRST_RANGE));
+        facts.own_user = needs.own_user.then(|| own.user.unwrap_or(FIRST_USER));
         facts.terminal = self.terminal.is_some();
         facts.environment =
             needs.variables.into_iter().filter_map(|n| std::env::var(&n).ok().map(|v| (n, v))).collect();

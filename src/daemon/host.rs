@@ -186,6 +186,7 @@ impl Host {
             users,
             groups,
             range: None,
+            own_user: None,
             devices: devices(&needs.devices),
             existing: Vec::new(),
             mdwe,

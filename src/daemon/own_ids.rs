@@ -10,8 +10,8 @@
 
 use super::accounts::Accounts;
 use super::scarcity::at;
-use super::whole_file::read_file;
-use crate::compile::FIRST_RANGE;
+use super::whole_file::{read_file, read_proc};
+use crate::compile::{FIRST_RANGE, FIRST_USER};
 use crate::plan::RANGE_SIZE;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub(super) const REGISTRY: &str = "/run/rsvc-ids";
 const RANGES_END: u32 = 1_879_048_192;
 
 /// Users without an entry in any data base, as systemd has them; less than a range holds.
-const USERS: std::ops::RangeInclusive<u32> = 61_184..=65_519;
+const USERS: std::ops::RangeInclusive<u32> = FIRST_USER..=65_519;
 
 /// Where systemd notes those that it has given out.
 const SYSTEMDS: &str = "/run/systemd/dynamic-uid";
@@ -210,7 +210,9 @@ pub(super) fn range_of(pid: i32) -> Option<u32> {
 
 /// Real uid of a process.
 pub(super) fn user_of(pid: i32) -> Option<u32> {
-    fs::metadata(format!("/proc/{pid}")).ok().map(|found| found.uid())
+    let status = read_proc(&format!("/proc/{pid}/status")).ok()?;
+    let text = String::from_utf8_lossy(&status);
+    text.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
 }
 
 /// What the units of this instance have.
@@ -298,11 +300,29 @@ impl OwnIds {
         let id = id.ok_or_else(|| full(kind, used.len(), &self.path))?;
         let before = table.clone();
         table.units.entry(unit.to_owned()).or_default().set(kind, Some(id));
-        if let Err(error) = write(&self.path, table).and_then(|()| self.register()) {
+        let durable = if kind == Kind::User { Durable::Yes } else { Durable::No };
+        if let Err(error) = write(&self.path, table, durable).and_then(|()| self.register()) {
             self.table = Some(before);
             return Err(at(&self.path, error).to_string());
         }
         Ok(id)
+    }
+
+    /// Takes ranges back: of those units for which `idle` holds, which then get another one at their next start. Nothing on a
+    /// disk tells of a range. `true`: there were some.
+    pub fn take_back_ranges(&mut self, idle: impl Fn(&str) -> bool) -> bool {
+        let Some(table) = &mut self.table else { return false };
+        let mut any = false;
+        for (unit, ids) in &mut table.units {
+            any |= ids.range.is_some() && idle(unit);
+            ids.range = ids.range.filter(|_| !idle(unit));
+        }
+        table.units.retain(|_, ids| *ids != Ids::default());
+        if any && let Err(error) = write(&self.path, table, Durable::No) {
+            // Taken by nobody until it can be written down, as others look into the file.
+            tracing::warn!("{}: {error}", self.path.display());
+        }
+        any
     }
 
     /// Held while somebody looks for something that nobody has.
@@ -369,20 +389,28 @@ fn full(kind: Kind, used: usize, path: &Path) -> String {
     )
 }
 
-/// Whole, and on the disk when this returns: what it says of users must be known after a loss of power, too.
-fn write(path: &Path, table: &Table) -> io::Result<()> {
+/// Must it be on the disk? What is said of users must be known after a loss of power, too.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Durable {
+    Yes,
+    No,
+}
+
+/// Whole, or not at all.
+fn write(path: &Path, table: &Table, durable: Durable) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     super::launch::make_directory(directory, 0o755)?;
     let bytes = serde_json::to_vec(table).map_err(io::Error::other)?;
     let temporary = path.with_extension("new");
     let _ = fs::remove_file(&temporary);
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let written = file.write_all(&bytes).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&temporary, path));
+    let sync = |file: &File| if durable == Durable::Yes { file.sync_all() } else { Ok(()) };
+    let written = file.write_all(&bytes).and_then(|()| sync(&file)).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         let _ = fs::remove_file(&temporary);
     }
     written?;
-    File::open(directory)?.sync_all()
+    sync(&File::open(directory)?)
 }
 
 #[cfg(test)]

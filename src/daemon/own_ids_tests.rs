@@ -154,11 +154,30 @@ fn a_full_pool_says_so() {
     let place = Place::new();
     let mut ids = place.instance("one");
     let units = USERS.map(|user| (format!("u{user}"), Ids { range: None, user: Some(user) })).collect();
-    write(&ids.path, &Table { v: VERSION, units }).unwrap();
+    write(&ids.path, &Table { v: VERSION, units }, Durable::No).unwrap();
     ids.load(&[]).unwrap();
     let why = ids.give("web", Kind::User, &mut place.accounts(""), 0).unwrap_err();
     assert!(why.contains("no user id from 61184 to 65519 is free") && why.contains("ids"), "{why}");
     assert_eq!(candidates(Kind::Range, "x", Path::new("/")).count(), 28_664);
+}
+
+#[test]
+fn ranges_of_who_does_not_run_come_back_and_users_do_not() {
+    let place = Place::new();
+    let mut accounts = place.accounts("");
+    let mut ids = place.instance("one");
+    ids.load(&[]).unwrap();
+    let kept = range(&mut ids, "runs", &mut accounts);
+    range(&mut ids, "idle", &mut accounts);
+    let user = ids.give("idle", Kind::User, &mut accounts, 0).unwrap();
+    range(&mut ids, "gone", &mut accounts);
+    assert!(ids.take_back_ranges(|unit| unit != "runs"));
+    assert!(!ids.take_back_ranges(|unit| unit != "runs"));
+    let mut next = place.instance("one");
+    next.load(&[]).unwrap();
+    assert_eq!(next.known("runs").range, Some(kept));
+    assert_eq!(next.known("idle"), Ids { range: None, user: Some(user) });
+    assert_eq!(next.table.unwrap().units.len(), 2);
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use super::engine::{Engine, now};
 use super::launch::{failure, set_by};
-use super::own_ids::{Ids, Kind, range_of};
+use super::own_ids::{Ids, Kind, range_of, user_of};
 use super::service::Service;
 use crate::plan::{Container, LaunchPlan, Step};
 use crate::supervise::{LaunchFailure, ServiceId};
 use crate::sys::{namespace, process};
-use crate::unit::{Unit, UserNamespace};
+use crate::unit::{Account, Unit, UserNamespace};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +19,7 @@ impl Engine {
     /// With the place of the key that wants them.
     pub(super) fn give_ids(&mut self, unit: &Unit) -> Result<(), LaunchFailure> {
         let needs = crate::compile::needs(unit);
-        let wanted = [(needs.range, Kind::Range, "namespaces.user")];
+        let wanted = [(needs.range, Kind::Range, "namespaces.user"), (needs.own_user, Kind::User, "service.user")];
         for (_, kind, key) in wanted.into_iter().filter(|(wanted, ..)| *wanted) {
             // An ordinary user is refused by name.
             if !rustix::process::geteuid().is_root() {
@@ -32,9 +32,50 @@ impl Engine {
                 let running = self.ids_of_running();
                 self.own_ids.load(&running).map_err(refused)?;
             }
-            self.own_ids.give(&unit.name, kind, self.host.accounts(), now().0).map_err(refused)?;
+            let holder = self.holder(&unit.name, kind);
+            let mut given = self.own_ids.give(&holder, kind, self.host.accounts(), now().0);
+            if given.is_err() && kind == Kind::Range && self.take_back_ranges() {
+                given = self.own_ids.give(&holder, kind, self.host.accounts(), now().0);
+            }
+            given.map_err(refused)?;
         }
         Ok(())
+    }
+
+    /// In whose name a unit has its ids: a connection has a range as long as it lasts, and the user of its listener, to
+    /// which belongs what it leaves.
+    fn holder(&self, unit: &str, kind: Kind) -> String {
+        let connection = self.names.get(unit).and_then(|id| self.service(*id)?.connection.as_ref());
+        match (kind, connection) {
+            (Kind::User, Some(connection)) => connection.saved.listener.clone(),
+            _ => unit.to_owned(),
+        }
+    }
+
+    /// What a unit has, without giving it anything.
+    pub(super) fn known_ids(&self, unit: &str) -> Ids {
+        let user = self.own_ids.known(&self.holder(unit, Kind::User)).user;
+        Ids { range: self.own_ids.known(unit).range, user }
+    }
+
+    /// Of all units of which nothing runs.
+    fn take_back_ranges(&mut self) -> bool {
+        let (names, services) = (&self.names, &self.services);
+        let idle = |unit: &str| {
+            let service = names.get(unit).and_then(|id| services.get(id));
+            service.is_none_or(|s| s.group.is_none() && [&s.main, &s.control, &s.check].iter().all(|p| p.is_none()))
+        };
+        let any = self.own_ids.take_back_ranges(idle);
+        // None may be carried out any more.
+        self.plans = Default::default();
+        any
+    }
+
+    /// A connection is over, and its name never comes again.
+    pub(super) fn forget_range(&mut self, unit: &str) {
+        if self.own_ids.known(unit).range.is_some() {
+            self.own_ids.take_back_ranges(|other| other == unit);
+        }
     }
 
     /// What services that run have, by the kernel's word.
@@ -43,7 +84,9 @@ impl Engine {
             let unit = service.running.as_ref()?;
             let pid = service.main.as_ref().filter(|main| main.exit.is_none())?.main_pid();
             let range = (unit.namespaces.user == UserNamespace::Auto).then(|| range_of(pid)).flatten();
-            range.map(|range| (service.name.clone(), Ids { range: Some(range), user: None }))
+            let user = (unit.service.user == Some(Account::Auto)).then(|| user_of(pid)).flatten();
+            let user = user.map(|user| user.saturating_sub(range.unwrap_or(0)));
+            (range.is_some() || user.is_some()).then(|| (service.name.clone(), Ids { range, user }))
         };
         self.services.values().filter_map(|service| of(service)).collect()
     }

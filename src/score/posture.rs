@@ -39,7 +39,7 @@ impl<'u> Posture<'u> {
     pub fn of(unit: &'u Unit) -> Posture<'u> {
         let root = match &unit.service.user {
             None | Some(Account::Id(0)) => true,
-            Some(Account::Id(_)) => false,
+            Some(Account::Id(_) | Account::Auto) => false,
             Some(Account::Name(name)) => name == "root",
         };
         let mounts = unit.namespaces.mount == Isolation::Private;

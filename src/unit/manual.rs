@@ -10,7 +10,7 @@ use super::keys::{self, Key, Kind, LimitUnit, Table};
 use super::problem::Code;
 use super::variables;
 use chapters::{
-    CREDENTIALS, DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, REPLICAS, TAIL, TEMPLATES, VALUES, VARIABLES,
+    CREDENTIALS, DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, REPLICAS, TAIL, TEMPLATES, USERS, VALUES, VARIABLES,
 };
 use pods::{PODS, SLICES};
 use std::fmt::Write;
@@ -226,6 +226,7 @@ pub fn manual() -> String {
     }
     page.push_str(PROFILES);
     page.push_str(VALUES);
+    page.push_str(USERS);
     page.push_str(CREDENTIALS);
     page.push_str(NOTIFICATION);
     page.push_str(".SH DIAGNOSTICS\n");

@@ -7,9 +7,11 @@
 #[path = "../instance/mod.rs"]
 mod instance;
 
+mod auto_user;
 mod confinement;
 mod credentials;
 mod devices;
+mod dynamic_user;
 mod filesystem;
 mod identity;
 mod lab;
