@@ -362,7 +362,7 @@ impl Engine {
         }
         let mut facts = gathered.facts;
         // Where nothing was given yet, a plan that is only shown has the first of them.
-        let own = self.known_ids(&unit.name);
+        let own = if needs.range || needs.own_user { self.known_ids(&unit.name) } else { Default::default() };
         facts.range = needs.range.then(|| own.range.unwrap_or(FIRST_RANGE));
         facts.own_user = needs.own_user.then(|| own.user.unwrap_or(FIRST_USER));
         facts.terminal = self.terminal.is_some();

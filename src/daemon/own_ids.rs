@@ -170,6 +170,7 @@ fn taken(accounts: &mut Accounts) -> io::Result<Taken> {
         all.extend(map.lines().filter_map(mapped));
         all.extend(fs::metadata(format!("/proc/{pid}")).map(|found| (found.uid(), 1)));
     }
+    all.extend(unmapped(&fs::read_to_string("/proc/self/uid_map")?));
     all.sort_unstable();
     all.dedup();
     Ok(Taken(all))
@@ -194,6 +195,25 @@ fn mapped(line: &str) -> Option<(u32, u32)> {
     let mut fields = line.split_ascii_whitespace().skip(1).map(|field| field.parse().ok());
     let (first, count): (u32, u32) = (fields.next()??, fields.next()??);
     (first != 0 || count < FIRST_RANGE).then_some((first, count))
+}
+
+/// Ids that do not exist in our own user namespace, whose map this is.
+fn unmapped(map: &str) -> Vec<(u32, u32)> {
+    let line = |line: &str| {
+        let mut fields = line.split_ascii_whitespace().map(|field| field.parse::<u32>().ok());
+        Some((fields.next()??, fields.nth(1)??))
+    };
+    let mut known: Vec<(u32, u32)> = map.lines().filter_map(line).collect();
+    known.sort_unstable();
+    let mut next = 0;
+    let mut gaps = Vec::new();
+    for (first, count) in known.into_iter().chain([(u32::MAX, 0)]) {
+        if first > next {
+            gaps.push((next, first - next));
+        }
+        next = first.saturating_add(count);
+    }
+    gaps
 }
 
 /// Host's number of uid 0 in a user namespace with one range, from `/proc/PID/uid_map`.
@@ -236,6 +256,14 @@ impl OwnIds {
     /// What is known of a unit, without giving it anything.
     pub fn known(&self, unit: &str) -> Ids {
         self.table.as_ref().and_then(|table| table.units.get(unit).copied()).unwrap_or_default()
+    }
+
+    /// The same from the file, for who only shows it.
+    pub fn noted(&self, unit: &str) -> Ids {
+        match (&self.table, Table::read(&self.path)) {
+            (None, Ok(Ok(table))) => table.units.get(unit).copied().unwrap_or_default(),
+            _ => self.known(unit),
+        }
     }
 
     pub fn is_loaded(&self) -> bool {

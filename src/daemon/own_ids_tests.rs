@@ -186,6 +186,9 @@ fn lines_of_maps_and_of_subordinate_ids_are_read() {
     assert_eq!(subordinate("# me"), None);
     assert_eq!(mapped("         0     524288      65536"), Some((524_288, 65_536)));
     assert_eq!(mapped("         0          0 4294967295"), None);
+    assert_eq!(unmapped("         0          0 4294967295\n"), []);
+    let gaps = unmapped("1000 5 10\n0 100000 500\n");
+    assert_eq!(gaps, [(500, 500), (1010, u32::MAX - 1010)]);
     let taken = Taken(vec![(100_000, 500_000)]);
     assert!(taken.has(Kind::Range, 524_288) && !taken.has(Kind::Range, 655_360) && !taken.has(Kind::User, 61_184));
 }

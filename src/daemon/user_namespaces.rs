@@ -54,8 +54,8 @@ impl Engine {
 
     /// What a unit has, without giving it anything.
     pub(super) fn known_ids(&self, unit: &str) -> Ids {
-        let user = self.own_ids.known(&self.holder(unit, Kind::User)).user;
-        Ids { range: self.own_ids.known(unit).range, user }
+        let user = self.own_ids.noted(&self.holder(unit, Kind::User)).user;
+        Ids { range: self.own_ids.noted(unit).range, user }
     }
 
     /// Of all units of which nothing runs.

@@ -439,6 +439,7 @@ fn user_namespace_hint(errno: Errno) -> Option<String> {
     match errno {
         Errno::EPERM => Some("the daemon needs CAP_SETUID, CAP_SETGID and CAP_SYS_ADMIN for it".to_owned()),
         Errno::EINVAL | Errno::ENOSYS => Some("this kernel has no user namespaces, or too old ones".to_owned()),
+        Errno::EAGAIN => Some(TASKS_FULL.to_owned()),
         errno => namespace_hint(errno),
     }
 }

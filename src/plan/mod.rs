@@ -17,6 +17,7 @@
 mod capability;
 mod cgroup;
 pub mod hint;
+mod mount;
 mod outside;
 mod phrase;
 mod print;
@@ -25,12 +26,10 @@ pub mod wire;
 
 pub use capability::capability_name;
 pub use cgroup::{BlockDevice, CgroupSettings, CpuMax, DeviceRule, DeviceType, IoMax};
+pub use mount::{Create, MountFlags, OverlayUpper, TreeSource};
 pub use outside::{PlannedSocket, PlannedTimer, SocketFile};
 pub use phrase::step_code;
-pub use step::{
-    CapabilitySet, Create, FilterProgram, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, Slot,
-    Step, TreeSource,
-};
+pub use step::{CapabilitySet, FilterProgram, LimitResource, NamespaceKind, Namespaces, Slot, Step};
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
