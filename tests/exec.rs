@@ -15,16 +15,17 @@ use std::io::{Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 
 /// Kinds of containers that differ in what is joined.
-const KINDS: [(&str, &str); 5] = [
+const KINDS: [(&str, &str); 6] = [
     ("plain", ""),
     ("user", "[capabilities]\nambient = [\"CAP_NET_BIND_SERVICE\"]\n"),
     ("mapped", "[namespaces]\nuser = \"identity\"\n[network]\nmode = \"loopback\"\n"),
     ("hostly", "[namespaces]\npid = \"host\"\nipc = \"host\"\nuts = \"host\"\n"),
     ("initless", "[namespaces]\ninit = false\n"),
+    ("ranged", "[namespaces]\nuser = \"auto\"\n"),
 ];
 
 fn unit(kind: &str, more: &str) -> String {
-    let user = if ["user", "mapped"].contains(&kind) { "user = \"www-data\"\n" } else { "" };
+    let user = if ["user", "mapped", "ranged"].contains(&kind) { "user = \"www-data\"\n" } else { "" };
     format!(
         "[service]\nexec = [\"/bin/sleep\", \"1000\"]\numask = \"0027\"\nnice = 3\n\
          timeout_stop = \"300ms\"\n{user}[restart]\npolicy = \"no\"\n\
@@ -90,7 +91,11 @@ fn a_command_has_the_rights_and_the_surroundings_of_the_main_process() {
                           /proc/self/ns/user /proc/self/ns/uts; cat /proc/self/cgroup";
     for (kind, _) in KINDS {
         let main = instance.main_process(kind).pid;
-        let of_main = |file: &str| fs::read_to_string(format!("/proc/{main}/{file}")).expect("it runs");
+        let of_main = |file: &str| match kind {
+            // Outside it has other numbers.
+            "ranged" => exec(&instance, kind, &["/bin/cat", &format!("/proc/2/{file}")]).expect(0).out,
+            _ => fs::read_to_string(format!("/proc/{main}/{file}")).expect("it runs"),
+        };
         // Inside, as the numbers of users and namespaces are those of where one looks from.
         let seen = exec(&instance, kind, &["/bin/sh", "-c", "cat /proc/self/status"]).expect(0).out;
         let limits = exec(&instance, kind, &["/bin/cat", "/proc/self/limits"]).expect(0).out;

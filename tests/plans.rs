@@ -163,6 +163,13 @@ fn a_service_without_network_and_privileges_in_an_identity_user_namespace() {
 }
 
 #[test]
+fn a_service_with_ids_of_its_own_maps_what_it_sees_before_anything_is_attached() {
+    let unit = unit("own-ids");
+    check("own-ids", &unit, &HostFacts::assumed_for(&unit), Purpose::Main);
+    check("own-ids.reload", &unit, &HostFacts::assumed_for(&unit), Purpose::Reload(0));
+}
+
+#[test]
 fn an_overlay_root_has_its_own_run_and_tmp_and_binds() {
     let unit = unit("overlay-shop");
     check("overlay-shop", &unit, &HostFacts::assumed_for(&unit), Purpose::Main);

@@ -139,6 +139,8 @@ pub(super) enum UserMode {
     Mapped { uid: Vec<(u32, u32, u32)>, gid: Vec<(u32, u32, u32)> },
     /// New, made by an ordinary user: uid 0 inside is that user, nothing else exists.
     Single,
+    /// New, ids 0 to 65535 are these and following outside. Made before the mounts, which it maps, and joined after them.
+    Auto { first: u32 },
     /// An existing one, joined after the mounts.
     Path(PathBuf),
 }
@@ -179,7 +181,7 @@ impl Shape {
         let (settings, network) = shares::wanted(context);
         let namespaces = &settings;
         let user = user_mode(context);
-        let in_user_namespace = !matches!(user, UserMode::Host | UserMode::Path(_));
+        let in_user_namespace = !matches!(user, UserMode::Host | UserMode::Auto { .. } | UserMode::Path(_));
         let mounts = namespaces.mount == Isolation::Private;
         let pid = pid_mode(context, &namespaces.pid, in_user_namespace, mounts);
         let forks = match pid {
@@ -222,6 +224,14 @@ impl Shape {
         }
     }
 
+    /// Host's number of uid 0 of a user namespace with a range of ids.
+    pub fn range(&self) -> Option<u32> {
+        match self.user {
+            UserMode::Auto { first } => Some(first),
+            _ => None,
+        }
+    }
+
     /// Do the mount steps run in a user namespace below the host's?
     pub fn in_user_namespace(&self) -> bool {
         self.clone.user
@@ -235,6 +245,13 @@ fn user_mode(context: &mut Context) -> UserMode {
         return match &unit.namespaces.user {
             UserNamespace::Host => UserMode::Host,
             UserNamespace::Identity => UserMode::Identity,
+            UserNamespace::Auto => match context.facts.range {
+                Some(first) => UserMode::Auto { first },
+                None => {
+                    context.refuse(key, "USER", "there is no range of ids for its user namespace", None);
+                    UserMode::Host
+                }
+            },
             UserNamespace::Mapped { uid, gid } => UserMode::Mapped { uid: uid.clone(), gid: gid.clone() },
             UserNamespace::Path(path) => UserMode::Path(path.clone()),
         };
@@ -245,6 +262,10 @@ fn user_mode(context: &mut Context) -> UserMode {
             context.lacking(key, "USER", "an ordinary user can make containers in a user namespace only", None);
         }
         UserNamespace::Host => {}
+        UserNamespace::Auto => {
+            let why = "an ordinary user has no range of ids of its own";
+            context.lacking(key, "USER", why, Some("run rsvc as root"));
+        }
         UserNamespace::Identity | UserNamespace::Mapped { .. } => {
             let why = "an ordinary user can map one id only, the own one";
             context.lacking(key, "USER", why, Some("run rsvc as root"));

@@ -103,6 +103,7 @@ pub(super) fn steps(context: &mut Context, identity: &Identity) -> Slot {
     for (name, _) in &credentials.set {
         context.push("credentials.set", Step::SetCredential { slot, name: name.clone() });
     }
-    context.push(key, Step::SealCredentials { slot, uid: identity.uid, gid: identity.gid });
+    let (uid, gid) = identity.on_mounts();
+    context.push(key, Step::SealCredentials { slot, uid, gid });
     slot
 }

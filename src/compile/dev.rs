@@ -51,6 +51,8 @@ pub(super) struct Node {
     /// Relative to `/dev`.
     name: PathBuf,
     key: &'static str,
+    /// A node like it is made.
+    copied: bool,
 }
 
 /// Puts `/dev` and what is mounted in it into the table.
@@ -135,7 +137,8 @@ pub(super) fn open_nodes(context: &mut Context, shape: &Shape) -> Vec<Node> {
             && !STANDARD_NODES.iter().any(|node| path == &Path::new("/dev").join(node.name))
         {
             let missing_ok = unit.is_optional("devices.allow");
-            nodes.push(open(context, path, "devices.allow", missing_ok));
+            let node = open(context, path, "devices.allow", missing_ok);
+            nodes.push(Node { copied: shape.range().is_some(), ..node });
         }
     }
     nodes
@@ -145,7 +148,7 @@ fn open(context: &mut Context, path: &Path, key: &'static str, missing_ok: bool)
     let slot = context.slot();
     let source = TreeSource::Host;
     context.push(key, Step::OpenTree { slot, source, path: path.to_owned(), recursive: false, missing_ok });
-    Node { slot, name: path.strip_prefix("/dev").unwrap_or(path).to_owned(), key }
+    Node { slot, name: path.strip_prefix("/dev").unwrap_or(path).to_owned(), key, copied: false }
 }
 
 /// Makes and fills the tmpfs; what is mounted in it comes next in the table, the seal at the end.
@@ -180,7 +183,14 @@ pub(super) fn steps(
                 directories.push(directory.to_owned());
             }
         }
-        context.push(node.key, Step::AttachNode { node: node.slot, slot, name: node.name.clone() });
+        let name = node.name.clone();
+        context.push(
+            node.key,
+            match node.copied {
+                true => Step::CopyNode { node: node.slot, slot, name },
+                false => Step::AttachNode { node: node.slot, slot, name },
+            },
+        );
     }
     for (name, target) in LINKS {
         context.push(key, Step::MakeSymlink { slot, name: name.into(), target: target.into() });

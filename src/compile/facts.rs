@@ -100,6 +100,10 @@ pub struct HostFacts {
     pub users: BTreeMap<String, UserFact>,
     /// Groups that the unit names.
     pub groups: BTreeMap<String, GroupFact>,
+    /// First of the 65536 ids that the unit has for its user namespace; `None`: it wants none.
+    pub range: Option<u32>,
+    /// The user that the unit has for itself; `None`: it wants none.
+    pub own_user: Option<u32>,
     /// Nodes under `/dev` that are asked for, and the standard six.
     pub devices: BTreeMap<PathBuf, DeviceNumbers>,
     /// Those of [`super::Needs::paths`] that exist on the host; other paths are harmless.
@@ -161,6 +165,8 @@ impl HostFacts {
             environment: BTreeMap::new(),
             users: BTreeMap::new(),
             groups: BTreeMap::new(),
+            range: None,
+            own_user: None,
             devices: BTreeMap::new(),
             existing: Vec::new(),
             security_modules: Vec::new(),
@@ -195,6 +201,8 @@ impl HostFacts {
             let gid = if key == "root" { 0 } else { key.parse().unwrap_or(next) };
             facts.groups.insert(key.clone(), GroupFact { name: key.clone(), gid });
         }
+        facts.range = needs.range.then_some(FIRST_RANGE);
+        facts.own_user = needs.own_user.then_some(FIRST_USER);
         for (path, minor) in needs.devices.iter().zip(0..) {
             let standard = STANDARD_NODES.iter().find(|node| path.strip_prefix("/dev") == Ok(Path::new(node.name)));
             let numbers = match standard {
@@ -220,6 +228,12 @@ impl Default for DirectoryRoots {
         }
     }
 }
+
+/// Where ranges of ids for user namespaces begin, which is where those of systemd's containers do.
+pub const FIRST_RANGE: u32 = 524_288;
+
+/// First of the users that units have for themselves, which are also those of systemd.
+pub const FIRST_USER: u32 = 61_184;
 
 /// CAP_CHECKPOINT_RESTORE, the newest one (Linux 5.9).
 const LAST_CAPABILITY: u32 = 40;

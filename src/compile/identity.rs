@@ -6,7 +6,7 @@
 use super::context::{Context, Shape, UserMode};
 use super::needs::account_key;
 use super::{UserFact, confine};
-use crate::plan::{CapabilitySet, IdMaps, Step};
+use crate::plan::{CapabilitySet, IdMaps, RANGE_SIZE, Step};
 use crate::unit::Account;
 
 /// The service's credentials, as seen in its user namespace.
@@ -24,6 +24,9 @@ pub(super) struct Identity {
     /// Permitted and effective until exec, which computes them anew.
     permitted: CapabilitySet,
 }
+
+/// Longest name of a user, in characters.
+const LONGEST_NAME: usize = 31;
 
 /// All ids but the last, which is no id but "unchanged" to setresuid(2).
 const ALL_IDS: (u32, u32, u32) = (0, 0, u32::MAX);
@@ -51,6 +54,10 @@ impl Identity {
             check_mapped(context, "namespaces.uid_mappings", uids, &[0, uid], "uid");
             let all: Vec<u32> = [0].iter().chain(groups).copied().collect();
             check_mapped(context, "namespaces.gid_mappings", gids, &all, "gid");
+        }
+        if let (UserMode::Auto { .. }, Some(groups)) = (&shape.user, &groups) {
+            check_in_range(context, "service.user", "uid", &[uid]);
+            check_in_range(context, "service.supplementary_groups", "gid", groups);
         }
         let (mut bounding, ambient) = capabilities(context, shape);
         if context.user.is_some() && uid == 0 && main.is_some_and(|user| user.uid != 0) {
@@ -81,7 +88,8 @@ impl Identity {
     /// Owner of the service's directories, as the host sees the service's user.
     pub fn on_the_host(&self, context: &mut Context) -> (u32, u32) {
         match &self.mode {
-            UserMode::Host | UserMode::Identity => (self.uid, self.gid),
+            // Where they are mapped, files have the numbers on the disk that they have inside.
+            UserMode::Host | UserMode::Identity | UserMode::Auto { .. } => (self.uid, self.gid),
             UserMode::Single => (context.facts.euid, context.facts.egid),
             UserMode::Mapped { uid, gid } => (outside(uid, self.uid), outside(gid, self.gid)),
             UserMode::Path(_) => {
@@ -94,10 +102,18 @@ impl Identity {
         }
     }
 
+    /// Ids of the service's user where the mounts are made.
+    pub fn on_mounts(&self) -> (u32, u32) {
+        match self.mode {
+            UserMode::Auto { first } => (first.saturating_add(self.uid), first.saturating_add(self.gid)),
+            _ => (self.uid, self.gid),
+        }
+    }
+
     /// Is `gid` a group in the user namespace where the mounts are made?
     pub fn maps_group(&self, gid: u32) -> bool {
         match &self.mode {
-            UserMode::Host | UserMode::Identity | UserMode::Path(_) => true,
+            UserMode::Host | UserMode::Identity | UserMode::Auto { .. } | UserMode::Path(_) => true,
             UserMode::Single => gid == 0,
             UserMode::Mapped { gid: maps, .. } => is_mapped(maps, gid),
         }
@@ -150,7 +166,7 @@ fn other_user(user: &UserFact, shape: &Shape) -> (u32, u32, Option<Vec<u32>>) {
 /// Host ids of the container's root.
 pub(super) fn container_root(context: &Context, shape: &Shape) -> (u32, u32) {
     match &shape.user {
-        UserMode::Host | UserMode::Identity | UserMode::Path(_) => (0, 0),
+        UserMode::Host | UserMode::Identity | UserMode::Auto { .. } | UserMode::Path(_) => (0, 0),
         UserMode::Single => (context.facts.euid, context.facts.egid),
         UserMode::Mapped { uid, gid } => (outside(uid, 0), outside(gid, 0)),
     }
@@ -165,6 +181,9 @@ fn account(context: &mut Context) -> Option<UserFact> {
 
 /// The user that `asked` names.
 pub(super) fn user(context: &mut Context, asked: &str, account: &Account) -> Option<UserFact> {
+    if *account == Account::Auto {
+        return own_user(context);
+    }
     let key = account_key(account);
     if let Some(fact) = context.facts.users.get(&key) {
         return Some(fact.clone());
@@ -183,7 +202,24 @@ pub(super) fn user(context: &mut Context, asked: &str, account: &Account) -> Opt
             context.refuse(asked, "USER", format!("user `{name}` does not exist on this host"), Some(&hint));
             None
         }
+        Account::Auto => None,
     }
+}
+
+/// A user that only this unit has, in no data base. Programs that ask for its name find it in the environment.
+fn own_user(context: &mut Context) -> Option<UserFact> {
+    let Some(id) = context.facts.own_user else {
+        context.refuse("service.user", "USER", "there is no user for it", None);
+        return None;
+    };
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' };
+    let mut name: String = context.unit.name.chars().map(plain).collect();
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+        name.insert(0, '_');
+    }
+    name.truncate(LONGEST_NAME);
+    let (home, shell) = ("/".to_owned(), "/usr/sbin/nologin".to_owned());
+    Some(UserFact { name, uid: id, gid: id, home, shell, groups: Vec::new() })
 }
 
 fn group(context: &mut Context) -> Option<u32> {
@@ -202,6 +238,8 @@ pub(super) fn group_number(context: &mut Context, key: &str, account: &Account) 
             context.refuse(key, "GROUP", format!("group `{name}` does not exist on this host"), Some(&hint));
             None
         }
+        // A group is never asked for so.
+        Account::Auto => None,
     }
 }
 
@@ -239,7 +277,7 @@ fn own_account_only(context: &mut Context, account: Option<&UserFact>) {
 fn id_maps(context: &Context, mode: &UserMode) -> Option<IdMaps> {
     let facts = context.facts;
     match mode {
-        UserMode::Host | UserMode::Path(_) => None,
+        UserMode::Host | UserMode::Auto { .. } | UserMode::Path(_) => None,
         UserMode::Identity => Some(IdMaps { uid: vec![ALL_IDS], gid: vec![ALL_IDS], deny_setgroups: false }),
         UserMode::Mapped { uid, gid } => Some(IdMaps { uid: uid.clone(), gid: gid.clone(), deny_setgroups: false }),
         // Inner uid 0, so that the stage may mount; an unprivileged gid map needs setgroups denied.
@@ -257,6 +295,14 @@ fn is_mapped(maps: &[(u32, u32, u32)], id: u32) -> bool {
 fn outside(maps: &[(u32, u32, u32)], id: u32) -> u32 {
     let map = maps.iter().find(|(inside, _, count)| id >= *inside && id - inside < *count);
     map.map_or(id, |(inside, outside, _)| outside.saturating_add(id - inside))
+}
+
+/// A range has no other ids.
+fn check_in_range(context: &mut Context, key: &str, kind: &str, ids: &[u32]) {
+    for id in ids.iter().filter(|id| **id >= RANGE_SIZE) {
+        let message = format!("{kind} {id} is not among the ids 0 to 65535 of the unit's user namespace");
+        context.refuse(key, "USER", message, Some("choose another account, or set namespaces.user to another value"));
+    }
 }
 
 fn check_mapped(context: &mut Context, key: &str, maps: &[(u32, u32, u32)], ids: &[u32], kind: &str) {
@@ -284,7 +330,8 @@ fn capabilities(context: &mut Context, shape: &Shape) -> (CapabilitySet, Capabil
     let taken = taken_by_protections(context, bounding);
     (bounding, ambient) = (bounding.difference(taken), ambient.difference(taken));
     // A new user namespace starts with all of them; elsewhere a set can only shrink.
-    let has = if shape.in_user_namespace() || matches!(shape.user, UserMode::Path(_)) {
+    let auto = shape.range().is_some();
+    let has = if shape.in_user_namespace() || auto || matches!(shape.user, UserMode::Path(_)) {
         known
     } else {
         known.intersection(context.facts.capabilities)
@@ -301,10 +348,13 @@ fn capabilities(context: &mut Context, shape: &Shape) -> (CapabilitySet, Capabil
         .into_iter()
         .fold(CapabilitySet::EMPTY, CapabilitySet::with);
     let void = ambient.intersection(network);
-    if shape.in_user_namespace() && !shape.own_network && !void.is_empty() {
-        let why =
-            format!("{void} is void: the host's network belongs to the host's user namespace and not to the service's");
-        let hint = "set namespaces.user = \"host\", or network.mode = \"loopback\"";
+    if (auto || shape.in_user_namespace() && !shape.own_network) && !void.is_empty() {
+        let whose = if auto { "its network" } else { "the host's network" };
+        let why = format!("{void} is void: {whose} belongs to the host's user namespace and not to the service's");
+        let hint = match auto {
+            true => "set namespaces.user = \"host\"",
+            false => "set namespaces.user = \"host\", or network.mode = \"loopback\"",
+        };
         context.lacking("capabilities.ambient", "CAPABILITIES", &why, Some(hint));
     }
     needs_second_user_namespace(context, shape, bounding);

@@ -7,7 +7,7 @@ use super::context::{Context, Shape};
 use super::dev::STANDARD_NODES;
 use super::facts::PacketPrograms;
 use crate::plan::{AddressRules, CgroupSettings, DeviceRule, DeviceType, LimitResource, Step};
-use crate::unit::{DeviceAllow, DevicePolicy};
+use crate::unit::{DeviceAllow, DevicePolicy, UserNamespace};
 
 /// The service's OOM score. Before the fork, which hands it down: the file belongs to the process that opened it, and
 /// with `memory.oom.group` the init makes itself exempt afterwards, as the witness of how the service ended.
@@ -249,6 +249,8 @@ fn rule(major: u32, minor: Option<u32>, mknod: bool) -> DeviceRule {
 /// `devices.allow` by number; a node that does not exist refuses the start.
 fn allowed_devices(context: &mut Context) -> Vec<DeviceRule> {
     let unit = context.unit;
+    // The set-up stage makes nodes like these; the service cannot, in its user namespace.
+    let makes = unit.namespaces.user == UserNamespace::Auto;
     let mut rules = Vec::new();
     for allow in &unit.devices.allow {
         match allow {
@@ -260,7 +262,7 @@ fn allowed_devices(context: &mut Context) -> Vec<DeviceRule> {
                     minor: Some(numbers.minor),
                     read: *read,
                     write: *write,
-                    mknod: *mknod,
+                    mknod: *mknod || makes,
                 }),
                 None => {
                     let why = format!("{} is no device node of this host", path.display());

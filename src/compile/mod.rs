@@ -35,7 +35,9 @@ mod rules;
 mod shares;
 mod slice;
 
-pub use facts::{Cgroups, DeviceNumbers, DirectoryRoots, GroupFact, HostFacts, PacketPrograms, UserFact};
+pub use facts::{
+    Cgroups, DeviceNumbers, DirectoryRoots, FIRST_RANGE, FIRST_USER, GroupFact, HostFacts, PacketPrograms, UserFact,
+};
 pub use needs::{Needs, needs};
 pub use slice::slice_settings;
 
@@ -442,6 +444,9 @@ fn become_the_service(context: &mut Context, shape: &Shape, identity: &Identity)
     // The mounts belong to the user namespace around this one, so it is joined after them.
     if let UserMode::Path(path) = &shape.user {
         context.push("namespaces.user", Step::JoinNamespace { kind: NamespaceKind::User, path: path.clone() });
+    }
+    if shape.range().is_some() {
+        context.push("namespaces.user", Step::JoinUserNamespace);
     }
     identity.credential_steps(context);
     // As the service's user: a directory that it cannot search fails here and not later.

@@ -15,10 +15,13 @@ use super::context::{Context, Shape};
 use super::credentials;
 use super::dev;
 use super::identity::Identity;
-use crate::plan::{Create, MountFlags, OverlayUpper, Slot, Step, TreeSource};
+use crate::plan::{Create, MountFlags, OverlayUpper, RANGE_SIZE, Slot, Step, TreeSource};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+
+/// Name and value of an option of a file system; `None`: a flag.
+type MountOption = (String, Option<String>);
 
 /// What is mounted at a place.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,6 +98,8 @@ pub(super) struct Table {
     pub entries: BTreeMap<PathBuf, Entry>,
     /// The root is the container's own, not the host's.
     pub own_root: bool,
+    /// Host's number of uid 0 of a user namespace that trees of the host are mapped for.
+    pub range: Option<u32>,
 }
 
 impl Table {
@@ -226,9 +231,8 @@ impl Table {
         let flags = if self.own_root { MountFlags { read_only: false, ..root.flags } } else { root.flags };
         match &root.content {
             Content::Host { path, recursive } => {
-                let (path, recursive) = (path.clone(), *recursive);
-                let step = Step::OpenTree { slot, source: TreeSource::Host, path, recursive, missing_ok: false };
-                context.push(&root.key, step);
+                let recursive = *recursive;
+                self.take(context, root, slot, TreeSource::Host, path, recursive);
                 if flags != MountFlags::default() {
                     context.push(&root.key, Step::SetAttributes { slot, set: flags, recursive });
                 }
@@ -257,13 +261,23 @@ impl Table {
     /// Copies a tree and gives the copy its flags while nobody can see it.
     fn open(&self, context: &mut Context, entry: &Entry, source: TreeSource, path: &Path, recursive: bool) -> Slot {
         let slot = context.slot();
-        let missing_ok = entry.missing_ok;
-        let step = Step::OpenTree { slot, source, path: path.to_owned(), recursive, missing_ok };
-        context.push(&entry.key, step);
+        self.take(context, entry, slot, source, path, recursive);
         if entry.flags != MountFlags::default() {
             context.push(&entry.key, Step::SetAttributes { slot, set: entry.flags, recursive });
         }
         slot
+    }
+
+    /// What is of the host is mapped for a user namespace with a range of ids; what is of the root has been.
+    fn take(&self, context: &mut Context, entry: &Entry, slot: Slot, source: TreeSource, path: &Path, recursive: bool) {
+        let (path, missing_ok) = (path.to_owned(), entry.missing_ok);
+        if self.range.is_none() || source == TreeSource::Root {
+            return context.push(&entry.key, Step::OpenTree { slot, source, path, recursive, missing_ok });
+        }
+        let writable = entry.authored && !entry.flags.read_only;
+        let step = Step::OpenMappedTree { slot, path, recursive, missing_ok, writable };
+        // Else it is shown as nobody's, and said so.
+        context.push_may_fail(&entry.key, !writable, step);
     }
 
     fn attach(
@@ -331,7 +345,8 @@ impl Table {
         let slot = context.slot();
         match content {
             Content::New { fs_type, options } => {
-                let (fs_type, options) = ((*fs_type).to_owned(), options.clone());
+                let options = self.owners(context, key, fs_type, options);
+                let fs_type = (*fs_type).to_owned();
                 context.push(key, Step::NewFilesystem { slot, fs_type, options, flags });
             }
             Content::Overlay { lower, upper } => {
@@ -349,6 +364,27 @@ impl Table {
             }
         }
         slot
+    }
+
+    /// Options of a new file system, with owners as they are where the mounts are made.
+    fn owners(&self, context: &mut Context, key: &str, fs_type: &str, options: &[MountOption]) -> Vec<MountOption> {
+        let mut options = options.to_vec();
+        let Some(first) = self.range else { return options };
+        for (name, value) in &mut options {
+            let Some(text) = value.as_mut().filter(|_| name == "uid" || name == "gid") else { continue };
+            match text.parse::<u32>() {
+                Ok(id) if id < RANGE_SIZE => *text = first.saturating_add(id).to_string(),
+                _ => {
+                    let message = format!("{name}={text} is not among the ids 0 to 65535 of the unit's user namespace");
+                    context.refuse(key, "USER", message, None);
+                }
+            }
+        }
+        // Who sees all processes: root's group, as without a user namespace.
+        if fs_type == "proc" && !options.iter().any(|(name, _)| name == "gid") {
+            options.push(("gid".to_owned(), Some(first.to_string())));
+        }
+        options
     }
 
     /// What to do where the place is missing: made in a tree of the container's own, never in one of the host.

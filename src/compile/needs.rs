@@ -1,7 +1,7 @@
 //! What must be known of the host before one unit can be compiled: the daemon looks up exactly this.
 
 use super::dev::STANDARD_NODES;
-use crate::unit::{Account, DeviceAllow, Unit};
+use crate::unit::{Account, DeviceAllow, Unit, UserNamespace};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,10 @@ pub struct Needs {
     pub users: BTreeSet<String>,
     /// Keys of [`super::HostFacts::groups`].
     pub groups: BTreeSet<String>,
+    /// [`super::HostFacts::range`]
+    pub range: bool,
+    /// [`super::HostFacts::own_user`]
+    pub own_user: bool,
     /// Keys of [`super::HostFacts::devices`].
     pub devices: BTreeSet<PathBuf>,
     /// Paths to be listed in [`super::HostFacts::existing`] when they exist: the places of `directories.*` inside. An
@@ -27,7 +31,8 @@ pub(super) const TERMINAL_VARIABLES: [&str; 3] = ["TERM", "COLORTERM", "NO_COLOR
 /// What to find out for `unit`.
 pub fn needs(unit: &Unit) -> Needs {
     let mut needs = Needs::default();
-    needs.users.extend(unit.service.user.as_ref().map(account_key));
+    needs.own_user = unit.service.user == Some(Account::Auto);
+    needs.users.extend(unit.service.user.as_ref().filter(|user| **user != Account::Auto).map(account_key));
     needs.groups.extend(unit.service.group.as_ref().map(account_key));
     needs.groups.extend(unit.service.supplementary_groups.iter().map(account_key));
     for socket in unit.sockets.iter().filter(|socket| socket.listen.path().is_some()) {
@@ -44,6 +49,7 @@ pub fn needs(unit: &Unit) -> Needs {
     if unit.credentials.is_some() {
         needs.paths.insert(super::credentials::PLACE.into());
     }
+    needs.range = unit.namespaces.user == UserNamespace::Auto;
     needs.variables.extend(unit.service.pass_environment.iter().cloned());
     needs.variables.extend(TERMINAL_VARIABLES.map(str::to_owned));
     needs
@@ -54,5 +60,6 @@ pub(super) fn account_key(account: &Account) -> String {
     match account {
         Account::Id(id) => id.to_string(),
         Account::Name(name) => name.clone(),
+        Account::Auto => "auto".to_owned(),
     }
 }

@@ -22,7 +22,7 @@ const STAND_IN_SIZE: u64 = 16 << 20;
 
 /// The mount steps, `PivotRoot` included.
 pub(super) fn mount_steps(context: &mut Context, shape: &Shape, identity: &Identity) {
-    let mut tree = Tree { table: root(context), rules: BTreeMap::new() };
+    let mut tree = Tree { table: Table { range: shape.range(), ..root(context) }, rules: BTreeMap::new() };
     tree.system_rules(context);
     tree.kernel_file_systems(context, shape);
     tree.temporary(context);
@@ -47,6 +47,9 @@ pub(super) fn mount_steps(context: &mut Context, shape: &Shape, identity: &Ident
 
     // Mounts that the host makes later must not appear inside, where they would be writable.
     context.push("namespaces.mount", Step::PrivatePropagation);
+    if let Some(first) = shape.range() {
+        context.push("namespaces.user", Step::MakeUserNamespace { first });
+    }
     tree.table.steps(context, shape, identity);
     context.push("namespaces.mount", Step::PivotRoot);
 }
@@ -146,7 +149,7 @@ fn root(context: &mut Context) -> Table {
     };
     let key = if own_root { "rootfs.type" } else { "filesystem.protect_system" };
     let root = Entry { authored: own_root, ..Entry::built_in(key, content).flags(flags) };
-    Table { root, entries: BTreeMap::new(), own_root }
+    Table { root, entries: BTreeMap::new(), own_root, range: None }
 }
 
 impl Tree {

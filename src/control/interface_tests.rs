@@ -67,6 +67,7 @@ fn the_status_of_a_unit_is_as_described() {
     status.stop = Some(StopProgress::default());
     status.replicas = Some(ReplicaSet { members: vec![Replica::default()], ..ReplicaSet::default() });
     status.runs_on = Some(RunsOn::default());
+    status.user_namespace = Some(IdRange::default());
     status.slice = Some(SliceStatus::default());
     assert!(matches_type(&json!(status), "UnitStatus"), "with everything nested");
 }
@@ -118,6 +119,7 @@ fn jobs_take_wait_and_what_cannot_be_done_twice_takes_the_name_of_the_request() 
 #[test]
 fn identifiers_obey_the_grammar_of_varlink() {
     let types = [
+        "IdRange",
         "LogPlace",
         "Pressure",
         "Process",

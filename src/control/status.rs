@@ -90,6 +90,9 @@ pub struct UnitStatus {
     /// The slice that its group is in.
     #[serde(default)]
     pub slice: Option<SliceStatus>,
+    /// Ids of its user namespace, while it runs in one with a range of its own.
+    #[serde(default)]
+    pub user_namespace: Option<IdRange>,
     /// Profile in force.
     pub profile: Option<String>,
     /// Its processes are stopped by the freezer.
@@ -167,6 +170,16 @@ pub struct RunsOn {
     pub outdated: bool,
     /// The daemon's own version.
     pub restart_brings: String,
+}
+
+/// Ids 0 and following of a user namespace, as the host numbers them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct IdRange {
+    /// What 0 inside is outside.
+    pub first: u32,
+    /// How many.
+    pub size: u32,
 }
 
 /// The replicas of a set.

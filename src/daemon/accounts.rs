@@ -121,6 +121,17 @@ impl Accounts {
         Ok(UserFact { name, uid: user.uid, gid: user.gid, home: user.home, shell: user.shell, groups })
     }
 
+    /// Numbers of all users and groups in the files, and of the users' groups.
+    ///
+    /// # Errors
+    /// The data base cannot be read.
+    pub fn all_ids(&mut self) -> Result<Vec<u32>, AccountError> {
+        let users = self.users.refresh(user_line)?.values.values();
+        let mut all: Vec<u32> = users.flat_map(|user| [user.value.uid, user.value.gid]).collect();
+        all.extend(self.groups.refresh(group_line)?.values.values().map(|group| group.value.gid));
+        Ok(all)
+    }
+
     /// A group by name or number; a number need not have a name.
     ///
     /// # Errors

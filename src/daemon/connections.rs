@@ -370,6 +370,7 @@ impl Engine {
                 self.plans.forget(id);
                 self.dirty.remove(&id);
                 self.remove_traces(&service.name);
+                self.forget_range(&service.name);
             }
         }
     }

@@ -11,7 +11,7 @@ use super::service::{Service, Watched};
 use super::shares::HeldBack;
 use super::timers::WallClock;
 use crate::cgroup::Tree;
-use crate::compile::{Cgroups, HostFacts, PacketPrograms};
+use crate::compile::{Cgroups, FIRST_RANGE, FIRST_USER, HostFacts, PacketPrograms};
 use crate::control::{CallError, UnitEvent};
 use crate::supervise::{Event, Moment, Note, Outcome, RequestId, ServiceId, Supervisor};
 use crate::sys::fd::sealed_memfd;
@@ -89,6 +89,8 @@ pub(super) struct Engine {
     pub names: HashMap<String, ServiceId>,
     pub tree: Option<Tree>,
     pub host: Host,
+    /// Ids that units have for themselves.
+    pub own_ids: super::own_ids::OwnIds,
     pub events: VecDeque<Event>,
     pub notices: Vec<Notice>,
     /// Somebody listens to `Events`.
@@ -210,6 +212,7 @@ impl Engine {
             foreground: options.foreground,
         });
         Ok(Engine {
+            own_ids: super::own_ids::OwnIds::new(&options.state_dir),
             options,
             poller,
             sources,
@@ -358,6 +361,10 @@ impl Engine {
             tracing::warn!(unit = unit.name, "{}: {problem}", unit.name);
         }
         let mut facts = gathered.facts;
+        // Where nothing was given yet, a plan that is only shown has the first of them.
+        let own = if needs.range || needs.own_user { self.known_ids(&unit.name) } else { Default::default() };
+        facts.range = needs.range.then(|| own.range.unwrap_or(FIRST_RANGE));
+        facts.own_user = needs.own_user.then(|| own.user.unwrap_or(FIRST_USER));
         facts.terminal = self.terminal.is_some();
         facts.environment =
             needs.variables.into_iter().filter_map(|n| std::env::var(&n).ok().map(|v| (n, v))).collect();

@@ -96,6 +96,13 @@ fn user_on_the_host(steps: &[PlannedStep], maps: Option<&IdMaps>) -> (u32, u32) 
         _ => None,
     });
     let (uid, gid) = ids.unwrap_or((0, 0));
+    let range = steps.iter().find_map(|planned| match planned.step {
+        Step::MakeUserNamespace { first } => Some(first),
+        _ => None,
+    });
+    if let Some(first) = range {
+        return (first.saturating_add(uid), first.saturating_add(gid));
+    }
     maps.map_or((uid, gid), |maps| (outside(&maps.uid, uid), outside(&maps.gid, gid)))
 }
 
@@ -196,6 +203,9 @@ mod tests {
         let map = vec![(0, 100_000, 1000), (1000, 5000, 100)];
         let maps = IdMaps { uid: map.clone(), gid: map, deny_setgroups: false };
         assert_eq!(user_on_the_host(&steps, Some(&maps)), (100_033, 5033));
+        let [first, last] = steps;
+        let steps = [step(Step::MakeUserNamespace { first: 524_288 }), first, last];
+        assert_eq!(user_on_the_host(&steps, None), (524_321, 525_321));
     }
 
     #[test]

@@ -202,6 +202,8 @@ impl Host {
             environment: BTreeMap::new(),
             users,
             groups,
+            range: None,
+            own_user: None,
             devices: devices(&needs.devices),
             existing: Vec::new(),
             security_modules,

@@ -101,6 +101,9 @@ impl Engine {
         if let Some(channel) = self.denials_channel(id) {
             numbers.denials = Some(inherit.copy(channel).map_err(fds("socket for denied calls"))?);
         }
+        if let Some(namespace) = self.user_namespace_to_join(id, plan)? {
+            numbers.user_namespace = Some(inherit.add(namespace));
+        }
         numbers.shared = self.shared_namespaces(id, plan)?.into_iter().map(|fd| inherit.add(fd)).collect();
         match plan.output {
             plan::Output::Pipe | plan::Output::Relay => {

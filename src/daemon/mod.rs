@@ -61,6 +61,7 @@ mod log_tail;
 mod manager;
 mod notified;
 pub mod notify;
+mod own_ids;
 mod pacing;
 mod peers;
 mod perform;
@@ -101,6 +102,7 @@ mod units;
 mod unreaped;
 mod unwritten;
 mod upgrade;
+mod user_namespaces;
 mod whole_file;
 
 pub use engine::Options;

@@ -84,6 +84,7 @@ impl Engine {
             let message = "the unit file of this service is gone or unusable: `rsvc check` it".to_owned();
             return Err(failure("EXEC", 203, message));
         };
+        self.give_ids(&unit)?;
         let facts = self.facts(&unit);
         let plan = compile::compile(&unit, &facts, purpose).map_err(|errors| compile_failure(&errors))?;
         if self.options.strict_host

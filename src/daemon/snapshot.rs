@@ -2,7 +2,7 @@
 
 use super::engine::Engine;
 use super::service::{Process, Service};
-use crate::control::{GroupCounters, LogPlace, ProcessLine, StopProgress, UnitStatus};
+use crate::control::{GroupCounters, IdRange, LogPlace, ProcessLine, StopProgress, UnitStatus};
 use crate::plan::Output;
 use crate::supervise::{
     ActiveState, Cause, CommandOutcome, Exit, HealthState, Moment, Note, Role, ServiceId, ServiceResult, Status,
@@ -366,6 +366,7 @@ impl Engine {
             file: shown.map(|u| u.file.clone()),
             drop_ins: shown.map(|u| u.drop_ins().map(str::to_owned).collect()).unwrap_or_default(),
             ready: unit.map(|u| ready_word(u).to_owned()),
+            user_namespace: self.range_in_use(service).map(|first| IdRange { first, size: crate::plan::RANGE_SIZE }),
             profile: unit.map(|u| format!("{:?}", u.security.profile).to_lowercase()),
             frozen: service.frozen && service.group.as_ref().is_some_and(crate::cgroup::Group::is_frozen),
             changed_live: service.changes(),

@@ -30,6 +30,8 @@ pub(super) struct Inherited {
     pub denials: Option<OwnedFd>,
     /// Who asked for this command.
     pub caller: Option<OwnedFd>,
+    /// The one of the running container.
+    pub user_namespace: Option<OwnedFd>,
     pub pinned: Vec<OwnedFd>,
     /// For the service, from 3 on, each with its name.
     pub passed: Vec<(OwnedFd, String)>,
@@ -82,6 +84,7 @@ impl Inherited {
             stdin: take(listed.stdin)?,
             denials: take(listed.denials)?,
             caller: take(listed.caller)?,
+            user_namespace: take(listed.user_namespace)?,
             stdout,
             stderr,
         };

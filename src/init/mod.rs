@@ -24,6 +24,7 @@ mod identity;
 mod inherited;
 mod label;
 mod landlock;
+mod mapped;
 mod mounts;
 mod paths;
 mod run_step;
@@ -159,6 +160,8 @@ struct Stage {
     host: HostFiles,
     /// Mount objects.
     mounts: Mounts,
+    /// The user namespace that the service joins after the mounts.
+    user_namespace: Option<OwnedFd>,
     /// Tells that the resident init is ready; in the service's process, until that was awaited.
     gate: Option<OwnedFd>,
     /// The program, made ready before the first filter that only `Execute` follows.
@@ -173,7 +176,7 @@ struct Stage {
 
 impl Stage {
     fn new(plan: &LaunchPlan, start: PerStart) -> Result<Stage, Unusable> {
-        let inherited = Inherited::adopt(&start.descriptors)?;
+        let mut inherited = Inherited::adopt(&start.descriptors)?;
         let host = HostFiles::open(plan)?;
         let inherited_umask = process::umask(0);
         let mut stage = Stage {
@@ -184,6 +187,7 @@ impl Stage {
             is_main: start.is_main,
             credentials: Credentials::new(start.credentials),
             terminal: start.terminal,
+            user_namespace: inherited.user_namespace.take(),
             inherited,
             host,
             mounts: Mounts::default(),

@@ -4,6 +4,7 @@
 //! kernels (the upper layer of an overlay, the objects that masks are cloned from) are stacked on the host's `/` in
 //! our own mount namespace, where no path lookup sees them, and vanish with the old root.
 
+use super::mapped::{Below, Known};
 use super::paths::{self, EINVAL, Leaf, is_missing};
 use super::{Context, Failure};
 use crate::plan::{Create, MountFlags, OverlayUpper, Slot, TreeSource};
@@ -19,6 +20,10 @@ use std::path::{Path, PathBuf};
 pub(super) struct Mounts {
     /// `None`: filled by a step whose source was allowed to be missing, and is.
     slots: BTreeMap<Slot, Option<OwnedFd>>,
+    /// Copies of the mounts below those in the slots, where a tree was taken apart.
+    below: BTreeMap<Slot, Vec<Below>>,
+    /// What is mounted, once it was asked.
+    pub(super) known: Vec<Known>,
     /// `AttachRoot` was run.
     root_attached: bool,
     masks: Option<Masks>,
@@ -32,6 +37,20 @@ struct Masks {
     directories: [OwnedFd; 2],
     files: [OwnedFd; 2],
 }
+
+/// Whose the layers of an overlay are.
+#[derive(Clone, Copy)]
+pub(super) enum Users<'a> {
+    /// The host's, and so is the stage.
+    Hosts,
+    /// The host's, and the stage is in a user namespace.
+    Own,
+    /// To be mapped by this user namespace.
+    Mapped(BorrowedFd<'a>),
+}
+
+/// Whose a node is inside whose owner has no number there.
+const NOBODY: u32 = 65_534;
 
 pub(super) fn attribute_bits(flags: MountFlags) -> u64 {
     [
@@ -58,6 +77,18 @@ impl Mounts {
             Some(object) => Ok(object.as_ref().map(|fd| fd.as_fd())),
             None => Err(Failure::new(EINVAL, format!("mount object {} was never made", slot.0))),
         }
+    }
+
+    pub fn fill(&mut self, slot: Slot, tree: Option<OwnedFd>) {
+        self.slots.insert(slot, tree);
+    }
+
+    pub fn lay_below(&mut self, slot: Slot, copies: Vec<Below>) {
+        self.below.insert(slot, copies);
+    }
+
+    pub fn copies(&self, slot: Slot) -> &[Below] {
+        self.below.get(&slot).map(Vec::as_slice).unwrap_or_default()
     }
 
     fn root(&self) -> Result<BorrowedFd<'_>, Failure> {
@@ -118,13 +149,17 @@ impl Mounts {
         lower: &[PathBuf],
         upper: &OverlayUpper,
         flags: MountFlags,
-        in_user_namespace: bool,
+        users: Users<'_>,
     ) -> Result<(), Failure> {
-        let layers = lower.iter().map(|path| open_directory(path)).collect::<Result<Vec<_>, _>>()?;
+        let open = |path: &Path| match users {
+            Users::Mapped(map) => self.mapped_layer(path, map),
+            Users::Hosts | Users::Own => open_directory(path),
+        };
+        let layers = lower.iter().map(|path| open(path)).collect::<Result<Vec<_>, _>>()?;
         let writable = match upper {
             OverlayUpper::None => None,
             OverlayUpper::Ephemeral { size } => Some(self.ephemeral_upper(*size)?),
-            OverlayUpper::Directory { path } => Some(open_directory(path)?),
+            OverlayUpper::Directory { path } => Some(open(path)?),
         };
         // A descriptor's name in /proc: short (fsconfig takes 255 bytes), free of separators, and resolved already.
         let name = |fd: &OwnedFd, below: &str| format!("/proc/self/fd/{}{below}", fd.as_raw_fd());
@@ -132,7 +167,7 @@ impl Mounts {
         if let Some(directory) = &writable {
             options.push((c"upperdir", Some(name(directory, "/upper"))));
             options.push((c"workdir", Some(name(directory, "/work"))));
-            if in_user_namespace {
+            if matches!(users, Users::Own) {
                 options.push((c"userxattr", None));
             }
         }
@@ -164,7 +199,7 @@ impl Mounts {
     }
 
     /// Attaches a helper file system on top of the host's root. After `AttachRoot` it would cover the new root.
-    fn stack_on_host(&self, tree: &OwnedFd) -> Result<(), Failure> {
+    pub fn stack_on_host(&self, tree: &OwnedFd) -> Result<(), Failure> {
         if self.root_attached {
             return Err(Failure::new(EINVAL, "the new root is attached already"));
         }
@@ -182,7 +217,11 @@ impl Mounts {
 
     pub fn set_attributes(&self, slot: Slot, set: MountFlags, recursive: bool) -> Result<(), Failure> {
         let Some(tree) = self.slot(slot)? else { return Ok(()) };
-        Ok(mount::mount_setattr(tree, c"", attribute_bits(set), None, recursive)?)
+        mount::mount_setattr(tree, c"", attribute_bits(set), None, recursive)?;
+        for below in self.copies(slot).iter().filter(|_| recursive) {
+            mount::mount_setattr(&below.tree, c"", attribute_bits(set), None, false)?;
+        }
+        Ok(())
     }
 
     /// `with_masks`: a later step masks something, so what masks are made of must be attached now.
@@ -193,6 +232,7 @@ impl Mounts {
         let root = self.slot(Slot::ROOT)?.ok_or(Failure::new(EINVAL, "there is no root tree"))?;
         mount::move_mount_path(root, c"/")?;
         mount::enter_directory(root)?;
+        self.attach_below(Slot::ROOT, root)?;
         self.root_attached = true;
         Ok(())
     }
@@ -233,7 +273,8 @@ impl Mounts {
                 other => other?,
             },
         };
-        put(tree, target.as_fd())
+        put(tree, target.as_fd())?;
+        self.attach_below(slot, tree)
     }
 
     pub fn make_directory(&self, slot: Slot, name: &Path, mode: u32) -> Result<(), Failure> {
@@ -265,6 +306,22 @@ impl Mounts {
         let Some(tree) = self.slot(slot)? else { return Ok(()) };
         let (parent, last) = paths::open_parent(tree, name)?;
         Ok(mount::make_node(parent.as_fd(), &last, character, numbers, mode)?)
+    }
+
+    /// A node with the numbers and the mode of an opened one, and its owner's number inside.
+    pub fn copy_node(&self, node: Slot, slot: Slot, name: &Path, first: u32) -> Result<(), Failure> {
+        let (Some(node), Some(tree)) = (self.slot(node)?, self.slot(slot)?) else { return Ok(()) };
+        let found = fd::stat(node)?;
+        let character = match found.mode & libc::S_IFMT {
+            libc::S_IFCHR => true,
+            libc::S_IFBLK => false,
+            _ => return Err(Failure::new(EINVAL, "it is no device node any more")),
+        };
+        let inside = |id: u32| id.checked_add(first).filter(|_| id < crate::plan::RANGE_SIZE).unwrap_or(NOBODY + first);
+        let (parent, last) = paths::open_parent(tree, name)?;
+        let numbers = (libc::major(found.node), libc::minor(found.node));
+        mount::make_node(parent.as_fd(), &last, character, numbers, found.mode & 0o7777)?;
+        Ok(mount::set_owner(parent.as_fd(), &last, inside(found.uid), inside(found.gid))?)
     }
 
     pub fn attach_node(&self, node: Slot, slot: Slot, name: &Path) -> Result<(), Failure> {

@@ -4,14 +4,15 @@ use super::execute;
 use super::fork;
 use super::identity;
 use super::landlock;
-use super::mounts;
+use super::mapped::Wanted;
+use super::mounts::{self, Users};
 use super::terminal;
 use super::{Context, Failure, Stage};
-use crate::plan::{LaunchPlan, LimitResource, NamespaceKind, Namespaces, PlannedStep, Step};
+use crate::plan::{LaunchPlan, LimitResource, NamespaceKind, Namespaces, PlannedStep, RANGE_SIZE, Step};
 use crate::sys::confine::{self, limits};
 use crate::sys::process::{self, clone_flags};
 use crate::sys::socket::{self, Kind};
-use crate::sys::{credentials, fd};
+use crate::sys::{credentials, fd, user_namespace};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
@@ -39,6 +40,11 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
         Step::NewSession => Ok(process::setsid()?),
         Step::NewSessionKeyring => Ok(confine::new_session_keyring()?),
         Step::ConnectJournal { identifier, priority } => connect_journal(stage, identifier, *priority),
+        Step::MakeUserNamespace { first } => make_user_namespace(stage, plan, *first),
+        Step::JoinUserNamespace => {
+            let made = stage.user_namespace.take().ok_or(Failure::new(0, "there is no user namespace to join"))?;
+            Ok(confine::set_namespace(made.as_fd(), clone_flags::NEWUSER)?)
+        }
         Step::SetHostname { name } => Ok(confine::set_hostname(name)?),
         Step::LoopbackUp => Ok(confine::loopback_up()?),
 
@@ -46,9 +52,19 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
         Step::OpenTree { slot, source, path, recursive, missing_ok } => {
             mounts.open_tree(*slot, *source, path, *recursive, *missing_ok)
         }
+        Step::OpenMappedTree { slot, path, recursive, missing_ok, writable } => {
+            let (recursive, missing_ok, writable) = (*recursive, *missing_ok, *writable);
+            let map = stage.user_namespace.as_ref().ok_or(Failure::new(0, "there is no user namespace"))?;
+            mounts.open_mapped(*slot, &Wanted { path, recursive, missing_ok, writable }, map.as_fd())
+        }
         Step::NewFilesystem { slot, fs_type, options, flags } => mounts.new_filesystem(*slot, fs_type, options, *flags),
         Step::NewOverlay { slot, lower, upper, flags } => {
-            mounts.new_overlay(*slot, lower, upper, *flags, plan.clone.user)
+            let users = match &stage.user_namespace {
+                Some(map) => Users::Mapped(map.as_fd()),
+                None if plan.clone.user => Users::Own,
+                None => Users::Hosts,
+            };
+            mounts.new_overlay(*slot, lower, upper, *flags, users)
         }
         Step::TakeImage { slot, .. } => mounts.take(*slot, stage.inherited.image.take()),
         Step::SetAttributes { slot, set, recursive } => mounts.set_attributes(*slot, *set, *recursive),
@@ -62,13 +78,20 @@ pub(super) fn run(stage: &mut Stage, plan: &LaunchPlan, planned: &PlannedStep) -
             mounts.make_node(*slot, name, *character, (*major, *minor), *mode)
         }
         Step::AttachNode { node, slot, name } => mounts.attach_node(*node, *slot, name),
+        Step::CopyNode { node, slot, name } => mounts.copy_node(*node, *slot, name, first_id(plan)),
         Step::Mask { at, closed, missing_ok } => mounts.mask(at, *closed, *missing_ok),
         Step::Restrict { at, set, recursive, missing_ok } => mounts.restrict(at, *set, *recursive, *missing_ok),
         Step::Seal { slot, set } => mounts.set_attributes(*slot, *set, false),
         Step::LoadCredential { slot, name, .. } => super::credentials::load(stage, *slot, name),
         Step::SetCredential { slot, name } => super::credentials::set(stage, *slot, name),
         Step::SealCredentials { slot, uid, gid } => super::credentials::seal(stage, *slot, *uid, *gid),
-        Step::PivotRoot => mounts.pivot_root(),
+        Step::PivotRoot => {
+            mounts.pivot_root()?;
+            match stage.user_namespace {
+                Some(_) => Ok(credentials::act_on_files_as(0, 0)?),
+                None => Ok(()),
+            }
+        }
 
         Step::SetOomScoreAdjust { value } => set_oom_score(stage, *value),
         Step::SetNice { value } => Ok(confine::set_nice(*value)?),
@@ -163,6 +186,24 @@ fn enter_user_namespace(stage: &mut Stage) -> Result<(), Failure> {
     credentials::set_gid(0).context(|| "gid 0")?;
     credentials::set_uid(0).context(|| "uid 0")?;
     Ok(credentials::set_dumpable(false)?)
+}
+
+/// The stage stays root of the host, over whose mounts the namespace has no right, and makes files as root of the namespace.
+fn make_user_namespace(stage: &mut Stage, plan: &LaunchPlan, first: u32) -> Result<(), Failure> {
+    // In a pid namespace that has only just begun the service's number must stay free.
+    let pid = plan.clone.pid.then_some(user_namespace::UNUSED_PID);
+    let made = user_namespace::make(first, RANGE_SIZE, pid).map_err(|error| Failure::new(error.errno, error.call))?;
+    stage.user_namespace = Some(made);
+    Ok(credentials::act_on_files_as(first, first)?)
+}
+
+/// Host's number of uid 0 of the user namespace that the plan makes.
+fn first_id(plan: &LaunchPlan) -> u32 {
+    let first = plan.steps.iter().find_map(|planned| match planned.step {
+        Step::MakeUserNamespace { first } => Some(first),
+        _ => None,
+    });
+    first.unwrap_or(0)
 }
 
 /// Each attach is the stage's own ("0" is the writer): a busy host makes one wait for milliseconds, and that must not

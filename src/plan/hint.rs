@@ -19,6 +19,11 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
         Step::Execute { argv, .. } => execute_hint(argv, errno, detail),
         Step::ChangeDirectory { path, .. } => directory_hint(path, errno),
         Step::OpenTree { path, .. } => open_hint(path, errno),
+        Step::OpenMappedTree { path, writable, .. } => match errno {
+            Errno::UnknownErrno if *writable => Some(NOT_MAPPED.to_owned()),
+            _ => open_hint(path, errno),
+        },
+        Step::MakeUserNamespace { .. } => user_namespace_hint(errno),
         Step::NewFilesystem { fs_type, options, .. } => filesystem_hint(fs_type, options, errno),
         Step::NewOverlay { .. } => overlay_hint(errno),
         Step::TakeImage { path, fs_type, .. } => image::hint(path, fs_type, errno, detail),
@@ -38,7 +43,7 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
             Errno::ENOSYS => Some(KERNEL_TOO_OLD.to_owned()),
             _ => None,
         },
-        Step::MakeNode { .. } => (errno == Errno::EPERM).then(|| {
+        Step::MakeNode { .. } | Step::CopyNode { .. } => (errno == Errno::EPERM).then(|| {
             "device nodes need CAP_MKNOD outside of a user namespace, and the device group must allow them".to_owned()
         }),
         Step::SealCredentials { .. } => (errno == Errno::EINVAL).then(|| {
@@ -49,7 +54,7 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
         Step::JoinNamespace { kind, path } => join_hint(*kind, path, errno),
         Step::JoinUnit { unit, .. } => (errno == Errno::EPERM)
             .then(|| format!("it belongs to a user namespace over which this unit has no rights: `rsvc show {unit}`")),
-        Step::JoinContainer { .. } => match errno {
+        Step::JoinContainer { .. } | Step::JoinUserNamespace => match errno {
             Errno::ESRCH => Some("the main process has ended".to_owned()),
             Errno::EPERM => Some("the daemon needs CAP_SYS_ADMIN and CAP_SYS_PTRACE over the container".to_owned()),
             _ => None,
@@ -244,6 +249,8 @@ const TASKS_FULL: &str =
 const MEMORY_OR_NAMESPACE_DEAD: &str = "out of memory, or process 1 of the pid namespace has ended already";
 const PERMISSION_OVER_MOUNTS: &str = "in a user namespace, flags of the host's mounts are locked: bind a path of its own \
      with [[mounts]], or set namespaces.user = \"host\"";
+const NOT_MAPPED: &str =
+    "bind it read-only (`options = [\"ro\"]`), keep it on ext4, xfs, btrfs or tmpfs, or set namespaces.user = \"host\"";
 const STANDARD_OUTPUT_IS_A_SOCKET: &str = "standard output is a socket, so /dev/stdout and /dev/stderr cannot be opened: \
      log to standard error without naming a file, or set logging.target = \"file\"";
 
@@ -431,6 +438,15 @@ fn namespace_hint(errno: Errno) -> Option<String> {
         Errno::ENOSPC => Some(NAMESPACE_LIMIT.to_owned()),
         Errno::EINVAL => Some(KERNEL_TOO_OLD.to_owned()),
         _ => None,
+    }
+}
+
+fn user_namespace_hint(errno: Errno) -> Option<String> {
+    match errno {
+        Errno::EPERM => Some("the daemon needs CAP_SETUID, CAP_SETGID and CAP_SYS_ADMIN for it".to_owned()),
+        Errno::EINVAL | Errno::ENOSYS => Some("this kernel has no user namespaces, or too old ones".to_owned()),
+        Errno::EAGAIN => Some(TASKS_FULL.to_owned()),
+        errno => namespace_hint(errno),
     }
 }
 

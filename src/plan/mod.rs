@@ -21,6 +21,7 @@ mod filter;
 pub mod hint;
 mod label;
 mod landlock;
+mod mount;
 mod outside;
 mod phrase;
 mod print;
@@ -33,11 +34,10 @@ pub use cgroup::{BlockDevice, CgroupSettings, CpuMax, DeviceRule, DeviceType, Io
 pub use filter::FilterProgram;
 pub use label::SecurityModule;
 pub use landlock::{FileRules, PathRule, PortRange, Ruleset};
+pub use mount::{Create, MountFlags, OverlayUpper, TreeSource};
 pub use outside::{PlannedSocket, PlannedTimer, SocketFile};
 pub use phrase::step_code;
-pub use step::{
-    Create, LimitResource, MountFlags, NamespaceKind, Namespaces, OverlayUpper, Slot, Step, TreeSource,
-};
+pub use step::{LimitResource, NamespaceKind, Namespaces, Slot, Step};
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -76,6 +76,9 @@ pub struct PlannedStep {
 
 /// Bytes of all credentials of a unit together.
 pub const CREDENTIALS_SIZE: u64 = 1 << 20;
+
+/// Ids of a user namespace of a unit's own (`namespaces.user = "auto"`): 0 to 65535.
+pub const RANGE_SIZE: u32 = 65_536;
 
 /// Something prepared on the host, outside the container, by the daemon and before the clone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -13,7 +13,10 @@ impl Step {
     /// The name that systemd gives to such a step: `NAMESPACE`, `USER`, `EXEC`...
     pub fn name(&self) -> &'static str {
         match self {
-            Step::EnterUserNamespace | Step::SetIds { .. } => "USER",
+            Step::EnterUserNamespace
+            | Step::MakeUserNamespace { .. }
+            | Step::JoinUserNamespace
+            | Step::SetIds { .. } => "USER",
             Step::EnterCgroups => "CGROUP",
             Step::JoinNamespace { kind, .. } | Step::JoinUnit { kind, .. } => match kind {
                 NamespaceKind::Net => "NETWORK",
@@ -35,6 +38,7 @@ impl Step {
             | Step::SetHostname { .. }
             | Step::PrivatePropagation
             | Step::OpenTree { .. }
+            | Step::OpenMappedTree { .. }
             | Step::NewFilesystem { .. }
             | Step::NewOverlay { .. }
             | Step::TakeImage { .. }
@@ -45,6 +49,7 @@ impl Step {
             | Step::MakeSymlink { .. }
             | Step::MakeNode { .. }
             | Step::AttachNode { .. }
+            | Step::CopyNode { .. }
             | Step::Mask { .. }
             | Step::Restrict { .. }
             | Step::Seal { .. }
@@ -86,9 +91,12 @@ impl Step {
     /// The manual page that explains the step's system call.
     pub fn man_page(&self) -> &'static str {
         match self {
-            Step::EnterUserNamespace => "user_namespaces(7)",
+            Step::EnterUserNamespace | Step::MakeUserNamespace { .. } => "user_namespaces(7)",
             Step::EnterCgroups => "cgroups(7)",
-            Step::JoinNamespace { .. } | Step::JoinUnit { .. } | Step::JoinContainer { .. } => "setns(2)",
+            Step::JoinNamespace { .. }
+            | Step::JoinUnit { .. }
+            | Step::JoinContainer { .. }
+            | Step::JoinUserNamespace => "setns(2)",
             Step::UnshareCgroupNamespace => "cgroup_namespaces(7)",
             Step::UnshareTimeNamespace => "time_namespaces(7)",
             Step::NewSession => "setsid(2)",
@@ -98,13 +106,14 @@ impl Step {
             Step::LoopbackUp => "netdevice(7)",
             Step::PrivatePropagation => "mount_namespaces(7)",
             Step::OpenTree { .. } => "open_tree(2)",
+            Step::OpenMappedTree { .. } => "mount_setattr(2)",
             Step::NewFilesystem { .. } => "fsopen(2)",
             Step::NewOverlay { .. } | Step::TakeImage { .. } => "fsopen(2)",
             Step::SetAttributes { .. } | Step::Restrict { .. } | Step::Seal { .. } => "mount_setattr(2)",
             Step::AttachRoot | Step::Attach { .. } | Step::AttachNode { .. } | Step::Mask { .. } => "move_mount(2)",
             Step::MakeDirectory { .. } => "mkdir(2)",
             Step::MakeSymlink { .. } => "symlink(2)",
-            Step::MakeNode { .. } => "mknod(2)",
+            Step::MakeNode { .. } | Step::CopyNode { .. } => "mknod(2)",
             Step::LoadCredential { .. } | Step::SetCredential { .. } => "openat(2)",
             Step::SealCredentials { .. } => "mount_setattr(2)",
             Step::PivotRoot => "pivot_root(2)",
@@ -136,6 +145,7 @@ impl Step {
     fn fills(&self, wanted: Slot) -> bool {
         match self {
             Step::OpenTree { slot, .. }
+            | Step::OpenMappedTree { slot, .. }
             | Step::NewFilesystem { slot, .. }
             | Step::NewOverlay { slot, .. }
             | Step::TakeImage { slot, .. } => *slot == wanted,
@@ -146,7 +156,9 @@ impl Step {
     /// What a filling step puts into its slot, as a noun, and the verb for attaching it.
     fn content(&self) -> Option<(&'static str, String)> {
         match self {
-            Step::OpenTree { path, .. } => Some(("bind", path.display().to_string())),
+            Step::OpenTree { path, .. } | Step::OpenMappedTree { path, .. } => {
+                Some(("bind", path.display().to_string()))
+            }
             Step::NewFilesystem { fs_type, .. } => Some(("mount", fs_type.clone())),
             Step::NewOverlay { .. } => Some(("mount", "overlay".to_owned())),
             Step::TakeImage { path, .. } => Some(("mount", path.display().to_string())),
@@ -166,6 +178,11 @@ impl Step {
             Step::NewSession => "start a new session".to_owned(),
             Step::NewSessionKeyring => "start with an empty session keyring".to_owned(),
             Step::ConnectJournal { identifier, .. } => format!("connect the journal as {identifier}"),
+            Step::MakeUserNamespace { first } => {
+                let last = first.saturating_add(super::RANGE_SIZE - 1);
+                format!("make a user namespace: ids 0 to 65535 inside are {first} to {last} outside")
+            }
+            Step::JoinUserNamespace => "join the unit's user namespace".to_owned(),
             Step::SetHostname { name } => format!("set the hostname to {name}"),
             Step::LoopbackUp => "bring the loopback interface up".to_owned(),
             Step::PrivatePropagation => "stop mount propagation from and to the host".to_owned(),
@@ -176,6 +193,10 @@ impl Step {
                 };
                 let below = if *recursive { " and all below" } else { "" };
                 format!("take {}{place}{below}{}", path.display(), if_present(*missing_ok))
+            }
+            Step::OpenMappedTree { path, recursive, missing_ok, .. } => {
+                let below = if *recursive { " and all below" } else { "" };
+                format!("take {}{below} with the unit's ids{}", path.display(), if_present(*missing_ok))
             }
             Step::NewFilesystem { fs_type, options, flags, .. } => {
                 let options = options.iter().map(|(key, value)| match value {
@@ -221,6 +242,9 @@ impl Step {
             }
             Step::AttachNode { node, slot, name: path } => {
                 format!("put {} on {} in {}", name(*node), path.display(), name(*slot))
+            }
+            Step::CopyNode { node, slot, name: path } => {
+                format!("make a device like {} as {} in {}", name(*node), path.display(), name(*slot))
             }
             Step::Mask { at, closed, missing_ok } => {
                 let verb = if *closed { "close" } else { "hide" };

@@ -8,6 +8,7 @@
 //! No path is resolved twice: a path is opened once (`openat2`), everything after goes through the descriptor.
 
 use super::filter::FilterProgram;
+use super::mount::{Create, MountFlags, OverlayUpper, TreeSource};
 use super::{CapabilitySet, Ruleset, SecurityModule};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -61,49 +62,6 @@ pub enum NamespaceKind {
     Cgroup,
     /// time
     Time,
-}
-
-/// Attributes of a mount; `true` sets. Clearing is not offered: in a user namespace it is refused as soon as one
-/// submount of the host has the flag locked (mount_namespaces(7)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MountFlags {
-    /// MOUNT_ATTR_RDONLY
-    pub read_only: bool,
-    /// MOUNT_ATTR_NOSUID
-    pub no_suid: bool,
-    /// MOUNT_ATTR_NODEV
-    pub no_dev: bool,
-    /// MOUNT_ATTR_NOEXEC
-    pub no_exec: bool,
-    /// MOUNT_ATTR_NOATIME
-    pub no_atime: bool,
-    /// MOUNT_ATTR_NOSYMFOLLOW
-    pub no_symlinks: bool,
-}
-
-/// Where the path of [`Step::OpenTree`] is looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TreeSource {
-    /// The host's tree as the daemon sees it (symbolic links of the host are followed).
-    Host,
-    /// The new root in slot 0, with RESOLVE_IN_ROOT: for writable paths of an own root file system.
-    Root,
-}
-
-/// What [`Step::Attach`] and its kin do when the target is missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Create {
-    /// Fail with ENOENT.
-    Never,
-    /// Fail silently: the mount is not wanted where its target does not exist (masks of paths that may be absent).
-    SkipMissing,
-    /// Make missing directories in the new root (0755), component by component, no symbolic link followed.
-    Directory,
-    /// The same, the last component an empty file.
-    File,
-    /// Like `Directory` or `File`, whichever the tree that is attached is (fstat(2) of its descriptor): for binds,
-    /// whose source is known at the start only.
-    AsTree,
 }
 
 /// Resource limits of setrlimit(2).
@@ -176,6 +134,15 @@ pub enum Step {
         /// Default priority, 0 to 7.
         priority: u8,
     },
+    /// Makes a user namespace in which ids 0 to 65535 are `first` and following outside (`namespaces.user = "auto"`). The
+    /// stage stays where it is, and until `PivotRoot` acts on files as root of that namespace: what it makes belongs there.
+    /// Layers of overlays that follow are mapped.
+    MakeUserNamespace {
+        /// Number outside of uid 0 and gid 0.
+        first: u32,
+    },
+    /// setns(2) into the user namespace that was made, or that of the running container.
+    JoinUserNamespace,
     /// sethostname(2) in the new UTS namespace.
     SetHostname {
         /// At most 64 bytes.
@@ -200,6 +167,21 @@ pub enum Step {
         recursive: bool,
         /// `true` for paths written with a leading `-` and for built-in masks.
         missing_ok: bool,
+    },
+    /// open_tree(OPEN_TREE_CLONE) of a path of the host, and mount_setattr(MOUNT_ATTR_IDMAP) of it and each mount below with
+    /// the user namespace that was made: id N of a file is N inside. Where that cannot be, files are nobody's; when the
+    /// service is to write there, the step fails.
+    OpenMappedTree {
+        /// Receives the detached trees.
+        slot: Slot,
+        /// Absolute path.
+        path: PathBuf,
+        /// With submounts.
+        recursive: bool,
+        /// As of `OpenTree`.
+        missing_ok: bool,
+        /// The author wrote that the service writes there.
+        writable: bool,
     },
     /// fsopen, fsconfig for each option, fsmount: a new file system, detached, in a slot.
     NewFilesystem {
@@ -293,6 +275,16 @@ pub enum Step {
     /// and sockets get into a private `/dev` where mknod is refused (user namespaces).
     AttachNode {
         /// What is attached (a clone of one file).
+        node: Slot,
+        /// File system.
+        slot: Slot,
+        /// Relative path.
+        name: PathBuf,
+    },
+    /// Makes a device node like the one in a slot (numbers, mode, and its owner's number inside) in the attached file system
+    /// of another: a copy of the mount would be nobody's in a user namespace with a range of ids.
+    CopyNode {
+        /// A clone of one file.
         node: Slot,
         /// File system.
         slot: Slot,
@@ -491,21 +483,4 @@ pub enum Step {
     MakeRuleset(Box<Ruleset>),
     /// landlock_restrict_self(2) with what `MakeRuleset` made. Stands after no_new_privs and before the filters.
     EnforceRuleset,
-}
-
-/// The writable layer of an overlay.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum OverlayUpper {
-    /// A new tmpfs of at most so many bytes; gone with the container.
-    Ephemeral {
-        /// Bytes.
-        size: u64,
-    },
-    /// Host directory that holds `upper` and `work`; made by a host step.
-    Directory {
-        /// Absolute path.
-        path: PathBuf,
-    },
-    /// None: a read-only stack of layers (at least two, or one given twice).
-    None,
 }

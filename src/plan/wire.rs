@@ -83,6 +83,8 @@ pub struct Descriptors {
     pub denials: Option<i32>,
     /// SOCK_SEQPACKET socket on which a command's end is told to whoever asked for it (`rsvc exec`).
     pub caller: Option<i32>,
+    /// User namespace of the running container, for `Step::JoinUserNamespace`.
+    pub user_namespace: Option<i32>,
     /// Kept open by init and nobody else: the read end of the log pipe and the notify socket, so that they outlive
     /// the daemon.
     pub pinned: Vec<i32>,

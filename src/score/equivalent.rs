@@ -43,9 +43,12 @@ fn identity(text: &mut String, posture: &Posture<'_>) {
     let name = |account: &Account| match account {
         Account::Id(id) => id.to_string(),
         Account::Name(name) => escape(name),
+        Account::Auto => String::new(),
     };
-    if let Some(user) = &unit.service.user {
-        line(text, "User", name(user));
+    match &unit.service.user {
+        Some(Account::Auto) => line(text, "DynamicUser", "yes"),
+        Some(user) => line(text, "User", name(user)),
+        None => {}
     }
     if let Some(group) = &unit.service.group {
         line(text, "Group", name(group));

@@ -38,7 +38,8 @@ impl Fix {
     pub fn in_own_proc(self, posture: &Posture<'_>) -> Fix {
         let fix = self.in_own_mounts(posture);
         let namespaces = &posture.unit.namespaces;
-        let hosts = namespaces.pid == Isolation::Host && namespaces.user != UserNamespace::Host;
+        let outside = matches!(namespaces.user, UserNamespace::Host | UserNamespace::Auto);
+        let hosts = namespaces.pid == Isolation::Host && !outside;
         if hosts { fix.and("namespaces.pid", "\"private\"") } else { fix }
     }
 }

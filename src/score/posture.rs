@@ -51,7 +51,7 @@ impl<'u> Posture<'u> {
     pub fn of(unit: &'u Unit) -> Posture<'u> {
         let root = match &unit.service.user {
             None | Some(Account::Id(0)) => true,
-            Some(Account::Id(_)) => false,
+            Some(Account::Id(_) | Account::Auto) => false,
             Some(Account::Name(name)) => name == "root",
         };
         let mounts = unit.namespaces.mount == Isolation::Private;
@@ -130,13 +130,17 @@ impl<'u> Posture<'u> {
 
     /// A user namespace that is made for this unit.
     pub(super) fn private_users(&self) -> bool {
-        matches!(self.unit.namespaces.user, UserNamespace::Identity | UserNamespace::Mapped { .. })
+        let user = &self.unit.namespaces.user;
+        matches!(user, UserNamespace::Identity | UserNamespace::Auto | UserNamespace::Mapped { .. })
     }
 
     /// Does root inside stand for another user outside?
     pub(super) fn is_mapped(&self) -> bool {
-        matches!(&self.unit.namespaces.user, UserNamespace::Mapped { uid, .. }
-            if uid.iter().all(|(_, outside, _)| *outside != 0))
+        match &self.unit.namespaces.user {
+            UserNamespace::Auto => true,
+            UserNamespace::Mapped { uid, .. } => uid.iter().all(|(_, outside, _)| *outside != 0),
+            UserNamespace::Host | UserNamespace::Identity | UserNamespace::Path(_) => false,
+        }
     }
 
     /// How much of the tree is read-only.
@@ -169,7 +173,9 @@ impl<'u> Posture<'u> {
     /// A user namespace gets a /proc of its own only with a pid namespace of its own.
     fn own_proc(&self) -> bool {
         let namespaces = &self.unit.namespaces;
-        self.mounts && (namespaces.pid != Isolation::Host || namespaces.user == UserNamespace::Host)
+        // With `auto` the mounts are made outside of it.
+        let hosts = matches!(namespaces.user, UserNamespace::Host | UserNamespace::Auto);
+        self.mounts && (namespaces.pid != Isolation::Host || hosts)
     }
 
     /// Processes of other users in /proc.

@@ -14,7 +14,7 @@ fn parse(texts: &[&str]) -> Unit {
 }
 
 /// Units that are open in different ways; each with its own reason why a point is open.
-const OPEN: [&str; 6] = [
+const OPEN: [&str; 7] = [
     "service.exec = [\"/bin/true\"]\n",
     "service.exec = [\"/bin/true\"]\n[security]\nprofile = \"host\"\n",
     "service.exec = [\"/bin/true\"]\n[security]\nprofile = \"login\"\ncontrol_socket = true\noptional = [\"devices\"]\n",
@@ -28,6 +28,7 @@ const OPEN: [&str; 6] = [
      filesystem.read_write_paths = [\"/etc/x\", \"/srv/x\"]\nfilesystem.protect_system = \"full\"\n\
      filesystem.protect_home = \"read-only\"\nfilesystem.temporary_paths = [\"-/srv/y\"]\nnamespaces.pid = \"unit:db\"\n",
     "service.exec = [\"/bin/true\"]\nnamespaces.user = \"identity\"\nnamespaces.pid = \"host\"\nsyscalls.mode = \"log\"\n",
+    "service.exec = [\"/bin/true\"]\nservice.user = \"auto\"\nnamespaces.user = \"auto\"\nnamespaces.pid = \"host\"\n",
     "service.exec = [\"/bin/true\"]\nrootfs.type = \"tmpfs\"\n[[mounts]]\ndestination = \"/usr\"\nsource = \"/usr\"\n",
 ];
 
@@ -156,4 +157,23 @@ fn the_equivalent_text_cannot_be_broken_out_of() {
     assert!(said.contains("\nDescription=50%% of\n"), "{said}");
     assert!(said.contains("\nExecStart=/bin/sh -c \"a User=root $$X \\\"y\\\" %%n\"\n"), "{said}");
     assert!(!said.contains("\nUser="), "{said}");
+}
+
+#[test]
+fn ids_of_a_units_own_count_as_a_user_and_as_a_user_namespace() {
+    let open = |text: &str, id: &str| {
+        let unit = parse(&[text]);
+        let posture = Posture::of(&unit);
+        let rows = [own(&posture).rows, compatible(&posture).rows].concat();
+        rows.iter().find(|row| row.id == id).map(|row| row.open).expect("a row")
+    };
+    let plain = "service.exec = [\"/bin/true\"]\n";
+    let ids =
+        |user: &str, namespace: &str| format!("{plain}service.user = {user:?}\nnamespaces.user = {namespace:?}\n");
+    for id in ["user", "user-namespace", "User=/DynamicUser=", "PrivateUsers="] {
+        assert_ne!(open(plain, id), 0, "{id}");
+        assert_eq!(open(&ids("auto", "auto"), id), 0, "{id}");
+    }
+    assert!(open(&ids("root", "auto"), "user") < open(&ids("root", "identity"), "user"));
+    assert_eq!(open(&ids("root", "auto"), "user-namespace"), 0);
 }

@@ -42,6 +42,27 @@ pub fn set_uid(uid: u32) -> Result<()> {
     cvt("setresuid", unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
 }
 
+/// setfsgid(2) and setfsuid(2): what this process does to files from now on it does as this user, with the capabilities
+/// that it has all the same.
+///
+/// # Errors
+/// EPERM when one of the two did not change, which the calls themselves do not tell; those of capset(2).
+pub fn act_on_files_as(uid: u32, gid: u32) -> Result<()> {
+    for (call, number, id) in [("setfsgid", libc::SYS_setfsgid, gid), ("setfsuid", libc::SYS_setfsuid, uid)] {
+        // SAFETY: one number each. The second call has an id that is none, and only tells the present one.
+        let now = unsafe {
+            libc::syscall(number, id);
+            libc::syscall(number, u32::MAX)
+        };
+        if now as u32 != id {
+            return Err(SysError::new(call, libc::EPERM));
+        }
+    }
+    // The kernel takes those over files away from who acts as somebody else than root.
+    let sets = capabilities()?;
+    set_capabilities(CapabilitySets { effective: sets.permitted, ..sets })
+}
+
 /// Real, effective and saved user id.
 ///
 /// # Errors

@@ -344,6 +344,14 @@ impl Stat {
     }
 }
 
+/// readlink(2).
+///
+/// # Errors
+/// EINVAL when it is no symbolic link; ENOENT, EACCES.
+pub fn read_link(path: &CStr) -> Result<Vec<u8>> {
+    Ok(rustix::fs::readlink(path, Vec::new()).named("readlink")?.into_bytes())
+}
+
 /// fstat(2); works on O_PATH descriptors.
 ///
 /// # Errors

@@ -26,6 +26,7 @@ pub mod signals;
 pub mod socket;
 mod spawn;
 pub mod terminal;
+pub mod user_namespace;
 
 use std::fmt;
 

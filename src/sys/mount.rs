@@ -25,6 +25,8 @@ pub mod attributes {
     pub const NOATIME: u64 = 0x10;
     /// Symbolic links are not followed (since Linux 5.14).
     pub const NOSYMFOLLOW: u64 = 0x20_0000;
+    /// Ids are mapped by a user namespace (since Linux 5.12).
+    pub const IDMAP: u64 = 0x10_0000;
 }
 
 /// Propagation of mount events (mount_namespaces(7)).
@@ -133,15 +135,30 @@ pub fn mount_setattr(
     };
     let clear = if set & attributes::NOATIME != 0 { attributes::ATIME } else { 0 };
     let wanted = libc::mount_attr { attr_set: set, attr_clr: clear, propagation, userns_fd: 0 };
+    set_attributes(base.as_fd(), path, &wanted, recursive)
+}
+
+/// mount_setattr(2) MOUNT_ATTR_IDMAP of one detached mount: id N of its files is what N inside of `user_namespace` is
+/// outside, and the other way round for what is written.
+///
+/// # Errors
+/// EINVAL when the file system cannot do that, or the mount was attached before; EPERM when it is mapped already.
+pub fn map_ids(tree: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> Result<()> {
+    let userns_fd = user_namespace.as_raw_fd() as u64;
+    let wanted = libc::mount_attr { attr_set: attributes::IDMAP, attr_clr: 0, propagation: 0, userns_fd };
+    set_attributes(tree, c"", &wanted, false)
+}
+
+fn set_attributes(base: BorrowedFd<'_>, path: &CStr, wanted: &libc::mount_attr, recursive: bool) -> Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: path is a C string and `wanted` a live mount_attr of the size given.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
-            base.as_fd().as_raw_fd(),
+            base.as_raw_fd(),
             path.as_ptr(),
             flags,
-            &raw const wanted,
+            std::ptr::from_ref(wanted),
             size_of::<libc::mount_attr>(),
         )
     };
@@ -312,12 +329,14 @@ pub fn is_mount_root(fd: BorrowedFd<'_>) -> Result<bool> {
     Ok(found.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT))
 }
 
-/// Number of the mount that a descriptor leads into (statx(2), since Linux 5.8).
+/// Number of the mount that a descriptor leads into (statx(2), since Linux 5.8). A server behind the file system is not
+/// asked for anything.
 ///
 /// # Errors
 /// Those of statx(2).
 pub fn mount_id(fd: BorrowedFd<'_>) -> Result<u64> {
-    let found = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, rustix::fs::StatxFlags::MNT_ID).named("statx")?;
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let found = rustix::fs::statx(fd, c"", flags, rustix::fs::StatxFlags::MNT_ID).named("statx")?;
     Ok(found.stx_mnt_id)
 }
 

@@ -81,7 +81,7 @@ pub(super) fn profile_of(values: &Values, forced: Option<Profile>) -> Profile {
 pub(super) fn is_root(user: Option<&Account>) -> bool {
     match user {
         None | Some(Account::Id(0)) => true,
-        Some(Account::Id(_)) => false,
+        Some(Account::Id(_) | Account::Auto) => false,
         Some(Account::Name(name)) => name == "root",
     }
 }
@@ -107,6 +107,7 @@ pub(super) fn fill(sink: &mut Sink<'_>, values: &mut Values, forced: Option<Prof
     bounding(values);
     merge::apply(sink, values);
     user_namespace(values);
+    unnamed_user(values);
     mount_namespace(values);
     shares::bind(sink, values);
 }
@@ -155,6 +156,36 @@ fn user_namespace(values: &mut Values) {
     }
 }
 
+/// What `service.user = "auto"` implies: what the service leaves belongs to nobody who has a name.
+pub(super) const UNNAMED: [(&str, &str, &str); 8] = [
+    ("security", "no_new_privileges", "true"),
+    ("security", "restrict_suid_sgid", "true"),
+    ("security", "remove_ipc", "true"),
+    ("filesystem", "private_tmp", "true"),
+    ("filesystem", "protect_system", "\"strict\""),
+    ("directories", "state_mode", "\"0700\""),
+    ("directories", "cache_mode", "\"0700\""),
+    ("directories", "logs_mode", "\"0700\""),
+];
+
+static OF_UNNAMED: LazyLock<BuiltIn> = LazyLock::new(|| {
+    BuiltIn::new(|table, key| {
+        let (_, _, toml) = UNNAMED.iter().find(|(t, k, _)| (*t, *k) == (table.name, key.name))?;
+        Some(built_in(table, key, toml, Source::Default))
+    })
+});
+
+fn unnamed_user(values: &mut Values) {
+    if !matches!(values.get("service", "user").map(|e| &e.value), Some(Value::Account(Account::Auto))) {
+        return;
+    }
+    for (table, key, _) in UNNAMED {
+        if let (None, Some(implied)) = (values.place(table, key), OF_UNNAMED.get(table, key)) {
+            values.insert(table, key, implied.clone());
+        }
+    }
+}
+
 /// Keys that need a mount namespace of the unit's own, with the value that does not.
 pub(super) const NEED_MOUNTS: [(&str, &str, &str); 17] = [
     ("filesystem", "protect_system", "\"off\""),
@@ -192,7 +223,8 @@ fn mount_namespace(values: &mut Values) {
         return;
     }
     let own_root = !matches!(values.get("rootfs", "type").map(|e| &e.value), Some(Value::Word("host")));
-    let needed = own_root || !values.mounts.is_empty() || !written_needs(values).is_empty();
+    let mapped = matches!(values.get("namespaces", "user").map(|e| &e.value), Some(Value::User(UserWord::Auto)));
+    let needed = own_root || mapped || !values.mounts.is_empty() || !written_needs(values).is_empty();
     if needed && values.place("namespaces", "mount").is_none() {
         // An open profile shares the host's tree, unless the unit itself asks for something that cannot be had there.
         let entry = Entry { value: Value::Namespace(Isolation::Private), source: Source::Default };

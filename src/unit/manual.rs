@@ -13,7 +13,7 @@ use super::problem::Code;
 use super::variables;
 use calls::CALLS;
 use chapters::{
-    CREDENTIALS, DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, REPLICAS, TAIL, TEMPLATES, VALUES, VARIABLES,
+    CREDENTIALS, DROP_INS, HEAD, LITERALS, NOTIFICATION, PROFILES, REPLICAS, TAIL, TEMPLATES, USERS, VALUES, VARIABLES,
 };
 use landlock::LANDLOCK;
 use pods::{PODS, SLICES};
@@ -56,7 +56,7 @@ pub fn type_words(kind: Kind) -> String {
         Kind::Conditions => "table of strings or arrays".to_owned(),
         Kind::Devices | Kind::Mappings | Kind::IoMax => "array of tables".to_owned(),
         Kind::Namespace => "\"private\", \"host\" or \"path:FILE\"".to_owned(),
-        Kind::UserNamespace => "\"host\", \"identity\", \"mapped\" or \"path:FILE\"".to_owned(),
+        Kind::UserNamespace => "\"host\", \"identity\", \"auto\", \"mapped\" or \"path:FILE\"".to_owned(),
         Kind::Network => "\"host\", \"loopback\" or \"path:FILE\"".to_owned(),
         Kind::Peers => "array of addresses and prefixes".to_owned(),
         Kind::Families => "array of address families".to_owned(),
@@ -234,6 +234,7 @@ pub fn manual() -> String {
     page.push_str(PROFILES);
     page.push_str(LANDLOCK);
     page.push_str(VALUES);
+    page.push_str(USERS);
     page.push_str(CREDENTIALS);
     page.push_str(NOTIFICATION);
     page.push_str(".SH DIAGNOSTICS\n");

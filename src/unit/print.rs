@@ -52,6 +52,7 @@ pub(super) fn toml(value: &Value) -> String {
         Value::User(word) => match word {
             UserWord::Host => quote("host"),
             UserWord::Identity => quote("identity"),
+            UserWord::Auto => quote("auto"),
             UserWord::Mapped => quote("mapped"),
             UserWord::Path(file) => quote(&format!("path:{}", file.display())),
         },

@@ -134,7 +134,7 @@ fn kind_schema(kind: Kind) -> Value {
         }
         Kind::HugePages => json!({ "type": "object", "additionalProperties": { "type": ["integer", "string"] } }),
         Kind::Namespace => word_or_path(&["private", "host"]),
-        Kind::UserNamespace => word_or_path(&["host", "identity", "mapped"]),
+        Kind::UserNamespace => word_or_path(&["host", "identity", "auto", "mapped"]),
         Kind::Network => word_or_path(&["host", "loopback"]),
         Kind::Upper => word_or_path(&["ephemeral", "persistent"]),
         Kind::NamespaceKinds => json!({ "anyOf": [{ "type": "boolean" }, strings()] }),

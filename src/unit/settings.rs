@@ -236,6 +236,8 @@ pub enum Account {
     Id(u32),
     /// Name in the host's user data base.
     Name(String),
+    /// One that only this unit has and that no data base knows: `service.user` alone.
+    Auto,
 }
 
 /// Exit statuses and signals (`success_exit_status`, `prevent_exit_status`, `force_exit_status`).

@@ -9,11 +9,13 @@ mod instance;
 
 mod addresses;
 mod calls;
+mod auto_user;
 mod confinement;
 mod credentials;
 mod denials;
 mod devices;
 mod entries;
+mod dynamic_user;
 mod filesystem;
 mod identity;
 mod lab;

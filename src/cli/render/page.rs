@@ -298,6 +298,13 @@ impl Page {
         if let Some(profile) = &unit.profile {
             self.line("Sandbox", &format!("profile {}", harmless(profile)));
         }
+        if let Some(range) = &unit.user_namespace {
+            let last = range.first.saturating_add(range.size.saturating_sub(1));
+            self.line(
+                "Users",
+                &format!("ids 0 to {} are {} to {last} of the host", range.size.saturating_sub(1), range.first),
+            );
+        }
         for (index, item) in unit.changed_live.iter().enumerate() {
             let label = if index == 0 { "Changed" } else { "" };
             self.line(label, &self.look.paint(Color::Yellow, &harmless(item)));

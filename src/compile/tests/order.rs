@@ -10,6 +10,7 @@ fn every_plan_keeps_the_order_that_the_kernel_demands() {
         with("user = \"web\"\n[security]\nprofile = \"strict\""),
         with("[namespaces]\nuser = \"identity\"\n[network]\nmode = \"loopback\""),
         with("[namespaces]\npid = \"path:/proc/1/ns/pid\"\n[network]\nmode = \"path:/run/netns/a\""),
+        with("[namespaces]\nuser = \"auto\"\n[credentials]\nset = { b = \"b\" }"),
         with("[credentials]\nload = { a = \"/etc/a\" }\nset = { b = \"b\" }"),
         with("[rootfs]\ntype = \"directory\"\npath = \"/srv/r\"\n[filesystem]\nread_write_paths = [\"/data\"]"),
         with("[rootfs]\ntype = \"erofs\"\npath = \"/srv/r.erofs\"\n[filesystem]\nread_write_paths = [\"/data\"]"),
@@ -30,9 +31,11 @@ fn check_order(plan: &LaunchPlan) {
         at(|step| matches!(step, Step::UnshareCgroupNamespace)),
         at(|step| matches!(step, Step::ConnectJournal { .. })),
         at(|step| matches!(step, Step::PrivatePropagation)),
+        at(|step| matches!(step, Step::MakeUserNamespace { .. })),
         at(|step| matches!(step, Step::AttachRoot)),
         at(|step| matches!(step, Step::PivotRoot)),
         at(|step| matches!(step, Step::MakeRuleset(_))),
+        at(|step| matches!(step, Step::JoinUserNamespace)),
         at(|step| matches!(step, Step::DropBoundingSet { .. })),
         at(|step| matches!(step, Step::SetGroups { .. })),
         at(|step| matches!(step, Step::SetIds { .. })),
@@ -59,7 +62,7 @@ fn check_order(plan: &LaunchPlan) {
                 assert_eq!(*source == TreeSource::Host, index < root, "{plan}");
                 filled.push(*slot);
             }
-            Step::NewOverlay { slot, .. } => {
+            Step::OpenMappedTree { slot, .. } | Step::NewOverlay { slot, .. } => {
                 assert!(index < root, "{plan}");
                 filled.push(*slot);
             }

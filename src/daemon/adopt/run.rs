@@ -5,11 +5,11 @@ use super::super::identity::{ProcessIdentity, open_verified};
 use super::super::instance_keeper::process_name;
 use super::super::log_file;
 use super::super::log_pipe::OutputPipe;
+use super::super::own_ids::user_of;
 use super::super::process::exit_of_dead;
 use super::super::scarcity;
 use super::super::service::{Process, Watched};
 use super::super::state::SavedState;
-use super::super::whole_file::read_proc;
 use crate::supervise::{Event, Exit, Moment, Role, ServiceId};
 use crate::sys::process;
 use std::cell::Cell;
@@ -138,7 +138,7 @@ impl Engine {
         // Also of one that is gone, which may have said something before.
         service.last_main_pid = service_pid.or(main_of(saved)).or(saved.init.is_none().then_some(pid));
         service.said.main_is_unknown = service.last_main_pid.is_none();
-        service.last_uid = saved.uid.or_else(|| real_uid(service_pid.unwrap_or(pid)));
+        service.last_uid = saved.uid.or_else(|| user_of(service_pid.unwrap_or(pid)));
         service.main = Some(Box::new(Process {
             role: Role::Main,
             plan: None,
@@ -305,13 +305,6 @@ fn pinned_notify(saved: &SavedState, init: i32, directory: &Path) -> Option<supe
 /// Number of the main process, where anybody has noted it or could still see it.
 fn main_of(saved: &SavedState) -> Option<i32> {
     saved.main.map(|main| main.pid).filter(|pid| saved.init.is_none_or(|init| init.pid != *pid))
-}
-
-fn real_uid(pid: i32) -> Option<u32> {
-    let status = read_proc(&format!("/proc/{pid}/status")).ok()?;
-    String::from_utf8_lossy(&status)
-        .lines()
-        .find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().next()?.parse().ok())
 }
 
 /// A saved process, if it still is there.

@@ -69,6 +69,7 @@ pub(in crate::unit) enum Value {
 pub(in crate::unit) enum UserWord {
     Host,
     Identity,
+    Auto,
     Mapped,
     Path(PathBuf),
 }

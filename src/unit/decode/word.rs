@@ -143,9 +143,8 @@ pub(super) fn user_namespace(key: &str, text: &str) -> Result<UserWord, Bad> {
         "host" => Ok(UserWord::Host),
         "identity" => Ok(UserWord::Identity),
         "mapped" => Ok(UserWord::Mapped),
-        "auto" => Err(Bad::new(Code::NotSupported, format!("`{key} = \"auto\"` is not supported yet"))
-            .help("give uid_mappings and gid_mappings")),
-        _ => path_word(key, text, &["host", "identity", "mapped"]).map(UserWord::Path),
+        "auto" => Ok(UserWord::Auto),
+        _ => path_word(key, text, &["host", "identity", "auto", "mapped"]).map(UserWord::Path),
     }
 }
 
@@ -293,9 +292,7 @@ pub(super) fn optional_key(text: &str) -> Result<String, Bad> {
 pub(super) fn account(sink: &mut Sink<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Account> {
     let result = match value.get_ref() {
         DeValue::Integer(number) if number.radix() == 10 => value::account(number.as_str()),
-        DeValue::String(text) if text == "auto" && key == "service.user" => {
-            Err(Bad::new(Code::NotSupported, "`user = \"auto\"` is not supported yet").help("name a user of the host"))
-        }
+        DeValue::String(text) if text == "auto" && key == "service.user" => Ok(Account::Auto),
         DeValue::String(text) => value::account(text),
         _ => {
             sink.wrong_type(value, key, "a name or a number", None);

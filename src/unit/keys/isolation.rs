@@ -210,8 +210,9 @@ pub(super) const NAMESPACES: Table = Table::new(
             "user",
             Kind::UserNamespace,
             "`host`: none of its own. `identity`: an own one in which every id means itself; low ports of the host's \
-             network cannot be bound then. `mapped`: as `uid_mappings` and `gid_mappings` say, which imply it. An ordinary \
-             user's `rsvc run` always has one.",
+             network cannot be bound then. `auto`: an own one whose ids 0 to 65535 are a range of the host's that no other \
+             unit has, while files keep the numbers that they have on the disk (see USER NAMESPACES). `mapped`: as \
+             `uid_mappings` and `gid_mappings` say, which imply it. An ordinary user's `rsvc run` always has one.",
         )
         .default("\"host\"")
         .systemd(&["PrivateUsers", "UserNamespacePath"]),

@@ -202,8 +202,8 @@ pub(super) const SERVICE: Table = Table::new(
             "user",
             Kind::Account,
             "User of the service, by a name of the host or by number, also with an own root file system. Without it the \
-             service is root, with ten capabilities, and `check` warns. `auto` (a user made for the run) is not \
-             supported yet.",
+             service is root, with ten capabilities, and `check` warns. `auto`: a user that only this unit has, which is \
+             in no data base (see USERS).",
         )
         .note("root")
         .systemd(&["User", "DynamicUser"]),

@@ -230,6 +230,41 @@ A name of the host's data base, or a number up to 4294967294 without leading zer
 A name of errno(3), or a number from 1 to 4095.
 "#;
 
+pub(super) const USERS: &str = r#".SH USERS
+Names and numbers in \fBservice.user\fR, \fBservice.group\fR and \fBservice.supplementary_groups\fR are the host's, whatever
+the user namespace.
+.PP
+With \fBuser = "auto"\fR in \fB[service]\fR a unit runs as a user, and a group of the same number, from 61184 to 65519 that
+only this unit has.
+It is in no data base: USER and LOGNAME are the unit's name (other characters than letters, digits, \- and _ replaced, at
+most 31), HOME is /, and \fBid\fR(1) shows a number.
+The number stays the unit's, and is never given to another one, so what it keeps in its directories stays its own.
+Unless written otherwise no_new_privileges, restrict_suid_sgid, remove_ipc and private_tmp are on, protect_system is
+"strict", and state_mode, cache_mode and logs_mode are 0700.
+.SH USER NAMESPACES
+With \fBuser = "auto"\fR in \fB[namespaces]\fR a unit has 65536 ids of the host that no other unit has, from 524288 to
+1879048191: 0 to 65535 inside are these outside.
+Ranges in which a user or a group has a number, that stand in subuid(5) or subgid(5), or that a process on the host has in
+its user namespace when one is given, are passed over.
+A process of www\-data (33) in the unit is 33 inside and a stranger outside: it can neither signal nor look into processes
+of the host's www\-data, nor read files of that user that the unit does not see.
+.PP
+What the unit sees of the host keeps its numbers, as every mount is mapped (mount_setattr(2), MOUNT_ATTR_IDMAP): a file of
+33 on the disk is one of 33 inside, what the service makes belongs to 33 on the disk, and nothing is changed on the disk.
+Files of ids above 65535 belong to nobody.
+Not every file system can be mapped: ext4, xfs, btrfs and others since Linux 5.12 to 5.19, tmpfs since 6.3; not an overlay,
+nor those of the kernel (/proc, /sys).
+Files of such a one belong to nobody inside, which is reported as degraded; a bind of it that is not read\-only is refused.
+.PP
+Mounts, network and host name of the container belong to the host's user namespace. So no capability inside has power over
+them, CAP_SYS_ADMIN included, and low ports cannot be bound, in a network namespace of the unit's own either.
+Peers on the host see the outer number (SO_PEERCRED).
+.PP
+The range is shown by \fBrsvc status\fR. Ranges and users stand in the file \fIids\fR of the state directory, and stay a unit's
+as long as they stand there.
+When that file is damaged no such unit is started, until it is restored or removed; those that run keep what they have.
+"#;
+
 pub(super) const CREDENTIALS: &str = r#".SH CREDENTIALS
 Keys and passwords belong neither into the environment, which every process of the user reads and hands on, nor into
 directories that the service can write.

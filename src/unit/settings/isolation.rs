@@ -268,6 +268,8 @@ pub enum UserNamespace {
     Host,
     /// Own, every id mapped to itself.
     Identity,
+    /// Own, with a range of 65536 ids of the host that no other unit has.
+    Auto,
     /// Own, with `uid_mappings` and `gid_mappings`.
     Mapped {
         /// (inside, outside, count)

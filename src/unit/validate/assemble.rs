@@ -318,6 +318,7 @@ fn namespaces(v: &Values) -> NamespaceSettings {
     let user = match read!(v, "namespaces", "user", User) {
         UserWord::Host => UserNamespace::Host,
         UserWord::Identity => UserNamespace::Identity,
+        UserWord::Auto => UserNamespace::Auto,
         UserWord::Path(path) => UserNamespace::Path(path),
         UserWord::Mapped => UserNamespace::Mapped {
             uid: read!(v, "namespaces", "uid_mappings", Mappings),

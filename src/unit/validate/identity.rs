@@ -11,6 +11,7 @@ const CAP_SYS_ADMIN: u32 = 21;
 
 pub(super) fn all(sink: &mut Sink<'_>, c: &Checked<'_>) {
     user(sink, c);
+    unnamed_user(sink, c);
     mappings(sink, c);
     user_namespace(sink, c);
     shared_mounts(sink, c);
@@ -50,6 +51,27 @@ fn user(sink: &mut Sink<'_>, c: &Checked<'_>) {
         let help = "run it as its own user: user = \"...\", and capabilities.ambient = [\"CAP_NET_BIND_SERVICE\"] for ports \
                     below 1024; or write user = \"root\"";
         sink.add(Code::RunsAsRoot, place, "service.user", message, Some(help.to_owned()));
+    }
+}
+
+/// What would let files of a user without a name be, or do, more than the unit does.
+fn unnamed_user(sink: &mut Sink<'_>, c: &Checked<'_>) {
+    if c.settings.service.user != Some(Account::Auto) {
+        return;
+    }
+    let (security, filesystem) = (&c.settings.security, &c.settings.filesystem);
+    let needs = [
+        ("security", "no_new_privileges", security.no_new_privileges),
+        ("security", "restrict_suid_sgid", security.restrict_suid_sgid),
+        ("security", "remove_ipc", security.remove_ipc),
+        ("filesystem", "private_tmp", filesystem.private_tmp),
+        ("filesystem", "protect_system", filesystem.protect_system != ProtectSystem::Off),
+    ];
+    for (table, key, _) in needs.iter().filter(|(table, key, holds)| !holds && c.is_written(table, key)) {
+        let message =
+            format!("`{table}.{key}` does not go with `user = \"auto\"`: what such a user leaves is nobody's");
+        let help = Some(format!("leave {key} out, or name a user of the host"));
+        sink.add(Code::Conflict, c.value_place(table, key), &format!("{table}.{key}"), message, help);
     }
 }
 
@@ -130,12 +152,28 @@ fn user_namespace(sink: &mut Sink<'_>, c: &Checked<'_>) {
         return;
     }
     let capabilities = &settings.capabilities;
-    let host_network = settings.network.mode == NetworkMode::Host;
+    // Network and mounts belong to the host's user namespace, whichever they are.
+    let auto = settings.namespaces.user == UserNamespace::Auto;
+    let host_network = auto || settings.network.mode == NetworkMode::Host;
+    if auto && settings.namespaces.mount != Isolation::Private {
+        let message =
+            "`user = \"auto\"` needs `mount = \"private\"`: what the unit sees of the host is mapped mount by mount";
+        let help = Some("write namespaces.mount = \"private\", or leave it out".to_owned());
+        sink.add(Code::Conflict, c.value_place("namespaces", "user"), "namespaces.user", message, help);
+    }
     if host_network && capabilities.ambient.contains(CAP_NET_BIND_SERVICE) {
-        let message = "CAP_NET_BIND_SERVICE of an own user namespace does not count in the host's network";
-        let help = "ports below 1024 cannot be bound: set namespaces.user = \"host\", or an own network".to_owned();
+        let (message, help) = match auto {
+            true => (
+                "CAP_NET_BIND_SERVICE of an own user namespace does not count in a network of the host's",
+                "ports below 1024 cannot be bound: set namespaces.user = \"host\"",
+            ),
+            false => (
+                "CAP_NET_BIND_SERVICE of an own user namespace does not count in the host's network",
+                "ports below 1024 cannot be bound: set namespaces.user = \"host\", or an own network",
+            ),
+        };
         let place = c.value_place("capabilities", "ambient");
-        sink.add(Code::LowPort, place, "capabilities.ambient", message, Some(help));
+        sink.add(Code::LowPort, place, "capabilities.ambient", message, Some(help.to_owned()));
     }
     let low = settings.ready.listen.iter().position(|a| match a {
         super::super::ListenAddress::Tcp(a) | super::super::ListenAddress::Udp(a) => a.port() < 1024,
@@ -152,7 +190,7 @@ fn user_namespace(sink: &mut Sink<'_>, c: &Checked<'_>) {
         || !f.read_only_paths.is_empty()
         || !f.inaccessible_paths.is_empty()
         || !f.no_exec_paths.is_empty();
-    if capabilities.bounding.contains(CAP_SYS_ADMIN) && protects {
+    if capabilities.bounding.contains(CAP_SYS_ADMIN) && protects && !auto {
         let key = ["ambient", "bounding"].into_iter().find(|key| {
             c.is_written("capabilities", key)
                 && matches!(c.values.get("capabilities", key).map(|e| &e.value),

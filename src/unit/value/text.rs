@@ -100,6 +100,7 @@ pub fn print_account(account: &Account) -> String {
     match account {
         Account::Id(id) => id.to_string(),
         Account::Name(name) => name.clone(),
+        Account::Auto => "auto".to_owned(),
     }
 }
 
