@@ -81,12 +81,14 @@ pub enum Call {
         unit: String,
     },
     /// Runs a command in the container of a unit. Four descriptors come with the call (SCM_RIGHTS): standard input, output
-    /// and error, and the socket on which its end is told.
+    /// and error, and the socket on which its end is told; with `image` a fifth one, the program.
     Exec {
         unit: String,
         command: Vec<String>,
         /// The command gets a terminal of its own, of this kind (`$TERM`); empty when that is not known.
         terminal: Option<String>,
+        /// The program is a sealed memfd that comes along, and `command` only its arguments.
+        image: bool,
     },
     /// Reads all unit files again.
     ReloadConfig,
@@ -215,7 +217,12 @@ impl Verb {
             },
             Verb::Freeze => Call::Freeze { unit: given.unit()? },
             Verb::Thaw => Call::Thaw { unit: given.unit()? },
-            Verb::Exec => Call::Exec { unit: given.unit()?, command: given.command()?, terminal: given.terminal()? },
+            Verb::Exec => Call::Exec {
+                unit: given.unit()?,
+                command: given.command()?,
+                terminal: given.terminal()?,
+                image: given.flag("image")?.unwrap_or(false),
+            },
             Verb::ReloadConfig => Call::ReloadConfig,
             Verb::Upgrade => Call::Upgrade { program: given.program()? },
             Verb::Events => Call::Events { units: given.units()?, present: given.flag("present")?.unwrap_or(false) },
@@ -283,8 +290,12 @@ impl Call {
             Call::Set { unit, values, persist } => json!({ "unit": unit, "values": values, "persist": persist }),
             Call::Scale { unit, number } => json!({ "unit": unit, "number": number }),
             Call::Upgrade { program } => json!({ "program": program }),
-            Call::Exec { unit, command, terminal } => {
+            // A daemon that does not know of images runs what needs none.
+            Call::Exec { unit, command, terminal, image: false } => {
                 json!({ "unit": unit, "command": command, "terminal": terminal })
+            }
+            Call::Exec { unit, command, terminal, image: true } => {
+                json!({ "unit": unit, "command": command, "terminal": terminal, "image": true })
             }
             Call::Events { units, present } => json!({ "units": units, "present": present }),
             _ => match self.unit() {
@@ -335,8 +346,18 @@ mod tests {
             },
             Call::Freeze { unit: unit() },
             Call::Thaw { unit: unit() },
-            Call::Exec { unit: unit(), command: vec!["/bin/ls".to_owned(), String::new()], terminal: None },
-            Call::Exec { unit: unit(), command: vec!["sh".to_owned()], terminal: Some("xterm".to_owned()) },
+            Call::Exec {
+                unit: unit(),
+                command: vec!["/bin/ls".to_owned(), String::new()],
+                terminal: None,
+                image: true,
+            },
+            Call::Exec {
+                unit: unit(),
+                command: vec!["sh".to_owned()],
+                terminal: Some("xterm".to_owned()),
+                image: false,
+            },
             Call::ReloadConfig,
             Call::Upgrade { program: None },
             Call::Upgrade { program: Some("/usr/bin/rsvc".to_owned()) },

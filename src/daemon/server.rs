@@ -1,6 +1,7 @@
 //! `rsvc daemon`: the engine behind a control socket.
 
 use super::engine::{Engine, Notice, Options, Timer};
+use super::errand::Wish;
 use super::listener::{ConnectionId, Listener};
 use super::log_layer;
 use super::requests::Handled;
@@ -319,9 +320,9 @@ impl Server {
         }
     }
 
-    fn begin_errand(&mut self, connection: ConnectionId, unit: &str, command: &[String], terminal: Option<String>) {
+    fn begin_errand(&mut self, connection: ConnectionId, unit: &str, wish: &Wish) {
         let descriptors = self.listener.take_descriptors(connection);
-        match self.engine.begin_errand(unit, command, terminal, descriptors) {
+        match self.engine.begin_errand(unit, wish, descriptors) {
             Ok(number) => drop(self.errands.insert(number, connection)),
             Err(error) => self.listener.reply(connection, &Err(error)),
         }
@@ -353,8 +354,8 @@ impl Server {
                 self.begin_upgrade(connection, program);
                 continue;
             }
-            if let Call::Exec { unit, command, terminal } = incoming.call {
-                self.begin_errand(connection, &unit, &command, terminal);
+            if let Call::Exec { unit, command, terminal, image } = incoming.call {
+                self.begin_errand(connection, &unit, &Wish { command, terminal, image });
                 continue;
             }
             self.note_key(connection, incoming.request);

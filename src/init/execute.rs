@@ -76,6 +76,11 @@ pub(super) fn execute(
         Some(prepared) => prepared,
         None => prepare(stage, plan, argv, environment)?,
     };
+    if let Some(image) = &stage.inherited.image {
+        let error = process::execveat(image.as_fd(), &prepared.argv, &prepared.envp);
+        std::mem::forget(prepared);
+        return Err(Failure::new(error.errno, String::new()));
+    }
     let mut failure = ENOENT;
     for candidate in &prepared.candidates {
         let error = process::execve(candidate, &prepared.argv, &prepared.envp);
@@ -104,7 +109,10 @@ fn prepare(
     let start: Vec<_> = stage.environment.iter().cloned().chain(numbers).chain(listen_variables(stage)).collect();
     let environment = merge(environment, &start, stage.journal_stream());
     let program = argv.first().ok_or(Failure::new(0, "there is no program to execute"))?;
-    let candidates = candidates(program, &environment)?;
+    let candidates = match stage.inherited.image {
+        Some(_) => Vec::new(),
+        None => candidates(program, &environment)?,
+    };
     refuse_hopeless(&candidates)?;
     let prepared = Prepared {
         candidates,

@@ -105,6 +105,7 @@ fn fork_joined(stage: &mut Stage) -> Result<(), Failure> {
     (inherited.report, inherited.container) = (None, None);
     (inherited.stdin, inherited.stdout, inherited.stderr) = (None, None, None);
     inherited.passed.clear();
+    inherited.image = None;
     stage.mounts = Default::default();
     match inherited.caller.take() {
         Some(caller) => super::errand::stand_in(child, &caller),

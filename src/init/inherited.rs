@@ -27,6 +27,8 @@ pub(super) struct Inherited {
     /// Who asked for this command.
     pub caller: Option<OwnedFd>,
     pub pinned: Vec<OwnedFd>,
+    /// The program, where it is no file of the container's.
+    pub image: Option<OwnedFd>,
     /// For the service, from 3 on, each with its name.
     pub passed: Vec<(OwnedFd, String)>,
 }
@@ -74,6 +76,7 @@ impl Inherited {
             shared: take_all(&listed.shared, &mut take)?.into(),
             cgroup_procs: take_all(&listed.cgroup_procs, &mut take)?,
             pinned: take_all(&listed.pinned, &mut take)?,
+            image: take(listed.image)?,
             stdin: take(listed.stdin)?,
             caller: take(listed.caller)?,
             stdout,
