@@ -329,7 +329,7 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         Command::Run(run) => return run::run(session, run),
         Command::Exec(wish) => exec::exec(session, &wish)?,
         Command::Shell { unit } => exec::shell(session, &unit)?,
-        Command::Verify { unit } => verify::verify(session, &unit)?,
+        Command::Verify { target } => verify::verify(session, &target)?,
         Command::Daemon { task: Some(args::DaemonTask::Upgrade { program }), .. } => {
             upgrade::upgrade(session, program.as_deref())?
         }

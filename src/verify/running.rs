@@ -12,6 +12,8 @@ pub fn unit_of<'v>(name: &str, values: impl IntoIterator<Item = (&'v str, &'v st
     let mut text = String::new();
     let mut tables = String::new();
     let mut entry = String::new();
+    // Of secrets only the length is told.
+    let values = values.into_iter().filter(|(key, _)| !key.starts_with("credentials."));
     for (key, value) in values {
         // `mounts[0].source`
         match key.split_once("].") {

@@ -318,7 +318,7 @@ pub enum Command {
     Verify {
         /// The unit
         #[arg(value_name = "UNIT")]
-        unit: String,
+        target: String,
     },
 
     /// Run the supervisor (also: rsvcd), or have another program take over from the one that runs

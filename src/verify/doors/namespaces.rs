@@ -57,13 +57,13 @@ pub(super) const DOORS: &[Probe] = &[
     Probe { id: "clone-user", about: "a process in a user namespace of its own", keys: &[no_namespace!("user")],
         attempt: Call(libc::SYS_clone, &[Number((libc::CLONE_NEWUSER | libc::SIGCHLD) as i64), Number(0), Number(0), Number(0), Number(0)], &[]) },
     Probe { id: "clone3", about: "clone3, whose flags no filter can see (without arguments)",
-        keys: &[Key::Holds("security.restrict_namespaces", |p| super::namespaces::denies_any(p)), Key::Calls(&["clone3"])],
+        keys: &[Key::Holds("security.restrict_namespaces", denies_any), Key::Calls(&["clone3"])],
         attempt: Call(libc::SYS_clone3, &[Number(0), Number(0)], &[]) },
     Probe { id: "setns", about: "entering another namespace (of no descriptor)",
         keys: &[no_namespace!("mnt"), Key::Calls(&["setns"])],
         attempt: Call(libc::SYS_setns, &[Number(-1), Number(libc::CLONE_NEWNS as i64)], &[]) },
     Probe { id: "setns-any", about: "entering a namespace of any kind (of no descriptor)",
-        keys: &[Key::Holds("security.restrict_namespaces", |p| super::namespaces::denies_any(p)), Key::Calls(&["setns"])],
+        keys: &[Key::Holds("security.restrict_namespaces", denies_any), Key::Calls(&["setns"])],
         attempt: Call(libc::SYS_setns, &[Number(-1), Number(0)], &[]) },
 ];
 

@@ -48,9 +48,10 @@ macro_rules! own_namespace {
 pub(super) use own_namespace;
 
 pub(super) const OWN_NETWORK: Key = Key::Holds("network.mode", |p| p.unit.network.mode != NetworkMode::Host);
-/// Pid 1 is the resident init.
-pub(super) const INIT: Key =
-    Key::Holds("namespaces.init", |p| p.unit.namespaces.pid == Isolation::Private && p.unit.namespaces.init);
+/// Pid 1 is the resident init, into which only CAP_SYS_PTRACE looks.
+pub(super) const INIT: Key = Key::Holds("namespaces.init", |p| {
+    p.unit.namespaces.pid == Isolation::Private && p.unit.namespaces.init && p.held(&["SYS_PTRACE"]).is_empty()
+});
 
 /// Is this directory read-only by `protect_system`, and does nothing that the author wrote open it?
 pub(super) fn is_read_only(posture: &Posture<'_>, path: &str) -> bool {
