@@ -113,6 +113,8 @@ pub(super) struct HostFiles {
     pub namespaces: Vec<(NamespaceKind, Result<OwnedFd, Failure>)>,
     /// Our own `oom_score_adj`, when a step or the resident init wants it.
     pub oom_score: Option<Result<OwnedFd, Failure>>,
+    /// Device and inode of the program that runs now; `None` on a host without /proc.
+    pub own_program: Option<(u64, u64)>,
     /// The journal's stream, once connected, and `device:inode` for `JOURNAL_STREAM`.
     pub journal: Option<(OwnedFd, String)>,
 }
@@ -138,6 +140,7 @@ impl HostFiles {
             null_for_writing: open_null(Open::Write),
             namespaces,
             oom_score,
+            own_program: own_program(),
             journal: None,
         })
     }
@@ -169,6 +172,13 @@ fn open_null(how: Open) -> Result<OwnedFd, Failure> {
         return Err(Failure::new(0, "/dev/null of the host is not the null device"));
     }
     Ok(null)
+}
+
+/// It is a magic link, so what it leads to is the kernel's word.
+fn own_program() -> Option<(u64, u64)> {
+    let program = fd::open(c"/proc/self/exe", Open::Path).ok()?;
+    let found = fd::stat(program.as_fd()).ok()?;
+    Some((found.device, found.inode))
 }
 
 /// Our own `oom_score_adj` for reading and writing. It comes from the host's `/proc`, which the container never
