@@ -192,6 +192,7 @@ impl Draft {
             environment: self.start_environment.clone(),
             descriptors: Descriptors {
                 caller: None,
+                image: None,
                 stdin: None,
                 report: Some(4),
                 exits: Some(5),
