@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! main ─▶ cli ─▶ score ────────────────────────────────▶ unit, plan, filter   pure
+//!      │   ├─────▶ verify ▶ score, sys                               shell: doors, tried from inside
 //!      │   └─────────────▶ control ─▶ supervise ─▶ unit ─▶ filter      pure: no I/O, no clock, no globals
 //!      └▶ daemon ─▶ compile ─▶ plan                                      pure
 //!      │         └▶ cgroup ──▶ plan, sys                                 shell
@@ -29,3 +30,4 @@ pub mod score;
 pub mod supervise;
 pub mod sys;
 pub mod unit;
+pub mod verify;

@@ -18,6 +18,10 @@ fn main() -> ExitCode {
         let plan = arguments.get(1).and_then(|word| word.to_str()?.parse().ok());
         rsvc::init::stage_main(plan.unwrap_or(-1));
     }
+    if name == rsvc::verify::PROBE_NAME {
+        let given = arguments.get(1).and_then(|word| word.to_str()).unwrap_or_default().to_owned();
+        rsvc::verify::inside::probe_main(&given);
+    }
     if name == first::NAME {
         return ExitCode::from(watch_over(first::charge_of(&arguments, std::env::vars_os().collect())));
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Folder, and the folders it may name.
-const TABLE: [(&str, &[&str]); 13] = [
+const TABLE: [(&str, &[&str]); 14] = [
     ("filter", &["plan"]),
     ("plan", &[]),
     ("unit", &["filter", "plan"]),
@@ -18,7 +18,8 @@ const TABLE: [(&str, &[&str]); 13] = [
     ("cgroup", &["compile", "control", "plan", "sys"]),
     ("init", &["plan", "sys"]),
     ("daemon", &["cgroup", "compile", "control", "filter", "init", "load", "plan", "supervise", "sys", "unit"]),
-    ("cli", &["compile", "control", "filter", "load", "plan", "score", "supervise", "unit"]),
+    ("verify", &["filter", "plan", "score", "sys", "unit"]),
+    ("cli", &["compile", "control", "filter", "load", "plan", "score", "supervise", "unit", "verify"]),
 ];
 
 /// Folders that do no I/O, read no clock and hold no globals.

@@ -146,7 +146,7 @@ impl Client {
         self.asked = Some((call.clone(), options));
         let Some(line) = &mut self.line else { return Ok(()) };
         let bytes = encode_call(call, options);
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(5))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(descriptors));
         let sent = sendmsg(&line.stream, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL);

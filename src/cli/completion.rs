@@ -13,7 +13,7 @@ pub enum Shell {
 }
 
 /// Commands whose arguments are names of units.
-const UNIT_COMMANDS: [&str; 27] = [
+const UNIT_COMMANDS: [&str; 28] = [
     "start",
     "stop",
     "restart",
@@ -41,6 +41,7 @@ const UNIT_COMMANDS: [&str; 27] = [
     "thaw",
     "tree",
     "deps",
+    "verify",
 ];
 
 /// Commands that take names or files.

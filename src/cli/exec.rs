@@ -56,7 +56,7 @@ fn run(
     let relay = Relay::new(ours).map_err(failed("signals"))?;
     let mut client = Client::connect(&session.instance.socket())?;
     let terminal = pty.then(|| variable("TERM").unwrap_or_default());
-    let call = Call::Exec { unit: unit.clone(), command, terminal, user };
+    let call = Call::Exec { unit: unit.clone(), command, terminal, user, image: false };
     let descriptors = [given[0].as_fd(), given[1].as_fd(), given[2].as_fd(), caller.as_fd()];
     client.send_once_with(&call, &descriptors)?;
     // Else the end of what the command writes would never come.

@@ -30,6 +30,7 @@ mod time;
 mod tree;
 mod units;
 mod upgrade;
+mod verify;
 mod words;
 
 pub use instance::Instance;
@@ -269,7 +270,7 @@ fn check_format(global: &Global, command: &Command) -> Result<(), Failure> {
             &[Format::Table, Format::Json]
         }
         Command::Daemon { task: Some(_), .. } => &[Format::Table, Format::Json],
-        Command::Events { .. } | Command::Wait { .. } => &[Format::Table, Format::Json],
+        Command::Events { .. } | Command::Wait { .. } | Command::Verify { .. } => &[Format::Table, Format::Json],
         _ => &[Format::Table],
     };
     if known.contains(&format) {
@@ -332,6 +333,7 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         Command::Run(run) => return run::run(session, run),
         Command::Exec(wish) => exec::exec(session, &wish)?,
         Command::Shell { unit, user } => exec::shell(session, &unit, user)?,
+        Command::Verify { target } => verify::verify(session, &target)?,
         Command::Daemon { task: Some(args::DaemonTask::Upgrade { program }), .. } => {
             upgrade::upgrade(session, program.as_deref())?
         }

@@ -40,6 +40,8 @@ pub(super) fn file_rules(table: &Table, shape: &Shape) -> FileRules {
 /// lead elsewhere.
 fn path_rule(at: &Path, entry: &Entry, write: bool, execute: bool) -> Option<PathRule> {
     let (writable, holds_names) = match &entry.content {
+        // A file system in a file has no place for writes.
+        Content::Image { .. } => (false, true),
         Content::Credentials | Content::Mask | Content::Restrict => return None,
         // Read-only when it is complete; its nodes are as writable as ever.
         Content::Dev => (true, false),

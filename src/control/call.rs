@@ -81,7 +81,7 @@ pub enum Call {
         unit: String,
     },
     /// Runs a command in the container of a unit. Four descriptors come with the call (SCM_RIGHTS): standard input, output
-    /// and error, and the socket on which its end is told.
+    /// and error, and the socket on which its end is told; with `image` a fifth one, the program.
     Exec {
         unit: String,
         command: Vec<String>,
@@ -89,6 +89,8 @@ pub enum Call {
         terminal: Option<String>,
         /// Who runs it, by name or number; `None`: the unit's user.
         user: Option<String>,
+        /// The program is a sealed memfd that comes along, and `command` only its arguments.
+        image: bool,
     },
     /// Reads all unit files again.
     ReloadConfig,
@@ -222,6 +224,7 @@ impl Verb {
                 command: given.command()?,
                 terminal: given.terminal()?,
                 user: given.user()?,
+                image: given.flag("image")?.unwrap_or(false),
             },
             Verb::ReloadConfig => Call::ReloadConfig,
             Verb::Upgrade => Call::Upgrade { program: given.program()? },
@@ -290,8 +293,12 @@ impl Call {
             Call::Set { unit, values, persist } => json!({ "unit": unit, "values": values, "persist": persist }),
             Call::Scale { unit, number } => json!({ "unit": unit, "number": number }),
             Call::Upgrade { program } => json!({ "program": program }),
-            Call::Exec { unit, command, terminal, user } => {
+            // A daemon that does not know of images runs what needs none.
+            Call::Exec { unit, command, terminal, user, image: false } => {
                 json!({ "unit": unit, "command": command, "terminal": terminal, "user": user })
+            }
+            Call::Exec { unit, command, terminal, user, image: true } => {
+                json!({ "unit": unit, "command": command, "terminal": terminal, "user": user, "image": true })
             }
             Call::Events { units, present } => json!({ "units": units, "present": present }),
             _ => match self.unit() {
@@ -342,12 +349,19 @@ mod tests {
             },
             Call::Freeze { unit: unit() },
             Call::Thaw { unit: unit() },
-            Call::Exec { unit: unit(), command: vec!["/bin/ls".to_owned(), String::new()], terminal: None, user: None },
+            Call::Exec {
+                unit: unit(),
+                command: vec!["/bin/ls".to_owned(), String::new()],
+                terminal: None,
+                user: None,
+                image: true,
+            },
             Call::Exec {
                 unit: unit(),
                 command: vec!["sh".to_owned()],
                 terminal: Some("xterm".to_owned()),
                 user: Some("www-data".to_owned()),
+                image: false,
             },
             Call::ReloadConfig,
             Call::Upgrade { program: None },

@@ -20,7 +20,7 @@ use crate::unit::Unit;
 use nix::sys::inotify::{InitFlags, Inotify, WatchDescriptor};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -182,6 +182,23 @@ pub(super) fn moment_of_monotonic(usec: u64) -> Moment {
     Moment(if usec <= monotonic { now.0.saturating_sub(monotonic - usec) } else { now.0 })
 }
 
+/// This program, for stages: by a read-only mount of its own, that nothing is below and nobody can change. So who gets at a
+/// stage's executable by /proc cannot write to the file of the host, also when no process runs it any more (CVE-2019-5736).
+/// Without the right to mount (`rsvc run` of an ordinary user, who can write to their own files anyway) as it is.
+fn own_program() -> io::Result<OwnedFd> {
+    use crate::sys::mount;
+    let program = rustix::fs::open(
+        "/proc/self/exe",
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
+    let read_only = mount::open_tree(program.as_fd(), c"", true, false).and_then(|tree| {
+        mount::mount_setattr(&tree, c"", mount::attributes::RDONLY | mount::attributes::NOSUID, None, false)?;
+        Ok(tree)
+    });
+    Ok(read_only.unwrap_or(program))
+}
+
 impl Engine {
     /// Opens what every instance needs; makes nothing on the host but the runtime directory and the root group.
     pub fn new(options: Options, tree: Option<Tree>) -> io::Result<Engine> {
@@ -191,11 +208,7 @@ impl Engine {
         sources.insert(poller.add(&groups, Interest::Read).map_err(to_io)?, Source::Groups);
         let exits = Exits::new()?;
         sources.insert(poller.add(&exits, Interest::Read).map_err(to_io)?, Source::Exits);
-        let program = rustix::fs::open(
-            "/proc/self/exe",
-            rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        )?;
+        let program = own_program()?;
         let init_image = sealed_memfd(c"rsvc-init", crate::sys::RESIDENT_INIT, true).map_err(to_io)?;
         let null = rustix::fs::open(
             "/dev/null",

@@ -49,18 +49,23 @@ pub(super) struct Wish {
     pub terminal: Option<String>,
     /// Name or number of who is to run it; else the unit's user.
     pub user: Option<String>,
+    /// The program comes along.
+    pub image: bool,
 }
 
 /// What a caller passes.
 struct Streams {
     standard: [OwnedFd; 3],
     caller: OwnedFd,
+    /// The program, where it is none of the container's.
+    image: Option<OwnedFd>,
 }
 
 impl Streams {
     /// # Errors
     /// What is wrong with them.
-    fn of(descriptors: Vec<OwnedFd>) -> Result<Streams, String> {
+    fn of(mut descriptors: Vec<OwnedFd>, with_image: bool) -> Result<Streams, String> {
+        let image = if with_image { Some(sealed(descriptors.pop())?) } else { None };
         let [stdin, stdout, stderr, caller] = <[OwnedFd; 4]>::try_from(descriptors)
             .map_err(|all| format!("four descriptors come with the call, not {}", all.len()))?;
         let standard = [stdin, stdout, stderr];
@@ -70,7 +75,20 @@ impl Streams {
         if kind(caller.as_fd()) != Some(libc::S_IFSOCK) {
             return Err("the fourth descriptor is no socket".to_owned());
         }
-        Ok(Streams { standard, caller })
+        Ok(Streams { standard, caller, image })
+    }
+}
+
+/// Nobody can change it any more, and no path leads to it: so it is executed as it was passed, and is no file of the host
+/// that the container could write to (CVE-2019-5736).
+///
+/// # Errors
+/// It is not that.
+fn sealed(image: Option<OwnedFd>) -> Result<OwnedFd, String> {
+    let image = image.ok_or("the program did not come with the call")?;
+    match fd::is_sealed(image.as_fd()) {
+        Ok(true) => Ok(image),
+        _ => Err("the program that came with the call is no sealed memfd".to_owned()),
     }
 }
 
@@ -102,7 +120,7 @@ impl Engine {
     pub(super) fn begin_errand(
         &mut self,
         asked: &str,
-        wish: Wish,
+        wish: &Wish,
         descriptors: Vec<OwnedFd>,
     ) -> Result<u64, CallError> {
         let unit = asked.to_owned();
@@ -116,7 +134,7 @@ impl Engine {
             return Err(CallError::NotSupported { unit, message });
         }
         let name = service.name.clone();
-        let streams = Streams::of(descriptors).map_err(&not_executed)?;
+        let streams = Streams::of(descriptors, wish.image).map_err(&not_executed)?;
         let launched = self.launch_errand(id, wish, streams);
         let (report, plan) = launched.map_err(|failure| not_executed(failure.message))?;
         self.errands.number += 1;
@@ -133,36 +151,35 @@ impl Engine {
     fn launch_errand(
         &mut self,
         id: ServiceId,
-        wish: Wish,
+        wish: &Wish,
         streams: Streams,
     ) -> Result<(OwnedFd, LaunchPlan), LaunchFailure> {
         let gone = || failure("NAMESPACE", 226, "failed at step NAMESPACE: the main process is gone".to_owned());
         let unit = self.service(id).and_then(|service| service.running.clone()).ok_or_else(gone)?;
         self.check_room_for_launch()?;
         let facts = self.facts(&unit);
-        let Wish { command, terminal, user } = wish;
-        let user = user.map(|user| self.user_of_errand(&user)).transpose()?;
-        let errand = compile::Errand { command: &command, terminal: terminal.is_some(), user: user.as_ref() };
+        let user = wish.user.as_ref().map(|user| self.user_of_errand(user)).transpose()?;
+        let errand = compile::Errand { command: &wish.command, terminal: wish.terminal.is_some(), user: user.as_ref() };
         let plan =
             compile::compile_errand(&unit, &facts, errand).map_err(|errors| super::launch::compile_failure(&errors))?;
         let mut start = PerStart {
             environment: self.start_environment(id, Role::Ready, ServiceResult::Success, None)?,
             ..Default::default()
         };
-        start
-            .environment
-            .extend(terminal.clone().filter(|kind| !kind.is_empty()).map(|kind| ("TERM".to_owned(), kind)));
+        let kind = wish.terminal.as_ref().filter(|kind| !kind.is_empty());
+        start.environment.extend(kind.map(|kind| ("TERM".to_owned(), kind.clone())));
         self.trim_after_launch();
         self.open_denials(id, &plan)?;
         let (mut inherit, kept) = self.descriptors(id, Role::Ready, &plan, Vec::new(), &mut start.descriptors)?;
-        let Streams { standard: [stdin, stdout, stderr], caller } = streams;
+        let Streams { standard: [stdin, stdout, stderr], caller, image } = streams;
         let numbers = &mut start.descriptors;
-        if terminal.is_none() {
+        if wish.terminal.is_none() {
             numbers.stdin = Some(inherit.add(stdin));
             numbers.stdout = Some(inherit.add(stdout));
             numbers.stderr = Some(inherit.add(stderr));
         }
         numbers.caller = Some(inherit.add(caller));
+        numbers.program = image.map(|image| inherit.add(image));
         let bytes = wire::encode(&plan, &start);
         let (pid, pidfd) = self.bear(id, &plan, &bytes, &mut inherit)?;
         let Kept { report, .. } = kept;

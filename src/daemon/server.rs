@@ -325,7 +325,7 @@ impl Server {
         }
     }
 
-    fn begin_errand(&mut self, connection: ConnectionId, unit: &str, wish: Wish) {
+    fn begin_errand(&mut self, connection: ConnectionId, unit: &str, wish: &Wish) {
         let descriptors = self.listener.take_descriptors(connection);
         match self.engine.begin_errand(unit, wish, descriptors) {
             Ok(number) => drop(self.errands.insert(number, connection)),
@@ -359,8 +359,8 @@ impl Server {
                 self.begin_upgrade(connection, program);
                 continue;
             }
-            if let Call::Exec { unit, command, terminal, user } = incoming.call {
-                self.begin_errand(connection, &unit, Wish { command, terminal, user });
+            if let Call::Exec { unit, command, terminal, user, image } = incoming.call {
+                self.begin_errand(connection, &unit, &Wish { command, terminal, user, image });
                 continue;
             }
             self.note_key(connection, incoming.request);

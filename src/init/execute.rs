@@ -10,7 +10,7 @@ use crate::plan::{FilterProgram, LaunchPlan, Step};
 use crate::sys::fd::{self, Open};
 use crate::sys::{confine, mount, process};
 use std::ffi::{CStr, CString};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Search path for a program without a slash when the environment names none.
@@ -79,6 +79,11 @@ pub(super) fn execute(
         Some(prepared) => prepared,
         None => prepare(stage, plan, argv, environment)?,
     };
+    if let Some(image) = &stage.inherited.program {
+        let error = process::execveat(image.as_fd(), &prepared.argv, &prepared.envp);
+        std::mem::forget(prepared);
+        return Err(Failure::new(error.errno, String::new()));
+    }
     let mut failure = ENOENT;
     for candidate in &prepared.candidates {
         let error = process::execve(candidate, &prepared.argv, &prepared.envp);
@@ -107,8 +112,11 @@ fn prepare(
     let start: Vec<_> = stage.environment.iter().cloned().chain(numbers).chain(listen_variables(stage)).collect();
     let environment = merge(environment, &start, stage.journal_stream());
     let program = argv.first().ok_or(Failure::new(0, "there is no program to execute"))?;
-    let candidates = candidates(program, &environment)?;
-    refuse_hopeless(&candidates)?;
+    let candidates = match stage.inherited.program {
+        Some(_) => Vec::new(),
+        None => candidates(program, &environment)?,
+    };
+    refuse_hopeless(&candidates, stage.host.own_program)?;
     let prepared = Prepared {
         candidates,
         argv: argv.iter().map(|word| paths::c_string(word.as_bytes())).collect::<Result<_, _>>()?,
@@ -170,27 +178,48 @@ fn candidates(program: &str, environment: &[(String, String)]) -> Result<Vec<CSt
         .collect()
 }
 
-/// Fails early, and with a better word than exec has, when the file is there but what it needs is not.
-fn refuse_hopeless(candidates: &[CString]) -> Result<(), Failure> {
+/// Most interpreters of interpreters that the kernel follows. Source: `exec_binprm` of Linux.
+const MOST_INTERPRETERS: usize = 6;
+
+/// Fails early, and with a better word than exec has, when the file is there but what it needs is not; and when it is, by
+/// whatever link, the program `own` that runs now, which is a file of the host (CVE-2019-5736).
+fn refuse_hopeless(candidates: &[CString], own: Option<(u64, u64)>) -> Result<(), Failure> {
     for candidate in candidates {
         let Ok(file) = fd::open(candidate, Open::Path) else { continue };
         if fd::stat(file.as_fd())?.is_directory() {
             continue;
         }
+        return refuse_chain(candidate, file, own);
+    }
+    Ok(())
+}
+
+/// The program, what it names to run it, and so on.
+fn refuse_chain(program: &CStr, file: OwnedFd, own: Option<(u64, u64)>) -> Result<(), Failure> {
+    const EACCES: i32 = 13;
+    let (mut path, mut file) = (program.to_owned(), file);
+    for _ in 0..MOST_INTERPRETERS {
+        let found = fd::stat(file.as_fd())?;
+        if own == Some((found.device, found.inode)) {
+            let text = format!("{} leads to rsvc itself, a file of the host", path.to_string_lossy());
+            return Err(Failure::new(EACCES, text));
+        }
         let mut head = [0; HEAD];
         // What cannot be read may still be executed; then exec has the last word.
-        let length = match fd::open(candidate, Open::Read) {
+        let length = match fd::open(&path, Open::Read) {
             Ok(readable) => fd::read(readable.as_fd(), &mut head).unwrap_or(0),
             Err(_) => 0,
         };
         let Some((kind, needed)) = interpreter(&head[..length]) else { return Ok(()) };
-        return match fd::open(&needed, Open::Path) {
+        file = match fd::open(&needed, Open::Path) {
             Err(error) if is_missing(error.errno) => {
-                let (needed, program) = (needed.to_string_lossy(), candidate.to_string_lossy());
-                Err(Failure::new(ENOENT, format!("{kind} {needed} of {program} is missing")))
+                let (needed, program) = (needed.to_string_lossy(), path.to_string_lossy());
+                return Err(Failure::new(ENOENT, format!("{kind} {needed} of {program} is missing")));
             }
-            _ => Ok(()),
+            Err(_) => return Ok(()),
+            Ok(file) => file,
         };
+        path = needed;
     }
     Ok(())
 }
@@ -270,9 +299,28 @@ mod tests {
         std::fs::write(&script, "#! /no/such/shell -e\n").unwrap();
         std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
         let path = CString::new(script.to_str().unwrap()).unwrap();
-        let failure = refuse_hopeless(&[c"/absent".to_owned(), path]).unwrap_err();
+        let failure = refuse_hopeless(&[c"/absent".to_owned(), path], None).unwrap_err();
         assert_eq!(failure.errno, ENOENT);
         assert!(failure.detail.starts_with("interpreter /no/such/shell of "), "{}", failure.detail);
+    }
+
+    #[test]
+    fn what_leads_to_the_program_that_runs_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str| CString::new(directory.path().join(name).to_str().unwrap()).unwrap();
+        let own = place("own");
+        std::fs::write(directory.path().join("own"), "program").unwrap();
+        std::os::unix::fs::symlink("own", directory.path().join("link")).unwrap();
+        let (link, script) = (place("link"), place("script"));
+        std::fs::write(directory.path().join("script"), format!("#!{}\n", link.to_str().unwrap())).unwrap();
+        std::fs::write(directory.path().join("again"), format!("#!{} -x\n", script.to_str().unwrap())).unwrap();
+        let found = fd::stat(fd::open(&own, Open::Path).unwrap().as_fd()).unwrap();
+        let identity = Some((found.device, found.inode));
+        for program in [own, link, script, place("again")] {
+            assert_eq!(refuse_hopeless(std::slice::from_ref(&program), None), Ok(()), "{program:?}");
+            let failure = refuse_hopeless(&[program], identity).unwrap_err();
+            assert!(failure.detail.contains("rsvc itself"), "{}", failure.detail);
+        }
     }
 
     #[test]

@@ -106,6 +106,7 @@ fn fork_joined(stage: &mut Stage) -> Result<(), Failure> {
     (inherited.stdin, inherited.stdout, inherited.stderr) = (None, None, None);
     inherited.passed.clear();
     stage.user_namespace = None;
+    inherited.program = None;
     stage.mounts = Default::default();
     match inherited.caller.take() {
         Some(caller) => super::errand::stand_in(child, &caller),

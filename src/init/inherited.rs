@@ -33,6 +33,8 @@ pub(super) struct Inherited {
     /// The one of the running container.
     pub user_namespace: Option<OwnedFd>,
     pub pinned: Vec<OwnedFd>,
+    /// The program, where it is no file of the container's.
+    pub program: Option<OwnedFd>,
     /// For the service, from 3 on, each with its name.
     pub passed: Vec<(OwnedFd, String)>,
 }
@@ -81,6 +83,7 @@ impl Inherited {
             cgroup_procs: take_all(&listed.cgroup_procs, &mut take)?,
             pinned: take_all(&listed.pinned, &mut take)?,
             image: take(listed.image)?,
+            program: take(listed.program)?,
             stdin: take(listed.stdin)?,
             denials: take(listed.denials)?,
             caller: take(listed.caller)?,
@@ -121,6 +124,8 @@ pub(super) struct HostFiles {
     pub oom_score: Option<Result<OwnedFd, Failure>>,
     /// A procfs, when a step asks a security module for something.
     pub proc: Option<Result<OwnedFd, Failure>>,
+    /// Device and inode of the program that runs now; `None` on a host without /proc.
+    pub own_program: Option<(u64, u64)>,
     /// The journal's stream, once connected, and `device:inode` for `JOURNAL_STREAM`.
     pub journal: Option<(OwnedFd, String)>,
 }
@@ -149,6 +154,7 @@ impl HostFiles {
             namespaces,
             oom_score,
             proc,
+            own_program: own_program(),
             journal: None,
         })
     }
@@ -180,6 +186,13 @@ fn open_null(how: Open) -> Result<OwnedFd, Failure> {
         return Err(Failure::new(0, "/dev/null of the host is not the null device"));
     }
     Ok(null)
+}
+
+/// It is a magic link, so what it leads to is the kernel's word.
+fn own_program() -> Option<(u64, u64)> {
+    let program = fd::open(c"/proc/self/exe", Open::Path).ok()?;
+    let found = fd::stat(program.as_fd()).ok()?;
+    Some((found.device, found.inode))
 }
 
 /// Our own `oom_score_adj` for reading and writing. It comes from the host's `/proc`, which the container never

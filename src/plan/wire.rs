@@ -88,6 +88,8 @@ pub struct Descriptors {
     /// Kept open by init and nobody else: the read end of the log pipe and the notify socket, so that they outlive
     /// the daemon.
     pub pinned: Vec<i32>,
+    /// Sealed memfd that `Step::Execute` executes instead of looking for the program: of a command that brings its own.
+    pub program: Option<i32>,
 }
 
 /// A file that becomes a credential.

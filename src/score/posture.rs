@@ -69,7 +69,7 @@ impl<'u> Posture<'u> {
     }
 
     /// Those of `names` that the bounding set has; a name may end in `*`.
-    pub(super) fn held(&self, names: &[&str]) -> CapabilitySet {
+    pub fn held(&self, names: &[&str]) -> CapabilitySet {
         let is_named = |bit: u32| {
             let name = capability_name(bit);
             let name = name.trim_start_matches("CAP_");
@@ -89,27 +89,27 @@ impl<'u> Posture<'u> {
     }
 
     /// A private `/dev`, and no right to make a device node or to reach hardware around it.
-    pub(super) fn private_devices(&self) -> bool {
+    pub fn private_devices(&self) -> bool {
         self.has_own_dev() && self.held(&["MKNOD", "SYS_RAWIO"]).is_empty()
     }
 
     /// A private `/dev`.
-    pub(super) fn has_own_dev(&self) -> bool {
+    pub fn has_own_dev(&self) -> bool {
         self.mounts && self.unit.devices.private
     }
 
     /// Does the device policy let nothing through but what is listed?
-    pub(super) fn closes_devices(&self) -> bool {
+    pub fn closes_devices(&self) -> bool {
         self.unit.devices.policy != DevicePolicy::Auto
     }
 
     /// An own /tmp; a root of its own always has one.
-    pub(super) fn private_tmp(&self) -> bool {
+    pub fn private_tmp(&self) -> bool {
         self.mounts && (self.unit.filesystem.private_tmp || self.own_root)
     }
 
     /// A network without any way out.
-    pub(super) fn private_network(&self) -> bool {
+    pub fn private_network(&self) -> bool {
         self.unit.network.mode == NetworkMode::Loopback
     }
 
@@ -144,7 +144,7 @@ impl<'u> Posture<'u> {
     }
 
     /// How much of the tree is read-only.
-    pub(super) fn protect_system(&self) -> ProtectSystem {
+    pub fn protect_system(&self) -> ProtectSystem {
         match self.unit.filesystem.protect_system {
             _ if !self.mounts => ProtectSystem::Off,
             _ if self.own_root && self.unit.rootfs.readonly => ProtectSystem::Strict,
@@ -165,7 +165,7 @@ impl<'u> Posture<'u> {
     }
 
     /// Home directories. In a root of one's own they are part of it, so only what was written counts.
-    pub(super) fn protect_home(&self) -> ProtectHome {
+    pub fn protect_home(&self) -> ProtectHome {
         let counts = self.mounts && (!self.own_root || self.unit.is_written("filesystem.protect_home"));
         if counts { self.unit.filesystem.protect_home } else { ProtectHome::Off }
     }
@@ -188,15 +188,18 @@ impl<'u> Posture<'u> {
         self.own_proc() && self.unit.filesystem.proc_pid_only
     }
 
-    pub(super) fn protect_kernel_tunables(&self) -> bool {
+    /// Settings of the kernel, with the mounts that it takes.
+    pub fn protect_kernel_tunables(&self) -> bool {
         self.mounts && self.unit.security.protect_kernel_tunables
     }
 
-    pub(super) fn protect_kernel_logs(&self) -> bool {
+    /// The kernel's log, with the mounts that it takes.
+    pub fn protect_kernel_logs(&self) -> bool {
         self.mounts && self.unit.security.protect_kernel_logs
     }
 
-    pub(super) fn protect_control_groups(&self) -> bool {
+    /// The tree of control groups, unless it is delegated.
+    pub fn protect_control_groups(&self) -> bool {
         self.mounts && self.unit.security.protect_control_groups && !self.unit.resources.delegate
     }
 
@@ -215,7 +218,7 @@ impl<'u> Posture<'u> {
     }
 
     /// May namespaces of this kind be made?
-    pub(super) fn may_make(&self, kind: &str) -> bool {
+    pub fn may_make(&self, kind: &str) -> bool {
         match &self.unit.security.restrict_namespaces {
             RestrictNamespaces::No => true,
             RestrictNamespaces::Except(kinds) => kinds.iter().any(|listed| listed == kind),
@@ -223,13 +226,13 @@ impl<'u> Posture<'u> {
     }
 
     /// May sockets of a family be made for whose name `is` holds?
-    pub(super) fn may_speak(&self, is: impl Fn(&str) -> bool) -> bool {
+    pub fn may_speak(&self, is: impl Fn(&str) -> bool) -> bool {
         let families = self.unit.network.address_families.as_ref();
         families.is_none_or(|families| families.iter().any(|family| is(&family.name)))
     }
 
     /// Is a filter loaded, which then also judges by which ABI a call comes in?
-    pub(super) fn has_filter(&self) -> bool {
+    pub fn has_filter(&self) -> bool {
         let security = &self.unit.security;
         self.unit.syscalls.mode != SyscallMode::Off
             || self.unit.network.address_families.is_some()
@@ -247,12 +250,12 @@ impl<'u> Posture<'u> {
     }
 
     /// Does the filter let only the native ABI in?
-    pub(super) fn is_native(&self) -> bool {
+    pub fn is_native(&self) -> bool {
         self.unit.syscalls.architectures.iter().all(|name| name == "native")
     }
 
     /// Those of the calls and groups `names` that the filter lets through; all of them without a filter.
-    pub(super) fn lets_through(&self, names: &[&str]) -> bool {
+    pub fn lets_through(&self, names: &[&str]) -> bool {
         let allows = |call: &str| self.allowed.as_ref().is_none_or(|allowed| allowed.contains(call));
         names.iter().any(|name| match filter::group(name) {
             Some(calls) => calls.into_iter().any(allows),

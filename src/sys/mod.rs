@@ -7,6 +7,7 @@
 //!
 //! Never knows: units, plans, policy, logging. Imports nothing of this crate outside its own folder.
 
+pub mod attempt;
 pub mod bpf;
 pub mod confine;
 pub mod credentials;

@@ -194,6 +194,7 @@ impl Draft {
                 denials: None,
                 caller: None,
                 image: None,
+                program: None,
                 user_namespace: None,
                 stdin: None,
                 report: Some(4),

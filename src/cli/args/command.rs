@@ -318,6 +318,13 @@ pub enum Command {
         user: Option<String>,
     },
 
+    /// Try from inside a unit that runs whether what it promises to be closed is closed
+    Verify {
+        /// The unit
+        #[arg(value_name = "UNIT")]
+        target: String,
+    },
+
     /// Run the supervisor (also: rsvcd), or have another program take over from the one that runs
     #[command(args_conflicts_with_subcommands = true)]
     Daemon {

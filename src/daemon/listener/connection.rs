@@ -39,7 +39,7 @@ pub(super) struct Connection {
 }
 
 /// Most descriptors that a call has.
-const DESCRIPTORS: usize = 4;
+const DESCRIPTORS: usize = 5;
 
 impl Connection {
     pub fn new(stream: OwnedFd, peer: Peer, barred: Option<String>, used: u64, takes_descriptors: bool) -> Connection {
