@@ -329,7 +329,11 @@ fn an_ordinary_user_is_behind_it_too() {
     std::fs::set_permissions(&output, std::fs::Permissions::from_mode(0o666)).expect("mode");
     let file = std::fs::OpenOptions::new().append(true).open(&output).expect("file");
     let program = ["/bin/sh", "-c", "echo again > /dev/stdout"];
-    let unit = lab.instance.unit_as_is("again", &format!("[service]\ntype = \"oneshot\"\nexec = {program:?}\n"));
+    let text = format!(
+        "[service]\ntype = \"oneshot\"\nexec = {program:?}\n[filesystem]\nprotect_system = \"strict\"\n\
+         [restart]\npolicy = \"no\"\n"
+    );
+    let unit = lab.instance.unit_as_is("again", &text);
     let ended = lab.instance.command().arg("run").arg(unit).stdout(file).output().expect("rsvc runs");
     assert!(ended.status.success(), "{ended:?}");
     assert!(std::fs::read_to_string(&output).expect("file").contains("again"));
