@@ -122,10 +122,10 @@ fn under(programs: &[FilterProgram], answerer: Option<&Answerer>) -> rsvc::sys::
         }
     }
     Ok([
-        per_call(CALLS, || drop(std::hint::black_box(rustix::process::getppid()))),
+        per_call(CALLS, || _ = std::hint::black_box(rustix::process::getppid())),
         // A request that no filter here denies; what standard input says to it does not matter.
-        per_call(CALLS, || drop(rustix::io::ioctl_fionread(rustix::stdio::stdin()))),
-        per_call(DENIED, || drop(std::hint::black_box(confine::unshare(0)))),
+        per_call(CALLS, || _ = rustix::io::ioctl_fionread(std::io::stdin().as_fd())),
+        per_call(DENIED, || _ = std::hint::black_box(confine::unshare(0))),
     ])
 }
 

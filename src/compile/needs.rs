@@ -30,8 +30,9 @@ pub(super) const TERMINAL_VARIABLES: [&str; 3] = ["TERM", "COLORTERM", "NO_COLOR
 
 /// What to find out for `unit`.
 pub fn needs(unit: &Unit) -> Needs {
-    let mut needs = Needs::default();
-    needs.own_user = unit.service.user == Some(Account::Auto);
+    let own_user = unit.service.user == Some(Account::Auto);
+    let range = unit.namespaces.user == UserNamespace::Auto;
+    let mut needs = Needs { range, own_user, ..Needs::default() };
     needs.users.extend(unit.service.user.as_ref().filter(|user| **user != Account::Auto).map(account_key));
     needs.groups.extend(unit.service.group.as_ref().map(account_key));
     needs.groups.extend(unit.service.supplementary_groups.iter().map(account_key));
@@ -49,7 +50,6 @@ pub fn needs(unit: &Unit) -> Needs {
     if unit.credentials.is_some() {
         needs.paths.insert(super::credentials::PLACE.into());
     }
-    needs.range = unit.namespaces.user == UserNamespace::Auto;
     needs.variables.extend(unit.service.pass_environment.iter().cloned());
     needs.variables.extend(TERMINAL_VARIABLES.map(str::to_owned));
     needs

@@ -121,7 +121,7 @@ impl Table {
 
 fn is_possible(kind: Kind, id: u32) -> bool {
     match kind {
-        Kind::Range => (FIRST_RANGE..RANGES_END).contains(&id) && id % RANGE_SIZE == 0,
+        Kind::Range => (FIRST_RANGE..RANGES_END).contains(&id) && id.is_multiple_of(RANGE_SIZE),
         Kind::User => USERS.contains(&id),
     }
 }

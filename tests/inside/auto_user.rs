@@ -19,7 +19,7 @@ fn range(lab: &Lab, unit: &str) -> u32 {
     let words: Vec<u32> = map.split_whitespace().map(|word| word.parse().expect("a number")).collect();
     let [0, first, 65_536] = words[..] else { panic!("{unit}: {map}") };
     assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/gid_map")).expect("it runs"), map);
-    assert!(first >= 524_288 && first % 65_536 == 0 && first <= 1_879_048_191 - 65_535, "{first}");
+    assert!(first >= 524_288 && first.is_multiple_of(65_536) && first <= 1_879_048_191 - 65_535, "{first}");
     first
 }
 
@@ -130,6 +130,23 @@ fn each_replica_and_each_instance_of_a_template_has_its_own() {
     all.sort_unstable();
     all.dedup();
     assert_eq!(all.len(), names.len());
+}
+
+#[test]
+fn units_that_share_namespaces_stay_strangers_to_each_other() {
+    let Some(lab) = Lab::new() else { return };
+    let owner = up(&lab, "owner", &format!("user = \"33\"\n{AUTO}[network]\nmode = \"loopback\"\n"));
+    let body = format!("user = \"33\"\n{AUTO}pid = \"unit:owner\"\n[network]\nmode = \"unit:owner\"\n");
+    let words =
+        ["link:/proc/self/ns/net", "status:Uid", "sh:kill -0 2", "sh:cat /proc/2/maps", "read:/proc/self/uid_map"];
+    let seen = lab.look("member", &body, &words);
+    let pid = lab.instance.main_process("owner").pid;
+    let network = std::fs::read_link(format!("/proc/{pid}/ns/net")).expect("it runs").display().to_string();
+    seen.expect(&[("link:/proc/self/ns/net", &network), ("status:Uid", "33\t33\t33\t33")]);
+    assert_ne!(seen["read:/proc/self/uid_map"].split_whitespace().nth(1), Some(owner.to_string().as_str()));
+    for word in ["sh:kill -0 2", "sh:cat /proc/2/maps"] {
+        assert!(seen[word].contains("exit status"), "{word}: {}", &seen[word]);
+    }
 }
 
 #[test]

@@ -78,8 +78,11 @@ fn a_label_is_asked_of_the_module_that_is_at_work_and_refused_without_it() {
     }
 }
 
-/// User, group, groups, bounding, permitted and ambient set of a command by `user` beside the unit.
-fn errand(unit: &Unit, user: &UserFact) -> Result<(u32, u32, Vec<u32>, u64, u64, u64), String> {
+/// User, group, groups; bounding, permitted and ambient set.
+type Rights = (u32, u32, Vec<u32>, u64, u64, u64);
+
+/// Rights of a command by `user` beside the unit.
+fn errand(unit: &Unit, user: &UserFact) -> Result<Rights, String> {
     let facts = host(unit);
     let errand = Errand { command: &["/bin/x".to_owned()], terminal: false, user: Some(user) };
     let plan = compile_errand(unit, &facts, errand).map_err(|errors| errors[0].to_string())?;
