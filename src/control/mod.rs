@@ -29,8 +29,8 @@ pub use frame::{FrameReader, REPLY_LIMIT, REQUEST_LIMIT, TooLong};
 pub use parameters::is_unit_name;
 pub use request_key::RequestKey;
 pub use status::{
-    DeniedCall, GroupCounters, IdRange, LogPlace, Pressure, ProcessLine, Replica, ReplicaSet, RunsOn, SliceStatus, StopProgress,
-    TimerStatus, UnitStatus,
+    DeniedCall, GroupCounters, IdRange, LogPlace, Pressure, ProcessLine, Replica, ReplicaSet, RunsOn, SliceStatus,
+    StopProgress, TimerStatus, UnitStatus,
 };
 pub use time::{STAMP_LENGTH, format_rfc3339, parse_rfc3339, rfc3339_stamp};
 pub use varlink::{

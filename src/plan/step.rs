@@ -86,7 +86,6 @@ pub enum LimitResource {
     Stack,
 }
 
-
 /// One operation of the set-up stage.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Step {

@@ -2,73 +2,10 @@
 
 use crate::instance::{Instance, eventually, skipped};
 use crate::lab::Lab;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use crate::probe::peers::{begin, is_connected};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::OnceLock;
-
-/// The probe: a datagram to an address.
-pub fn send(to: &str) -> io::Result<String> {
-    let to: SocketAddr = to.parse().map_err(io::Error::other)?;
-    let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-    UdpSocket::bind(any)?.send_to(b"probe", to).map(|_| "ok".to_owned())
-}
-
-/// The probe: a connection that is waited for.
-pub fn dial(to: &str) -> io::Result<String> {
-    TcpStream::connect(to).map(|_| "ok".to_owned())
-}
-
-/// The probe: a connection of which nobody is to hear. That nothing comes of it is seen for a moment; that something
-/// would is shown elsewhere, by one that is waited for.
-pub fn call(to: &str) -> io::Result<String> {
-    let to: SocketAddr = to.parse().map_err(io::Error::other)?;
-    begin(None, to).map(|socket| if is_connected(&socket) { "ok" } else { "silence" }.to_owned())
-}
-
-/// What the probe has open after [`listen`].
-static OPEN: OnceLock<(TcpListener, UdpSocket)> = OnceLock::new();
-
-/// The probe: sockets that stay open, TCP and UDP; the answer is their ports.
-pub fn listen(at: &str) -> io::Result<String> {
-    let (stream, datagrams) = (TcpListener::bind(at)?, UdpSocket::bind(at)?);
-    let answer = format!("{} {}", stream.local_addr()?.port(), datagrams.local_addr()?.port());
-    let _ = OPEN.set((stream, datagrams));
-    Ok(answer)
-}
-
-/// The probe: the first datagram that arrives.
-pub fn hear() -> io::Result<String> {
-    let mut buffer = [0; 64];
-    let (_, datagrams) = OPEN.get().ok_or(io::ErrorKind::NotConnected)?;
-    let length = datagrams.recv(&mut buffer)?;
-    Ok(String::from_utf8_lossy(&buffer[..length]).into_owned())
-}
-
-/// A connection that is begun, from an address of one's own if one is given.
-fn begin(from: Option<SocketAddr>, to: SocketAddr) -> io::Result<OwnedFd> {
-    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
-    if let Some(from) = from {
-        bind(&socket, &from)?;
-    }
-    match connect(&socket, &to) {
-        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(socket),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Has it come about, now or within a moment?
-fn is_connected(socket: &OwnedFd) -> bool {
-    let moment = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
-    let mut asked = [PollFd::new(socket, PollFlags::OUT)];
-    poll(&mut asked, Some(&moment)).expect("poll");
-    !asked[0].revents().is_empty() && sockopt::socket_error(socket).is_ok_and(|error| error.is_ok())
-}
 
 /// Can this host judge packets? Else a unit that asks for it is refused, which is tested without a host.
 fn can_judge() -> bool {

@@ -8,13 +8,12 @@
 mod instance;
 
 mod addresses;
-mod calls;
 mod auto_user;
+mod calls;
 mod confinement;
 mod credentials;
 mod denials;
 mod devices;
-mod entries;
 mod dynamic_user;
 mod filesystem;
 mod identity;

@@ -3,7 +3,6 @@
 //! It runs from `.init_array`, before `main` and the runtime of the language, which would ignore SIGPIPE, install
 //! handlers and open missing descriptors. An answer is `ok`, a value, or the name of an error number.
 
-use crate::entries;
 use nix::errno::Errno;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
@@ -12,6 +11,11 @@ use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
+#[path = "probe/entries.rs"]
+mod entries;
+#[path = "probe/peers.rs"]
+pub mod peers;
+#[path = "probe/reach.rs"]
 mod reach;
 
 /// First argument that makes the test executable a probe.
@@ -88,11 +92,11 @@ fn answer(question: &str) -> String {
         "unshare" => system(libc::SYS_unshare, &[number(rest)]).map(ok),
         "socket" => socket(rest),
         "bind" => bind(rest),
-        "udp" => crate::addresses::send(rest),
-        "dial" => crate::addresses::dial(rest),
-        "silent" => crate::addresses::call(rest),
-        "listen" => crate::addresses::listen(rest),
-        "hear" => crate::addresses::hear(),
+        "udp" => peers::send(rest),
+        "dial" => peers::dial(rest),
+        "silent" => peers::call(rest),
+        "listen" => peers::listen(rest),
+        "hear" => peers::hear(),
         "size" => size(rest),
         "log" => send(rest),
         "wx" => write_and_execute(),

@@ -1,6 +1,6 @@
 //! Questions of the probe about system calls by number, width and entry.
 
-use crate::probe::{c, close, name, number, ok, open, system};
+use super::{c, close, name, number, ok, open, system};
 use std::io;
 
 /// ioctl of a new terminal with a request of 64 bits.
