@@ -3,7 +3,7 @@
 use crate::instance::{Instance, eventually, skipped};
 use crate::lab::Lab;
 use crate::probe::peers::{begin, is_connected};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
