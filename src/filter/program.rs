@@ -162,7 +162,7 @@ impl<'a> Judge<'a> {
             let answer = if matches!(name, "clone3" | "openat2") { Answer::Errno(ENOSYS) } else { refusal };
             return Verdict::Answer(self.refuse(answer));
         }
-        let pass = if self.lists.logs(name) { Answer::Log } else { Answer::Allow };
+        let mut pass = if self.lists.logs(name) { Answer::Log } else { Answer::Allow };
         let mut checks = Vec::new();
         if !deny.is_empty() {
             checks.push(Check { cases: deny, refused_when_met: true, refusal });
@@ -176,7 +176,8 @@ impl<'a> Judge<'a> {
         };
         match restrict::restriction(self.policy, abi, name) {
             None => {}
-            Some(Restriction::Always(errno)) => return Verdict::Answer(restricted(errno)),
+            // Whom the lists refuse is told what the lists say.
+            Some(Restriction::Always(errno)) => pass = restricted(errno),
             Some(Restriction::Unless(cases, errno)) => {
                 checks.push(Check { cases, refused_when_met: false, refusal: restricted(errno) });
             }
