@@ -12,7 +12,7 @@ use super::args::Exec;
 use super::client::Client;
 use super::terminal::{harmless, variable};
 use super::{Failure, Session};
-use crate::control::Call;
+use crate::control::{Call, Terminal};
 use relay::{End, Relay};
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -55,7 +55,12 @@ fn run(
     let Streams { given, caller, ours } = streams;
     let relay = Relay::new(ours).map_err(failed("signals"))?;
     let mut client = Client::connect(&session.instance.socket())?;
-    let terminal = pty.then(|| variable("TERM").unwrap_or_default());
+    let size = rustix::termios::tcgetwinsize(std::io::stdin()).ok();
+    let terminal = pty.then(|| Terminal {
+        kind: variable("TERM").unwrap_or_default(),
+        rows: size.map_or(0, |size| size.ws_row),
+        columns: size.map_or(0, |size| size.ws_col),
+    });
     let call = Call::Exec { unit: unit.clone(), command, terminal, user, image: false };
     let descriptors = [given[0].as_fd(), given[1].as_fd(), given[2].as_fd(), caller.as_fd()];
     client.send_once_with(&call, &descriptors)?;

@@ -9,6 +9,17 @@ use super::varlink::ServiceError;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
+/// A terminal of the container that a command is to get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terminal {
+    /// `$TERM`; empty when that is not known.
+    pub kind: String,
+    /// Lines; 0 when unknown.
+    pub rows: u16,
+    /// Columns; 0 when unknown.
+    pub columns: u16,
+}
+
 /// A call that the daemon answers, decoded.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // Named after the verbs of rsvc(1).
@@ -85,8 +96,8 @@ pub enum Call {
     Exec {
         unit: String,
         command: Vec<String>,
-        /// The command gets a terminal of its own, of this kind (`$TERM`); empty when that is not known.
-        terminal: Option<String>,
+        /// The command gets a terminal of its own.
+        terminal: Option<Terminal>,
         /// Who runs it, by name or number; `None`: the unit's user.
         user: Option<String>,
         /// The program is a sealed memfd that comes along, and `command` only its arguments.
@@ -294,11 +305,15 @@ impl Call {
             Call::Scale { unit, number } => json!({ "unit": unit, "number": number }),
             Call::Upgrade { program } => json!({ "program": program }),
             // A daemon that does not know of images runs what needs none.
-            Call::Exec { unit, command, terminal, user, image: false } => {
-                json!({ "unit": unit, "command": command, "terminal": terminal, "user": user })
-            }
-            Call::Exec { unit, command, terminal, user, image: true } => {
-                json!({ "unit": unit, "command": command, "terminal": terminal, "user": user, "image": true })
+            Call::Exec { unit, command, terminal, user, image } => {
+                let mut all = json!({ "unit": unit, "command": command, "user": user });
+                if let Some(Terminal { kind, rows, columns }) = terminal {
+                    (all["terminal"], all["rows"], all["columns"]) = (json!(kind), json!(rows), json!(columns));
+                }
+                if *image {
+                    all["image"] = json!(true);
+                }
+                all
             }
             Call::Events { units, present } => json!({ "units": units, "present": present }),
             _ => match self.unit() {
@@ -359,7 +374,7 @@ mod tests {
             Call::Exec {
                 unit: unit(),
                 command: vec!["sh".to_owned()],
-                terminal: Some("xterm".to_owned()),
+                terminal: Some(Terminal { kind: "xterm".to_owned(), rows: 24, columns: 80 }),
                 user: Some("www-data".to_owned()),
                 image: false,
             },

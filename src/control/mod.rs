@@ -22,7 +22,7 @@ mod varlink;
 mod who;
 
 pub use answer::{Answer, CallError, Description, UnitChange};
-pub use call::{Call, Manner, Verb};
+pub use call::{Call, Manner, Terminal, Verb};
 pub use configuration::ConfiguredValue;
 pub use event::{LOST, PRESENT, UnitEvent};
 pub use frame::{FrameReader, REPLY_LIMIT, REQUEST_LIMIT, TooLong};

@@ -1,6 +1,7 @@
 //! Parameters of a call, taken one by one: each is of its type and in its range, and none may be left.
 
 use super::RequestKey;
+use super::call::Terminal;
 use super::varlink::ServiceError;
 use crate::unit::MOST_REPLICAS;
 use serde_json::{Map, Value};
@@ -79,14 +80,17 @@ impl Parameters {
     }
 
     /// A kind of terminal (term(7)).
-    pub(super) fn terminal(&mut self) -> Result<Option<String>, ServiceError> {
-        match self.take("terminal") {
-            None => Ok(None),
-            Some(Value::String(kind)) if kind.len() <= 100 && kind.chars().all(|c| c.is_ascii_graphic()) => {
-                Ok(Some(kind))
-            }
-            Some(_) => Err(invalid("terminal")),
-        }
+    pub(super) fn terminal(&mut self) -> Result<Option<Terminal>, ServiceError> {
+        let kind = match self.take("terminal") {
+            None => return Ok(None),
+            Some(Value::String(kind)) if kind.len() <= 100 && kind.chars().all(|c| c.is_ascii_graphic()) => kind,
+            Some(_) => return Err(invalid("terminal")),
+        };
+        let mut number = |name: &str| match self.take(name) {
+            None => Ok(0),
+            Some(value) => value.as_u64().and_then(|n| u16::try_from(n).ok()).ok_or_else(|| invalid(name)),
+        };
+        Ok(Some(Terminal { kind, rows: number("rows")?, columns: number("columns")? }))
     }
 
     /// Name or number of a user.

@@ -11,7 +11,7 @@ use super::launch::{failure, io_failure};
 use super::scarcity::may_pass;
 use super::service::Watched;
 use crate::compile::{self, UserFact};
-use crate::control::CallError;
+use crate::control::{CallError, Terminal};
 use crate::plan::wire::{self, PerStart, Report};
 use crate::plan::{LaunchPlan, Step, hint};
 use crate::supervise::{LaunchFailure, Role, ServiceId, ServiceResult};
@@ -45,8 +45,8 @@ struct Errand {
 /// What a caller wants to be run.
 pub(super) struct Wish {
     pub command: Vec<String>,
-    /// Kind of the terminal that it is to have.
-    pub terminal: Option<String>,
+    /// The terminal that it is to have.
+    pub terminal: Option<Terminal>,
     /// Name or number of who is to run it; else the unit's user.
     pub user: Option<String>,
     /// The program comes along.
@@ -166,8 +166,11 @@ impl Engine {
             environment: self.start_environment(id, Role::Ready, ServiceResult::Success, None)?,
             ..Default::default()
         };
-        let kind = wish.terminal.as_ref().filter(|kind| !kind.is_empty());
-        start.environment.extend(kind.map(|kind| ("TERM".to_owned(), kind.clone())));
+        if let Some(Terminal { kind, rows, columns }) = &wish.terminal {
+            // As it is from the first instruction on; its modes are the caller's when that has it.
+            (start.terminal.rows, start.terminal.columns) = (*rows, *columns);
+            start.environment.extend((!kind.is_empty()).then(|| ("TERM".to_owned(), kind.clone())));
+        }
         self.trim_after_launch();
         self.open_denials(id, &plan)?;
         let (mut inherit, kept) = self.descriptors(id, Role::Ready, &plan, Vec::new(), &mut start.descriptors)?;

@@ -419,7 +419,14 @@ impl Engine {
 
     /// Does it say only that something is to be started? Of which a process is known, or the end, has got further.
     fn is_yet_to_start(&self, id: ServiceId, saved: &SavedState) -> bool {
-        if !saved.starting || [&saved.init, &saved.main].into_iter().flatten().any(ProcessIdentity::is_alive) {
+        // Without a group the process is noted before it goes on: one that ended then, and that nobody has waited for, says
+        // nothing. What its resident init wrote does.
+        let is_there = if saved.groupless && saved.init.is_some() {
+            ProcessIdentity::is_running
+        } else {
+            ProcessIdentity::is_alive
+        };
+        if !saved.starting || [&saved.init, &saved.main].into_iter().flatten().any(is_there) {
             return false;
         }
         // Also one of which only its init knew that it had begun, and that was killed with it.
