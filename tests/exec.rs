@@ -380,7 +380,7 @@ fn what_joins_cannot_be_traced_or_looked_into_from_inside() {
         &format!(
             "[service]\nexec = [\"/usr/bin/perl\", \"-e\", '''{watcher}''']\n[restart]\npolicy = \"no\"\n\
              [directories]\nstate = [\"watcher\"]\n[syscalls]\nmode = \"off\"\n[logging]\ntarget = \"file\"\n\
-             [filesystem]\nprotect_proc = \"off\"\n[capabilities]\nbounding = [\"CAP_DAC_OVERRIDE\", \"CAP_KILL\"]\n"
+             [filesystem]\nprotect_proc = \"off\"\n[security]\nlandlock = false\n[capabilities]\nbounding = [\"CAP_DAC_OVERRIDE\", \"CAP_KILL\"]\n"
         ),
     );
     instance.rsvc(&["start", "watcher"]).expect(0);

@@ -229,7 +229,7 @@ fn the_probe_is_no_file_of_the_host_and_leaves_nothing() {
         "watcher",
         &format!(
             "[service]\nexec = [\"/usr/bin/perl\", \"-e\", '''{script}''']\n[restart]\npolicy = \"no\"\n[syscalls]\nmode = \"off\"\n\
-             [directories]\nstate = [\"watcher\"]\n[capabilities]\nbounding = [\"CAP_DAC_OVERRIDE\", \"CAP_KILL\", \"CAP_SYS_PTRACE\"]\n"
+             [security]\nlandlock = false\n[directories]\nstate = [\"watcher\"]\n[capabilities]\nbounding = [\"CAP_DAC_OVERRIDE\", \"CAP_KILL\", \"CAP_SYS_PTRACE\"]\n"
         ),
     );
     instance.rsvc(&["start", "watcher"]).expect(0);
