@@ -440,7 +440,7 @@ fn a_range_stays_through_restarts_a_death_of_the_daemon_and_a_boot() {
 
 #[test]
 fn a_damaged_file_of_ranges_gives_nobody_one_and_loses_none_that_is_in_use() {
-    let Some(mut lab) = Lab::new() else { return };
+    let Some((mut lab, _namespace)) = Lab::with_own_ids() else { return };
     let first = up(&lab, "running", AUTO);
     lab.instance.kill_daemon();
     let file = lab.instance.file("state/ids");

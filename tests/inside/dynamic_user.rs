@@ -85,7 +85,7 @@ fn what_it_keeps_outlives_restarts_and_daemons() {
 
 #[test]
 fn what_contradicts_it_is_refused_and_a_damaged_file_stops_it() {
-    let Some(mut lab) = Lab::new() else { return };
+    let Some((mut lab, _namespace)) = Lab::with_own_ids() else { return };
     for (name, line) in [
         ("nnp", "[security]\nno_new_privileges = false\n"),
         ("suid", "[security]\nrestrict_suid_sgid = false\n"),

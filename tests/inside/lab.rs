@@ -1,5 +1,6 @@
 //! Starts units whose program is the probe, and hands back what it saw.
 
+use crate::instance::namespace::Namespace;
 use crate::instance::{Instance, RSVC, Said, install, is_root, skipped};
 use crate::probe;
 use std::collections::BTreeMap;
@@ -48,6 +49,25 @@ impl Lab {
             return None;
         }
         Some(Lab { instance: Instance::start(), place: place() })
+    }
+
+    /// Where all instances of a host look at each other's ids, a place of its own: what is damaged there disturbs nobody.
+    /// The namespace must outlive it.
+    pub fn with_own_ids() -> Option<(Lab, Namespace)> {
+        if !is_root() {
+            skipped("needs root");
+            return None;
+        }
+        let Some(namespace) =
+            Namespace::start("mkdir -p /run/rsvc-ids; mount -t tmpfs -o mode=0700 none /run/rsvc-ids")
+        else {
+            skipped("cannot make a mount namespace");
+            return None;
+        };
+        let mut instance = Instance::prepared();
+        instance.enter(&namespace);
+        instance.start_daemon();
+        Some((Lab { instance, place: place() }, namespace))
     }
 
     /// Without a daemon, for `rsvc run`.

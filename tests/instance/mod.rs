@@ -212,11 +212,15 @@ impl Instance {
         Some(tracer)
     }
 
-    /// Waits until a traced daemon answers; `false`: it came to its end before.
+    /// Waits until a traced daemon answers; `false`: it came to its end before. That somebody can connect is no answer:
+    /// the socket is there before the daemon knows whether it will work.
     pub fn answers(&self, tracer: &tracer::Tracer) -> bool {
         eventually("the traced daemon answers, or ends", || match tracer.is_over() {
             true => Some(false),
-            false => UnixStream::connect(self.seen("run/io.rsvc")).ok().map(|_| true),
+            false => {
+                let connects = UnixStream::connect(self.seen("run/io.rsvc")).is_ok();
+                (connects && self.rsvc(&["list"]).code == 0).then_some(true)
+            }
         })
     }
 
