@@ -38,6 +38,7 @@ fn proceed(pidfd: BorrowedFd<'_>) {
 }
 
 fn hold(pid: i32) {
+    await_exec(pid);
     if !is_stage(pid) {
         return;
     }
@@ -54,6 +55,17 @@ fn hold(pid: i32) {
     }
     if !is_stage(pid) {
         proceed(pidfd.as_fd());
+    }
+}
+
+/// In the middle of execve(2) a process has no arguments: it is neither the stage any more nor yet what follows.
+fn await_exec(pid: i32) {
+    for _ in 0..LOOKS {
+        let has_arguments = read_proc(&format!("/proc/{pid}/cmdline")).map_or(true, |line| !line.is_empty());
+        if has_arguments || is_stopped(pid) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
