@@ -64,6 +64,41 @@ fn a_panic_ends_the_daemon_at_once_with_a_word_and_the_next_one_goes_on() {
     instance.wait_for_state("late", "active");
 }
 
+/// The last process ends after the next daemon has looked into its group, and before it watches that.
+#[test]
+fn an_end_between_two_looks_of_the_next_daemon_is_not_missed() {
+    root_only!();
+    let mut instance = Instance::start();
+    // Nobody waits for a process that is not there.
+    instance.unit("one", &SLEEP.replace("[logging]", "timeout_stop = \"1h\"\n[logging]"));
+    instance.rsvc(&["start", "one"]).expect(0);
+    let main = instance.main_process("one");
+    let init = main.parent();
+    let group =
+        instance.groups().into_iter().map(|root| root.join("one")).find(|group| group.join("cgroup.events").exists());
+    let Some(group) = group else { return skipped("no group tells when it is empty: there is no cgroup v2 tree") };
+    instance.kill_daemon();
+    let is_empty =
+        move || fs::read_to_string(group.join("cgroup.events")).is_ok_and(|events| events.contains("populated 0"));
+    let (mut looked, mut watched) = (false, false);
+    let judge = move |call: &crate::instance::tracer::Call, when: When| {
+        looked |=
+            call.name().starts_with("open") && call.object().is_some_and(|path| path.ends_with("/one/cgroup.events"));
+        let is_it = looked && !watched && call.name() == "inotify_add_watch" && when == When::Before;
+        if is_it && call.object().is_some_and(|path| path.ends_with("/one/cgroup.events")) {
+            watched = true;
+            main.signal(rustix::process::Signal::KILL);
+            eventually("its group is empty", || (is_empty() && init.is_reaped()).then_some(()));
+        }
+        Verdict::Go
+    };
+    let Some(tracer) = instance.start_traced_daemon(judge) else { return };
+    assert!(instance.answers(&tracer));
+    drop(tracer);
+    let status = instance.wait_for_state("one", "active");
+    assert_eq!(status["restarts"], 1, "it was killed, and started again: {status:#}");
+}
+
 /// A group of the memory controller with a limit, below the one in which this test is.
 struct Small {
     directory: PathBuf,

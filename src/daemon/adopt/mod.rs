@@ -397,8 +397,9 @@ impl Engine {
                 self.listen_on(id, invocation_id);
             }
             Ok(saved @ SavedState { rest: Some(_), .. }) if !populated => {
-                let Some(rest) = saved.rest.clone() else { return };
-                self.rest_on(id, rest, saved.invocation_id.clone());
+                if let Some(rest) = saved.rest.clone() {
+                    self.rest_on(id, rest, saved.invocation_id.clone());
+                }
                 self.take_requests_over(id, &saved);
             }
             Ok(saved) if saved.down && !populated => self.check_down(id, &saved),
@@ -414,6 +415,10 @@ impl Engine {
         }
         if let Some(service) = self.services.get_mut(&id).filter(|_| spoiled) {
             service.written.forget();
+        }
+        // It may have become empty before it was watched: no word would come of that.
+        if populated {
+            self.check_empty(id);
         }
     }
 
