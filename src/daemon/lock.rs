@@ -14,7 +14,7 @@ pub(super) fn take(runtime_dir: &Path) -> io::Result<OwnedFd> {
     let path = runtime_dir.join("lock");
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let file = open(&path, flags, Mode::RUSR | Mode::WUSR).map_err(|error| at(&path, error.into()))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    match rustix::io::retry_on_intr(|| flock(&file, FlockOperation::NonBlockingLockExclusive)) {
         Ok(()) => Ok(file),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::new(
             io::ErrorKind::AddrInUse,
@@ -36,6 +36,6 @@ pub(super) fn inherit(lock: BorrowedFd<'_>, runtime_dir: &Path) -> io::Result<Ow
         return Err(io::Error::other(format!("{} is not the lock that the former program held", path.display())));
     }
     // A lock belongs to the open file: this succeeds for whoever has it.
-    flock(lock, FlockOperation::NonBlockingLockExclusive)?;
+    rustix::io::retry_on_intr(|| flock(lock, FlockOperation::NonBlockingLockExclusive))?;
     lock.as_fd().try_clone_to_owned()
 }

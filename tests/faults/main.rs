@@ -6,12 +6,14 @@
 #[macro_use]
 mod instance;
 
+mod around;
 mod groups;
 mod injected;
 mod limits;
 mod real;
 mod scenarios;
 mod table;
+mod walls;
 
 const SLEEP: &str = "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n";
 

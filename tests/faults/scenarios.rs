@@ -11,6 +11,8 @@ use std::os::unix::net::UnixStream;
 #[derive(Debug)]
 pub struct Scenario {
     pub name: &'static str,
+    /// Why it cannot be tried here, if it cannot.
+    pub lacks: fn() -> Option<String>,
     /// The unit file of `one`.
     pub unit: fn(&World) -> String,
     /// Undisturbed.
@@ -27,10 +29,10 @@ pub struct Scenario {
     pub outcome: fn(&World, &[Process], &Said, Option<i32>) -> Vec<String>,
 }
 
-const AGAIN: &str = "[restart]\npolicy = \"always\"\ndelay = \"20ms\"\nmax_delay = \"100ms\"\nlimit_burst = 0\n";
-const ONCE: &str = "[restart]\npolicy = \"no\"\n";
+pub const AGAIN: &str = "[restart]\npolicy = \"always\"\ndelay = \"20ms\"\nmax_delay = \"100ms\"\nlimit_burst = 0\n";
+pub const ONCE: &str = "[restart]\npolicy = \"no\"\n";
 
-fn sleeps(world: &World, service: &str, more: &str) -> String {
+pub fn sleeps(world: &World, service: &str, more: &str) -> String {
     format!(
         "[service]\nexec = [\"/bin/sleep\", \"{}\"]\ntimeout_start = \"5s\"\ntimeout_stop = \"2s\"\n{service}\n{more}\
          [directories]\nruntime = [\"one\"]\n[logging]\ntarget = \"file\"\n",
@@ -38,20 +40,20 @@ fn sleeps(world: &World, service: &str, more: &str) -> String {
     )
 }
 
-fn nothing(_: &World) -> Said {
+pub fn nothing(_: &World) -> Said {
     Said { code: 0, out: String::new(), err: String::new() }
 }
 
 /// A moment for what follows an answer: a state that is written, a group that is removed.
-fn a_moment(_: &World) {
+pub fn a_moment(_: &World) {
     std::thread::sleep(std::time::Duration::from_millis(80));
 }
 
-fn up(world: &World) {
+pub fn up(world: &World) {
     world.rsvc("start").expect(0);
 }
 
-fn main_pid(world: &World) -> Option<i64> {
+pub fn main_pid(world: &World) -> Option<i64> {
     world.status()?["main_pid"].as_i64()
 }
 
@@ -61,7 +63,7 @@ fn unheard(said: &Said) -> bool {
 }
 
 /// A command that failed says what failed, and how.
-fn is_named(said: &Said, errno: Option<i32>) -> Vec<String> {
+pub fn is_named(said: &Said, errno: Option<i32>) -> Vec<String> {
     if said.code == 0 || unheard(said) {
         return Vec::new();
     }
@@ -73,7 +75,7 @@ fn is_named(said: &Said, errno: Option<i32>) -> Vec<String> {
     if named { Vec::new() } else { vec![format!("not named: {said:?}")] }
 }
 
-fn start_outcome(world: &World, _: &[Process], said: &Said, errno: Option<i32>) -> Vec<String> {
+pub fn start_outcome(world: &World, _: &[Process], said: &Said, errno: Option<i32>) -> Vec<String> {
     let mut wrong = is_named(said, errno);
     let state = world.state();
     if said.code == 0 && state != "active" {
@@ -85,7 +87,7 @@ fn start_outcome(world: &World, _: &[Process], said: &Said, errno: Option<i32>) 
     wrong
 }
 
-fn stop_outcome(world: &World, _: &[Process], said: &Said, errno: Option<i32>) -> Vec<String> {
+pub fn stop_outcome(world: &World, _: &[Process], said: &Said, errno: Option<i32>) -> Vec<String> {
     let mut wrong = is_named(said, errno);
     let state = world.state();
     if !unheard(said) && (said.code != 0 || state != "inactive") {
@@ -114,7 +116,7 @@ fn crash_outcome(world: &World, before: &[Process], _: &Said, _: Option<i32>) ->
 }
 
 /// It runs on as it did.
-fn same_process(world: &World, before: &[Process], said: &Said, errno: Option<i32>) -> Vec<String> {
+pub fn same_process(world: &World, before: &[Process], said: &Said, errno: Option<i32>) -> Vec<String> {
     let mut wrong = is_named(said, errno);
     let now = world.copies();
     if now != before || world.state() != "active" || main_pid(world) != before.first().map(|one| one.pid.into()) {
@@ -133,7 +135,7 @@ fn output_outcome(world: &World, before: &[Process], said: &Said, errno: Option<
 }
 
 /// Told to print by a signal.
-fn print(world: &World) -> Said {
+pub fn print(world: &World) -> Said {
     for process in world.copies() {
         let pid = rustix::process::Pid::from_raw(process.pid).expect("a pid");
         // One that has just ended is missed later.
@@ -147,42 +149,27 @@ fn connect(world: &World) -> Said {
     Said { code: if stream.is_ok() { 0 } else { 150 }, out: String::new(), err: String::new() }
 }
 
+/// A start of a unit, of which others are variations.
+pub const START: Scenario = Scenario {
+    name: "start",
+    lacks: || None,
+    unit: |world| sleeps(world, "", ONCE),
+    prepare: |_| {},
+    adopts: false,
+    act: |world| world.rsvc("start"),
+    settle: a_moment,
+    idle: false,
+    outcome: start_outcome,
+};
+
 pub static SCENARIOS: [Scenario; 11] = [
-    Scenario {
-        name: "start",
-        unit: |world| sleeps(world, "", ONCE),
-        prepare: |_| {},
-        adopts: false,
-        act: |world| world.rsvc("start"),
-        settle: a_moment,
-        idle: false,
-        outcome: start_outcome,
-    },
-    Scenario {
-        name: "stop",
-        unit: |world| sleeps(world, "", ONCE),
-        prepare: up,
-        adopts: false,
-        act: |world| world.rsvc("stop"),
-        settle: a_moment,
-        idle: false,
-        outcome: stop_outcome,
-    },
-    Scenario {
-        name: "restart",
-        unit: |world| sleeps(world, "", ONCE),
-        prepare: up,
-        adopts: false,
-        act: |world| world.rsvc("restart"),
-        settle: a_moment,
-        idle: false,
-        outcome: restart_outcome,
-    },
+    START,
+    Scenario { name: "stop", prepare: up, act: |world| world.rsvc("stop"), outcome: stop_outcome, ..START },
+    Scenario { name: "restart", prepare: up, act: |world| world.rsvc("restart"), outcome: restart_outcome, ..START },
     Scenario {
         name: "crash",
         unit: |world| sleeps(world, "", AGAIN),
         prepare: up,
-        adopts: false,
         act: |world| {
             let before = world.copies();
             before.iter().for_each(|process| process.signal(Signal::KILL));
@@ -196,33 +183,26 @@ pub static SCENARIOS: [Scenario; 11] = [
             }
             nothing(world)
         },
-        settle: a_moment,
-        idle: false,
         outcome: crash_outcome,
+        ..START
     },
     Scenario {
         name: "reload",
         unit: |world| sleeps(world, "exec_reload = [[\"/bin/true\"]]", ONCE),
         prepare: up,
-        adopts: false,
         act: |world| world.rsvc("reload"),
-        settle: a_moment,
-        idle: false,
         outcome: same_process,
+        ..START
     },
     Scenario {
         name: "set",
-        unit: |world| sleeps(world, "", ONCE),
         prepare: up,
-        adopts: false,
         act: |world| world.instance.rsvc(&["set", "one", "resources.tasks_max=50"]),
-        settle: a_moment,
-        idle: false,
         outcome: same_process,
+        ..START
     },
     Scenario {
         name: "adoption",
-        unit: |world| sleeps(world, "", ONCE),
         prepare: |world| {
             up(world);
             // Until the daemon knows that the client has its answer it keeps that for a repetition, and so does the next.
@@ -233,11 +213,8 @@ pub static SCENARIOS: [Scenario; 11] = [
         },
         adopts: true,
         act: nothing,
-        settle: |world| {
-            a_moment(world);
-        },
-        idle: false,
         outcome: same_process,
+        ..START
     },
     Scenario {
         name: "output",
@@ -256,7 +233,6 @@ while True: signal.pause()";
             up(world);
             world.instance.wait_for_log("one", "first line");
         },
-        adopts: false,
         act: print,
         settle: |world| {
             for _ in 0..20 {
@@ -267,8 +243,8 @@ while True: signal.pause()";
                 print(world);
             }
         },
-        idle: false,
         outcome: output_outcome,
+        ..START
     },
     Scenario {
         name: "socket",
@@ -276,8 +252,6 @@ while True: signal.pause()";
             let socket = world.instance.file("socket").display().to_string();
             sleeps(world, "", ONCE) + &format!("[[sockets]]\nlisten = \"unix:{socket}\"\n")
         },
-        prepare: |_| {},
-        adopts: false,
         act: |world| {
             let said = world.rsvc("start");
             if said.code == 0 { connect(world) } else { said }
@@ -291,17 +265,13 @@ while True: signal.pause()";
             }
         },
         idle: true,
-        outcome: start_outcome,
+        ..START
     },
     Scenario {
         name: "timer",
         unit: |world| sleeps(world, "", ONCE) + "[[timers]]\nevery = \"1h\"\n[[timers]]\non_calendar = \"daily\"\n",
-        prepare: |_| {},
-        adopts: false,
-        act: |world| world.rsvc("start"),
-        settle: a_moment,
         idle: true,
-        outcome: start_outcome,
+        ..START
     },
     Scenario {
         name: "notify",
@@ -315,11 +285,6 @@ while True: signal.pause()";
                 world.mark
             )
         },
-        prepare: |_| {},
-        adopts: false,
-        act: |world| world.rsvc("start"),
-        settle: a_moment,
-        idle: false,
-        outcome: start_outcome,
+        ..START
     },
 ];

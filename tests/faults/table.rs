@@ -6,7 +6,9 @@
 //! that a signal may interrupt.
 
 use crate::instance::tracer::Call;
-use libc::{EAGAIN, EBUSY, EDQUOT, EINTR, EIO, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC, EPERM, EROFS};
+use libc::{
+    E2BIG, EACCES, EAGAIN, EBUSY, EDQUOT, EINTR, EIO, EMFILE, ENFILE, ENOBUFS, ENOLCK, ENOMEM, ENOSPC, EPERM, EROFS,
+};
 
 /// Makes a descriptor out of nothing: the table of the process, that of the host, memory.
 const DESCRIPTOR: &[i32] = &[EMFILE, ENFILE, ENOMEM];
@@ -14,15 +16,17 @@ const DESCRIPTOR: &[i32] = &[EMFILE, ENFILE, ENOMEM];
 const DIRECTORY: &[i32] = &[ENOSPC, EROFS, EDQUOT, ENOMEM, EIO];
 /// Takes a name out of a directory: that needs no room.
 const REMOVAL: &[i32] = &[EROFS, EIO, ENOMEM];
+/// getsockopt(2), since Linux 6.5; the same number on all machines that the tracer knows.
+const SO_PEERPIDFD: i32 = 77;
 /// Of a group's directory or file: kernfs knows nothing of disks.
 const GROUP: &[i32] = &[ENOMEM, EINTR];
 
-/// What a call fails with, one after the other; none for a call that is left alone.
-pub fn errnos(call: &Call) -> &'static [i32] {
+/// What a call fails with, one after the other; none for a call that is left alone. `None`: nobody has thought of it yet.
+pub fn errnos(call: &Call) -> Option<&'static [i32]> {
     let object = || call.object().unwrap_or_default();
     let argument = |index: usize| call.arguments[index] as i32;
     let in_groups = |object: &str| object.starts_with("/sys/fs/cgroup");
-    match call.name() {
+    let errnos: &[i32] = match call.name() {
         "open" if argument(1) & libc::O_CREAT != 0 => &[ENOSPC, EROFS, EMFILE, ENFILE, ENOMEM, EIO],
         "openat" if argument(2) & libc::O_CREAT != 0 => &[ENOSPC, EROFS, EMFILE, ENFILE, ENOMEM, EIO],
         "open" | "openat" | "openat2" => &[EMFILE, ENFILE, ENOMEM, EINTR],
@@ -59,7 +63,7 @@ pub fn errnos(call: &Call) -> &'static [i32] {
         "fcntl" if argument(1) == libc::F_ADD_SEALS => &[EBUSY, EPERM],
         "bind" => &[ENOMEM, ENOSPC, EROFS],
         "listen" | "setsockopt" => &[ENOMEM, ENOBUFS],
-        "sendmsg" | "sendto" => &[ENOBUFS, ENOMEM, EAGAIN, EINTR],
+        "sendmsg" | "sendto" => &[ENOBUFS, ENOLCK, ENOMEM, EAGAIN, EINTR],
         "recvmsg" | "recvfrom" => &[ENOMEM, EINTR],
         "clone3" | "clone" | "vfork" => &[EAGAIN, ENOMEM, ENOSPC, EPERM],
         "epoll_ctl" if argument(1) == libc::EPOLL_CTL_ADD => &[ENOSPC, ENOMEM],
@@ -78,8 +82,84 @@ pub fn errnos(call: &Call) -> &'static [i32] {
         "mmap" | "brk" | "mremap" => &[ENOMEM],
         "madvise" => &[EAGAIN, ENOMEM],
         "mount" | "umount2" | "open_tree" | "move_mount" | "mount_setattr" => &[ENOMEM, ENOSPC],
-        _ => &[],
-    }
+        "bpf" => &[ENOMEM, EPERM, E2BIG],
+        "fsopen" => &[EMFILE, ENOMEM, EPERM],
+        "fsconfig" | "fsmount" => &[ENOMEM, EPERM],
+        "ioctl" if object().starts_with("/dev/loop") => &[EBUSY, ENOMEM, EIO],
+        "execveat" | "execve" => &[ENOMEM, EMFILE, EIO, EACCES],
+        "splice" => match call.file(2).unwrap_or_default() {
+            file if file.starts_with('/') => &[ENOSPC, EIO, EDQUOT, EINTR, ENOMEM],
+            _ => &[EINTR, ENOMEM],
+        },
+        "tee" => &[EINTR, ENOMEM],
+        "fsync" => &[EIO, ENOSPC, EDQUOT],
+        "connect" => &[ENOMEM, EAGAIN],
+        "flock" => &[EINTR, ENOLCK],
+        "statfs" | "fstatfs" => &[ENOMEM, EIO],
+        "getsockopt" => match argument(2) {
+            // A pidfd of the peer, and its groups.
+            SO_PEERPIDFD => DESCRIPTOR,
+            _ => &[],
+        },
+        // What the kernel can do: answers to such a question may want memory like any other.
+        "landlock_create_ruleset" => &[ENOMEM, EPERM],
+        // Information about who is behind a pidfd, and the number of a namespace.
+        "ioctl" => &[ENOMEM],
+        name if left_alone(name) => &[],
+        _ => return None,
+    };
+    Some(errnos)
+}
+
+/// Calls that neither change something nor want something that may be missing, and those whose failure has no meaning: a
+/// lock that is let go, a process that is not there any more, a signal handler.
+fn left_alone(name: &str) -> bool {
+    const NAMES: &[&str] = &[
+        "arch_prctl",
+        "capget",
+        "close",
+        "close_range",
+        "clock_nanosleep",
+        "exit",
+        "exit_group",
+        "futex",
+        "getcwd",
+        "getppid",
+        "nanosleep",
+        "sched_yield",
+        "tgkill",
+        "fcntl",
+        "getegid",
+        "geteuid",
+        "getpid",
+        "getrandom",
+        "getsockname",
+        "gettid",
+        "getuid",
+        "inotify_rm_watch",
+        "kill",
+        "lseek",
+        "mprotect",
+        "munmap",
+        "pidfd_send_signal",
+        "prctl",
+        "prlimit64",
+        "restart_syscall",
+        "rseq",
+        "rt_sigaction",
+        "rt_sigprocmask",
+        "rt_sigreturn",
+        "sched_getaffinity",
+        "seccomp",
+        "set_robust_list",
+        "set_tid_address",
+        "shutdown",
+        "sigaltstack",
+        "timerfd_settime",
+        "umask",
+        "wait4",
+    ];
+    NAMES.contains(&name)
 }
 
 /// `rename /run/x` without what differs from run to run: numbers of processes, descriptors and inodes.
