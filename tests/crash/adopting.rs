@@ -43,6 +43,7 @@ fn pod(lab: &Lab) {
 
 pub const ADOPTION: Scenario = Scenario {
     name: "adoption",
+    lacks: || None,
     units: three,
     before: leave_three,
     act: Act::NextDaemon,
@@ -60,6 +61,7 @@ scenarios! {
     adoption: ADOPTION;
     pod_in_a_slice: Scenario {
         name: "pod_in_a_slice",
+        lacks: || None,
         units: pod,
         before: |_| {},
         act: Act::Client(&["start", "side"]),

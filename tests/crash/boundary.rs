@@ -4,15 +4,19 @@
 //! cannot be told from one behind it. All other calls that have an effect are boundaries, on both sides.
 
 use crate::instance::tracer::{Call, Judge, Verdict, When};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Effects that nobody sees once the daemon is dead.
-const PRIVATE: [&str; 14] = [
+const PRIVATE: [&str; 17] = [
     "close",
     "fcntl",
+    "fsconfig",
+    "fsmount",
+    "fsopen",
     "inotify_add_watch",
     "memfd_create",
     "open_tree",
@@ -64,12 +68,18 @@ pub struct Seen {
     idle: AtomicBool,
     /// The call at which the daemon was killed; of a recorded run: all that count.
     calls: Mutex<Vec<String>>,
+    /// Calls of which nobody has said whether they have an effect.
+    unknown: Mutex<BTreeSet<&'static str>>,
 }
 
 impl Seen {
     /// The daemon waits for something to happen.
     pub fn is_idle(&self) -> bool {
         self.idle.load(Ordering::SeqCst)
+    }
+
+    pub fn unknown(&self) -> BTreeSet<&'static str> {
+        self.unknown.lock().expect("nobody panics with it").clone()
     }
 
     pub fn calls(&self) -> Vec<String> {
@@ -94,6 +104,9 @@ pub fn judge(at: Option<Boundary>) -> (Arc<Seen>, impl Judge) {
                 Some(at) if at.after && number == Some(at.number) => Verdict::Kill,
                 _ => Verdict::Go,
             };
+        }
+        if !call.is_known() {
+            written.unknown.lock().expect("nobody panics with it").insert(call.name());
         }
         if !counts(call) {
             return Verdict::Go;

@@ -1,6 +1,7 @@
 //! A scenario, driven again and again, with the daemon killed at another place each time.
 
 use crate::boundary::{Boundary, judge};
+use crate::instance::skipped;
 use crate::instance::tracer::{End, Tracer};
 use crate::lab::{Lab, eventually};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +23,8 @@ pub enum Act {
 /// See the module documentation.
 pub struct Scenario {
     pub name: &'static str,
+    /// Why it cannot be tried here, if it cannot.
+    pub lacks: fn() -> Option<String>,
     /// Writes the units.
     pub units: fn(&Lab),
     /// Leads to where the scenario begins.
@@ -82,6 +85,9 @@ impl Scenario {
         let selection = Selection::of(self.name);
         if matches!(selection, Selection::Nothing) {
             return;
+        }
+        if let Some(why) = (self.lacks)() {
+            return skipped(&why);
         }
         let mut lab = self.lab();
         let Some(calls) = self.round(&mut lab, None) else { return };
@@ -152,6 +158,7 @@ impl Scenario {
                 (answered && (self.done)(lab) && seen.is_idle()).then_some(false)
             },
         );
+        assert!(seen.unknown().is_empty(), "in no list of calls: {:?}", seen.unknown());
         nurseries.extend(lab.nurseries());
         if ended {
             assert_eq!(tracer.wait(), End::Killed, "the daemon ended by itself");

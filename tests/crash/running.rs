@@ -58,6 +58,7 @@ fn start_afresh(lab: &mut Lab) {
 
 pub const CRASH: Scenario = Scenario {
     name: "crash_with_restart_at_once",
+    lacks: || None,
     units: |lab| lab.unit("web", "exec", SERVE, "[restart]\ndelay = \"0\""),
     before: |lab| lab.start("web"),
     act: Act::Happens(crash),
@@ -69,6 +70,7 @@ scenarios! {
     crash_with_restart_at_once: CRASH;
     crash_with_restart_later: Scenario {
         name: "crash_with_restart_later",
+        lacks: || None,
         units: |lab| lab.unit("web", "exec", SERVE, "[restart]\ndelay = \"100ms\""),
         before: |lab| lab.start("web"),
         act: Act::Happens(crash),
@@ -77,6 +79,7 @@ scenarios! {
     };
     ready_and_done: Scenario {
         name: "ready_and_done",
+        lacks: || None,
         units: |lab| {
             let told = "echo $SERVICE_RESULT $INVOCATION_ID >> $STATE_DIRECTORY/told";
             let more = format!(
@@ -97,6 +100,7 @@ scenarios! {
     };
     giving_up: Scenario {
         name: "giving_up",
+        lacks: || None,
         units: |lab| {
             let restart = "[restart]\ndelay = \"0\"\nlimit_burst = 2\nlimit_interval = \"1h\"";
             lab.unit("web", "oneshot", "exit 7", restart);
@@ -115,6 +119,7 @@ scenarios! {
     };
     reload_by_command: Scenario {
         name: "reload_by_command",
+        lacks: || None,
         units: |lab| lab.unit("web", "exec", SERVE, RELOADS),
         before: |lab| lab.start("web"),
         act: Act::Client(&["reload", "web"]),
@@ -123,6 +128,7 @@ scenarios! {
     };
     reload_by_signal: Scenario {
         name: "reload_by_signal",
+        lacks: || None,
         units: |lab| lab.unit("web", "notify", &format!("{HUP}systemd-notify --ready; {SERVE}"), "notify_access = \"all\"\nreload_signal = \"HUP\""),
         before: |lab| lab.start("web"),
         act: Act::Client(&["reload", "web"]),
@@ -131,6 +137,7 @@ scenarios! {
     };
     set: Scenario {
         name: "set",
+        lacks: || None,
         units: |lab| lab.unit("web", "exec", SERVE, ""),
         before: start_afresh,
         act: Act::Client(&["set", "web", "resources.tasks_max=50"]),
@@ -139,6 +146,7 @@ scenarios! {
     };
     set_for_good: Scenario {
         name: "set_for_good",
+        lacks: || None,
         units: |lab| lab.unit("web", "exec", SERVE, ""),
         before: start_afresh,
         act: Act::Client(&["set", "--persist", "web", "resources.tasks_max=50"]),
@@ -147,6 +155,7 @@ scenarios! {
     };
     scale: Scenario {
         name: "scale",
+        lacks: || None,
         units: |lab| lab.unit("web@", "exec", SERVE, "[unit]\nreplicas = 1"),
         before: |lab| {
             lab.instance.rsvc(&["start", "web"]).expect(0);

@@ -47,6 +47,7 @@ fn up_with_what_it_needs(lab: &Lab, accepted: bool) {
 
 pub const START: Scenario = Scenario {
     name: "start",
+    lacks: || None,
     units: web,
     before: |_| {},
     act: Act::Client(&["start", "web"]),
@@ -58,6 +59,7 @@ scenarios! {
     start: START;
     start_without_waiting: Scenario {
         name: "start_without_waiting",
+        lacks: || None,
         units: web,
         before: |_| {},
         act: Act::Client(&["start", "--no-wait", "web"]),
@@ -66,6 +68,7 @@ scenarios! {
     };
     start_with_a_dependency: Scenario {
         name: "start_with_a_dependency",
+        lacks: || None,
         units: app_and_db,
         before: |_| {},
         act: Act::Client(&["start", "app"]),
@@ -74,6 +77,7 @@ scenarios! {
     };
     start_that_waits_for_its_turn: Scenario {
         name: "start_that_waits_for_its_turn",
+        lacks: || None,
         units: app_and_db,
         before: |_| {},
         act: Act::Client(&["start", "--no-wait", "app"]),
@@ -82,6 +86,7 @@ scenarios! {
     };
     oneshot_that_remains: Scenario {
         name: "oneshot_that_remains",
+        lacks: || None,
         units: |lab| lab.unit("job", "oneshot", "echo ran >> $d/said", REMAINS),
         before: |_| {},
         act: Act::Client(&["start", "job"]),
@@ -93,6 +98,7 @@ scenarios! {
     };
     boot: Scenario {
         name: "boot",
+        lacks: || None,
         units: boot_set,
         before: |lab| {
             for unit in ["db", "app", "last"] {

@@ -35,6 +35,7 @@ fn down_if_accepted(lab: &Lab, accepted: bool) {
 
 pub const STOP: Scenario = Scenario {
     name: "stop",
+    lacks: || None,
     units: web,
     before: |lab| lab.start("web"),
     act: Act::Client(&["stop", "web"]),
@@ -46,6 +47,7 @@ scenarios! {
     stop: STOP;
     stop_without_waiting: Scenario {
         name: "stop_without_waiting",
+        lacks: || None,
         units: web,
         before: |lab| lab.start("web"),
         act: Act::Client(&["stop", "--no-wait", "web"]),
@@ -54,6 +56,7 @@ scenarios! {
     };
     stop_by_force: Scenario {
         name: "stop_by_force",
+        lacks: || None,
         units: stubborn,
         before: |lab| {
             lab.start("web");
@@ -78,6 +81,7 @@ scenarios! {
     };
     restart: Scenario {
         name: "restart",
+        lacks: || None,
         units: web,
         before: |lab| lab.start("web"),
         act: Act::Client(&["restart", "web"]),
@@ -98,6 +102,7 @@ scenarios! {
     };
     restart_without_waiting: Scenario {
         name: "restart_without_waiting",
+        lacks: || None,
         units: web,
         before: |lab| lab.start("web"),
         act: Act::Client(&["restart", "--no-wait", "web"]),

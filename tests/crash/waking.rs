@@ -36,6 +36,7 @@ fn is_answered(lab: &Lab) -> bool {
 scenarios! {
     a_connection: Scenario {
         name: "a_connection",
+        lacks: || None,
         units: web,
         before: |lab| {
             lab.instance.rsvc(&["start", "web"]).expect(0);
@@ -50,6 +51,7 @@ scenarios! {
     };
     a_timer: Scenario {
         name: "a_timer",
+        lacks: || None,
         units: |lab| {
             let timer = "activation = \"on-demand\"\n[restart]\npolicy = \"no\"\n[[timers]]\non_boot = \"1s\"";
             lab.unit("job", "oneshot", "echo ran >> $d/said", timer);
