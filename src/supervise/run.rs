@@ -166,6 +166,8 @@ pub(super) struct Run {
     pub checks: Option<Box<Checks>>,
     /// The stop signal is SIGABRT.
     pub abort: bool,
+    /// The stop signal has been sent to those whom the main process left.
+    pub reminded: bool,
     pub after: After,
     /// Something was launched into the group and it has not been reported empty since.
     pub populated: bool,
@@ -203,6 +205,7 @@ impl Run {
             runtime_end: None,
             checks: None,
             abort: false,
+            reminded: false,
             after: After::Policy,
             populated: false,
             main: Main::Absent,

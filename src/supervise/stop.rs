@@ -128,14 +128,11 @@ impl Live<'_, '_> {
         if self.run.is_empty() {
             return self.stop_post();
         }
-        let signal = self.stop_signal();
+        self.run.reminded = !self.is_anybody_known();
         match self.policy.kill_mode {
-            KillMode::ControlGroup if self.run.populated => {
-                self.act(Action::Signal { id: self.id, target: Target::All, signal });
-            }
-            // Empty already; the report of the last process's end is on its way.
-            KillMode::ControlGroup => {}
+            KillMode::ControlGroup => self.signal_all(),
             KillMode::Mixed => {
+                let signal = self.stop_signal();
                 if self.run.main == Main::Alive {
                     self.act(Action::Signal { id: self.id, target: Target::Main, signal });
                 }
@@ -147,6 +144,17 @@ impl Live<'_, '_> {
         self.wait_after_signal()
     }
 
+    fn signal_all(&mut self) {
+        // Otherwise empty already; the report of the last process's end is on its way.
+        if self.run.populated {
+            self.act(Action::Signal { id: self.id, target: Target::All, signal: self.stop_signal() });
+        }
+    }
+
+    fn is_anybody_known(&self) -> bool {
+        self.run.main == Main::Alive || self.run.control.is_some()
+    }
+
     /// What asks the service to end.
     pub fn stop_signal(&self) -> i32 {
         if self.run.abort { SIGABRT } else { self.policy.stop_signal }
@@ -156,11 +164,19 @@ impl Live<'_, '_> {
         if self.run.is_empty() {
             return self.stop_post();
         }
-        let anybody_known = self.run.main == Main::Alive || self.run.control.is_some();
+        if self.is_anybody_known() {
+            return Flow::Goes;
+        }
         match self.policy.kill_mode {
             // The rest is not asked, only killed.
-            KillMode::Mixed if !anybody_known => self.kill(),
-            KillMode::Mixed | KillMode::ControlGroup => Flow::Goes,
+            KillMode::Mixed => self.kill(),
+            // Who was born while the signal went round has not got it: the main process was about to fork when it came.
+            KillMode::ControlGroup => {
+                if !std::mem::replace(&mut self.run.reminded, true) {
+                    self.signal_all();
+                }
+                Flow::Goes
+            }
         }
     }
 

@@ -156,7 +156,7 @@ fn a_restart_takes_along_what_is_part_of_the_unit_if_that_is_up() {
     bench.start(A);
     up(&mut bench, &[A]);
     assert_eq!(deeds(bench.restart_as(B, 2)), ["2: signal all 15"]);
-    assert_eq!(deeds(bench.dies(A, Exit::Exited(0))), ["2: remove after run", "3: signal all 15"]);
+    assert_eq!(deeds(bench.dies(A, Exit::Exited(0))), ["2: signal all 15", "2: remove after run", "3: signal all 15"]);
     bench.dies(B, Exit::Exited(0));
     bench.executed(B);
     assert_eq!(deeds(bench.ready(B)), ["reply 2 Done", "2: launch Main"]);

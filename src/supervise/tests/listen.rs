@@ -124,7 +124,7 @@ fn a_stop_closes_and_a_stop_of_the_running_service_does_not_listen_again() {
     bench.triggered(WEB);
     bench.executed(WEB);
     bench.stop_as(WEB, 2);
-    assert_eq!(deeds(bench.dies(WEB, Exit::Killed(15))), ["remove at stop", "reply 2 Done"]);
+    assert_eq!(deeds(bench.dies(WEB, Exit::Killed(15))), ["signal all 15", "remove at stop", "reply 2 Done"]);
     assert_eq!(bench.state(WEB), "inactive/dead");
 }
 
@@ -136,7 +136,7 @@ fn a_restart_of_what_listens_listens_anew_and_of_what_runs_runs_again() {
     bench.triggered(WEB);
     bench.executed(WEB);
     bench.restart_as(WEB, 2);
-    assert_eq!(deeds(bench.dies(WEB, Exit::Killed(15))), ["remove after run", "launch Main"]);
+    assert_eq!(deeds(bench.dies(WEB, Exit::Killed(15))), ["signal all 15", "remove after run", "launch Main"]);
     assert_eq!(replies(bench.executed(WEB)), ["reply 2 Done"]);
 }
 

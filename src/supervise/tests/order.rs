@@ -78,7 +78,7 @@ fn requests_that_arrive_together_are_ordered_in_whatever_order_they_come() {
     assert!(bench.expire().is_empty());
     assert!(bench.status(B).stop_requested);
     assert_eq!(bench.state(B), "active/running");
-    assert_eq!(deeds(bench.dies(A, Exit::Exited(0))), ["2: remove at stop", "3: signal all 15"]);
+    assert_eq!(deeds(bench.dies(A, Exit::Exited(0))), ["2: signal all 15", "2: remove at stop", "3: signal all 15"]);
 }
 
 #[test]
@@ -273,8 +273,8 @@ fn a_stop_takes_along_what_requires_the_unit_and_in_order() {
     bench.start(A);
     up(&mut bench, &[C, B, A]);
     assert_eq!(deeds(bench.stop_as(C, 1)), ["2: signal all 15"]);
-    assert_eq!(deeds(bench.dies(A, Exit::Exited(0))), ["2: remove at stop", "3: signal all 15"]);
-    assert_eq!(deeds(bench.dies(B, Exit::Exited(0))), ["3: remove at stop", "4: signal all 15"]);
+    assert_eq!(deeds(bench.dies(A, Exit::Exited(0))), ["2: signal all 15", "2: remove at stop", "3: signal all 15"]);
+    assert_eq!(deeds(bench.dies(B, Exit::Exited(0))), ["3: signal all 15", "3: remove at stop", "4: signal all 15"]);
     assert_eq!(replies(bench.dies(C, Exit::Exited(0))), ["reply 1 Done"]);
 }
 
@@ -295,9 +295,9 @@ fn a_restart_restarts_what_requires_the_unit_around_it() {
     bench.start(A);
     up(&mut bench, &[B, A]);
     assert_eq!(deeds(bench.restart_as(B, 1)), ["2: signal all 15"]);
-    assert_eq!(deeds(bench.dies(A, Exit::Exited(0))), ["2: remove after run", "3: signal all 15"]);
+    assert_eq!(deeds(bench.dies(A, Exit::Exited(0))), ["2: signal all 15", "2: remove after run", "3: signal all 15"]);
     assert_eq!(bench.state(A), "activating/waiting");
-    assert_eq!(deeds(bench.dies(B, Exit::Exited(0))), ["3: remove after run", "3: launch Main"]);
+    assert_eq!(deeds(bench.dies(B, Exit::Exited(0))), ["3: signal all 15", "3: remove after run", "3: launch Main"]);
     bench.executed(B);
     assert_eq!(deeds(bench.ready(B)), ["reply 1 Done", "2: launch Main"]);
     assert_eq!(bench.state(C), "inactive/dead", "what was down stays down");

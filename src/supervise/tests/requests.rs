@@ -69,7 +69,14 @@ fn a_start_during_a_stop_follows_it() {
     let end = bench.dies(WEB, Exit::Exited(0));
     assert_eq!(
         end,
-        ["remove after run", "note Stopped", "reply 1 Done", "note Starting { restarts: 0 }", "launch Main"]
+        [
+            "signal all 15",
+            "remove after run",
+            "note Stopped",
+            "reply 1 Done",
+            "note Starting { restarts: 0 }",
+            "launch Main"
+        ]
     );
     assert_eq!(replies(bench.executed(WEB)), ["reply 2 Done"]);
 }
@@ -111,7 +118,7 @@ fn a_restart_stops_and_starts_and_answers_when_it_is_ready() {
     let mut bench = Bench::running(Policy { stop: commands(1), ..policy("web") });
     assert_eq!(deeds(bench.restart_as(WEB, 1)), ["launch Stop(0)"]);
     bench.ended(WEB, Role::Stop(0), Exit::Exited(0));
-    assert_eq!(deeds(bench.dies(WEB, Exit::Exited(0))), ["remove after run", "launch Main"]);
+    assert_eq!(deeds(bench.dies(WEB, Exit::Exited(0))), ["signal all 15", "remove after run", "launch Main"]);
     assert_eq!(replies(bench.executed(WEB)), ["reply 1 Done"]);
 }
 
@@ -136,7 +143,7 @@ fn a_restart_during_a_start_answers_both_with_the_second_run() {
 fn a_restart_of_what_fails_to_stop_in_order_starts_it_all_the_same() {
     let mut bench = Bench::running(no_restart());
     bench.restart_as(WEB, 1);
-    assert_eq!(deeds(bench.dies(WEB, Exit::Dumped(6))), ["remove after run", "launch Main"]);
+    assert_eq!(deeds(bench.dies(WEB, Exit::Dumped(6))), ["signal all 15", "remove after run", "launch Main"]);
 }
 
 #[test]
@@ -253,7 +260,7 @@ fn a_new_definition_takes_effect_at_the_next_start() {
     let mut bench = Bench::running(policy("web"));
     bench.supervisor.define(WEB, Policy { stop_signal: 3, start_pre: commands(1), ..policy("web") });
     assert_eq!(deeds(bench.restart_as(WEB, 1)), ["signal all 15"], "this run began with the old one");
-    assert_eq!(deeds(bench.dies(WEB, Exit::Exited(0))), ["remove after run", "launch StartPre(0)"]);
+    assert_eq!(deeds(bench.dies(WEB, Exit::Exited(0))), ["signal all 15", "remove after run", "launch StartPre(0)"]);
 }
 
 #[test]

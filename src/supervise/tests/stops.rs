@@ -11,10 +11,27 @@ fn a_stop_signals_everybody_and_is_done_when_the_group_is_empty() {
     assert_eq!(bench.stop_as(WEB, 1), ["note Stopping", "signal all 15"], "noted before the first signal");
     assert_eq!(bench.state(WEB), "deactivating/stop-sigterm");
     assert!(bench.status(WEB).stop_requested);
-    assert!(bench.exited(WEB, Exit::Killed(15)).is_empty());
+    assert_eq!(bench.exited(WEB, Exit::Killed(15)), ["signal all 15"], "who was born while it went round");
     assert_eq!(bench.emptied(WEB), ["remove at stop", "note Stopped", "reply 1 Done"]);
     assert_eq!(bench.state(WEB), "inactive/dead");
     assert_eq!(bench.until_deadline(), None);
+}
+
+#[test]
+fn who_is_left_when_the_main_process_has_ended_is_asked_once_more() {
+    let mut bench = Bench::running(Policy { stop: commands(1), ..policy("web") });
+    bench.stop_as(WEB, 1);
+    assert!(deeds(bench.exited(WEB, Exit::Exited(0))).is_empty(), "a command may still see to it");
+    assert_eq!(
+        deeds(bench.ended(WEB, Role::Stop(0), Exit::Exited(0))),
+        ["signal all 15"],
+        "asked after the main process"
+    );
+    bench.wait(SECOND);
+    assert_eq!(replies(bench.emptied(WEB)), ["reply 1 Done"]);
+    // A crash leaves only those who are asked at once.
+    let mut bench = Bench::running(policy("web"));
+    assert_eq!(deeds(bench.exited(WEB, Exit::Exited(1))), ["signal all 15"]);
 }
 
 #[test]
@@ -158,7 +175,7 @@ fn stop_post_runs_after_all_is_gone_with_a_budget_of_its_own() {
     let mut bench = Bench::running(Policy { stop_post: commands(2), ..policy("web") });
     bench.stop_as(WEB, 1);
     bench.wait(80 * SECOND);
-    assert_eq!(bench.dies(WEB, Exit::Exited(0)), ["launch StopPost(0)"]);
+    assert_eq!(bench.dies(WEB, Exit::Exited(0)), ["signal all 15", "launch StopPost(0)"]);
     assert_eq!(bench.state(WEB), "deactivating/stop-post");
     assert_eq!(bench.until_deadline(), Some(90 * SECOND));
     assert_eq!(bench.ended(WEB, Role::StopPost(0), Exit::Exited(0)), ["kill"]);

@@ -287,8 +287,9 @@ pub(super) const SERVICE: Table = Table::new(
         Key::new(
             "kill_mode",
             Kind::Word { words: &["control-group", "mixed"], later: &[] },
-            "Who gets `stop_signal`: every process, or (`mixed`) only the main one. What is left after `timeout_stop` is \
-             killed in both; systemd's `process` and `none` are refused, as a stopped service has no processes.",
+            "Who gets `stop_signal`: every process, and once more who is left when the main one has ended; or (`mixed`) only \
+             the main one. What is left after `timeout_stop`, with `mixed` after the main process, is killed; systemd's \
+             `process` and `none` are refused, as a stopped service has no processes.",
         )
         .default("\"control-group\"")
         .systemd(&["KillMode"]),
