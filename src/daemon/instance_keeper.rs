@@ -9,8 +9,11 @@
 //! It is the resident init's image in another role (`init/keeper.rs`): it takes descriptors over a channel, decides
 //! nothing, and holds channel and table itself, so that whoever may take copies of its descriptors finds everything. One
 //! order is one sendmsg(2) that waits for nobody: what is in the channel when the daemon is killed is worked off
-//! afterwards. An entry of the table is written before its descriptor is sent, and a number is used again only after the
-//! order to close it was sent; so a number holds what its entry says, or nothing. It stands in the keepers' group. What it is given is `keeping`'s.
+//! afterwards. An entry of the table is written before its descriptor is sent; it says that a number is to be closed before
+//! the order to close it is sent, and that it is free after that. So a number holds what its entry says, or nothing, and
+//! what a daemon that died was about to close is closed by the next one. It stands in the keepers' group. What it is given is `keeping`'s.
+
+mod table;
 
 use super::activation::keeper::{FIRST, Making, birth};
 use super::engine::to_io;
@@ -18,12 +21,12 @@ use super::identity::{self, ProcessIdentity};
 use super::whole_file;
 use crate::sys::{process, socket};
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use table::{Entry, Slots, Table};
 
 /// Version of the file's form, of the table and of the orders.
 const VERSION: u32 = 1;
@@ -37,8 +40,6 @@ const OUR_END: i32 = FIRST + 1;
 const TABLE: i32 = FIRST + 2;
 /// The first number for what it is sent.
 const FIRST_SLOT: u32 = 16;
-/// Bytes of one entry of the table: a length, and a name of at most 255.
-const ENTRY: usize = 256;
 /// How long the keeper may take to work off its orders when a daemon begins. Only one that was stopped takes longer.
 const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 /// Room in the channel, bytes as the kernel counts them: nearly 1 KiB for an order.
@@ -62,7 +63,7 @@ pub(super) struct InstanceKeeper {
     identity: ProcessIdentity,
     pidfd: OwnedFd,
     channel: OwnedFd,
-    table: OwnedFd,
+    table: Table,
     /// What it holds, by name.
     slots: BTreeMap<String, u32>,
     /// What an earlier daemon left and nobody of this one has asked for.
@@ -89,7 +90,7 @@ impl InstanceKeeper {
     pub(super) fn start(making: &Making<'_>, runtime_dir: &Path) -> io::Result<InstanceKeeper> {
         let (channel, theirs) = socket::seqpacket_pair().map_err(to_io)?;
         make_room(channel.as_fd());
-        let table = rustix::fs::memfd_create("rsvc-kept", MemfdFlags::CLOEXEC)?;
+        let table = Table::new()?;
         let argv = [c"rsvc-keeper".to_owned(), std::ffi::CString::new(CHANNEL.to_string()).unwrap_or_default()];
         let born_with = [theirs.as_fd(), channel.as_fd(), table.as_fd()];
         let (pid, pidfd) = birth(making, &argv, born_with.into_iter())?;
@@ -140,23 +141,25 @@ impl InstanceKeeper {
         }
         let pidfd = identity::open_verified(&saved.keeper).ok_or_else(|| io::Error::other("the process is gone"))?;
         let copy = |number| process::pidfd_getfd(pidfd.as_fd(), number).map_err(to_io);
-        let (channel, table) = (copy(OUR_END)?, copy(TABLE)?);
+        let (channel, table) = (copy(OUR_END)?, Table::from_descriptor(copy(TABLE)?));
         // That of another version has less, and its keeper the limit of the daemon by which it was started.
         make_room(channel.as_fd());
         super::capacity::claim_for(saved.keeper.pid);
         await_orders(channel.as_fd())?;
-        let (slots, free, next) = read_table(table.as_fd())?;
-        Ok(Some(InstanceKeeper {
+        let Slots { names, closing, free, next } = table.read()?;
+        let mut keeper = InstanceKeeper {
             identity: saved.keeper,
-            unclaimed: slots.keys().cloned().collect(),
+            unclaimed: names.keys().cloned().collect(),
             pidfd,
             channel,
             table,
-            slots,
+            slots: names,
             free,
             next,
             unsent: VecDeque::new(),
-        }))
+        };
+        closing.into_iter().try_for_each(|slot| keeper.order(DROP, slot, None))?;
+        Ok(Some(keeper))
     }
 
     /// Has `descriptor` open under this name from now on, instead of what it had.
@@ -169,7 +172,7 @@ impl InstanceKeeper {
             return self.order(KEEP, *slot, Some(descriptor));
         }
         let slot = self.free.first().copied().unwrap_or(self.next);
-        write_entry(self.table.as_fd(), slot, name)?;
+        self.table.write(slot, Entry::Holds(name))?;
         if !self.free.remove(&slot) {
             self.next = slot + 1;
         }
@@ -181,7 +184,7 @@ impl InstanceKeeper {
     pub(super) fn release(&mut self, name: &str) -> io::Result<()> {
         self.unclaimed.remove(name);
         let Some(slot) = self.slots.remove(name) else { return Ok(()) };
-        write_entry(self.table.as_fd(), slot, "")?;
+        self.table.write(slot, Entry::Closing)?;
         self.order(DROP, slot, None)
     }
 
@@ -205,16 +208,17 @@ impl InstanceKeeper {
         Ok(())
     }
 
-    /// `false`: there is no room in the channel now.
+    /// `false`: there is no room in the channel now, or no memory.
     fn send(&mut self, verb: u32, slot: u32, descriptor: Option<BorrowedFd<'_>>) -> io::Result<bool> {
         let descriptors: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
         match socket::send_with(self.channel.as_fd(), &words(verb, slot), &descriptors, None) {
             Ok(_) if verb == DROP => {
+                self.table.write(slot, Entry::Free)?;
                 self.free.insert(slot);
                 Ok(true)
             }
             Ok(_) => Ok(true),
-            Err(error) if error.errno == libc::EAGAIN => Ok(false),
+            Err(error) if matches!(error.errno, libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Ok(false),
             Err(error) => Err(to_io(error)),
         }
     }
@@ -308,40 +312,6 @@ fn await_orders(channel: BorrowedFd<'_>) -> io::Result<()> {
     }
 }
 
-fn entry_offset(slot: u32) -> u64 {
-    u64::from(slot) * ENTRY as u64
-}
-
-/// An empty name: nothing is there.
-fn write_entry(table: BorrowedFd<'_>, slot: u32, name: &str) -> io::Result<()> {
-    let length = u8::try_from(name.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let mut bytes = vec![length];
-    bytes.extend_from_slice(name.as_bytes());
-    match rustix::io::pwrite(table, &bytes, entry_offset(slot))? {
-        count if count == bytes.len() => Ok(()),
-        _ => Err(io::ErrorKind::WriteZero.into()),
-    }
-}
-
-/// Names and their numbers, free numbers, and the first that was never used.
-type Slots = (BTreeMap<String, u32>, BTreeSet<u32>, u32);
-
-fn read_table(table: BorrowedFd<'_>) -> io::Result<Slots> {
-    let size = u64::try_from(rustix::fs::fstat(table)?.st_size).unwrap_or(0);
-    let next = u32::try_from(size.div_ceil(ENTRY as u64)).unwrap_or(FIRST_SLOT).max(FIRST_SLOT);
-    let (mut slots, mut free) = (BTreeMap::new(), BTreeSet::new());
-    let mut entry = [0; ENTRY];
-    for slot in FIRST_SLOT..next {
-        let count = rustix::io::pread(table, &mut entry, entry_offset(slot))?;
-        let name = entry.get(1..1 + usize::from(entry[0])).filter(|_| count > usize::from(entry[0]));
-        match name.and_then(|name| std::str::from_utf8(name).ok()) {
-            Some(name) if !name.is_empty() => drop(slots.insert(name.to_owned(), slot)),
-            _ => drop(free.insert(slot)),
-        }
-    }
-    Ok((slots, free, next))
-}
-
 /// Under which the pidfd of a main process without a resident init is kept.
 pub(super) fn process_name(unit: &str) -> String {
     format!("process:{unit}")
@@ -396,6 +366,28 @@ mod tests {
         assert!(next.take("b").is_none() && next.unclaimed.is_empty());
         end(next);
         assert!(InstanceKeeper::find(directory.path()).is_err(), "it is gone, and that is no empty keeper");
+    }
+
+    #[test]
+    fn what_a_daemon_died_closing_is_closed_by_the_next_one() {
+        if !may_take() {
+            eprintln!("skipped: copies of another process's descriptors are for root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let mut first = start(directory.path());
+        let (ours, theirs) = socket::seqpacket_pair().unwrap();
+        first.keep("socket", theirs.as_fd()).unwrap();
+        drop(theirs);
+        let slot = first.slots["socket"];
+        first.table.write(slot, Entry::Closing).unwrap();
+        drop(first);
+        let mut next = InstanceKeeper::find(directory.path()).unwrap().unwrap();
+        assert!(next.take("socket").is_none() && next.free.contains(&slot));
+        await_orders(next.channel.as_fd()).unwrap();
+        assert_eq!(socket::receive(ours.as_fd(), &mut [0; 8]).unwrap().unwrap().length, 0, "nobody has the other end");
+        assert!(next.table.read().unwrap().closing.is_empty());
+        end(next);
     }
 
     #[test]
