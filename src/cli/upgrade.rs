@@ -24,15 +24,10 @@ pub fn upgrade(session: &mut Session<'_>, program: Option<&Path>) -> Result<u8, 
             ),
         ));
     }
-    let (from, version) = match client.call(&Call::Upgrade { program }) {
-        Ok(answered) => match answered? {
-            Answer::Upgraded { from, version, .. } => (from, version),
-            _ => return Err(Failure::new(1, "the supervisor answered another question")),
-        },
+    let (from, version) = match client.call(&Call::Upgrade { program: program.clone() }) {
+        Ok(answered) => upgraded(answered?)?,
         // The new program answers on the same connection, so it got lost with somebody who held it.
-        Err(failure) if failure.code() == UNREACHABLE => {
-            (before.version.clone(), said_by_who_is_there(session, &before)?)
-        }
+        Err(failure) if failure.code() == UNREACHABLE => said_by_who_is_there(session, &before, program)?,
         Err(failure) => return Err(failure),
     };
     let after = Client::connect(&session.instance.socket())?.describe()?;
@@ -60,19 +55,33 @@ fn absolute(path: &Path) -> Result<String, Failure> {
     Ok(text.to_owned())
 }
 
-/// The version of the daemon that is there after the connection was lost, if that is the one that was to come.
-fn said_by_who_is_there(session: &Session<'_>, before: &Description) -> Result<String, Failure> {
-    let after = Client::connect(&session.instance.socket())?.describe()?;
-    if after.pid == before.pid && after.upgrades > before.upgrades {
-        return Ok(after.version);
+fn upgraded(answer: Answer) -> Result<(String, String), Failure> {
+    match answer {
+        Answer::Upgraded { from, version, .. } => Ok((from, version)),
+        _ => Err(Failure::new(1, "the supervisor answered another question")),
     }
-    let which = if after.pid == before.pid { "the former daemon goes on" } else { "another daemon is there now" };
+}
+
+/// The versions before and now, after the connection was lost. A daemon that came after the one that died is asked too:
+/// nobody else knows whether it is the program that was meant.
+fn said_by_who_is_there(
+    session: &Session<'_>,
+    before: &Description,
+    program: Option<String>,
+) -> Result<(String, String), Failure> {
+    let mut client = Client::connect(&session.instance.socket())?;
+    let there = client.describe()?;
+    if there.pid != before.pid {
+        return upgraded(client.call(&Call::Upgrade { program })??);
+    }
+    if there.upgrades > before.upgrades {
+        return Ok((before.version.clone(), there.version));
+    }
     Err(Failure::new(
         1,
         format!(
-            "the daemon went away during the upgrade; {which}: rsvc {} (pid {})",
-            harmless(&after.version),
-            after.pid
+            "the connection was lost during the upgrade; the former daemon goes on: rsvc {}",
+            harmless(&there.version)
         ),
     ))
 }

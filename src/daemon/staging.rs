@@ -124,7 +124,8 @@ impl Staging {
         let count = loop {
             match rustix::pipe::tee(pipe, &self.peek, input.len(), SpliceFlags::NONBLOCK) {
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(None),
+                // For want of memory too: it stays where it is, and is reported again.
+                Err(Errno::AGAIN | Errno::NOMEM) => return Ok(None),
                 Err(e) => return Err(e.into()),
                 Ok(count) => break count,
             }

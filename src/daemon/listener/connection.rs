@@ -122,8 +122,12 @@ impl Connection {
                 Ok(count) => self.sent += count,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN | Errno::NOMEM | Errno::NOBUFS) => break,
-                // The reader's end tells the rest: what the peer sent before may still be in the buffer.
-                Err(_) => self.sent = self.out.len(),
+                Err(_) => {
+                    self.sent = self.out.len();
+                    // A peer that is there would wait for ever; so it asks again. What it sent before may still be in
+                    // the buffer, and the reader's end tells the rest.
+                    let _ = rustix::net::shutdown(&self.stream, rustix::net::Shutdown::Both);
+                }
             }
         }
         let went = before - self.waiting();
