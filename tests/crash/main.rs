@@ -20,6 +20,7 @@ mod running;
 mod starting;
 mod stopping;
 mod waking;
+mod walls;
 
 /// A test for each scenario.
 macro_rules! scenarios {

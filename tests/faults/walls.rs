@@ -3,10 +3,9 @@
 
 use crate::injected::World;
 use crate::instance::process::Process;
-use crate::instance::{Instance, Said};
+use crate::instance::{Instance, Said, image};
 use crate::scenarios::{ONCE, START, Scenario, a_moment, print, same_process, sleeps, start_outcome, up};
 use std::fs;
-use std::process::Command;
 
 /// A python program that goes on for ever after its beginning.
 fn python(world: &World, text: &str, more: &str) -> String {
@@ -15,11 +14,6 @@ fn python(world: &World, text: &str, more: &str) -> String {
          timeout_stop = \"2s\"\n{more}\n{ONCE}[logging]\ntarget = \"file\"\n",
         world.mark
     )
-}
-
-fn has_feature(name: &str) -> bool {
-    let said = Instance::prepared().rsvc(&["features", "--json"]);
-    said.out.lines().any(|line| line.contains(&format!("\"{name}\"")) && line.contains("\"available\":true"))
 }
 
 // ── ids ──
@@ -68,47 +62,22 @@ fn judged_outcome(world: &World, before: &[Process], said: &Said, errno: Option<
 
 // ── image ──
 
-fn lacks_images() -> Option<String> {
-    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default().contains("\tsquashfs\n");
-    if !known || !std::path::Path::new("/dev/loop-control").exists() {
-        return Some("this kernel has no squashfs, or there is no /dev/loop-control".to_owned());
-    }
-    Command::new("mksquashfs").arg("-version").output().err().map(|_| "no mksquashfs is installed".to_owned())
-}
-
 /// The host's programs in a root of its own.
-fn image(world: &World) -> String {
-    let (tree, file) = (world.instance.file("tree"), world.instance.file("image"));
-    for directory in ["dev", "proc", "sys", "run", "tmp", "var/tmp", "etc", "usr"] {
-        fs::create_dir_all(tree.join(directory)).expect("directory");
-    }
-    for name in ["bin", "lib", "lib64"] {
-        std::os::unix::fs::symlink(format!("usr/{name}"), tree.join(name)).expect("link");
-    }
-    let made = Command::new("mksquashfs").arg(&tree).arg(&file).args(["-quiet", "-no-progress", "-all-root"]).output();
-    assert!(made.expect("mksquashfs").status.success());
-    fs::remove_dir_all(&tree).expect("not needed any more");
+fn in_an_image(world: &World) -> String {
     format!(
         "[service]\nexec = [\"/usr/bin/sleep\", \"{}\"]\ntimeout_start = \"5s\"\ntimeout_stop = \"2s\"\n{ONCE}\
-         [rootfs]\ntype = \"squashfs\"\npath = \"{}\"\n[[mounts]]\ndestination = \"/usr\"\nsource = \"/usr\"\n\
-         options = [\"ro\"]\n[logging]\ntarget = \"file\"\n",
+         [logging]\ntarget = \"file\"\n{}",
         world.mark,
-        file.display()
+        image::tables(&world.instance, &[])
     )
 }
 
 /// A loop device is there for as long as the service, and not longer.
 fn image_outcome(world: &World, before: &[Process], said: &Said, errno: Option<i32>) -> Vec<String> {
     let mut wrong = start_outcome(world, before, said, errno);
-    let file = world.instance.file("image").display().to_string();
-    let devices = || {
-        let entries = fs::read_dir("/sys/block").into_iter().flatten().flatten();
-        let backing = entries.filter_map(|entry| fs::read_to_string(entry.path().join("loop/backing_file")).ok());
-        backing.filter(|backing| backing.trim_end() == file).count()
-    };
     let wanted = usize::from(world.state() == "active");
-    if !world.becomes(|_| devices() == wanted) {
-        wrong.push(format!("{} loop devices for {}", devices(), world.state()));
+    if !world.becomes(|world| image::devices(&world.instance) == wanted) {
+        wrong.push(format!("{} loop devices for {}", image::devices(&world.instance), world.state()));
     }
     wrong
 }
@@ -226,7 +195,10 @@ pub const WALLS: &[Scenario] = &[
     },
     Scenario {
         name: "packets",
-        lacks: || (!has_feature("packet-programs")).then(|| "the kernel takes no programs for packets".to_owned()),
+        lacks: || {
+            (!Instance::prepared().has_feature("packet-programs"))
+                .then(|| "the kernel takes no programs for packets".to_owned())
+        },
         unit: |world| python(world, SENDS, "") + "[network]\nip_deny = [\"any\"]\nip_allow = [\"10.0.0.0/8\"]\n",
         prepare: |world| {
             let _ = fs::remove_file(world.instance.file("state/log/one.log"));
@@ -234,7 +206,7 @@ pub const WALLS: &[Scenario] = &[
         outcome: judged_outcome,
         ..START
     },
-    Scenario { name: "image", lacks: lacks_images, unit: image, outcome: image_outcome, ..START },
+    Scenario { name: "image", lacks: image::lacks, unit: in_an_image, outcome: image_outcome, ..START },
     Scenario { name: "answerer", unit: asks, ..START },
     Scenario {
         name: "denied",

@@ -9,6 +9,7 @@ mod skip;
 #[macro_use]
 mod needs;
 pub mod desk;
+pub mod image;
 pub mod journald;
 pub mod namespace;
 pub mod process;
@@ -320,6 +321,12 @@ impl Instance {
     pub fn status(&self, unit: &str) -> serde_json::Value {
         let said = self.rsvc(&["status", "-o", "json", unit]);
         serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {said:?}"))
+    }
+
+    /// Does the host have what `rsvc features` calls so?
+    pub fn has_feature(&self, name: &str) -> bool {
+        let said = self.rsvc(&["features", "--json"]);
+        said.out.lines().any(|line| line.contains(&format!("\"{name}\"")) && line.contains("\"available\":true"))
     }
 
     /// The main process, which must be there.
