@@ -100,7 +100,10 @@ impl Lab {
     #[track_caller]
     pub fn is_running(&self, status: &Value) -> Process {
         assert!(status["main_pid"].is_number(), "{}", brief(status));
-        Process::of(&status["main_pid"])
+        let process = Process::of(&status["main_pid"]);
+        let is_other = process.command_line().starts_with("rsvc-init");
+        assert!(!is_other, "its resident init is shown as the main process: {}", brief(status));
+        process
     }
 
     /// It is as it was before: the same process, which nobody asked to end.

@@ -91,11 +91,13 @@ impl Engine {
     }
 
     /// A daemon that is killed before it hears that a program was executed knows the resident init and not the main process.
+    /// It may even be a set-up stage still, which goes on by itself.
     pub(super) fn with_main_shown(&self, id: ServiceId, saved: SavedState) -> SavedState {
         let goes_on = saved.main.is_none() && saved.end.is_none() && saved.rest.is_none() && !saved.exited;
         let init = saved.init.filter(|init| goes_on && self.record_of(id).is_none() && init.is_alive());
         let group = self.service(id).and_then(|service| service.group.as_ref());
         let shown = init.and_then(|init| {
+            stages::await_init(init.pid);
             let shown = match group {
                 Some(group) => evidence::look_at_launch(group)?,
                 None => evidence::look_below(init.pid)?,

@@ -43,11 +43,12 @@ pub(super) fn look_below(init: i32) -> Option<SavedState> {
     with_init(&resident_init(init).filter(|init| init.is_main)?, &children(init))
 }
 
-/// The same of a launch without a resident init, by its pidfd; `None` while it is a set-up stage, or when it is dead.
+/// The same of a launch without a resident init, by its pidfd; `None` while it is a set-up stage, or when it is dead. One
+/// that had not stood still when it was held shows a resident init a moment later; its stop takes effect before that runs.
 pub(super) fn executed(pidfd: BorrowedFd<'_>) -> Option<SavedState> {
     let pid = process::pid_of_pidfd(pidfd).ok()??;
     let line = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|line| !line.is_empty())?;
-    if line.starts_with(STAGE_NAME.as_bytes()) {
+    if line.starts_with(STAGE_NAME.as_bytes()) || resident_init(pid).is_some() {
         return None;
     }
     let main = ProcessIdentity::behind(pid, pidfd)?;

@@ -12,6 +12,10 @@ use rustix::process::Signal;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+/// Looks at a stage that goes on, until it has become a resident init: most take milliseconds, and one that mounts what
+/// does not answer is not waited for.
+const LAUNCH_LOOKS: u32 = 2000;
+
 /// A stop takes effect when the process leaves the kernel; a mount that takes longer than all this is not waited for.
 const LOOKS: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(1);
@@ -55,6 +59,19 @@ fn hold(pid: i32) {
     }
     if !is_stage(pid) {
         proceed(pidfd.as_fd());
+    }
+}
+
+/// Waits until what was launched, and may be a stage still, is its resident init or gone.
+pub(super) fn await_init(pid: i32) {
+    let is_on_its_way =
+        || read_proc(&format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.is_empty()) || is_stage(pid);
+    for _ in 0..LAUNCH_LOOKS {
+        // A stopped one waits for somebody else; a dead one has no arguments either.
+        if !is_on_its_way() || is_stopped(pid) {
+            break;
+        }
+        std::thread::sleep(PAUSE);
     }
 }
 
