@@ -1,6 +1,6 @@
 //! Units of every kind that leaves something behind while it runs: logs, sockets, keepers, timers, slices, pods.
 
-use super::instance::Instance;
+use super::instance::{Instance, image};
 use std::net::TcpListener;
 
 const SLEEP: &str = "[service]\nexec = [\"/bin/sleep\", \"100000\"]\n";
@@ -79,8 +79,23 @@ pub fn write(instance: &Instance, ports: &Ports) -> Vec<&'static str> {
         ("sliced-too", format!("{SLEEP}[resources]\nslice = \"batch\"\n")),
         ("healthy", format!("{SLEEP}[health]\ncommand = [\"/bin/true\"]\ninterval = \"1s\"\n")),
         ("set@", format!("[unit]\nreplicas = 3\n{SLEEP}")),
+        ("ids", format!("{SLEEP}user = \"auto\"\n[namespaces]\nuser = \"auto\"\n[directories]\nstate = [\"ids\"]\n")),
+        ("secret", format!("{SLEEP}[credentials]\nset = {{ key = \"value\" }}\n")),
+        // Denied calls have somebody who answers them, and a table.
+        ("denied", format!("[service]\n{say}[syscalls]\non_deny = \"notify-errno\"\n")),
         ("flips", format!("[service]\n{say}[hooks]\non_exit = [\"/bin/true\"]\n")),
     ];
+    let mut units = Vec::from(units);
+    // Where the host has what they need.
+    if instance.has_feature("packet-programs") {
+        units.push(("judged", format!("{SLEEP}[network]\nip_deny = [\"any\"]\nip_allow = [\"127.0.0.0/8\"]\n")));
+    }
+    if image::lacks().is_none() {
+        units.push((
+            "image",
+            format!("[service]\nexec = [\"/usr/bin/sleep\", \"100000\"]\n{}", image::tables(instance, &[])),
+        ));
+    }
     let path = instance.file("demand.socket").display().to_string();
     for (name, text) in &units {
         let text = text.replace("/run/RSVC/demand", &path);

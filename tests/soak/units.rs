@@ -36,6 +36,8 @@ pub struct Service {
     /// How a stop ends it.
     pub stopped_by: &'static str,
     user: Option<u32>,
+    /// With ids of its own, and somebody who answers its denied calls.
+    is_walled: bool,
     by_hook: bool,
     small_files: bool,
 }
@@ -58,6 +60,7 @@ impl Service {
             lines: if journal { Lines::Journal } else { Lines::File },
             stopped_by: if endings == Endings::First { "KILL" } else { "TERM" },
             user: (index % 10 == 1).then_some(54_321),
+            is_walled: index % 10 == 6,
             // Both ways to hear of an end; the hook is told the number of restarts too.
             by_hook: index.is_multiple_of(2),
             small_files: index.is_multiple_of(3),
@@ -79,6 +82,9 @@ impl Service {
         if let Some(user) = self.user {
             text += &format!("user = \"{user}\"\n");
         }
+        if self.is_walled {
+            text += "user = \"auto\"\n";
+        }
         text += &match self.by_hook {
             true => format!("[hooks]\non_exit = {told:?}\n"),
             false => format!("exec_stop_post = [{told:?}]\n"),
@@ -98,6 +104,9 @@ impl Service {
         if !self.has_init {
             text += "[namespaces]\ninit = false\n";
             text += if self.on_host { "pid = \"host\"\n" } else { "" };
+        }
+        if self.is_walled {
+            text += "[namespaces]\nuser = \"auto\"\n[syscalls]\non_deny = \"notify-errno\"\n";
         }
         if self.endings == Endings::Cores {
             text += "[resources.rlimits]\ncore = \"infinity\"\n";
