@@ -69,6 +69,9 @@ pub fn nursery_main() -> ! {
     stage_main(FIRST_DESCRIPTOR)
 }
 
+/// Exit status of a resident init that could not give up its rights or map its record (`resident::FAILED`).
+pub const RESIDENT_FAILED_STATUS: u8 = 71;
+
 /// Runs the plan in the sealed memfd `plan_fd`. Never returns: it ends as the service, as the resident init, or with
 /// one of the exit statuses of this module.
 pub fn stage_main(plan_fd: i32) -> ! {

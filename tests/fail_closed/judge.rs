@@ -69,7 +69,6 @@ struct Orders {
 pub struct Answered {
     pub times: usize,
     /// Errno of the last one.
-    #[allow(dead_code, reason = "not looked at yet")]
     pub last: i32,
 }
 

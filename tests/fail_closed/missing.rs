@@ -19,7 +19,6 @@ pub enum ByDefault {
     /// It is not started.
     Refused,
     /// It runs, and status names this key.
-    #[allow(dead_code, reason = "nothing that is found missing at a start is")]
     Degraded(&'static str),
     /// It runs, as nothing that it has by default needs it.
     NotUsed,
@@ -119,12 +118,19 @@ missing! {
 
     TREES: "copies of mounts", Refused, |call| when(is(call, libc::SYS_open_tree), ENOSYS);
     MASKS: "attaching masks", Refused, |call| no_mask(call);
+    SOURCES: "taking /usr", NotUsed, |call| when(is(call, libc::SYS_open_tree) && call.text(1)? == "/usr", ENOSYS);
+    PLACES: "mounting on /srv and /tmp", Refused, |call| {
+        let place = call.file(2).filter(|_| is(call, libc::SYS_move_mount))?;
+        when(["/srv", "/tmp"].contains(&place.as_str()), EPERM)
+    };
     MOVING: "attaching mounts", Refused, |call| when(is(call, libc::SYS_move_mount), ENOSYS);
     READ_ONLY: "read-only mounts", Refused, |call| no_attribute(call, RDONLY);
     NO_EXEC: "noexec mounts", Refused, |call| no_attribute(call, NOEXEC);
     TMPFS: "tmpfs", Refused, |call| no_file_system(call, "tmpfs");
     RAMFS: "ramfs", NotUsed, |call| no_file_system(call, "ramfs");
     PROC: "procfs", Refused, |call| no_file_system(call, "proc");
+    MQUEUE: "mqueue", Refused, |call| no_file_system(call, "mqueue");
+    TERMINALS: "devpts", Refused, |call| no_file_system(call, "devpts");
     OVERLAY: "overlay", NotUsed, |call| no_file_system(call, "overlay");
     SQUASHFS: "squashfs", NotUsed, |call| no_file_system(call, "squashfs");
     HIDEPID: "hidepid by words", Refused, |call| no_mount_option(call, "hidepid");

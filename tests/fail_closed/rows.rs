@@ -12,11 +12,13 @@ pub struct Row {
     pub own_mounts: bool,
     /// Not every host has it when nothing is taken away: then it is refused at once.
     pub is_rare: bool,
+    /// Key that the message names, where this one is a part of what another asks for.
+    pub named: Option<&'static str>,
     pub missing: &'static Missing,
 }
 
 const fn row(key: &'static str, asks: &'static str, missing: &'static Missing) -> Row {
-    Row { key, asks, own_mounts: false, is_rare: false, missing }
+    Row { key, asks, own_mounts: false, is_rare: false, named: None, missing }
 }
 
 /// With a mount namespace, in which most keys about files have their effect.
@@ -27,6 +29,11 @@ const fn mounted(key: &'static str, asks: &'static str, missing: &'static Missin
 /// Of what not every host has.
 const fn rare(key: &'static str, asks: &'static str, missing: &'static Missing) -> Row {
     Row { is_rare: true, ..row(key, asks, missing) }
+}
+
+/// As part of what another key asks for.
+const fn part_of(named: &'static str, row: Row) -> Row {
+    Row { named: Some(named), ..row }
 }
 
 const AUTO: &str = "namespaces.user = \"auto\"\nnamespaces.mount = \"private\"";
@@ -66,11 +73,11 @@ pub static ROWS: &[Row] = &[
     mounted("filesystem.protect_system", "filesystem.protect_system = \"strict\"", &m::TREES),
     mounted("filesystem.read_only_paths", "filesystem.read_only_paths = [\"/usr\"]", &m::READ_ONLY),
     mounted("filesystem.inaccessible_paths", "filesystem.inaccessible_paths = [\"/usr/games\"]", &m::MASKS),
-    mounted("filesystem.temporary_paths", "filesystem.temporary_paths = [\"/srv\"]", &m::TMPFS),
+    mounted("filesystem.temporary_paths", "filesystem.temporary_paths = [\"/srv\"]", &m::PLACES),
     mounted("filesystem.no_exec_paths", "filesystem.no_exec_paths = [\"/var\"]", &m::NO_EXEC),
     mounted("filesystem.protect_home", "filesystem.protect_home = \"hidden\"", &m::MASKS),
     mounted("filesystem.protect_home", "filesystem.protect_home = \"read-only\"", &m::READ_ONLY),
-    mounted("filesystem.private_tmp", "filesystem.private_tmp = true", &m::TMPFS),
+    mounted("filesystem.private_tmp", "filesystem.private_tmp = true", &m::PLACES),
     mounted("filesystem.protect_proc", "filesystem.protect_proc = \"invisible\"", &m::HIDEPID),
     mounted("filesystem.protect_proc", "filesystem.protect_proc = \"ptraceable\"", &m::PROC),
     mounted("filesystem.proc_subset", "filesystem.proc_subset = \"pid\"", &m::SUBSET),
@@ -78,11 +85,11 @@ pub static ROWS: &[Row] = &[
     mounted("rootfs.type", ROOT, &m::TREES),
     mounted("rootfs.type", OVERLAID, &m::OVERLAY),
     mounted("rootfs.type", IN_MEMORY, &m::TMPFS),
-    mounted("rootfs.size", IN_MEMORY, &m::TMPFS_SIZE),
-    mounted("rootfs.readonly", ROOT, &m::READ_ONLY),
-    mounted("mounts.destination", BOUND, &m::MOVING),
-    mounted("mounts.type", "mounts = [{ destination = \"/srv\", type = \"tmpfs\" }]", &m::TMPFS),
-    mounted("mounts.source", BOUND, &m::TREES),
+    part_of("rootfs.type", mounted("rootfs.size", IN_MEMORY, &m::TMPFS_SIZE)),
+    part_of("rootfs.type", mounted("rootfs.readonly", ROOT, &m::READ_ONLY)),
+    mounted("mounts.destination", BOUND, &m::PLACES),
+    mounted("mounts.type", "mounts = [{ destination = \"/srv\", type = \"mqueue\" }]", &m::MQUEUE),
+    mounted("mounts.source", BOUND, &m::SOURCES),
     mounted("mounts.options", BOUND, &m::READ_ONLY),
     // Directories of the service.
     row("directories.runtime", "directories.runtime = [\"closed\"]", &m::DIRECTORIES),
@@ -108,7 +115,7 @@ pub static ROWS: &[Row] = &[
     row("devices.policy", "devices.policy = \"closed\"", &m::DEVICE_RULES),
     row("devices.policy", "devices.policy = \"strict\"", &m::DEVICE_RULES),
     row("devices.allow", "devices.allow = [{ path = \"/dev/null\" }]", &m::DEVICE_RULES),
-    mounted("devices.private", "devices.private = true", &m::TMPFS),
+    mounted("devices.private", "devices.private = true", &m::TERMINALS),
     mounted("devices.private", "devices.private = true", &m::NODES),
     // The network.
     row("network.address_families", "network.address_families = [\"AF_UNIX\"]", &m::FILTERS),

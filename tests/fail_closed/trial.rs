@@ -4,6 +4,7 @@ use crate::instance::{Instance, Said};
 use crate::judge::Judged;
 use crate::missing::{ByDefault, Missing};
 use crate::rows::Row;
+use nix::errno::Errno;
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -58,12 +59,14 @@ pub fn row(judged: &Judged, number: usize, row: &Row) -> Vec<String> {
     let name = format!("r{number}");
     let instance = &judged.instance;
     let lines = [if row.own_mounts { "namespaces.mount = \"private\"" } else { "" }, row.asks];
-    write(instance, &name, "host", &lines, key);
+    let named = row.named.unwrap_or(key);
+    let line = write(instance, &name, "host", &lines, named);
     let mut wrong = Vec::new();
     let (said, answered) = judged.without(missing.fault, |instance| instance.rsvc(&["start", &name]));
     let refused = is_refused(&said, &mut wrong);
-    if refused && !said.err.contains("failed ") {
-        wrong.push(format!("no reason: {}", said.err));
+    if refused {
+        let errno = (answered.times > 0).then_some(answered.last);
+        wrong.extend(unnamed(&said, named, &format!("{name}.toml:{line}"), errno));
     }
     if answered.times == 0 && !row.is_rare {
         wrong.push("nothing that it does needs what is missing".to_owned());
@@ -92,6 +95,26 @@ fn is_refused(said: &Said, wrong: &mut Vec<String>) -> bool {
         wrong.push(format!("was not refused: {said:?}"));
     }
     said.code == 1
+}
+
+/// Key, or the place where it stands; cause; remedy.
+fn unnamed(said: &Said, key: &str, place: &str, errno: Option<i32>) -> Vec<String> {
+    let mut lacks = Vec::new();
+    if !said.err.contains(key) && !said.err.contains(place) {
+        lacks.push(format!("neither {key} nor {place}"));
+    }
+    let told = |errno: i32| {
+        said.err.contains(Errno::from_raw(errno).desc()) || said.err.contains(&format!("os error {errno})"))
+    };
+    // It has no words.
+    let is_mute = said.err.contains("the resident init could not");
+    if let Some(errno) = errno.filter(|errno| !told(*errno) && !is_mute) {
+        lacks.push(format!("no {:?}", Errno::from_raw(errno)));
+    }
+    if !said.err.contains("hint: ") {
+        lacks.push("no hint".to_owned());
+    }
+    if lacks.is_empty() { lacks } else { vec![format!("{} in: {}", lacks.join(", "), said.err)] }
 }
 
 /// What status calls degraded of a unit that says nothing, when nothing is missing.
@@ -138,6 +161,8 @@ pub fn default(judged: &Judged, missing: &Missing, usual: &BTreeSet<String>) -> 
             missing.by_default,
             degraded(instance, name)
         ));
+    } else if found == Some(ByDefault::Refused) {
+        wrong.extend(unnamed(&said, "set by default: ", "asked for by", Some(answered.last)));
     }
     instance.rsvc(&["stop", name]).expect(0);
     wrong
