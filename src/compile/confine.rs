@@ -71,8 +71,8 @@ pub(super) fn filter_steps(context: &mut Context) {
     let unit = context.unit;
     if unit.syscalls.on_deny == OnDeny::NotifyErrno && !context.facts.seccomp_listeners {
         let key = "syscalls.on_deny";
-        let why = "this kernel has no SECCOMP_RET_USER_NOTIF (Linux 5.0): write on_deny = \"errno\"".to_owned();
-        context.refuse(key, "SECCOMP", why, None);
+        let why = format!("{key}: this kernel has no SECCOMP_RET_USER_NOTIF (Linux 5.0)");
+        context.refuse(key, "SECCOMP", why, Some("write on_deny = \"errno\""));
     }
     let protections = protections(unit);
     match unit.syscalls.mode {

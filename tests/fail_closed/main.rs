@@ -1,14 +1,17 @@
 //! Fail closed: what a unit asks for and cannot have keeps it from being started, and says so; what it has only by default
 //! is reported as degraded, or keeps it from being started as well. Tried for every isolation key of the key table.
 //!
-//! `rows` has what is asked for and what is taken away, `missing` how, `judge` by what means.
+//! `rows` has what is asked for and what is taken away while the daemon runs, `born` what it never had, `missing` how that
+//! is, `judge` by what means.
 
 #[path = "../instance/mod.rs"]
 #[macro_use]
 mod instance;
 
+mod born;
 mod exempt;
 mod judge;
+mod lies;
 mod missing;
 mod rows;
 mod trial;
@@ -20,7 +23,8 @@ use std::collections::BTreeSet;
 /// A key that is written here first has its rows here, or the reason why it needs none.
 #[test]
 fn every_isolation_key_has_a_row_or_a_reason() {
-    let tried: BTreeSet<&str> = rows::ROWS.iter().map(|row| row.key).collect();
+    let never_there = born::HOSTS.iter().flat_map(|host| host.asks.iter().map(|(key, _)| *key));
+    let tried: BTreeSet<&str> = rows::ROWS.iter().map(|row| row.key).chain(never_there).collect();
     let mut wrong = Vec::new();
     for (table, key) in rsvc::unit::keys::all().filter(|(_, key)| key.supported) {
         let dotted = table.dotted(key);
@@ -55,7 +59,30 @@ fn what_is_missing_and_had_by_default_is_refused_or_reported() {
     let Some(judged) = Judged::start(Instance::prepared(), &[]) else {
         return skipped("calls cannot be judged here: no seccomp_unotify(2)");
     };
-    let usual = trial::usual(&judged);
-    let wrong: Vec<String> = missing::ALL.iter().flat_map(|missing| trial::default(&judged, missing, &usual)).collect();
+    let wrong: Vec<String> = missing::ALL.iter().flat_map(|missing| trial::default(&judged, missing)).collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn what_was_said_to_be_done_and_was_not_is_found_out() {
+    root_only!();
+    let Some(judged) = Judged::start(Instance::prepared(), &[]) else {
+        return skipped("calls cannot be judged here: no seccomp_unotify(2)");
+    };
+    let wrong = lies::believed(&judged);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// A daemon that begins on a host which never had it.
+#[test]
+fn what_a_host_never_had_is_refused_where_asked_for_and_reported_where_not() {
+    root_only!();
+    let mut wrong = Vec::new();
+    for host in born::HOSTS {
+        match born::host(host) {
+            Ok(found) => wrong.extend(found),
+            Err(why) => skipped!("without {}: {why}", host.without),
+        }
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }

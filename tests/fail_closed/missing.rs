@@ -18,8 +18,6 @@ pub struct Missing {
 pub enum ByDefault {
     /// It is not started.
     Refused,
-    /// It runs, and status names this key.
-    Degraded(&'static str),
     /// It runs, as nothing that it has by default needs it.
     NotUsed,
 }
@@ -145,8 +143,6 @@ missing! {
         |call| when(is(call, libc::SYS_seccomp) && call.arguments[0] == 1, EINVAL);
     LISTENERS: "listeners of filters", NotUsed,
         |call| when(is(call, libc::SYS_seccomp) && call.arguments[0] == 2, EOPNOTSUPP);
-    NOTIFIED: "a listener of the service's own filter", NotUsed,
-        |call| when(is(call, libc::SYS_seccomp) && call.arguments[0] == 1 && call.arguments[1] & 8 != 0, EINVAL);
     LANDLOCK: "Landlock", Refused,
         |call| when(call.name().starts_with("landlock_"), EOPNOTSUPP);
     LANDLOCK_RULES: "rules of Landlock", Refused, |call| when(is(call, libc::SYS_landlock_add_rule), EINVAL);

@@ -138,7 +138,6 @@ pub static ROWS: &[Row] = &[
     row("capabilities.ambient", "capabilities.ambient = [\"KILL\"]\nservice.user = \"65534\"", &m::AMBIENT),
     row("syscalls.mode", "syscalls.mode = \"enforce\"", &m::FILTERS),
     row("syscalls.mode", "syscalls.mode = \"log\"", &m::FILTERS),
-    rare("syscalls.on_deny", "syscalls.mode = \"enforce\"\nsyscalls.on_deny = \"notify-errno\"", &m::NOTIFIED),
     row("syscalls.allow", "syscalls.mode = \"enforce\"\nsyscalls.allow = [\"@system-service\"]", &m::FILTERS),
     row("syscalls.deny", "syscalls.mode = \"enforce\"\nsyscalls.deny = [\"@mount\"]", &m::FILTERS),
     row("syscalls.log", "syscalls.mode = \"enforce\"\nsyscalls.log = [\"chroot\"]", &m::FILTERS),
@@ -165,8 +164,6 @@ pub static ROWS: &[Row] = &[
     row("security.protect_hostname", "security.protect_hostname = true", &m::FILTERS),
     mounted("security.protect_control_groups", "security.protect_control_groups = true", &m::READ_ONLY),
     row("security.keyring", "security.keyring = \"private\"", &m::KEYRINGS),
-    rare("security.apparmor_profile", "security.apparmor_profile = \"closed\"", &m::APPARMOR),
-    rare("security.selinux_context", "security.selinux_context = \"a:b:c:s0\"", &m::SELINUX),
     // Limits.
     row("resources.memory_max", "resources.memory_max = \"100M\"", &m::MEMORY_MAX),
     rare("resources.memory_high", "resources.memory_high = \"100M\"", &m::MEMORY_HIGH),

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// What the main process says, and nobody else.
-const RAN: &str = "the main process ran";
+pub const RAN: &str = "the main process ran";
 
 /// What the roots of some rows need.
 pub fn prepare(instance: &Instance) {
@@ -24,7 +24,7 @@ pub fn prepare(instance: &Instance) {
 }
 
 /// A unit of dotted keys, each on its line; the number of the line with `key`.
-fn write(instance: &Instance, name: &str, profile: &str, lines: &[&str], key: &str) -> usize {
+pub fn write(instance: &Instance, name: &str, profile: &str, lines: &[&str], key: &str) -> usize {
     let place = instance.path().display().to_string();
     let text = format!(
         "service.exec = [\"/bin/sh\", \"-c\", \"echo {RAN}; exec sleep 1000\"]\nservice.timeout_stop = \"2s\"\n\
@@ -117,23 +117,15 @@ fn unnamed(said: &Said, key: &str, place: &str, errno: Option<i32>) -> Vec<Strin
     if lacks.is_empty() { lacks } else { vec![format!("{} in: {}", lacks.join(", "), said.err)] }
 }
 
-/// What status calls degraded of a unit that says nothing, when nothing is missing.
-pub fn usual(judged: &Judged) -> BTreeSet<String> {
-    write(&judged.instance, "usual", "standard", &[], "");
-    judged.instance.rsvc(&["start", "usual"]).expect(0);
-    let usual = degraded(&judged.instance, "usual");
-    judged.instance.rsvc(&["stop", "usual"]).expect(0);
-    usual
-}
-
-fn degraded(instance: &Instance, name: &str) -> BTreeSet<String> {
+/// What status calls degraded.
+pub fn degraded(instance: &Instance, name: &str) -> BTreeSet<String> {
     let status = instance.status(name);
     let lines = status["degraded"].as_array().cloned().unwrap_or_default();
     lines.iter().filter_map(|line| line.as_str().map(str::to_owned)).collect()
 }
 
 /// The same for a unit that says nothing.
-pub fn default(judged: &Judged, missing: &Missing, usual: &BTreeSet<String>) -> Vec<String> {
+pub fn default(judged: &Judged, missing: &Missing) -> Vec<String> {
     let instance = &judged.instance;
     let name = "plain";
     let _ = fs::remove_file(instance.file("state/log/plain.log"));
@@ -141,14 +133,7 @@ pub fn default(judged: &Judged, missing: &Missing, usual: &BTreeSet<String>) -> 
     let (said, answered) = judged.without(missing.fault, |instance| instance.rsvc(&["start", name]));
     let found = match (said.code, answered.times) {
         (0, 0) => Some(ByDefault::NotUsed),
-        (0, _) => {
-            let new = degraded(instance, name);
-            let new: Vec<_> = new.difference(usual).filter_map(|line| line.split_once(':')).collect();
-            match missing.by_default {
-                ByDefault::Degraded(key) if new.iter().any(|(found, _)| *found == key) => Some(missing.by_default),
-                _ => None,
-            }
-        }
+        (0, _) => None,
         _ if times_run(instance, name) > 0 => None,
         _ => Some(ByDefault::Refused),
     };
