@@ -141,8 +141,8 @@ fn a_service_of_an_ordinary_user_outlives_the_daemon_and_is_stopped_whole() {
     );
     home.rsvc(&["start", "web"]).expect(0);
     let before = home.main_process("web");
-    assert!(home.path(".local/state/rsvc/directories/state/web/made").exists());
     eventually("the trap is set", || home.rsvc(&["logs", "web"]).out.contains("up").then_some(()));
+    assert!(home.path(".local/state/rsvc/directories/state/web/made").exists());
 
     home.kill_daemon();
     assert!(before.is_alive());

@@ -14,7 +14,7 @@ use cgroups_rs::devices::DevicesController;
 use cgroups_rs::error::Error;
 use cgroups_rs::memory::MemController;
 use cgroups_rs::pid::PidController;
-use cgroups_rs::{Cgroup, CgroupPid, Hierarchy, Subsystem};
+use cgroups_rs::{Cgroup, CgroupPid, ControllIdentifier, Hierarchy, Subsystem};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -50,13 +50,17 @@ impl Hierarchy for Nested {
 }
 
 /// The crate's handle of a unit's group with one controller: in the v2 tree, or in the controller's v1 hierarchy.
-pub(super) fn handle(place: &Place, controller: Controller, v2: bool) -> Option<Cgroup> {
+///
+/// # Errors
+/// The controller is not there: what was to be written with it is not.
+pub(super) fn handle(place: &Place, controller: Controller, v2: bool) -> Result<Cgroup, CgroupError> {
     let places = place.places();
     let root = if v2 {
         places.v2.as_ref().map(|unified| unified.directory.clone())
     } else {
         places.legacy(controller.v1_name()).map(|legacy| legacy.directory.clone())
-    }?;
+    };
+    let root = root.ok_or_else(|| absent(controller, Path::new(place.below())))?;
     let at = root.clone();
     let subsystem = match controller {
         Controller::Memory => Subsystem::Mem(MemController::new(at, v2)),
@@ -66,9 +70,26 @@ pub(super) fn handle(place: &Place, controller: Controller, v2: bool) -> Option<
         Controller::Io => Subsystem::BlkIo(BlkIoController::new(at, v2)),
         Controller::Devices => Subsystem::Devices(DevicesController::new(at)),
         // The crate looks for the page sizes in a debugging directory of the host; these files are written by us.
-        Controller::Hugetlb => return None,
+        Controller::Hugetlb => return Err(absent(controller, Path::new(place.below()))),
     };
-    Some(Cgroup::load(Box::new(Nested { subsystems: vec![subsystem], root, v2 }), place.below()))
+    Ok(Cgroup::load(Box::new(Nested { subsystems: vec![subsystem], root, v2 }), place.below()))
+}
+
+fn absent(controller: Controller, group: &Path) -> CgroupError {
+    let error = io::Error::from_raw_os_error(libc::ENODEV);
+    CgroupError::new(format!("find the {} controller of", controller.name()), group, error)
+}
+
+/// The part of the crate that writes a controller's files.
+///
+/// # Errors
+/// As [`handle`].
+pub(super) fn part<'a, T>(group: &'a Cgroup, controller: Controller, at: &Path) -> Result<&'a T, CgroupError>
+where
+    &'a T: From<&'a Subsystem>,
+    T: cgroups_rs::Controller + ControllIdentifier,
+{
+    group.controller_of::<T>().ok_or_else(|| absent(controller, at))
 }
 
 /// Gives the crate's answer our form. `directory` is the unit's group, `file` what the setter writes, `value` what for.
@@ -95,9 +116,8 @@ pub(super) fn attach(place: &Place, v1_name: &str, pid: i32) -> Result<(), Cgrou
     let Some(controller) = Controller::ALL.into_iter().find(|controller| controller.v1_name() == v1_name) else {
         return Ok(());
     };
-    let (Some(handle), Some(directory)) = (handle(place, controller, false), place.legacy(v1_name)) else {
-        return Ok(());
-    };
+    let handle = handle(place, controller, false)?;
+    let directory = place.legacy(v1_name).ok_or_else(|| absent(controller, Path::new(place.below())))?;
     let task = || CgroupPid::from(u64::from(pid.unsigned_abs()));
     handle
         .subsystems()

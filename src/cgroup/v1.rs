@@ -4,7 +4,7 @@
 //! approximated.
 
 use super::apply::{Missing, block_device};
-use super::controllers::{done, handle};
+use super::controllers::{done, handle, part};
 use super::file;
 use super::place::{Controller, Place};
 use super::{CgroupError, v2};
@@ -59,8 +59,8 @@ fn memory(place: &Place, at: &Path, s: &CgroupSettings, missing: &mut Missing) -
             missing.add(key, "cgroup v1 cannot do this");
         }
     }
-    let Some(group) = handle(place, Controller::Memory, false) else { return Ok(()) };
-    let Some(memory) = group.controller_of::<MemController>() else { return Ok(()) };
+    let group = handle(place, Controller::Memory, false)?;
+    let memory: &MemController = part(&group, Controller::Memory, at)?;
     if let Some(low) = s.memory_low {
         // Under pressure of the host, groups above their soft limit are reclaimed first: the same best effort.
         done(memory.set_soft_limit(signed(low)), at, "memory.soft_limit_in_bytes", low)?;
@@ -103,14 +103,15 @@ fn memory_and_swap(s: &CgroupSettings, accounted: bool, missing: &mut Missing) -
 }
 
 fn pids(place: &Place, at: &Path, s: &CgroupSettings) -> Result<(), CgroupError> {
-    let (Some(max), Some(group)) = (s.pids_max, handle(place, Controller::Pids, false)) else { return Ok(()) };
-    let Some(pids) = group.controller_of::<PidController>() else { return Ok(()) };
+    let Some(max) = s.pids_max else { return Ok(()) };
+    let group = handle(place, Controller::Pids, false)?;
+    let pids: &PidController = part(&group, Controller::Pids, at)?;
     done(pids.set_pid_max(v2::limit(max)), at, "pids.max", max)
 }
 
 fn cpu(place: &Place, at: &Path, s: &CgroupSettings) -> Result<(), CgroupError> {
-    let Some(group) = handle(place, Controller::Cpu, false) else { return Ok(()) };
-    let Some(cpu) = group.controller_of::<CpuController>() else { return Ok(()) };
+    let group = handle(place, Controller::Cpu, false)?;
+    let cpu: &CpuController = part(&group, Controller::Cpu, at)?;
     if let Some(weight) = s.cpu_weight {
         let shares = shares(weight);
         done(cpu.set_shares(shares), at, "cpu.shares", shares)?;
@@ -131,8 +132,8 @@ fn shares(weight: u64) -> u64 {
 /// somebody made otherwise.)
 fn cpuset(place: &Place, at: &Path, s: &CgroupSettings) -> Result<(), CgroupError> {
     fill_cpuset(at)?;
-    let Some(group) = handle(place, Controller::Cpuset, false) else { return Ok(()) };
-    let Some(cpuset) = group.controller_of::<CpuSetController>() else { return Ok(()) };
+    let group = handle(place, Controller::Cpuset, false)?;
+    let cpuset: &CpuSetController = part(&group, Controller::Cpuset, at)?;
     if let Some(cpus) = &s.cpuset_cpus {
         done(cpuset.set_cpus(cpus), at, "cpuset.cpus", cpus)?;
     }
@@ -158,8 +159,8 @@ pub(super) fn fill_cpuset(at: &Path) -> Result<(), CgroupError> {
 }
 
 fn io(place: &Place, at: &Path, s: &CgroupSettings, missing: &mut Missing) -> Result<(), CgroupError> {
-    let Some(group) = handle(place, Controller::Io, false) else { return Ok(()) };
-    let Some(blkio) = group.controller_of::<BlkIoController>() else { return Ok(()) };
+    let group = handle(place, Controller::Io, false)?;
+    let blkio: &BlkIoController = part(&group, Controller::Io, at)?;
     if let Some(weight) = s.io_weight {
         let weight = v2::bfq_weight(weight);
         if at.join("blkio.bfq.weight").exists() {
@@ -214,8 +215,8 @@ fn device_rules(place: &Place, at: &Path, rules: &[DeviceRule]) -> Result<(), Cg
     if wanted == present {
         return Ok(());
     }
-    let Some(group) = handle(place, Controller::Devices, false) else { return Ok(()) };
-    let Some(controller) = group.controller_of::<DevicesController>() else { return Ok(()) };
+    let group = handle(place, Controller::Devices, false)?;
+    let controller: &DevicesController = part(&group, Controller::Devices, at)?;
     let all = controller.deny_device(devices::DeviceType::All, -1, -1, &DevicePermissions::all());
     done(all, at, "devices.deny", "a")?;
     rules.iter().try_for_each(|rule| {

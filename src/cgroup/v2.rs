@@ -1,7 +1,7 @@
 //! Limits in the v2 tree. Source of the files and their words: the kernel's cgroup v2 guide, "Controllers".
 
 use super::apply::{Missing, block_device, or_max};
-use super::controllers::{done, handle};
+use super::controllers::{done, handle, part};
 use super::file;
 use super::place::{Controller, Place};
 use super::{CgroupError, devices, guard};
@@ -42,8 +42,8 @@ pub(super) fn limit(value: u64) -> MaxValue {
 
 /// Protection and throttling first, so that the hard limit, which may kill, comes last.
 fn memory(place: &Place, at: &Path, s: &CgroupSettings, missing: &mut Missing) -> Result<(), CgroupError> {
-    let Some(group) = handle(place, Controller::Memory, true) else { return Ok(()) };
-    let Some(memory) = group.controller_of::<MemController>() else { return Ok(()) };
+    let group = handle(place, Controller::Memory, true)?;
+    let memory: &MemController = part(&group, Controller::Memory, at)?;
     let one = |file: &str, value: Option<u64>, set: &dyn Fn(MaxValue) -> SetMemory| match value {
         Some(value) => done(memory.set_mem(set(limit(value))), at, file, or_max(value)),
         None => Ok(()),
@@ -66,14 +66,15 @@ fn memory(place: &Place, at: &Path, s: &CgroupSettings, missing: &mut Missing) -
 }
 
 fn pids(place: &Place, at: &Path, s: &CgroupSettings) -> Result<(), CgroupError> {
-    let (Some(max), Some(group)) = (s.pids_max, handle(place, Controller::Pids, true)) else { return Ok(()) };
-    let Some(pids) = group.controller_of::<PidController>() else { return Ok(()) };
+    let Some(max) = s.pids_max else { return Ok(()) };
+    let group = handle(place, Controller::Pids, true)?;
+    let pids: &PidController = part(&group, Controller::Pids, at)?;
     done(pids.set_pid_max(limit(max)), at, "pids.max", or_max(max))
 }
 
 fn cpu(place: &Place, at: &Path, s: &CgroupSettings) -> Result<(), CgroupError> {
-    let Some(group) = handle(place, Controller::Cpu, true) else { return Ok(()) };
-    let Some(cpu) = group.controller_of::<CpuController>() else { return Ok(()) };
+    let group = handle(place, Controller::Cpu, true)?;
+    let cpu: &CpuController = part(&group, Controller::Cpu, at)?;
     if let Some(weight) = s.cpu_weight {
         done(cpu.set_shares(weight), at, "cpu.weight", weight)?;
     }
@@ -85,8 +86,8 @@ fn cpu(place: &Place, at: &Path, s: &CgroupSettings) -> Result<(), CgroupError> 
 }
 
 fn cpuset(place: &Place, at: &Path, s: &CgroupSettings) -> Result<(), CgroupError> {
-    let Some(group) = handle(place, Controller::Cpuset, true) else { return Ok(()) };
-    let Some(cpuset) = group.controller_of::<CpuSetController>() else { return Ok(()) };
+    let group = handle(place, Controller::Cpuset, true)?;
+    let cpuset: &CpuSetController = part(&group, Controller::Cpuset, at)?;
     if let Some(cpus) = &s.cpuset_cpus {
         done(cpuset.set_cpus(cpus), at, "cpuset.cpus", cpus)?;
     }

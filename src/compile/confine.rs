@@ -71,29 +71,51 @@ pub(super) fn filter_steps(context: &mut Context) {
     let unit = context.unit;
     if unit.syscalls.on_deny == OnDeny::NotifyErrno && !context.facts.seccomp_listeners {
         let key = "syscalls.on_deny";
-        let why = "this kernel has no SECCOMP_RET_USER_NOTIF (Linux 5.0): write on_deny = \"errno\"".to_owned();
-        context.refuse(key, "SECCOMP", why, None);
+        let why = format!("{key}: this kernel has no SECCOMP_RET_USER_NOTIF (Linux 5.0)");
+        context.refuse(key, "SECCOMP", why, Some("write on_deny = \"errno\""));
     }
     let protections = protections(unit);
     match unit.syscalls.mode {
-        SyscallMode::Off if has_rules(&protections) => load(context, "syscalls.mode", &protections),
+        SyscallMode::Off if has_rules(&protections) => load(context, &PROTECTIONS, "syscalls.mode", &protections),
         SyscallMode::Off => {}
         SyscallMode::Enforce => {
             let deny = unit.syscalls.deny.iter().chain(&protections.deny).cloned().collect();
-            load(context, "syscalls.allow", &FilterPolicy { deny, ..lists(unit, protections) });
+            let keys = [&LISTS[..], &PROTECTIONS[..]].concat();
+            load(context, &keys, "syscalls.allow", &FilterPolicy { deny, ..lists(unit, protections) });
         }
         SyscallMode::Log => {
             if has_rules(&protections) {
-                load(context, "syscalls.mode", &protections);
+                load(context, &PROTECTIONS, "syscalls.mode", &protections);
             }
             let deny = unit.syscalls.deny.clone();
             let nothing = FilterPolicy { mode: FilterMode::Log, deny, ..none(unit) };
-            load(context, "syscalls.mode", &lists(unit, nothing));
+            load(context, &LISTS, "syscalls.mode", &lists(unit, nothing));
         }
     }
 }
 
-fn load(context: &mut Context, key: &str, policy: &FilterPolicy) {
+/// Keys that make the lists of a filter.
+const LISTS: [&str; 6] =
+    ["syscalls.allow", "syscalls.deny", "syscalls.on_deny", "syscalls.log", "syscalls.architectures", "syscalls.mode"];
+
+/// Keys of which a filter is a part, whatever `[syscalls]` says.
+const PROTECTIONS: [&str; 11] = [
+    "network.address_families",
+    "network.bind_allow",
+    "network.connect_allow",
+    "security.lock_personality",
+    "security.restrict_realtime",
+    "security.restrict_suid_sgid",
+    "security.restrict_namespaces",
+    "security.protect_kernel_modules",
+    "security.protect_kernel_logs",
+    "security.protect_clock",
+    "security.protect_hostname",
+];
+
+/// The step leads back to the first of `keys` that the author wrote, else to `default`.
+fn load(context: &mut Context, keys: &[&'static str], default: &'static str, policy: &FilterPolicy) {
+    let key = context.first_written(keys).unwrap_or(default);
     match filter::compile(policy, filter::Arch::native()) {
         Ok(programs) => {
             for program in programs {

@@ -106,6 +106,11 @@ impl<'a> Context<'a> {
         });
     }
 
+    /// The first of several keys behind one step that the author wrote: the line that matters when the step fails.
+    pub fn first_written(&self, keys: &[&'static str]) -> Option<&'static str> {
+        keys.iter().find(|key| self.unit.is_written(key)).copied()
+    }
+
     /// Something of `key` is left out, and said so.
     pub fn degrade(&mut self, key: &str, why: impl Into<String>) {
         let item = Degraded { key: key.to_owned(), why: why.into() };

@@ -131,11 +131,14 @@ impl Identity {
             // Before the uid: needs CAP_SETGID.
             context.push("service.supplementary_groups", Step::SetGroups { groups: groups.clone() });
         }
-        context.push("service.user", Step::SetIds { uid: self.uid, gid: self.gid });
+        let key = context.first_written(&["service.user", "service.group"]).unwrap_or("service.user");
+        context.push(key, Step::SetIds { uid: self.uid, gid: self.gid });
         // After the ids, whose change clears the ambient set. Nothing is inheritable but what is ambient: files with
         // inheritable capabilities would raise others.
         let (permitted, ambient) = (self.permitted, self.ambient);
-        context.push("capabilities.ambient", Step::SetCapabilities { permitted, inheritable: ambient, ambient });
+        let keys = ["capabilities.ambient", "capabilities.bounding"];
+        let key = context.first_written(&keys).unwrap_or("capabilities.ambient");
+        context.push(key, Step::SetCapabilities { permitted, inheritable: ambient, ambient });
     }
 
     /// What the kernel must say of the process in the end.

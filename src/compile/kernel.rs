@@ -65,7 +65,11 @@ impl Tree {
         };
         // Nothing but processes is in a procfs with subset=pid.
         let everything = !fresh || !filesystem.proc_pid_only;
-        self.table.put("/proc", Entry::built_in("filesystem.protect_proc", content).flags(flags));
+        let key = match filesystem.protect_proc {
+            ProtectProc::Off if filesystem.proc_pid_only => "filesystem.proc_subset",
+            _ => "filesystem.protect_proc",
+        };
+        self.table.put("/proc", Entry::built_in(key, content).flags(flags));
         if unit.security.protect_kernel_tunables && everything {
             let key = "security.protect_kernel_tunables";
             let read_only = MountFlags { read_only: true, ..MountFlags::default() };

@@ -53,6 +53,10 @@ pub(super) fn cgroup_settings(context: &mut Context) -> CgroupSettings {
     let devices = devices(context);
     let common = common_settings(context);
     let (delegate, addresses) = (delegate(context), addresses(context));
+    if context.unit.resources.slice.is_some() && !context.facts.cgroups.available {
+        let why = missing(context, "memory");
+        context.lacking("resources.slice", "CGROUP", &why, Some(remedy(context)));
+    }
     CgroupSettings { devices, delegate, addresses, ..common }
 }
 
@@ -220,7 +224,10 @@ fn devices(context: &mut Context) -> Option<Vec<DeviceRule>> {
     }
     if controller(context, "devices") == Controller::None {
         let why = missing(context, "device");
-        let key = if unit.is_written("devices.allow") && !unit.is_written("devices.policy") {
+        let key = if unit.devices.policy == DevicePolicy::Auto {
+            // The list is all that is forbidden here.
+            "devices.allow"
+        } else if unit.is_written("devices.allow") && !unit.is_written("devices.policy") {
             // The nodes appear all the same; what is missing is that others are forbidden, which is the default's part.
             context.degrade("devices.policy", why);
             return None;

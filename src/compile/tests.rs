@@ -112,6 +112,29 @@ fn a_limit_that_only_v2_knows_refuses_on_v1_unless_optional() {
 }
 
 #[test]
+fn a_list_that_is_all_the_unit_forbids_of_devices_is_refused_without_a_controller() {
+    let list = "[devices]\nallow = [{ type = \"char\", major = 10, minor = 200 }]";
+    let only = with(&format!("{list}\n[security]\nprofile = \"host\""));
+    let mut facts = host(&only);
+    facts.cgroups.controllers.retain(|name| name != "devices");
+    let text = refusal(&only, &facts);
+    assert!(text.contains("devices.allow: no device controller") && text.contains("t.toml:4"), "{text}");
+    // Beside a default that closes everything else it opens.
+    let more = with(list);
+    assert!(degraded(&plan(&more, &facts), "devices.policy"));
+}
+
+#[test]
+fn a_slice_without_groups_is_refused_or_said_to_be_missing() {
+    let written = with("[resources]\nslice = \"batch\"");
+    let mut facts = host(&written);
+    facts.cgroups.available = false;
+    assert!(refusal(&written, &facts).contains("resources.slice: no control group can be made here"));
+    let optional = with("[resources]\nslice = \"batch\"\n[security]\noptional = [\"resources.slice\"]");
+    assert!(degraded(&plan(&optional, &facts), "resources.slice"));
+}
+
+#[test]
 fn a_missing_controller_degrades_defaults_and_refuses_what_is_written() {
     let defaults = with("");
     let mut facts = host(&defaults);

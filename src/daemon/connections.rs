@@ -10,9 +10,10 @@
 //! its name, so nobody can start it, and nothing is left of it when it has ended. Numbers count up while the unit
 //! listens, whatever becomes of the daemon: the listener's state names the last one, and so does whoever still runs.
 
+use super::asked::set_by;
 use super::definition::fingerprint;
 use super::engine::{Engine, Timer, now};
-use super::launch::{failure, set_by};
+use super::launch::failure;
 use crate::control::CallError;
 use crate::load;
 use crate::supervise::{ActiveState, Event, LaunchFailure, Moment, ServiceId};

@@ -4,7 +4,12 @@
 //! component is opened by itself with `openat2`, no symbolic link is followed, and owner and mode are set through the
 //! descriptor of what was opened. Removal works the same way and never leaves the file system.
 
-use crate::plan::HostStep;
+use super::asked;
+use super::launch::failure;
+use crate::compile::DirectoryRoots;
+use crate::plan::{HostStep, LaunchPlan};
+use crate::supervise::LaunchFailure;
+use crate::unit::Unit;
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 use std::ffi::{CStr, CString, OsStr};
@@ -40,6 +45,32 @@ impl std::error::Error for DirectoryError {}
 
 fn failed(operation: &'static str, path: &Path, error: impl Into<io::Error>) -> DirectoryError {
     DirectoryError { operation, path: path.to_owned(), error: error.into() }
+}
+
+/// Makes the directories of a plan.
+///
+/// # Errors
+/// With the key that asked for the directory, by the place where it is to be.
+pub(super) fn prepare(plan: &LaunchPlan, unit: Option<&Unit>, roots: &DirectoryRoots) -> Result<(), LaunchFailure> {
+    plan.prepare.iter().try_for_each(|step| {
+        make(step).map_err(|error| {
+            let HostStep::Directory { base, .. } = step;
+            let keys = [
+                (&roots.runtime, ["directories.runtime_mode", "directories.runtime"]),
+                (&roots.state, ["directories.state_mode", "directories.state"]),
+                (&roots.cache, ["directories.cache_mode", "directories.cache"]),
+                (&roots.logs, ["directories.logs_mode", "directories.logs"]),
+                (&roots.configuration, ["directories.configuration_mode", "directories.configuration"]),
+            ];
+            let keys = keys.iter().find(|(root, _)| *root == base).map(|(_, keys)| keys);
+            let asked = keys.map_or_else(String::new, |keys| match error.operation {
+                "change the mode of" => asked::asked(unit, asked::written(unit, keys)),
+                _ => asked::asked(unit, keys[1]),
+            });
+            let message = format!("failed at step RUNTIME_DIRECTORY: {error}{asked}{}", asked::advice(&error.error));
+            failure("RUNTIME_DIRECTORY", 233, message)
+        })
+    })
 }
 
 /// Makes the directory of a host step, or gives an existing one its owner and mode. What is inside an existing one is

@@ -1,7 +1,8 @@
 //! The control group of a unit: made for its first launch, with the limits of the plan, and made anew for others.
 
+use super::asked::{advice, asked, set_by, written};
 use super::engine::Engine;
-use super::launch::{failure, set_by};
+use super::launch::failure;
 use super::service::Service;
 use crate::cgroup::{CgroupError, Tree};
 use crate::plan::{Container, IdMaps, LaunchPlan, PlannedStep, Step};
@@ -164,21 +165,33 @@ impl Engine {
                 group.forget_addresses().map_err(cgroup_failure)?;
             }
             let missing = group.apply(&limits).map_err(|error| {
-                let asked = key_of(&error)
-                    .zip(unit)
-                    .map_or_else(String::new, |(key, unit)| format!("\n  asked for by {key}{}", set_by(unit, key)));
-                failure("CGROUP", 219, format!("failed at step CGROUP: {error}{asked}"))
+                let asked = match key_of(&error) {
+                    Some("devices.policy") => asked(unit, written(unit, &["devices.allow", "devices.policy"])),
+                    Some(key) => asked(unit, key),
+                    None => String::new(),
+                };
+                let message = format!("failed at step CGROUP: {error}{asked}{}", advice(&error.error));
+                failure("CGROUP", 219, message)
             })?;
             if let Some(unit) = &service.running
                 && let Some(refused) = missing.iter().find(|m| unit.is_written(&m.key) && !unit.is_optional(&m.key))
             {
-                let message =
-                    format!("failed at step CGROUP: {}: {}{}", refused.key, refused.why, set_by(unit, &refused.key));
+                let message = format!(
+                    "failed at step CGROUP: {}: {}{}\n  hint: list \"{}\" in security.optional",
+                    refused.key,
+                    refused.why,
+                    set_by(unit, &refused.key),
+                    refused.key
+                );
                 return Err(failure("CGROUP", 219, message));
             }
             if plan.cgroup.delegate {
                 let (uid, gid) = user_on_the_host(&plan.steps, plan.id_maps.as_ref());
-                group.delegate(uid, gid).map_err(cgroup_failure)?;
+                group.delegate(uid, gid).map_err(|error| {
+                    let asked = asked(service.running.as_deref(), "resources.delegate");
+                    let message = format!("failed at step CGROUP: {error}{asked}{}", advice(&error.error));
+                    failure("CGROUP", 219, message)
+                })?;
             }
             service.group_degraded = missing;
             service.applied = Some(Box::new(limits));

@@ -1,6 +1,7 @@
 //! From plan to process: host directories, group, descriptors, clone. The daemon does nothing between clone and exec
 //! but what `sys::process::spawn` says, and waits for nobody but its nursery, which only clones.
 
+use super::asked::{self, set_by};
 use super::credentials::Opened;
 use super::engine::{Engine, Place, Source, to_io};
 use super::inheritance::{FIRST, Inheritance, Kept};
@@ -19,7 +20,7 @@ use crate::sys::fd;
 use crate::sys::process::{Spawn, spawn};
 use crate::unit::{NotifyAccess, Unit};
 use std::ffi::CString;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::rc::Rc;
@@ -31,11 +32,6 @@ pub(super) const QUIET: Duration = Duration::from_millis(500);
 /// Failure of something the daemon itself does for a launch.
 pub(super) fn failure(step: &str, code: u8, message: String) -> LaunchFailure {
     LaunchFailure { step: step.to_owned(), code, message }
-}
-
-/// The line of a message that names the place of a key; empty for a default.
-pub(super) fn set_by(unit: &crate::unit::Unit, key: &str) -> String {
-    unit.origin(key).place.map_or_else(String::new, |place| format!("\n  set by {}:{}", place.file, place.line))
 }
 
 pub(super) fn io_failure(step: &str, code: u8, what: &str) -> impl Fn(io::Error) -> LaunchFailure {
@@ -60,7 +56,8 @@ impl Engine {
             self.begin_run(id)?;
         }
         let plan = self.plan_for(id, role)?;
-        prepare(&plan)?;
+        let unit = self.service(id).and_then(|service| service.running.as_deref());
+        super::directories::prepare(&plan, unit, &self.host.instance().directory_roots())?;
         self.make_group(id, &plan, begins)?;
         self.make_sockets(id, &plan)?;
         self.open_denials(id, &plan)?;
@@ -294,7 +291,11 @@ impl Engine {
         } else {
             self.nursery.spawn(&request, &[c"rsvc-stage".to_owned(), c"nursery".to_owned()])
         };
-        spawned.map_err(|error| failure("NAMESPACE", 226, plan::hint::clone_failure_message(error.errno)))
+        spawned.map_err(|error| {
+            let unit = self.service(id).and_then(|service| service.running.as_deref());
+            let asked = asked::namespaces(unit, plan.clone);
+            failure("NAMESPACE", 226, plan::hint::clone_failure_message(error.errno, &asked))
+        })
     }
 
     fn clone_stage(
@@ -404,29 +405,19 @@ impl Engine {
         plan: &LaunchPlan,
         go_on: &OwnedFd,
     ) -> Result<(), LaunchFailure> {
-        let lines = |map: &[(u32, u32, u32)]| {
-            map.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n")).collect::<String>()
-        };
-        let write = |file: &str, content: &str| -> io::Result<()> {
-            // One write: the kernel takes a map only whole (user_namespaces(7)).
-            std::fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/{file}"))?.write_all(content.as_bytes())
-        };
-        let written = (|| {
-            if let Some(maps) = &plan.id_maps {
-                if maps.deny_setgroups {
-                    write("setgroups", "deny")?;
-                }
-                write("gid_map", &lines(&maps.gid))?;
-                write("uid_map", &lines(&maps.uid))?;
-            }
-            // A stage that is gone is told by its own descriptor.
-            let _ = rustix::io::write(go_on, b"m");
-            Ok(())
-        })();
-        written.map_err(|error: io::Error| {
+        if let Some(maps) = &plan.id_maps
+            && let Err((file, error)) = super::user_namespaces::write_maps(maps, pid)
+        {
             self.abandon_launch(id, role);
-            failure("USER", 217, format!("failed at step USER: id maps of the user namespace: {error}"))
-        })
+            let unit = self.service(id).and_then(|service| service.running.as_deref());
+            let mappings = if file == "uid_map" { "namespaces.uid_mappings" } else { "namespaces.gid_mappings" };
+            let asked = asked::asked(unit, asked::written(unit, &[mappings, "namespaces.user"]));
+            let message = format!("{file} of the user namespace: {error}{asked}{}", asked::advice(&error));
+            return Err(failure("USER", 217, format!("failed at step USER: write {message}")));
+        }
+        // A stage that is gone is told by its own descriptor.
+        let _ = rustix::io::write(go_on, b"m");
+        Ok(())
     }
 
     /// Ends a process that must not go on; its end is not told again.
@@ -460,14 +451,6 @@ impl Engine {
 /// When the unit's log file is rotated.
 pub(super) fn log_limits(unit: &Unit) -> LogLimits {
     LogLimits { max_size: unit.logging.file_max_size, max_files: unit.logging.file_max_files }
-}
-
-/// Makes the directories on the host.
-fn prepare(plan: &LaunchPlan) -> Result<(), LaunchFailure> {
-    plan.prepare.iter().try_for_each(|step| {
-        super::directories::make(step)
-            .map_err(|error| failure("RUNTIME_DIRECTORY", 233, format!("failed at step RUNTIME_DIRECTORY: {error}")))
-    })
 }
 
 /// All reasons in one message, the first one's step.

@@ -13,6 +13,7 @@
 pub mod accounts;
 mod activation;
 mod adopt;
+mod asked;
 mod bonds;
 mod capacity;
 mod check;

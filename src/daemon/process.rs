@@ -465,6 +465,11 @@ fn set_up_killed(exit: Exit, oom: bool) -> String {
         Exit::Exited(status) => format!("exited with {status}"),
         Exit::Unknown => "gone".to_owned(),
     };
+    if exit == Exit::Exited(crate::init::RESIDENT_FAILED_STATUS) {
+        return "failed during set-up: the resident init could not give up its rights, or map its record\n  \
+                asked for by namespaces.init\n  hint: a container or a system-call filter around rsvc forbids capset(2)"
+            .to_owned();
+    }
     let hint = if oom {
         "\n  hint: the group ran out of memory during set-up: raise `resources.memory_max` (1M is the least)"
     } else {

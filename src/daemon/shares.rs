@@ -4,8 +4,9 @@
 //! never a path that could lead somewhere else by the time the stage looks: the descriptors are open before the clone, and
 //! the pidfd says that the number in `/proc` was the owner's when they were.
 
+use super::asked::set_by;
 use super::engine::Engine;
-use super::launch::{failure, set_by};
+use super::launch::failure;
 use super::service::{Process, Service};
 use crate::load;
 use crate::plan::{Container, LaunchPlan, NamespaceKind, Step};

@@ -4,9 +4,10 @@
 //! unit's own group is. What was written is kept beside the state of the units, as the next daemon has to know which limits
 //! to take back when the file no longer has them.
 
+use super::asked::{self, set_by};
 use super::engine::Engine;
 use super::group::key_of;
-use super::launch::{compile_failure, failure, make_directory, set_by};
+use super::launch::{compile_failure, failure, make_directory};
 use super::rare::{Rare, Usual};
 use super::whole_file;
 use crate::cgroup::SliceGroup;
@@ -165,7 +166,7 @@ impl Engine {
             let asked = key_of(&error).map_or_else(String::new, |key| {
                 format!("\n  asked for by {key} of the slice {}{}", slice.name(), set_by(unit, key))
             });
-            format!("{error}{asked}")
+            format!("{error}{asked}{}", asked::advice(&error.error))
         })?;
         match missing.iter().find(|item| unit.is_written(&item.key)) {
             Some(item) => {

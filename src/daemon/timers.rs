@@ -4,9 +4,10 @@
 //! tells when somebody sets the clock. The rest are deadlines of the loop. When a timer has started a unit is written to
 //! `<state>/timers/NAME`.
 
+use super::asked::set_by;
 use super::engine::{Engine, Source, Timer, now};
 use super::identity;
-use super::launch::{failure, set_by};
+use super::launch::failure;
 use super::service::Watched;
 use super::unwritten::Deed;
 use super::whole_file;

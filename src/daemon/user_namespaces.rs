@@ -1,14 +1,16 @@
 //! User namespaces with a range of ids: who gets which range, and how a command gets into the one of a service that runs.
 
+use super::asked::set_by;
 use super::engine::{Engine, now};
-use super::launch::{failure, set_by};
+use super::launch::failure;
 use super::own_ids::{Ids, Kind, range_of, user_of};
 use super::service::Service;
-use crate::plan::{Container, LaunchPlan, Step};
+use crate::plan::{Container, IdMaps, LaunchPlan, Step};
 use crate::supervise::{LaunchFailure, ServiceId};
 use crate::sys::{namespace, process};
 use crate::unit::{Account, Unit, UserNamespace};
 use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
@@ -123,6 +125,26 @@ impl Engine {
         let found = candidates.find_map(|pid| open(pid, range));
         found.map(Some).ok_or_else(gone)
     }
+}
+
+/// Writes the id maps of a new user namespace, of which `pid` is the only process.
+///
+/// # Errors
+/// With the name of the file below `/proc/PID`.
+pub(super) fn write_maps(maps: &IdMaps, pid: i32) -> Result<(), (&'static str, io::Error)> {
+    let lines = |map: &[(u32, u32, u32)]| {
+        map.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n")).collect::<String>()
+    };
+    let write = |file: &'static str, content: &str| {
+        // One write: the kernel takes a map only whole (user_namespaces(7)).
+        let opened = File::options().write(true).open(format!("/proc/{pid}/{file}"));
+        opened.and_then(|mut open| open.write_all(content.as_bytes())).map_err(|error| (file, error))
+    };
+    if maps.deny_setgroups {
+        write("setgroups", "deny")?;
+    }
+    write("gid_map", &lines(&maps.gid))?;
+    write("uid_map", &lines(&maps.uid))
 }
 
 /// The user namespace of a process that has these ids.

@@ -58,7 +58,7 @@ fn allow_paths(ruleset: BorrowedFd<'_>, rules: &FileRules, handled: u64) -> Resu
         let shown = || rule.path.display().to_string();
         let place = match paths::open_in_root(root.as_fd(), &rule.path, paths::links_for(&rule.path)) {
             Err(failure) if rule.missing_ok && is_missing(failure.errno) => continue,
-            Err(Failure { errno, detail }) if detail.is_empty() => return Err(Failure::new(errno, shown())),
+            Err(Failure { errno, detail, .. }) if detail.is_empty() => return Err(Failure::new(errno, shown())),
             other => other?,
         };
         let of_its_kind = if fd::stat(place.as_fd())?.is_directory() { u64::MAX } else { files::OF_A_FILE };

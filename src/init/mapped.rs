@@ -72,7 +72,7 @@ impl Mounts {
             _ => format!("{shown}: {error}"),
         };
         let then = if wanted.writable { "the service could not write there" } else { "its files are nobody's inside" };
-        Err(Failure::new(0, format!("{why}: {then}")))
+        Err(Failure::new(0, format!("{why}: {then}")).bearable())
     }
 
     /// Copies of the mounts below a place, parents first.

@@ -69,6 +69,9 @@ pub fn nursery_main() -> ! {
     stage_main(FIRST_DESCRIPTOR)
 }
 
+/// Exit status of a resident init that could not give up its rights or map its record (`resident::FAILED`).
+pub const RESIDENT_FAILED_STATUS: u8 = 71;
+
 /// Runs the plan in the sealed memfd `plan_fd`. Never returns: it ends as the service, as the resident init, or with
 /// one of the exit statuses of this module.
 pub fn stage_main(plan_fd: i32) -> ! {
@@ -77,10 +80,10 @@ pub fn stage_main(plan_fd: i32) -> ! {
     for (index, planned) in plan.steps.iter().enumerate() {
         stage.index = index;
         let Err(failure) = run_step::run(&mut stage, &plan, planned) else { continue };
-        if !planned.may_fail {
+        if !planned.may_fail || !failure.bearable {
             stage.fail(&failure);
         }
-        let Failure { errno, detail } = failure;
+        let Failure { errno, detail, .. } = failure;
         stage.report(&Report::Degraded { step: stage.step_number(), errno, detail });
     }
     // Every plan ends in Execute, which does not come back.
@@ -112,17 +115,23 @@ struct Failure {
     errno: i32,
     /// What the step was working on, when that is more than the step says.
     detail: String,
+    /// Of a step that may fail: this is what it may fail with. Whatever else goes wrong with such a step ends the launch.
+    bearable: bool,
 }
 
 impl Failure {
     fn new(errno: i32, detail: impl Into<String>) -> Failure {
-        Failure { errno, detail: detail.into() }
+        Failure { errno, detail: detail.into(), bearable: false }
+    }
+
+    fn bearable(self) -> Failure {
+        Failure { bearable: true, ..self }
     }
 }
 
 impl From<SysError> for Failure {
     fn from(error: SysError) -> Failure {
-        Failure { errno: error.errno, detail: String::new() }
+        Failure::new(error.errno, "")
     }
 }
 
@@ -134,7 +143,7 @@ trait Context<T> {
 
 impl<T> Context<T> for sys::Result<T> {
     fn context<D: Into<String>>(self, detail: impl FnOnce() -> D) -> Result<T, Failure> {
-        self.map_err(|error| Failure { errno: error.errno, detail: detail().into() })
+        self.map_err(|error| Failure::new(error.errno, detail()))
     }
 }
 
@@ -229,7 +238,7 @@ impl Stage {
 
     /// Reports the failure of the running step and ends the process.
     fn fail(&self, failure: &Failure) -> ! {
-        let Failure { errno, detail } = failure.clone();
+        let Failure { errno, detail, .. } = failure.clone();
         let report = cut(Report::Failed { step: self.step_number(), errno, detail });
         if let Some(channel) = &self.inherited.report {
             // write(2), which every filter lets through, and not sendto(2): a filter may be loaded already.

@@ -261,13 +261,17 @@ fn arrange_descriptors(stage: &mut Stage) -> Result<(), Failure> {
 fn set_oom_score(stage: &Stage, value: i32) -> Result<(), Failure> {
     let file = match &stage.host.oom_score {
         Some(Ok(file)) => file,
-        Some(Err(failure)) => return Err(failure.clone()),
+        Some(Err(failure)) => return Err(failure.clone().bearable()),
         None => return Err(Failure::new(0, "oom_score_adj was not opened")),
     };
-    fd::write(file.as_fd(), value.to_string().as_bytes()).map(drop).context(|| {
-        let current = fd::read_to_string(file.as_fd(), 16).unwrap_or_default();
-        format!("left at {}", current.trim())
-    })
+    let refused = match fd::write(file.as_fd(), value.to_string().as_bytes()) {
+        Ok(_) => return Ok(()),
+        Err(error) => error,
+    };
+    let current = fd::read_to_string(file.as_fd(), 16).unwrap_or_default();
+    let failure = Failure::new(refused.errno, format!("left at {}", current.trim()));
+    // A lower score than may be had.
+    Err(if matches!(refused.errno, libc::EACCES | libc::EPERM) { failure.bearable() } else { failure })
 }
 
 fn limit_number(resource: LimitResource) -> i32 {
@@ -303,5 +307,5 @@ fn set_limit(resource: LimitResource, soft: u64, hard: u64, may_clamp: bool) -> 
     let (_, ceiling) = confine::limit(number)?;
     let (soft, hard) = (soft.min(ceiling), hard.min(ceiling));
     confine::set_limit(0, number, soft, hard)?;
-    Err(Failure::new(refused.errno, format!("clamped to {soft}:{hard}")))
+    Err(Failure::new(refused.errno, format!("clamped to {soft}:{hard}")).bearable())
 }

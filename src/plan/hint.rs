@@ -3,8 +3,13 @@
 //! `strerror` often misleads: ENOSPC of clone3 means a namespace limit, EINVAL of a seccomp load a missing kernel
 //! option. The words are chosen here, in one table, from what the step was and what it worked on; nothing is looked up.
 
+mod clone;
+mod general;
 mod image;
 mod label;
+
+pub use clone::{clone_failure_message, clone_hint};
+pub use general::general_hint;
 
 use super::phrase::printable;
 use super::{LaunchPlan, LimitResource, NamespaceKind, Origin, Step};
@@ -14,7 +19,10 @@ use std::path::Path;
 /// What `errno` of `step` means here and what to do; `None` where the errno says all. `detail` is the stage's own
 /// word on the object: a component of a path, a set that differs.
 pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
-    let errno = Errno::from_raw(errno);
+    known_hint(step, Errno::from_raw(errno), detail).or_else(|| general::of_step(step, errno))
+}
+
+fn known_hint(step: &Step, errno: Errno, detail: &str) -> Option<String> {
     match step {
         Step::Execute { argv, .. } => execute_hint(argv, errno, detail),
         Step::ChangeDirectory { path, .. } => directory_hint(path, errno),
@@ -140,29 +148,6 @@ pub fn hint(step: &Step, errno: i32, detail: &str) -> Option<String> {
     }
 }
 
-/// What clone3 means by `errno` when it makes a container, and what to do.
-pub fn clone_hint(errno: i32) -> Option<String> {
-    match Errno::from_raw(errno) {
-        Errno::ENOSPC => Some(NAMESPACE_LIMIT.to_owned()),
-        Errno::EPERM => Some(
-            "namespaces are not permitted: kernel.unprivileged_userns_clone, AppArmor's restriction of user namespaces, \
-             or a container around this one forbids them"
-                .to_owned(),
-        ),
-        Errno::EAGAIN => Some(TASKS_FULL.to_owned()),
-        Errno::ENOMEM => Some("out of memory, or the pid namespace is gone".to_owned()),
-        Errno::EBADF => Some("the unit's group is no cgroup v2 group".to_owned()),
-        Errno::EBUSY => Some(
-            "cgroup v2 takes no process in a group whose controllers are handed to groups below it".to_owned(),
-        ),
-        Errno::EOPNOTSUPP => Some("the group is in a threaded subtree".to_owned()),
-        Errno::ENODEV => Some("the unit's group was removed meanwhile".to_owned()),
-        Errno::EUSERS => Some("user namespaces can be nested 32 deep".to_owned()),
-        Errno::EINVAL | Errno::ENOSYS | Errno::E2BIG => Some(KERNEL_TOO_OLD.to_owned()),
-        _ => None,
-    }
-}
-
 /// The message for a step that failed, as in STYLE: what, which, errno, who asked, what to do. Lines after the first
 /// are indented by two spaces. `errno` 0: the detail says it all.
 pub fn failure_message(plan: &LaunchPlan, step: usize, errno: i32, detail: &str) -> String {
@@ -180,12 +165,6 @@ pub fn failure_message(plan: &LaunchPlan, step: usize, errno: i32, detail: &str)
         text.push_str(&format!("\n  {}", printable(detail)));
     }
     finish(text, plan.origin_of(step), hint(&planned.step, errno, detail))
-}
-
-/// The message when clone3 itself failed, before the first step.
-pub fn clone_failure_message(errno: i32) -> String {
-    let text = format!("failed at step NAMESPACE: make the container: {}", errno_text(errno));
-    finish(text, None, clone_hint(errno))
 }
 
 /// What to do when the daemon itself lacks something for an effect on the host; `None` where the errno says all.
@@ -443,7 +422,9 @@ fn namespace_hint(errno: Errno) -> Option<String> {
 
 fn user_namespace_hint(errno: Errno) -> Option<String> {
     match errno {
-        Errno::EPERM => Some("the daemon needs CAP_SETUID, CAP_SETGID and CAP_SYS_ADMIN for it".to_owned()),
+        Errno::EPERM | Errno::EACCES => {
+            Some("the daemon needs CAP_SETUID, CAP_SETGID and CAP_SYS_ADMIN for it".to_owned())
+        }
         Errno::EINVAL | Errno::ENOSYS => Some("this kernel has no user namespaces, or too old ones".to_owned()),
         Errno::EAGAIN => Some(TASKS_FULL.to_owned()),
         errno => namespace_hint(errno),

@@ -69,8 +69,8 @@ pub struct PlannedStep {
     pub step: Step,
     /// Index into [`LaunchPlan::origins`], or `None` for what every launch does.
     pub origin: Option<u16>,
-    /// `true`: a failure is reported as degraded and the launch goes on. Only for what nobody wrote into the unit, for
-    /// keys named in `security.optional`, and for raises that the host forbids.
+    /// `true`: that the host forbids a raise, or cannot map a file system, is reported as degraded and the launch goes on.
+    /// Every other failure of the step ends it as well.
     pub may_fail: bool,
 }
 

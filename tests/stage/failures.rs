@@ -3,7 +3,7 @@
 use crate::harness::*;
 use rsvc::init::{PLAN_UNUSABLE_STATUS, STAGE_NAME, STEP_FAILED_STATUS};
 use rsvc::plan::wire::Report;
-use rsvc::plan::{Create, MountFlags, Slot, Step};
+use rsvc::plan::{Create, LimitResource, MountFlags, Slot, Step};
 use rsvc::sys::fd::{self, Open};
 use rsvc::sys::process::{self, Spawn};
 use std::ffi::CString;
@@ -29,16 +29,35 @@ fn a_step_after_the_fork_reports_as_well_and_takes_the_container_down() {
 }
 
 #[test]
-fn what_may_fail_is_told_and_passed_over() {
-    let mut draft = Draft::shell("echo ran").before_pivot([attach(DEV, "/no/such/place", Create::Never)]);
-    draft.may_fail = |step| *step == attach(DEV, "/no/such/place", Create::Never);
+fn a_raise_that_the_host_forbids_is_told_and_passed_over() {
+    // Above fs.nr_open, for whoever asks.
+    let raise = Step::SetLimit { resource: LimitResource::Nofile, soft: 64, hard: u64::MAX };
+    let mut draft = Draft::shell("echo ran").then([raise]);
+    draft.may_fail = |step| matches!(step, Step::SetLimit { .. });
     let index = draft.index_of(draft.may_fail);
     let Some(outcome) = draft.run() else { return };
     assert_eq!(outcome.success(), "ran\n");
-    let [(Report::Degraded { step, errno: 2, .. }, _), (Report::Executing, _)] = &outcome.reports[..] else {
+    let [(Report::Degraded { step, errno: 1, detail }, _), (Report::Executing, _)] = &outcome.reports[..] else {
         panic!("{outcome:?}")
     };
     assert_eq!(*step, index);
+    assert!(detail.starts_with("clamped to 64:"), "{detail}");
+}
+
+#[test]
+fn what_may_fail_for_one_reason_ends_the_launch_for_another() {
+    let mut draft = Draft::shell("echo never").before_pivot([attach(DEV, "/no/such/place", Create::Never)]);
+    draft.may_fail = |step| *step == attach(DEV, "/no/such/place", Create::Never);
+    let index = draft.index_of(draft.may_fail);
+    let Some(outcome) = draft.run() else { return };
+    assert_eq!((outcome.failure().0, outcome.output.as_str()), (index, ""));
+
+    // The soft limit above the hard one.
+    let senseless = Step::SetLimit { resource: LimitResource::Nofile, soft: 65, hard: 64 };
+    let mut draft = Draft::shell("echo never").then([senseless]);
+    draft.may_fail = |step| matches!(step, Step::SetLimit { .. });
+    let Some(outcome) = draft.run() else { return };
+    assert_eq!((outcome.failure().1, outcome.output.as_str()), (22, ""));
 }
 
 #[test]

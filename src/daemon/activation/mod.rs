@@ -16,8 +16,9 @@ mod open;
 mod path;
 mod store;
 
+use super::asked::set_by;
 use super::engine::{Engine, Source, Timer, now};
-use super::launch::{failure, set_by};
+use super::launch::failure;
 use super::service::{Service, Watched};
 use crate::supervise::{Event, LaunchFailure, ServiceId};
 use crate::sys::fd::set_nonblocking;

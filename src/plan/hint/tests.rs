@@ -116,6 +116,26 @@ fn each_known_failure_has_its_hint() {
 }
 
 #[test]
+fn what_the_kernel_does_not_have_or_not_allow_has_a_hint_for_every_operation() {
+    let mask = Step::Mask { at: "/x".into(), closed: false, missing_ok: true };
+    let table = [
+        (mask.clone(), Errno::ENOSYS, "5.14"),
+        (open("/srv"), Errno::ENOSYS, "5.14"),
+        (mask, Errno::EACCES, "not allowed"),
+        (Step::SetHostname { name: "x".into() }, Errno::EPERM, "not allowed"),
+        (Step::NoNewPrivileges, Errno::EINVAL, "does not have it"),
+        (Step::AttachRoot, Errno::ENODEV, "does not have it"),
+    ];
+    for (step, errno, expected) in table {
+        let found = hint(&step, errno as i32, "");
+        assert!(found.as_deref().is_some_and(|text| text.contains(expected)), "{step:?} {errno:?}: {found:?}");
+    }
+    // What is about the object is no question of the kernel.
+    assert_eq!(hint(&execute("/opt/x"), Errno::EINVAL as i32, ""), None);
+    assert_eq!(hint(&credential("/x"), Errno::EINVAL as i32, ""), None);
+}
+
+#[test]
 fn what_the_daemon_lacks_has_its_hint() {
     let table = [
         (Errno::ENOSPC, "`df -i`"),
@@ -150,8 +170,11 @@ fn clone_errors_are_named_by_what_they_mean_for_containers() {
         (Errno::EINVAL, "5.14"),
     ];
     for (errno, expected) in table {
-        let text = clone_failure_message(errno as i32);
-        assert!(text.contains(expected), "{text}");
+        let text = clone_failure_message(errno as i32, "\n  asked for by namespaces.pid (default)");
+        assert!(
+            text.contains(expected) && text.contains("\n  asked for by namespaces.pid (default)\n  hint: "),
+            "{text}"
+        );
         assert!(text.starts_with("failed at step NAMESPACE: make the container: "), "{text}");
     }
 }
@@ -201,7 +224,8 @@ fn a_default_that_fails_names_its_key() {
     assert_eq!(
         text,
         "failed at step NO_NEW_PRIVILEGES (3 of 3): set no_new_privs: Invalid argument (EINVAL)\n  \
-         set by default: security.no_new_privileges"
+         set by default: security.no_new_privileges\n  \
+         hint: this kernel does not have it (`rsvc features` tells what it has): switch the key off, or use a newer one"
     );
 }
 

@@ -164,7 +164,8 @@ pub(super) const DIRECTORIES: Table = Table::new(
 
 pub(super) const DEVICES: Table = Table::new(
     "devices",
-    "Devices. A host without a device controller still has the private /dev, and status says `degraded`.",
+    "Devices. A host without a device controller still has the private /dev, and status says `degraded`; a policy that is \
+     written, and a list that is all of one (`auto`), is refused there.",
     &[
         Key::new(
             "policy",
@@ -325,7 +326,8 @@ pub(super) const SYSCALLS: Table = Table::new(
         Key::new(
             "mode",
             Kind::Word { words: &["enforce", "log", "off"], later: &[] },
-            "`log` allows what the filter would deny and lets the kernel log it. The kernel drops most of many lines.",
+            "`log` allows what the filter would deny and lets the kernel log it. The kernel drops most of many lines. The profiles \
+             `login` and `host` have it `off`: a unit of these that has lists is refused until it says what is to be done with them.",
         )
         .default("\"enforce\""),
         Key::new("allow", Kind::Syscalls, "What may be called, some of it only with certain arguments (SYSTEM CALLS); everything else answers `errno`.")

@@ -2,7 +2,9 @@
 
 use super::super::decode::{Entry, Sink, Source, Value};
 use super::super::problem::Code;
-use super::super::{Activation, NotifyAccess, RestartPolicy, RootfsKind, ServiceType, SyscallMode, Upper};
+use super::super::{
+    Activation, NotifyAccess, RestartPolicy, RestrictNamespaces, RootfsKind, ServiceType, SyscallMode, Upper,
+};
 use super::Checked;
 use std::ops::Range;
 
@@ -23,6 +25,11 @@ impl Checked<'_> {
 
     pub(super) fn is_written(&self, table: &'static str, key: &'static str) -> bool {
         self.values.place(table, key).is_some()
+    }
+
+    /// Does a profile from outside (`--profile host`) win over what the file says?
+    fn has_forced_profile(&self) -> bool {
+        matches!(self.values.get("security", "profile"), Some(Entry { source: Source::Profile, .. }))
     }
 
     /// Does the file name the key, well-formed or not?
@@ -51,6 +58,34 @@ pub(super) fn all(sink: &mut Sink<'_>, c: &Checked<'_>) {
     if c.settings.syscalls.mode == SyscallMode::Off && c.is_written("syscalls", "mode") {
         for key in ["allow", "deny", "errno", "unknown_errno", "on_deny", "log", "architectures"] {
             no_effect(sink, c, "syscalls", key, "`syscalls.mode` is \"off\"");
+        }
+    } else if c.settings.syscalls.mode == SyscallMode::Off && !c.has_forced_profile() {
+        unfiltered(sink, c);
+    }
+}
+
+/// Lists for a filter that the unit's profile does not load: what the author wrote would close nothing.
+fn unfiltered(sink: &mut Sink<'_>, c: &Checked<'_>) {
+    let (security, network) = (&c.settings.security, &c.settings.network);
+    // Each of them has a filter of its own, which is for the listed architectures as well.
+    let has_filter = security.lock_personality
+        || security.restrict_realtime
+        || security.restrict_suid_sgid
+        || security.restrict_namespaces != RestrictNamespaces::No
+        || security.protect_kernel_modules
+        || security.protect_kernel_logs
+        || security.protect_clock
+        || security.protect_hostname
+        || network.address_families.is_some()
+        || network.bind_allow.is_some()
+        || network.connect_allow.is_some();
+    for key in ["allow", "deny", "log", "architectures"] {
+        if let Some(place) = c.values.place("syscalls", key).filter(|_| key != "architectures" || !has_filter) {
+            let dotted = format!("syscalls.{key}");
+            let profile = security.profile.as_str();
+            let message = format!("`{dotted}` has no effect: the profile `{profile}` loads no filter");
+            let help = "write syscalls.mode = \"enforce\" as well; then `allow` is in force, too".to_owned();
+            sink.add(Code::NoEffect, place.key.clone(), &dotted, message, Some(help));
         }
     }
 }

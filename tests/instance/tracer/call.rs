@@ -261,9 +261,20 @@ impl Call {
         Some(link.to_string_lossy().into_owned())
     }
 
+    /// A number of 64 bits in the daemon's memory, so many bytes behind where an argument points.
+    pub fn number_at(&self, argument: usize, offset: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.memory()?.read_exact_at(&mut bytes, self.arguments[argument].checked_add(offset)?).ok()?;
+        Some(u64::from_ne_bytes(bytes))
+    }
+
+    fn memory(&self) -> Option<std::fs::File> {
+        std::fs::File::open(format!("/proc/{}/mem", self.pid)).ok()
+    }
+
     /// A string in the daemon's memory.
-    fn text(&self, argument: usize) -> Option<String> {
-        let memory = std::fs::File::open(format!("/proc/{}/mem", self.pid)).ok()?;
+    pub fn text(&self, argument: usize) -> Option<String> {
+        let memory = self.memory()?;
         let mut bytes = Vec::new();
         let mut at = self.arguments[argument];
         while bytes.len() < PATH_LIMIT {
