@@ -148,7 +148,11 @@ impl Engine {
     fn record_file(&self, unit: &str, name: &str) -> io::Result<OwnedFd> {
         let directory = self.options.runtime_dir.join("services").join(unit);
         let path = directory.join(name);
-        let _ = std::fs::remove_file(&path);
+        match std::fs::remove_file(&path) {
+            // Left alone it would only be told that something is there.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&path, error)),
+            _ => {}
+        }
         let make = || std::fs::OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let made = match make() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

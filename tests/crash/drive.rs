@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Stdio};
 
 /// Which boundaries of each scenario are tried unless `RSVC_CRASH` says otherwise.
-const SAMPLE: usize = 24;
+const SAMPLE: usize = 16;
 
 /// What is done while the daemon is watched.
 pub enum Act {

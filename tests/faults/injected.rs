@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A case of so many is run without RSVC_FAULTS.
-const SHARE: usize = 23;
+const SHARE: usize = 41;
 
 /// Prints now and then; ends with what `two` and all others are known by.
 const OTHER: &str = "while :; do echo tick; sleep 0.05; done";
