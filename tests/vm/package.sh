@@ -9,6 +9,8 @@ export DEBIAN_FRONTEND=noninteractive
 
 # What the machine got for the other scripts would be in the way.
 rm -f /usr/bin/rsvc
+# It forbids daemons to start, as long as the image is built.
+rm -f /usr/sbin/policy-rc.d
 
 # Files that were there before; what differs at the end, rsvc has left.
 # What the manager, apt and the journal write on their own is not of interest.
