@@ -17,7 +17,7 @@ rm -f /usr/sbin/policy-rc.d
 survey() {
 	find /etc /usr /var /run -xdev \( -path /var/log/journal -o -path /run/log -o -path '/run/systemd/*' -o -path /var/cache -o \
 		-path /var/lib/apt -o -path '/var/lib/dpkg/*-old' -o -path /var/lib/dpkg/triggers -o -path '/var/log/apt*' -o \
-		-path '/run/udev/*' -o -path '/run/credentials*' -o -path '/run/user*' \) -prune -o -print | sort
+		-path '/run/udev/*' -o -path /run/adduser -o -path '/run/credentials*' -o -path '/run/user*' \) -prune -o -print | sort
 }
 survey >/root/before
 getent group rsvc && fail "there is a group rsvc already"
@@ -98,16 +98,17 @@ same "a stopped daemon after an upgrade" inactive "$(systemctl is-active rsvc)"
 expect 0 systemctl start rsvc
 keeps "upgrade without a daemon"
 
-# --- the keeper is killed: systemd ends the services, loudly, and everything begins anew --------------------------------
+# --- the keeper is killed: systemd ends the services with it, and all begins anew ----------------------------------------
 systemctl kill --signal=KILL --kill-whom=main rsvc-payload
 eventually "the service of the killed payload is gone" test ! -e "/proc/$pid"
+eventually "there is another keeper" grep -q . "/sys/fs/cgroup$payload/keeper/cgroup.procs"
+eventually "what is enabled begins" is web .state active
+same "the payload" active "$(systemctl is-active rsvc-payload)"
+same "the daemon" active "$(systemctl is-active rsvc)"
+same "the group of web" "$payload/web" "$(field web .cgroup)"
 
 # --- all stops in order, and begins like a boot ---------------------------------------------------------------------------
-systemctl stop rsvc rsvc-payload
-systemctl reset-failed rsvc rsvc-payload 2>/dev/null
 rm -f /var/lib/web/told
-expect 0 systemctl start rsvc
-eventually "what is enabled begins" is web .state active
 pid=$(field web .main_pid)
 expect 0 systemctl stop rsvc-payload
 same "the daemon" inactive "$(systemctl is-active rsvc)"
