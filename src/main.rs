@@ -3,6 +3,7 @@
 
 use rsvc::cli::{self, Instance, Outcome};
 use rsvc::daemon::{self, Options, RunOptions};
+use rsvc::init::delegated;
 use rsvc::init::first::{self, Charge};
 use std::ffi::OsString;
 use std::path::Path;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         Outcome::Daemon { instance, stop_on_exit, handoff } => serve(&instance, stop_on_exit, handoff),
         Outcome::HandoffInfo { instance, snapshot } => daemon::handoff_info(options(&instance, false), snapshot),
         Outcome::Init { instance, stop_on_exit } => keep_running(&instance, stop_on_exit),
+        Outcome::Keeper { instance, stop } => hold(&instance, stop),
         Outcome::Features { json, .. } => features(json),
         Outcome::PlanFile { instance, target, json } => {
             let target = match cli::is_file(&target) {
@@ -103,13 +105,34 @@ fn features(json: bool) -> u8 {
     }
 }
 
-/// The daemon has the same instance and options, told by its environment.
-fn keep_running(instance: &Instance, stop_on_exit: bool) -> u8 {
+/// Own environment, with what was given of the instance: a daemon that is started with it has the same.
+fn environment_of(instance: &Instance) -> Vec<(OsString, OsString)> {
     let given = instance.variables();
     let mut environment: Vec<(OsString, OsString)> = std::env::vars_os().collect();
     environment.retain(|(name, _)| !given.iter().any(|(other, _)| name == other));
     environment.extend(given);
-    let charge = Charge::new(stop_on_exit, environment);
+    environment
+}
+
+fn hold(instance: &Instance, stop: bool) -> u8 {
+    let done = if stop && !daemon::has_begun(&instance.runtime_dir()) {
+        Ok(())
+    } else if stop {
+        delegated::stop_everything(environment_of(instance))
+    } else {
+        delegated::hold(std::env::var_os("NOTIFY_SOCKET"))
+    };
+    match done {
+        Ok(()) => 0,
+        Err(text) => {
+            eprintln!("rsvc keeper: {text}");
+            1
+        }
+    }
+}
+
+fn keep_running(instance: &Instance, stop_on_exit: bool) -> u8 {
+    let charge = Charge::new(stop_on_exit, environment_of(instance));
     first::begin_anew(&charge);
     watch_over(charge)
 }

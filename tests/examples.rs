@@ -1,6 +1,10 @@
-//! Every unit that is shipped or shown is valid; shipped ones without a warning, and they explain themselves.
+//! Every unit that is shipped or shown is valid; shipped ones without a warning, and they explain themselves. What is shown
+//! is run.
 
+#[macro_use]
 mod instance;
+#[path = "examples/run.rs"]
+mod run;
 
 use instance::Instance;
 use std::path::{Path, PathBuf};

@@ -215,6 +215,34 @@ fn services_survive_their_daemon_in_a_delegated_group() {
     in_machines(&BOTH, "payload.sh", &|_| Vec::new());
 }
 
+/// Two packages of the program under test, the second newer than the first. Beside the program, which machines see.
+fn packages(program: &Path) -> [PathBuf; 2] {
+    let out = Path::new(RSVC).parent().expect("a directory").join("packages");
+    ["1", "2"].map(|revision| {
+        let mut command = Command::new(Path::new(CHECKOUT).join("packaging/build"));
+        command.arg("deb").env("RSVC_PROGRAM", program).env("RSVC_OUT", &out).env("RSVC_REVISION", revision);
+        command.env("SOURCE_DATE_EPOCH", "1700000000").stdin(Stdio::null()).stderr(Stdio::inherit());
+        let output = command.output().expect("packaging/build can be executed");
+        assert!(output.status.success(), "packaging/build: {}", output.status);
+        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
+    })
+}
+
+#[test]
+fn the_package_is_installed_upgraded_and_purged_and_services_notice_only_the_last() {
+    if let Err(why) = builder() {
+        return skipped!("{why}");
+    }
+    let tool = Path::new(CHECKOUT).join("target/package/tools/bin/cargo-deb");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if !tool.is_file() && !std::env::split_paths(&path).any(|directory| directory.join("cargo-deb").is_file()) {
+        return skipped!("cargo-deb is missing: `packaging/build deb` installs it");
+    }
+    let program = stripped();
+    let packages = packages(&program.path().join("rsvc"));
+    in_machines(&BOTH, "package.sh", &|_| packages.to_vec());
+}
+
 #[test]
 fn varlinkctl_lists_starts_and_stops() {
     // systemd 252 has no varlinkctl.

@@ -47,8 +47,11 @@ const UNIT_COMMANDS: [&str; 28] = [
 /// Commands that take names or files.
 const MIXED_COMMANDS: [&str; 5] = ["check", "diff", "lint", "plan", "security"];
 
-/// Prints the names; a daemon that does not answer must not hang a keyboard.
-const NAMES: &str = "timeout 1 rsvc list --all --output name 2>/dev/null";
+/// Prints the names, by sh(1): those that the daemon knows, else those of the unit directories. A daemon that does not
+/// answer must not hang a keyboard. No single quote may be in it.
+const NAMES: &str = r#"timeout 1 rsvc list --all --output name 2>/dev/null ||
+    ls $(echo "${RSVC_UNIT_PATH:-/etc/rsvc/units:/run/rsvc/units:/usr/lib/rsvc/units}" | tr : " ") 2>/dev/null |
+    sed -n "/\.slice\.toml\$/d; s/\.toml\$//p" | sort -u"#;
 
 /// The script of `shell` for this definition.
 pub fn script(shell: Shell, mut command: clap::Command) -> String {
@@ -72,6 +75,9 @@ fn bash() -> String {
     let mixed = MIXED_COMMANDS.join("|");
     format!(
         r#"
+_rsvc_unit_names() {{
+    {NAMES}
+}}
 _rsvc_with_units() {{
     _rsvc "$@"
     local current="${{COMP_WORDS[COMP_CWORD]}}" word kind=""
@@ -83,7 +89,7 @@ _rsvc_with_units() {{
         esac
     done
     [[ -z "$kind" ]] && return 0
-    COMPREPLY=($(compgen -W "$({NAMES})" -- "$current"))
+    COMPREPLY=($(compgen -W "$(_rsvc_unit_names)" -- "$current"))
     [[ "$kind" == mixed ]] && COMPREPLY+=($(compgen -f -- "$current"))
     return 0
 }}
@@ -94,8 +100,9 @@ complete -F _rsvc_with_units rsvc
 
 /// The generated script with a function of ours in the place of the file names that it offers for units.
 fn zsh(text: &str) -> String {
-    let function =
-        format!("_rsvc_units() {{\n    local -a names\n    names=(${{(f)\"$({NAMES})\"}})\n    compadd -a names\n}}\n");
+    let function = format!(
+        "_rsvc_units() {{\n    local -a names\n    names=(${{(f)\"$(sh -c '{NAMES}')\"}})\n    compadd -a names\n}}\n"
+    );
     let mixed = "_rsvc_units_or_files() {\n    _rsvc_units\n    _files\n}\n";
     let mut script = String::new();
     for line in text.lines() {
@@ -118,11 +125,11 @@ fn zsh(text: &str) -> String {
 }
 
 fn fish() -> String {
-    let mut script = String::new();
+    let mut script = format!("function __rsvc_units\n    sh -c '{NAMES}'\nend\n");
     for (commands, files) in [(UNIT_COMMANDS.as_slice(), "-f"), (MIXED_COMMANDS.as_slice(), "-F")] {
         for command in commands {
             let condition = format!("__fish_rsvc_using_subcommand {command}");
-            script += &format!("complete -c rsvc -n \"{condition}\" {files} -a \"({NAMES})\"\n");
+            script += &format!("complete -c rsvc -n \"{condition}\" {files} -a \"(__rsvc_units)\"\n");
         }
     }
     script

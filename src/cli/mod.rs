@@ -96,6 +96,13 @@ pub enum Outcome {
         /// `--stop-on-exit`
         stop_on_exit: bool,
     },
+    /// `rsvc keeper`
+    Keeper {
+        /// Where everything lies.
+        instance: Instance,
+        /// `--stop`, and no daemon answers.
+        stop: bool,
+    },
     /// `rsvc features`
     Features {
         /// Where everything lies.
@@ -326,6 +333,10 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
             session.out.write_all(completion::script(shell, Arguments::command()).as_bytes())?;
             0
         }
+        Command::Schema => {
+            session.out.write_all(crate::unit::json_schema().as_bytes())?;
+            0
+        }
         Command::Manual => {
             session.out.write_all(&manual::page(Arguments::command())?)?;
             0
@@ -346,6 +357,10 @@ fn dispatch(session: &mut Session<'_>, command: Command) -> Result<Outcome, Fail
         Command::Init { stop_on_exit } => {
             return Ok(Outcome::Init { instance: session.instance.clone(), stop_on_exit });
         }
+        Command::Keeper { stop: true } if client::Client::connect(&session.instance.socket()).is_ok() => {
+            operate::stop_all(session, args::Waiting::default())?
+        }
+        Command::Keeper { stop } => return Ok(Outcome::Keeper { instance: session.instance.clone(), stop }),
         Command::Features => {
             return Ok(Outcome::Features { instance: session.instance.clone(), json: session.json() });
         }

@@ -106,6 +106,7 @@ mod upgrade;
 mod user_namespaces;
 mod whole_file;
 
+pub use adopt::has_begun;
 pub use engine::Options;
 pub use foreground::{RunOptions, isolate_run, read_for_run, read_text_for_run, run};
 pub use plan_file::{Target as PlanTarget, instance_name, plan_file};

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod credentials;
+pub mod delegated;
 mod denials;
 mod errand;
 mod execute;

@@ -77,7 +77,9 @@ fn kind_schema(kind: Kind) -> Value {
     let strings = || json!({ "type": "array", "items": { "type": "string" } });
     let number_or_string = || json!({ "type": ["integer", "string"] });
     let words = |words: &[&str]| json!({ "type": "string", "enum": words });
-    let word_or_path = |words: &[&str]| json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": "^(path:)?(/|\\$\\{)" }] });
+    let word_or = |words: &[&str], pattern: &str| json!({ "anyOf": [{ "enum": words }, { "type": "string", "pattern": pattern }] });
+    let word_or_path = |words: &[&str]| word_or(words, "^(/|\\$\\{)");
+    let word_or_namespace = |words: &[&str]| word_or(words, "^(path:(/|\\$\\{)|unit:.|\\$\\{)");
     match kind {
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Int { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
@@ -133,9 +135,9 @@ fn kind_schema(kind: Kind) -> Value {
             json!({ "type": "object", "additionalProperties": { "type": "string", "pattern": "^-?(/|\\$\\{)" } })
         }
         Kind::HugePages => json!({ "type": "object", "additionalProperties": { "type": ["integer", "string"] } }),
-        Kind::Namespace => word_or_path(&["private", "host"]),
-        Kind::UserNamespace => word_or_path(&["host", "identity", "auto", "mapped"]),
-        Kind::Network => word_or_path(&["host", "loopback"]),
+        Kind::Namespace => word_or_namespace(&["private", "host"]),
+        Kind::UserNamespace => word_or_namespace(&["host", "identity", "auto", "mapped"]),
+        Kind::Network => word_or_namespace(&["host", "loopback"]),
         Kind::Upper => word_or_path(&["ephemeral", "persistent"]),
         Kind::NamespaceKinds => json!({ "anyOf": [{ "type": "boolean" }, strings()] }),
         Kind::CpuShare => json!({ "anyOf": [string(), fields(&["quota", "period"], &[])] }),

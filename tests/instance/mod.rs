@@ -9,6 +9,7 @@ mod skip;
 #[macro_use]
 mod needs;
 pub mod desk;
+pub mod home;
 pub mod image;
 pub mod journald;
 pub mod namespace;

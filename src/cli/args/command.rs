@@ -352,6 +352,13 @@ pub enum Command {
         stop_on_exit: bool,
     },
 
+    /// Hold the control group of the services under a service manager that delegates it
+    Keeper {
+        /// Stop all units in order, also when no daemon runs any more
+        #[arg(long)]
+        stop: bool,
+    },
+
     /// Print the version of this program, and of the daemon if one is there
     Version,
 
@@ -361,6 +368,9 @@ pub enum Command {
         #[arg(value_enum)]
         shell: completion::Shell,
     },
+
+    /// Print the JSON schema of unit files, for editors
+    Schema,
 
     /// Print rsvc(1)
     #[command(hide = true)]

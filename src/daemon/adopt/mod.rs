@@ -64,6 +64,14 @@ fn not_begun(what: &str, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), text)
 }
 
+/// File of the runtime directory that names the boot whose enabled units have been asked for.
+const BOOTED: &str = "booted";
+
+/// Has a daemon begun in this runtime directory, so that something may run?
+pub fn has_begun(runtime_dir: &std::path::Path) -> bool {
+    runtime_dir.join(BOOTED).exists()
+}
+
 impl Engine {
     /// Writes down where the groups are, so that the next daemon finds them wherever it is started.
     pub(in crate::daemon) fn record_root(&mut self) {
@@ -75,13 +83,13 @@ impl Engine {
 
     /// True once per boot: enabled units are started by the first daemon only.
     pub(in crate::daemon) fn is_first_of_this_boot(&self) -> bool {
-        let file = self.options.runtime_dir.join("booted");
+        let file = self.options.runtime_dir.join(BOOTED);
         !std::fs::read_to_string(file).is_ok_and(|text| text == boot_id())
     }
 
     /// The enabled units of this boot have been asked for.
     pub(in crate::daemon) fn note_boot(&mut self) {
-        let file = self.options.runtime_dir.join("booted");
+        let file = self.options.runtime_dir.join(BOOTED);
         let written = whole_file::write_atomically(&file, boot_id().as_bytes());
         self.done(Deed::Booted, &file, written);
     }

@@ -22,6 +22,16 @@ A changed file is used at the next start, without any reload.
 For the system daemon the file, its directory and the directories above must belong to root and be writable by root
 alone.
 .PP
+An editor that knows JSON schemas (taplo, Even Better TOML) completes keys, shows their meaning and marks mistakes while
+one writes, when the first line of the file is
+.PP
+.EX
+#:schema file:///usr/share/rsvc/unit.schema.json
+.EE
+.PP
+.B rsvc schema
+prints that schema; \fBrsvc check\fR sees more than it can say.
+.PP
 The name of a unit has letters, digits and _ \- . : +, no sign first; an instance of a template has two such names with
 an @ between them.
 .SH EXAMPLE
