@@ -51,11 +51,11 @@ pub struct Cgroups {
     pub crowded: bool,
     /// `false`: no group can be made at all (ordinary user without delegation).
     pub available: bool,
-    /// Can a unit's group judge the packets of its sockets?
+    /// Can a unit's group judge the packets of its sockets, and the ports that they bind?
     pub packets: PacketPrograms,
 }
 
-/// Programs that look at packets, on groups of the v2 tree.
+/// Programs that look at packets and ports, on groups of the v2 tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PacketPrograms {
     /// They can be loaded and attached.

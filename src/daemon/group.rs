@@ -62,6 +62,9 @@ pub(super) fn key_of(error: &CgroupError) -> Option<&'static str> {
     if error.operation.contains("packet program") {
         return Some("network.ip_deny");
     }
+    if error.operation.contains("port program") {
+        return Some("network.bind_allow");
+    }
     let name = error.path.file_name()?.to_str()?;
     let keys = [
         ("memory.memsw", "resources.memory_swap_max"),
@@ -163,6 +166,9 @@ impl Engine {
             if !fresh && limits.addresses.is_none() {
                 group.forget_addresses().map_err(cgroup_failure)?;
             }
+            if !fresh && limits.udp_ports.is_none() {
+                group.forget_ports().map_err(cgroup_failure)?;
+            }
             let missing = group.apply(&limits).map_err(|error| {
                 let asked = key_of(&error)
                     .zip(unit)
@@ -230,5 +236,6 @@ mod tests {
             assert_eq!(key("write 1 to", &format!("/sys/fs/cgroup/{file}")), expected, "{file}");
         }
         assert_eq!(key("find the block device of", "/srv"), Some("resources.io_max"));
+        assert_eq!(key("attach a port program to", "web"), Some("network.bind_allow"));
     }
 }

@@ -4,7 +4,9 @@
 //! length; everything else in full.
 
 use super::phrase::{printable, shell_words};
-use super::{BlockDevice, CgroupSettings, Container, DeviceRule, DeviceType, LaunchPlan, Origin, Output, Step};
+use super::{
+    BlockDevice, CgroupSettings, Container, DeviceRule, DeviceType, LaunchPlan, Origin, Output, PortRange, Step,
+};
 use std::fmt;
 
 /// `KEY (FILE:LINE)`; without a place, from the profile or the defaults.
@@ -133,6 +135,10 @@ impl CgroupSettings {
         }
         if let Some(rules) = &self.addresses {
             lines.push(format!("addresses: {rules}"));
+        }
+        if let Some(ports) = &self.udp_ports {
+            let ports: Vec<String> = ports.iter().map(PortRange::to_string).collect();
+            lines.push(format!("udp: bind {}", ports.join(", ")));
         }
         if self.delegate {
             lines.push("delegated to the service".to_owned());
