@@ -207,7 +207,7 @@ mod tests {
         assert_eq!(user_on_the_host(&[], None), (0, 0));
         assert_eq!(user_on_the_host(&steps, None), (33, 1033));
         let map = vec![(0, 100_000, 1000), (1000, 5000, 100)];
-        let maps = IdMaps { uid: map.clone(), gid: map, deny_setgroups: false };
+        let maps = IdMaps { uid: map.clone(), gid: map, writer: crate::plan::MapWriter::Daemon };
         assert_eq!(user_on_the_host(&steps, Some(&maps)), (100_033, 5033));
         let [first, last] = steps;
         let steps = [step(Step::MakeUserNamespace { first: 524_288 }), first, last];

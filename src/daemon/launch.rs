@@ -13,7 +13,7 @@ use super::scarcity::at;
 use super::service::{Process, Watched};
 use crate::compile;
 use crate::plan::wire::{self, CredentialFile, PerStart};
-use crate::plan::{self, Container, LaunchPlan};
+use crate::plan::{self, Container, LaunchPlan, MapWriter};
 use crate::supervise::{Exit, LaunchFailure, Role, ServiceId, ServiceResult};
 use crate::sys::fd;
 use crate::sys::process::{Spawn, spawn};
@@ -413,11 +413,16 @@ impl Engine {
         };
         let written = (|| {
             if let Some(maps) = &plan.id_maps {
-                if maps.deny_setgroups {
+                if maps.writer == MapWriter::DaemonAsUser {
                     write("setgroups", "deny")?;
                 }
-                write("gid_map", &lines(&maps.gid))?;
-                write("uid_map", &lines(&maps.uid))?;
+                match maps.writer {
+                    MapWriter::Tools => super::subordinate::write_maps(pid, maps)?,
+                    MapWriter::Daemon | MapWriter::DaemonAsUser => {
+                        write("gid_map", &lines(&maps.gid))?;
+                        write("uid_map", &lines(&maps.uid))?;
+                    }
+                }
             }
             // A stage that is gone is told by its own descriptor.
             let _ = rustix::io::write(go_on, b"m");

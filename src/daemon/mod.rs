@@ -92,6 +92,7 @@ mod sockets;
 mod sources;
 pub mod staging;
 pub mod state;
+mod subordinate;
 mod subscribers;
 pub mod syslog;
 mod terminal;

@@ -5,7 +5,8 @@
 
 use super::phrase::{printable, shell_words};
 use super::{
-    BlockDevice, CgroupSettings, Container, DeviceRule, DeviceType, LaunchPlan, Origin, Output, PortRange, Step,
+    BlockDevice, CgroupSettings, Container, DeviceRule, DeviceType, LaunchPlan, MapWriter, Origin, Output, PortRange,
+    Step,
 };
 use std::fmt;
 
@@ -48,8 +49,10 @@ impl LaunchPlan {
             };
             let mut lines: Vec<String> = maps.uid.iter().map(|map| line("uid", map)).collect();
             lines.extend(maps.gid.iter().map(|map| line("gid", map)));
-            if maps.deny_setgroups {
-                lines.push("setgroups denied".to_owned());
+            match maps.writer {
+                MapWriter::Daemon => {}
+                MapWriter::DaemonAsUser => lines.push("setgroups denied".to_owned()),
+                MapWriter::Tools => lines.push("by newuidmap and newgidmap".to_owned()),
             }
             section(f, "id maps", &lines)?;
         }

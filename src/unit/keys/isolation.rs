@@ -212,7 +212,8 @@ pub(super) const NAMESPACES: Table = Table::new(
             "`host`: none of its own. `identity`: an own one in which every id means itself; low ports of the host's \
              network cannot be bound then. `auto`: an own one whose ids 0 to 65535 are a range of the host's that no other \
              unit has, while files keep the numbers that they have on the disk (see USER NAMESPACES). `mapped`: as \
-             `uid_mappings` and `gid_mappings` say, which imply it. An ordinary user's `rsvc run` always has one.",
+             `uid_mappings` and `gid_mappings` say, which imply it. An ordinary user's units always have one, with the own id alone, \
+             or with those of subuid(5) as well (see there).",
         )
         .default("\"host\"")
         .systemd(&["PrivateUsers", "UserNamespacePath"]),
