@@ -41,6 +41,7 @@ mod inheritance;
 mod instance_keeper;
 pub mod journal;
 mod keeping;
+mod killed_call;
 mod killing;
 mod launch;
 mod left_over;
