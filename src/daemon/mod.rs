@@ -36,6 +36,7 @@ mod group_watch;
 mod hooks;
 pub mod host;
 mod identity;
+mod ids_file;
 mod images;
 mod inheritance;
 mod instance_keeper;

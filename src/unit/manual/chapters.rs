@@ -274,7 +274,9 @@ Where no ids are given, or the tools are not installed, the unit is refused with
 .PP
 The range is shown by \fBrsvc status\fR. Ranges and users stand in the file \fIids\fR of the state directory, and stay a unit's
 as long as they stand there.
-When that file is damaged no such unit is started, until it is restored or removed; those that run keep what they have.
+When that file is damaged, entries of it that are whole count, and units that run keep what they have, also when they are
+started again; others are refused, until it is restored or removed.
+While the file of another instance on the host is damaged, nobody gets anything new.
 "#;
 
 pub(super) const CREDENTIALS: &str = r#".SH CREDENTIALS
