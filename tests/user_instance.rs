@@ -4,9 +4,10 @@
 #[macro_use]
 mod instance;
 
-use instance::home::Home;
-use instance::{RSVC, Said, eventually};
+use instance::home::{Home, NOBODY};
+use instance::{RSVC, Said, eventually, skipped};
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 #[test]
@@ -61,6 +62,84 @@ fn what_ended_while_no_daemon_ran_is_known_and_started_again() {
         (status["state"] == "active").then_some(status)
     });
     assert_eq!(restarted["restarts"], 1, "{restarted:#}");
+}
+
+/// A root file system of programs of the host, for `service.user` of somebody else.
+const OWN_ROOT: &str = r#"
+[rootfs]
+type = "tmpfs"
+[[mounts]]
+destination = "/usr"
+type = "bind"
+source = "/usr"
+[[mounts]]
+destination = "/lib"
+type = "bind"
+source = "/usr/lib"
+[[mounts]]
+destination = "/lib64"
+type = "bind"
+source = "/usr/lib64"
+"#;
+
+/// The lines of a user's map, as numbers.
+fn maps(text: &str) -> Vec<Vec<u32>> {
+    let numbers = |line: &str| line.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    text.lines().map(numbers).collect()
+}
+
+#[test]
+fn another_user_of_subuid_is_mapped_kept_joined_and_stopped_whole() {
+    if !["/usr/lib", "/usr/lib64"].iter().all(|path| PathBuf::from(path).is_dir()) {
+        return skipped("the host's programs do not stand below /usr alone");
+    }
+    let Some(mut home) = Home::with_subordinate_ids("nobody:100000:65536") else { return };
+    let script = "trap 'echo TERM; exit 0' TERM; sleep 1000 & echo up; while :; do wait; done";
+    let exec = format!("exec = [\"/usr/bin/sh\", \"-c\", '''{script}''']");
+    home.unit("web", &format!("[service]\n{exec}\nuser = \"33\"\ngroup = \"33\"\n{OWN_ROOT}"));
+    home.unit("auto", "[service]\nexec = [\"/bin/sleep\", \"1000\"]\n[namespaces]\nuser = \"auto\"\n");
+    home.rsvc(&["start", "web", "auto"]).expect(0);
+    let expected = [vec![0, NOBODY, 1], vec![1, 100_000, 65536]];
+    for (unit, uid) in [("web", 100_032), ("auto", NOBODY)] {
+        let pid = home.main_process(unit).pid;
+        let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).expect("it runs");
+        assert_eq!(maps(&read("uid_map")), expected, "{unit}");
+        assert_eq!(maps(&read("gid_map")), expected, "{unit}");
+        let status = read("status");
+        let found =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).expect("a line").trim().to_owned();
+        let all = [uid.to_string().as_str(); 4].join("\t");
+        assert_eq!((found("Uid:"), found("Gid:")), (all.clone(), all), "{unit}");
+        assert_eq!((found("Groups:"), found("CapEff:")), (uid.to_string(), "0000000000000000".to_owned()), "{unit}");
+    }
+    let before = home.main_process("web");
+    eventually("the trap is set", || home.rsvc(&["logs", "web"]).out.contains("up").then_some(()));
+    home.kill_daemon();
+    assert!(before.is_alive());
+    home.start_daemon();
+    assert_eq!(home.main_process("web"), before, "taken over, not started again");
+    let said = home.rsvc(&["exec", "web", "--", "/usr/bin/id", "-u"]).expect(0);
+    assert_eq!(said.out.trim(), "33");
+    home.rsvc(&["stop", "web", "auto"]).expect(0);
+    assert!(!before.is_alive());
+    assert!(home.rsvc(&["logs", "web"]).out.contains("TERM"));
+}
+
+#[test]
+fn who_has_no_other_ids_is_told_where_they_come_from() {
+    let Some(home) = Home::with_subordinate_ids("somebody:100000:65536") else { return };
+    home.unit("web", &format!("[service]\nexec = [\"/usr/bin/true\"]\nuser = \"33\"\n{OWN_ROOT}"));
+    home.unit("auto", "[service]\nexec = [\"/bin/true\"]\n[namespaces]\nuser = \"auto\"\n");
+    for unit in ["web", "auto"] {
+        let said = home.rsvc(&["start", unit]);
+        assert_ne!(said.code, 0, "{said:?}");
+        assert!(said.err.contains("/etc/subuid gives nobody no ids"), "{}", said.err);
+        assert!(
+            said.err.contains("usermod --add-subuids") && said.err.contains(&format!("{unit}.toml:")),
+            "{}",
+            said.err
+        );
+    }
 }
 
 #[test]

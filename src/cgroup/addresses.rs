@@ -14,7 +14,9 @@
 //! of the kernel (BPF_MAP_TYPE_LPM_TRIE) would be one more object to make, fill and lose.
 
 use super::CgroupError;
-use super::programs::{self, ANSWER, JUMP_IF_NOT_EQUAL, QUESTION, answer, operation};
+use super::programs::{
+    self, ANSWER, FROM_NETWORK, JUMP_IF_AT_LEAST, JUMP_IF_NOT_EQUAL, QUESTION, answer, jump, operation, tree,
+};
 use crate::plan::{AddressRange, AddressRules};
 use crate::sys::bpf::{Instruction, Point};
 use std::path::Path;
@@ -45,10 +47,6 @@ const SET: u8 = 0xb7;
 const SET_FROM: u8 = 0xbf;
 const ADD: u8 = 0x07;
 const CALL: u8 = 0x85;
-/// From the order of the network to that of the machine; the immediate is the number of bits.
-const FROM_NETWORK: u8 = 0xdc;
-/// Of 32 bits, with the immediate.
-const JUMP_IF_AT_LEAST: u8 = 0x36;
 /// With a register.
 const JUMP_IF_ABOVE_REGISTER: u8 = 0x2d;
 const JUMP_IF_AT_LEAST_REGISTER: u8 = 0x3d;
@@ -77,12 +75,12 @@ fn program(rules: &AddressRules, point: Point) -> Vec<Instruction> {
     let (at_v4, at_v6) = if point == Point::Ingress { (12, 8) } else { (16, 24) };
     let mut v4 = address(at_v4, 4);
     v4.extend([memory(LOAD_WORD, HIGH, STACK, PLACE), operation(FROM_NETWORK, HIGH, 0, 32)]);
-    v4.extend(tree(&rules.ranges(true), &compare_v4));
+    v4.extend(tree(&halves(rules.ranges(true)), &compare_v4));
     let mut v6 = address(at_v6, 16);
     for (register, place) in [(HIGH, PLACE), (LOW, PLACE + 8)] {
         v6.extend([memory(LOAD_DOUBLE, register, STACK, place), operation(FROM_NETWORK, register, 0, 64)]);
     }
-    v6.extend(tree(&rules.ranges(false), &compare_v6));
+    v6.extend(tree(&halves(rules.ranges(false)), &compare_v6));
 
     let mut all = vec![operation(SET_FROM, PACKET, QUESTION, 0), memory(LOAD_WORD, KIND, PACKET, PROTOCOL)];
     // ETH_P_IP and ETH_P_IPV6 of linux/if_ether.h, as they are in a packet.
@@ -111,20 +109,9 @@ fn address(offset: i32, length: i32) -> Vec<Instruction> {
     all
 }
 
-/// Halves the ranges until one is left. `compare` jumps over so many instructions when the address is not below a number,
-/// and may fall through otherwise.
-fn tree(ranges: &[AddressRange], compare: &dyn Fn(u128, usize) -> Vec<Instruction>) -> Vec<Instruction> {
-    let (below, above) = ranges.split_at(ranges.len() / 2);
-    match (below.is_empty(), above.first()) {
-        (false, Some(middle)) => {
-            let below = tree(below, compare);
-            let mut all = compare(middle.from, below.len());
-            all.extend(below);
-            all.extend(tree(above, compare));
-            all
-        }
-        (_, only) => answer(i32::from(only.is_none_or(|range| range.allowed))).to_vec(),
-    }
+/// The ranges as the tree takes them.
+fn halves(ranges: Vec<AddressRange>) -> Vec<(u128, bool)> {
+    ranges.into_iter().map(|range| (range.from, range.allowed)).collect()
 }
 
 fn compare_v4(bound: u128, skip: usize) -> Vec<Instruction> {
@@ -156,14 +143,7 @@ fn memory(code: u8, register: u8, base: u8, offset: i16) -> Instruction {
     Instruction { code, registers: base << 4 | register, offset, immediate: 0 }
 }
 
-/// A jump over `skip` instructions.
-fn jump(code: u8, register: u8, value: i32, skip: usize) -> Instruction {
-    // A unit has at most 256 prefixes: 513 ranges of at most nine instructions each.
-    let offset = i16::try_from(skip).expect("a bounded list of prefixes makes a short program");
-    Instruction { code, registers: register, offset, immediate: value }
-}
-
-/// The same, by comparison with the bound.
+/// A jump by comparison with the bound.
 fn jump_by(code: u8, register: u8, skip: usize) -> Instruction {
     Instruction { registers: BOUND << 4 | register, ..jump(code, register, 0, skip) }
 }

@@ -3,7 +3,7 @@
 
 use super::file;
 use super::place::{Controller, Home, Place};
-use super::{CgroupError, addresses, devices, v1, v2};
+use super::{CgroupError, addresses, devices, ports, v1, v2};
 use crate::plan::{BlockDevice, CgroupSettings, Degraded};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -47,6 +47,12 @@ pub(super) fn apply(place: &Place, settings: &CgroupSettings) -> Result<Vec<Degr
         match place.unified() {
             Some(directory) => addresses::apply(&directory, rules)?,
             None => missing.add("network.ip_deny", "there is no cgroup v2 tree on this host"),
+        }
+    }
+    if let Some(allowed) = &settings.udp_ports {
+        match place.unified() {
+            Some(directory) => ports::apply(&directory, allowed)?,
+            None => missing.add("network.bind_allow", "there is no cgroup v2 tree on this host"),
         }
     }
     if settings.delegate && !place.places().v1.is_empty() {
@@ -185,9 +191,10 @@ mod tests {
             devices: Some(Vec::new()),
             delegate: false,
             addresses: None,
+            udp_ports: None,
         };
         let count: usize = Controller::ALL.iter().map(|controller| keys(*controller, &all).len()).sum();
-        assert_eq!(count, 15, "one for each field but delegate and addresses");
+        assert_eq!(count, 15, "one for each field but delegate, addresses and ports");
         assert!(Controller::ALL.iter().all(|c| keys(*c, &CgroupSettings::default()).is_empty()));
     }
 }

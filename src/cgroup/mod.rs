@@ -29,6 +29,7 @@ mod file;
 mod guard;
 mod marks;
 mod place;
+mod ports;
 mod programs;
 mod remove;
 mod root;
@@ -117,9 +118,9 @@ pub fn has_device_programs() -> bool {
     devices::available()
 }
 
-/// The same for programs that look at packets, of groups that are in a v2 tree.
+/// The same for programs that look at packets and ports, of groups that are in a v2 tree.
 pub fn has_packet_programs() -> bool {
-    addresses::available()
+    addresses::available() && ports::available()
 }
 
 impl Tree {
@@ -279,6 +280,11 @@ impl Group {
     /// unit whether that refuses the start (compile has refused what was known to be missing already).
     pub fn apply(&self, settings: &CgroupSettings) -> Result<Vec<Degraded>, CgroupError> {
         apply::apply(&self.place, settings)
+    }
+
+    /// Takes away the list of ports that an earlier configuration put on the group.
+    pub fn forget_ports(&self) -> Result<(), CgroupError> {
+        self.place.unified().map_or(Ok(()), |directory| ports::clear(&directory))
     }
 
     /// Takes away the rules about peers that an earlier configuration put on the group.

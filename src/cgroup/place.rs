@@ -76,7 +76,7 @@ pub(super) struct Unified {
     pub on_demand: Vec<Controller>,
     /// Device programs can be attached.
     pub device_programs: bool,
-    /// Programs that look at packets can be attached.
+    /// Programs that look at packets and ports can be attached.
     pub packet_programs: bool,
     /// Controllers are there and stay off: other processes share our own group.
     pub crowded: bool,

@@ -25,6 +25,10 @@ pub(super) const AND: u8 = 0x54;
 pub(super) const SHIFT_RIGHT: u8 = 0x74;
 pub(super) const JUMP_IF_NOT_EQUAL: u8 = 0x56;
 pub(super) const EXIT: u8 = 0x95;
+/// From the order of the network to that of the machine; the immediate is the number of bits.
+pub(super) const FROM_NETWORK: u8 = 0xdc;
+/// Of 32 bits without a sign, with the immediate.
+pub(super) const JUMP_IF_AT_LEAST: u8 = 0x36;
 
 /// A member of what the program is asked about.
 pub(super) fn load(register: u8, offset: i16) -> Instruction {
@@ -38,6 +42,29 @@ pub(super) fn operation(code: u8, destination: u8, source: u8, immediate: i32) -
 /// 1 lets pass, 0 does not.
 pub(super) fn answer(value: i32) -> [Instruction; 2] {
     [operation(SET, ANSWER, 0, value), operation(EXIT, 0, 0, 0)]
+}
+
+/// A jump over `skip` instructions.
+pub(super) fn jump(code: u8, register: u8, value: i32, skip: usize) -> Instruction {
+    // A unit has at most 256 prefixes, 513 ranges of at most nine instructions each, and at most 1024 ports.
+    let offset = i16::try_from(skip).expect("bounded lists make short programs");
+    Instruction { code, registers: register, offset, immediate: value }
+}
+
+/// Halves ranges, which are given by their beginnings and whether they are allowed, until one is left. `compare` jumps over
+/// so many instructions when what is judged is not below a number, and falls through otherwise.
+pub(super) fn tree<B: Copy>(ranges: &[(B, bool)], compare: &dyn Fn(B, usize) -> Vec<Instruction>) -> Vec<Instruction> {
+    let (below, above) = ranges.split_at(ranges.len() / 2);
+    match (below.is_empty(), above.first()) {
+        (false, Some((middle, _))) => {
+            let below = tree(below, compare);
+            let mut all = compare(*middle, below.len());
+            all.extend(below);
+            all.extend(tree(above, compare));
+            all
+        }
+        (_, only) => answer(i32::from(only.is_none_or(|(_, allowed)| *allowed))).to_vec(),
+    }
 }
 
 /// Programs that are kept loaded. Most units have the rules of a profile, so there are few different ones.
@@ -78,6 +105,7 @@ fn word(point: Point) -> &'static str {
     match point {
         Point::Device => "device",
         Point::Ingress | Point::Egress => "packet",
+        Point::Bind4 | Point::Bind6 => "port",
     }
 }
 

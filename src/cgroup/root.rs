@@ -166,7 +166,7 @@ fn unified(tree: &Hierarchy, hybrid: bool, options: &RootOptions) -> Result<(Uni
         .filter(|c| !controllers.contains(c) && (offered(&at).contains(c) || further.contains(c)))
         .collect();
     let chain = own.filter(|_| can_enable).into_iter().chain([at.clone()]).collect();
-    let (device_programs, packet_programs) = (super::devices::available(), super::addresses::available());
+    let (device_programs, packet_programs) = (super::devices::available(), super::has_packet_programs());
     let found =
         Unified { path, directory: at, controllers, on_demand, device_programs, packet_programs, crowded, chain };
     Ok((found, leaf))

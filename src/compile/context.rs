@@ -1,6 +1,6 @@
 //! What the parts of `compile` share: the unit, the host, the shape of the container, and the plan as it grows.
 
-use super::{CompileError, HostFacts, Purpose, UserFact, shares};
+use super::{CompileError, HostFacts, Purpose, UserFact, shares, subordinate};
 use crate::plan::{Degraded, FileRules, Namespaces, Origin, PlannedStep, Slot, Step, step_code};
 use crate::unit::{Isolation, NamespaceSettings, NetworkMode, Unit, UserNamespace};
 use std::path::PathBuf;
@@ -140,7 +140,7 @@ pub(super) enum UserMode {
     Host,
     /// New, every id mapped to itself.
     Identity,
-    /// New, ranges.
+    /// New, ranges; of an ordinary user those that it may have, and uid 0 is that user.
     Mapped { uid: Vec<(u32, u32, u32)>, gid: Vec<(u32, u32, u32)> },
     /// New, made by an ordinary user: uid 0 inside is that user, nothing else exists.
     Single,
@@ -266,14 +266,20 @@ fn user_mode(context: &mut Context) -> UserMode {
         UserNamespace::Host if unit.is_written(key) && unit.namespaces.mount == Isolation::Private => {
             context.lacking(key, "USER", "an ordinary user can make containers in a user namespace only", None);
         }
-        UserNamespace::Host => {}
-        UserNamespace::Auto => {
-            let why = "an ordinary user has no range of ids of its own";
-            context.lacking(key, "USER", why, Some("run rsvc as root"));
+        UserNamespace::Host if subordinate::is_for_another(context) => {
+            if let Ok(mode) = subordinate::mode(context.facts) {
+                return mode;
+            }
+            // `identity` says why there is no such user.
         }
+        UserNamespace::Host => {}
+        UserNamespace::Auto => match subordinate::mode(context.facts) {
+            Ok(mode) => return mode,
+            Err((why, hint)) => context.lacking(key, "USER", &why, Some(&hint)),
+        },
         UserNamespace::Identity | UserNamespace::Mapped { .. } => {
-            let why = "an ordinary user can map one id only, the own one";
-            context.lacking(key, "USER", why, Some("run rsvc as root"));
+            let why = "an ordinary user can map the own id only, and those that /etc/subuid gives";
+            context.lacking(key, "USER", why, Some("set namespaces.user = \"auto\", or run rsvc as root"));
         }
         UserNamespace::Path(_) => {
             let why = "an ordinary user cannot join a user namespace of others";

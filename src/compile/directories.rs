@@ -111,6 +111,13 @@ pub(super) fn prepare(context: &mut Context, shape: &Shape, identity: &Identity)
     let unit = context.unit;
     let (uid, gid) = identity.on_the_host(context);
     let mut steps = Vec::new();
+    let is_given = |directory: &Directory<'_>| directory.kind != Kind::Configuration;
+    if context.facts.euid != 0 && uid != context.facts.euid && all(unit).iter().any(is_given) {
+        let message = "an ordinary user cannot give directories to another id, as which this service would run";
+        let hint =
+            "leave `user` out, or run rsvc as root; what is to stay can be in an overlay with upper = \"persistent\"";
+        context.refuse("service.user", "USER", message, Some(hint));
+    }
     for directory in all(unit) {
         // A package's own configuration keeps the owner and mode that the package gave it.
         let place = directory.kind.host(context).join(directory.name);

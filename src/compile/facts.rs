@@ -1,5 +1,6 @@
 //! What compile needs to know of the host; gathered by `daemon::host`, or assumed.
 
+use super::Subordinate;
 use super::dev::STANDARD_NODES;
 use crate::plan::{CapabilitySet, SecurityModule};
 use crate::unit::Unit;
@@ -51,11 +52,11 @@ pub struct Cgroups {
     pub crowded: bool,
     /// `false`: no group can be made at all (ordinary user without delegation).
     pub available: bool,
-    /// Can a unit's group judge the packets of its sockets?
+    /// Can a unit's group judge the packets of its sockets, and the ports that they bind?
     pub packets: PacketPrograms,
 }
 
-/// Programs that look at packets, on groups of the v2 tree.
+/// Programs that look at packets and ports, on groups of the v2 tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PacketPrograms {
     /// They can be loaded and attached.
@@ -104,6 +105,8 @@ pub struct HostFacts {
     pub range: Option<u32>,
     /// The user that the unit has for itself; `None`: it wants none.
     pub own_user: Option<u32>,
+    /// What an ordinary user may map besides itself.
+    pub subordinate: Subordinate,
     /// Nodes under `/dev` that are asked for, and the standard six.
     pub devices: BTreeMap<PathBuf, DeviceNumbers>,
     /// Those of [`super::Needs::paths`] that exist on the host; other paths are harmless.
@@ -167,6 +170,7 @@ impl HostFacts {
             groups: BTreeMap::new(),
             range: None,
             own_user: None,
+            subordinate: Subordinate::Unasked,
             devices: BTreeMap::new(),
             existing: Vec::new(),
             security_modules: Vec::new(),

@@ -5,8 +5,8 @@
 
 use super::context::{Context, Shape, UserMode};
 use super::needs::account_key;
-use super::{UserFact, confine};
-use crate::plan::{CapabilitySet, IdMaps, RANGE_SIZE, Step};
+use super::{HostFacts, UserFact, confine, subordinate};
+use crate::plan::{CapabilitySet, IdMaps, MapWriter, RANGE_SIZE, Step};
 use crate::unit::Account;
 
 /// The service's credentials, as seen in its user namespace.
@@ -36,7 +36,7 @@ impl Identity {
         let main = account(context);
         let account = context.user.cloned().or_else(|| main.clone());
         let (uid, gid, groups) = match (context.user, &shape.user) {
-            (Some(user), _) => other_user(user, shape),
+            (Some(user), _) => other_user(user, shape, context.facts),
             (None, UserMode::Single) => {
                 own_account_only(context, account.as_ref());
                 // Uid 0 inside is the caller outside. It has no capability (see `capabilities`), so it is root by name.
@@ -46,14 +46,18 @@ impl Identity {
                 let uid = account.as_ref().map_or(0, |user| user.uid);
                 let gid = group(context).unwrap_or_else(|| account.as_ref().map_or(0, |user| user.gid));
                 let groups = supplementary(context, account.as_ref(), gid);
-                (uid, gid, Some(groups))
+                as_inside((uid, gid, groups), context.facts)
             }
         };
         let maps = id_maps(context, &shape.user);
         if let (UserMode::Mapped { uid: uids, gid: gids }, Some(groups)) = (&shape.user, &groups) {
-            check_mapped(context, "namespaces.uid_mappings", uids, &[0, uid], "uid");
             let all: Vec<u32> = [0].iter().chain(groups).copied().collect();
-            check_mapped(context, "namespaces.gid_mappings", gids, &all, "gid");
+            let keys = match context.facts.euid {
+                0 => ("namespaces.uid_mappings", "namespaces.gid_mappings"),
+                _ => ("service.user", "service.supplementary_groups"),
+            };
+            check_mapped(context, keys.0, uids, &[0, uid], "uid");
+            check_mapped(context, keys.1, gids, &all, "gid");
         }
         if let (UserMode::Auto { .. }, Some(groups)) = (&shape.user, &groups) {
             check_in_range(context, "service.user", "uid", &[uid]);
@@ -156,14 +160,28 @@ impl Identity {
     }
 }
 
+/// Of an ordinary user's container, where the own account is 0; else nothing is changed.
+fn as_inside((uid, gid, groups): (u32, u32, Vec<u32>), facts: &HostFacts) -> (u32, u32, Option<Vec<u32>>) {
+    if facts.euid == 0 {
+        return (uid, gid, Some(groups));
+    }
+    let mut groups: Vec<u32> = groups.into_iter().map(|gid| subordinate::inside(gid, facts.egid)).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    (subordinate::inside(uid, facts.euid), subordinate::inside(gid, facts.egid), Some(groups))
+}
+
 /// User, group and groups of somebody other than the unit's user, as the data base has them.
-fn other_user(user: &UserFact, shape: &Shape) -> (u32, u32, Option<Vec<u32>>) {
+fn other_user(user: &UserFact, shape: &Shape, facts: &HostFacts) -> (u32, u32, Option<Vec<u32>>) {
     let mut groups = user.groups.clone();
     groups.push(user.gid);
     groups.sort_unstable();
     groups.dedup();
     // Where setgroups(2) is denied there is one user only, and the ids of another are refused by the kernel.
-    (user.uid, user.gid, (shape.user != UserMode::Single).then_some(groups))
+    match shape.user {
+        UserMode::Single => (user.uid, user.gid, None),
+        _ => as_inside((user.uid, user.gid, groups), facts),
+    }
 }
 
 /// Host ids of the container's root.
@@ -211,8 +229,9 @@ pub(super) fn user(context: &mut Context, asked: &str, account: &Account) -> Opt
 
 /// A user that only this unit has, in no data base. Programs that ask for its name find it in the environment.
 fn own_user(context: &mut Context) -> Option<UserFact> {
-    let Some(id) = context.facts.own_user else {
-        context.refuse("service.user", "USER", "there is no user for it", None);
+    let Some(id) = context.facts.own_user.filter(|_| context.facts.euid == 0) else {
+        let message = "service.user = \"auto\": only root can give a unit a user of its own";
+        context.refuse("service.user", "USER", message, Some("leave `user` out, or run rsvc as root"));
         return None;
     };
     let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' };
@@ -264,8 +283,18 @@ fn own_account_only(context: &mut Context, account: Option<&UserFact>) {
     let unit = context.unit;
     let (euid, egid) = (context.facts.euid, context.facts.egid);
     if account.is_some_and(|user| user.uid != euid) {
-        let why = "an ordinary user can run services only as itself";
-        context.lacking("service.user", "USER", why, Some("leave `user` out, or run rsvc as root"));
+        let (why, hint) = match subordinate::mode(context.facts) {
+            Err((why, remedy)) if subordinate::is_wanted(unit) => {
+                (format!("an ordinary user can run services only as itself: {why}"), format!("leave `user` out; {remedy}"))
+            }
+            _ => (
+                "an ordinary user can run services only as itself on the host's root file system".to_owned(),
+                "leave `user` out, set namespaces.user = \"auto\" or a root file system of the unit's own, or run rsvc as root"
+                    .to_owned(),
+            ),
+        };
+        // It cannot be optional.
+        context.refuse("service.user", "USER", format!("service.user: {why}"), Some(&hint));
     }
     if group(context).is_some_and(|gid| gid != egid) {
         let why = "an ordinary user can run services only with its own group";
@@ -279,13 +308,16 @@ fn own_account_only(context: &mut Context, account: Option<&UserFact>) {
 
 fn id_maps(context: &Context, mode: &UserMode) -> Option<IdMaps> {
     let facts = context.facts;
+    let maps = |uid, gid, writer| IdMaps { uid, gid, writer };
     match mode {
         UserMode::Host | UserMode::Auto { .. } | UserMode::Path(_) => None,
-        UserMode::Identity => Some(IdMaps { uid: vec![ALL_IDS], gid: vec![ALL_IDS], deny_setgroups: false }),
-        UserMode::Mapped { uid, gid } => Some(IdMaps { uid: uid.clone(), gid: gid.clone(), deny_setgroups: false }),
+        UserMode::Identity => Some(maps(vec![ALL_IDS], vec![ALL_IDS], MapWriter::Daemon)),
+        UserMode::Mapped { uid, gid } if facts.euid == 0 => Some(maps(uid.clone(), gid.clone(), MapWriter::Daemon)),
+        UserMode::Mapped { uid, gid } => Some(maps(uid.clone(), gid.clone(), MapWriter::Tools)),
         // Inner uid 0, so that the stage may mount; an unprivileged gid map needs setgroups denied.
         UserMode::Single => {
-            Some(IdMaps { uid: vec![(0, facts.euid, 1)], gid: vec![(0, facts.egid, 1)], deny_setgroups: true })
+            let (uid, gid) = (vec![(0, facts.euid, 1)], vec![(0, facts.egid, 1)]);
+            Some(maps(uid, gid, MapWriter::DaemonAsUser))
         }
     }
 }
@@ -312,8 +344,19 @@ fn check_mapped(context: &mut Context, key: &str, maps: &[(u32, u32, u32)], ids:
     for id in ids {
         if !is_mapped(maps, *id) {
             let needed = if *id == 0 { "the container is set up as root" } else { "the service runs as" };
-            let message = format!("{key}: {kind} {id} is not mapped, and {needed} {kind} {id}");
-            context.refuse(key, "USER", message, Some("widen the mapping so that it covers the id"));
+            let (message, hint) = match context.facts.euid {
+                0 => (
+                    format!("{key}: {kind} {id} is not mapped, and {needed} {kind} {id}"),
+                    "widen the mapping so that it covers the id",
+                ),
+                _ => (
+                    format!(
+                        "{key}: {kind} {id} is not among the ids of /etc/subuid and /etc/subgid, and {needed} {kind} {id}"
+                    ),
+                    "choose another account, or have a larger range there",
+                ),
+            };
+            context.refuse(key, "USER", message, Some(hint));
         }
     }
 }
@@ -325,7 +368,7 @@ fn capabilities(context: &mut Context, shape: &Shape) -> (CapabilitySet, Capabil
     let wanted = &unit.capabilities;
     let mut bounding = wanted.bounding.union(wanted.ambient);
     let mut ambient = wanted.ambient;
-    if shape.user == UserMode::Single && !unit.is_written("capabilities.bounding") {
+    if context.facts.euid != 0 && !unit.is_written("capabilities.bounding") {
         // Ten default capabilities would be void over everything outside and dangerous inside: whoever holds them can
         // undo read-only mounts and masks made for it.
         bounding = ambient;

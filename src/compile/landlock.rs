@@ -9,13 +9,13 @@ use super::context::{Context, PidMode, Shape};
 use super::identity::Identity;
 use super::mounts::{Content, Entry, Table};
 use crate::plan::{CapabilitySet, FileRules, PathRule, PortRange, Ruleset, Step};
-use crate::unit::{Isolation, NetworkMode, PortRule, RestrictNamespaces};
+use crate::unit::{Isolation, NetworkMode, PortRule, RestrictNamespaces, Transport};
 use std::path::Path;
 
 const WALL: &str = "security.landlock";
 const SIGNALS: &str = "security.restrict_signals";
 const SOCKETS: &str = "network.abstract_sockets";
-const BIND: &str = "network.bind_allow";
+pub(super) const BIND: &str = "network.bind_allow";
 const CONNECT: &str = "network.connect_allow";
 
 /// systemd's step names have none for it.
@@ -90,7 +90,7 @@ pub(super) fn make(context: &mut Context, shape: &Shape, identity: &Identity) ->
     Some(key)
 }
 
-/// TCP ports of one list.
+/// TCP ports of one list. Those of UDP are the group's business (`compile::limits`).
 fn ports(context: &mut Context, key: &str, allowed: &Option<Vec<PortRule>>) -> Option<Vec<PortRange>> {
     let allowed = allowed.as_ref()?;
     if context.facts.landlock.is_none_or(|abi| abi < 4) {
@@ -98,7 +98,7 @@ fn ports(context: &mut Context, key: &str, allowed: &Option<Vec<PortRule>>) -> O
         context.lacking(key, STEP, &why, None);
         return None;
     }
-    Some(allowed.iter().map(|rule| rule.ports).collect())
+    Some(allowed.iter().filter(|rule| rule.transport == Transport::Tcp).map(|rule| rule.ports).collect())
 }
 
 /// What of Landlock this kernel has, as the beginning of a sentence.

@@ -6,8 +6,9 @@
 use super::context::{Context, Shape};
 use super::dev::STANDARD_NODES;
 use super::facts::PacketPrograms;
-use crate::plan::{AddressRules, CgroupSettings, DeviceRule, DeviceType, LimitResource, Step};
-use crate::unit::{DeviceAllow, DevicePolicy, UserNamespace};
+use super::landlock::BIND;
+use crate::plan::{AddressRules, CgroupSettings, DeviceRule, DeviceType, LimitResource, PortRange, Step};
+use crate::unit::{DeviceAllow, DevicePolicy, Transport, UserNamespace};
 
 /// The service's OOM score. Before the fork, which hands it down: the file belongs to the process that opened it, and
 /// with `memory.oom.group` the init makes itself exempt afterwards, as the witness of how the service ended.
@@ -57,7 +58,8 @@ pub(super) fn cgroup_settings(context: &mut Context) -> CgroupSettings {
         let why = missing(context, "memory");
         context.lacking("resources.slice", "CGROUP", &why, Some(remedy(context)));
     }
-    CgroupSettings { devices, delegate, addresses, ..common }
+    let udp_ports = udp_ports(context);
+    CgroupSettings { devices, delegate, addresses, udp_ports, ..common }
 }
 
 /// The part that a slice can have as well.
@@ -195,20 +197,33 @@ fn delegate(context: &mut Context) -> bool {
 /// Rules about peers; `None` leaves packets alone.
 fn addresses(context: &mut Context) -> Option<Box<AddressRules>> {
     let rules = context.unit.network.peers.as_deref()?;
+    judged_by_the_group(context, "network.ip_deny", "packets").then(|| Box::new(rules.clone()))
+}
+
+/// Ports that may be bound by UDP; `None` leaves them alone, as a list does that names none.
+fn udp_ports(context: &mut Context) -> Option<Box<[PortRange]>> {
+    let rules = context.unit.network.bind_allow.as_ref()?.iter();
+    let ports: Box<[PortRange]> =
+        rules.filter(|rule| rule.transport == Transport::Udp).map(|rule| rule.ports).collect();
+    (!ports.is_empty() && judged_by_the_group(context, BIND, "ports")).then_some(ports)
+}
+
+/// Can the group have programs for `what`? Else the start is refused, or told as degraded.
+fn judged_by_the_group(context: &mut Context, key: &str, what: &str) -> bool {
     let cgroups = &context.facts.cgroups;
     let (why, hint) = match cgroups.packets {
         _ if !cgroups.available => (missing(context, "network"), remedy(context)),
-        PacketPrograms::Possible => return Some(Box::new(rules.clone())),
+        PacketPrograms::Possible => return true,
         PacketPrograms::NoTree => {
             ("there is no cgroup v2 tree on this host".to_owned(), "mount one: boot the host with cgroup v2, or hybrid")
         }
         PacketPrograms::Refused => (
-            "the kernel takes no BPF programs for packets from this process".to_owned(),
+            format!("the kernel takes no BPF programs for {what} from this process"),
             "give rsvc CAP_BPF and CAP_NET_ADMIN, on a kernel with CONFIG_CGROUP_BPF",
         ),
     };
-    context.lacking("network.ip_deny", "CGROUP", &why, Some(hint));
-    None
+    context.lacking(key, "CGROUP", &why, Some(hint));
+    false
 }
 
 /// Rules of the device controller; `None` leaves devices alone.

@@ -6,7 +6,7 @@
 //! context   unit + host → the shape of the container: which namespaces, made how
 //! rootfs    paths and protections → a table of mounts (mounts.rs) → mount steps;  dev: the private /dev
 //! credentials  a file system of secrets
-//! identity  user, groups, id maps, capabilities
+//! identity  user, groups, id maps, capabilities;  subordinate: other ids for an ordinary user
 //! limits    resource limits → steps; control group settings
 //! confine   system-call filters
 //! landlock  rule sets: the table of mounts once more, ports, scopes
@@ -34,12 +34,14 @@ mod rootfs;
 mod rules;
 mod shares;
 mod slice;
+mod subordinate;
 
 pub use facts::{
     Cgroups, DeviceNumbers, DirectoryRoots, FIRST_RANGE, FIRST_USER, GroupFact, HostFacts, PacketPrograms, UserFact,
 };
 pub use needs::{Needs, needs};
 pub use slice::slice_settings;
+pub use subordinate::Subordinate;
 
 use crate::plan::{CgroupSettings, Container, LaunchPlan, NamespaceKind, Namespaces, Origin, Output, Step};
 use crate::unit::{Hook, Isolation, LogTarget, NetworkMode, ServiceType, Unit};

@@ -16,6 +16,8 @@ pub struct Needs {
     pub range: bool,
     /// [`super::HostFacts::own_user`]
     pub own_user: bool,
+    /// [`super::HostFacts::subordinate`], unless it is root who asks.
+    pub subordinate: bool,
     /// Keys of [`super::HostFacts::devices`].
     pub devices: BTreeSet<PathBuf>,
     /// Paths to be listed in [`super::HostFacts::existing`] when they exist: the places of `directories.*` inside. An
@@ -32,7 +34,8 @@ pub(super) const TERMINAL_VARIABLES: [&str; 3] = ["TERM", "COLORTERM", "NO_COLOR
 pub fn needs(unit: &Unit) -> Needs {
     let own_user = unit.service.user == Some(Account::Auto);
     let range = unit.namespaces.user == UserNamespace::Auto;
-    let mut needs = Needs { range, own_user, ..Needs::default() };
+    let subordinate = range || super::subordinate::is_wanted(unit);
+    let mut needs = Needs { range, own_user, subordinate, ..Needs::default() };
     needs.users.extend(unit.service.user.as_ref().filter(|user| **user != Account::Auto).map(account_key));
     needs.groups.extend(unit.service.group.as_ref().map(account_key));
     needs.groups.extend(unit.service.supplementary_groups.iter().map(account_key));

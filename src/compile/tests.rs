@@ -3,9 +3,10 @@
 mod isolation;
 mod landlock;
 mod order;
+mod subordinate;
 
 use super::*;
-use crate::plan::{CapabilitySet, MountFlags};
+use crate::plan::{CapabilitySet, MapWriter, MountFlags};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -157,9 +158,10 @@ fn a_missing_controller_degrades_defaults_and_refuses_what_is_written() {
 fn an_ordinary_user_is_told_by_name_what_cannot_be_had() {
     for (more, expected) in [
         ("user = \"www-data\"", "only as itself"),
+        ("user = \"auto\"", "only root can give"),
         ("supplementary_groups = [\"ssl\"]", "supplementary groups"),
         ("[resources]\nmemory_max = \"1M\"", "no control group can be made here"),
-        ("[namespaces]\nuser = \"identity\"", "one id only"),
+        ("[namespaces]\nuser = \"identity\"", "the own id only"),
         ("[devices]\npolicy = \"closed\"", "devices.policy"),
     ] {
         let unit = with(more);
@@ -172,7 +174,7 @@ fn an_ordinary_user_is_told_by_name_what_cannot_be_had() {
 fn an_ordinary_users_service_is_root_by_name_only() {
     let unit = with("");
     let plan = plan(&unit, &ordinary(&unit));
-    assert!(plan.clone.user && plan.id_maps.as_ref().is_some_and(|maps| maps.deny_setgroups));
+    assert!(plan.clone.user && plan.id_maps.as_ref().is_some_and(|maps| maps.writer == MapWriter::DaemonAsUser));
     let none = |step: &Step| matches!(step, Step::DropBoundingSet { keep } if keep.is_empty());
     assert!(position(&plan, none).is_some());
     assert_eq!(position(&plan, |step| matches!(step, Step::SetGroups { .. })), None);

@@ -330,14 +330,14 @@ fn describe(entry: &Entry, unit: Option<&Unit>) -> DeniedCall {
         pid: i64::from(entry.pid),
         command: entry.comm.clone(),
         remedy: match (name, unit) {
-            (Some(name), Some(unit)) => remedy(unit, name, entry),
+            (Some(name), Some(unit)) => remedy(unit, name, entry.errno),
             _ => String::new(),
         },
     }
 }
 
-/// Which key would allow it.
-fn remedy(unit: &Unit, call: &str, entry: &Entry) -> String {
+/// Which key would allow it. `errno`: how it was denied, 0 when it killed.
+pub(super) fn remedy(unit: &Unit, call: &str, errno: u32) -> String {
     let (syscalls, security) = (&unit.syscalls, &unit.security);
     let protections: [(bool, &[&str], &str); 4] = [
         (security.protect_clock, &["@clock"], "security.protect_clock"),
@@ -359,7 +359,7 @@ fn remedy(unit: &Unit, call: &str, entry: &Entry) -> String {
         return format!("syscalls.allow.append = [\"{call}\"]{group} would allow it");
     }
     let key = match call {
-        "socket" | "socketpair" if entry.errno == EAFNOSUPPORT => "network.address_families",
+        "socket" | "socketpair" if errno == EAFNOSUPPORT => "network.address_families",
         "socketcall" => "network.address_families",
         "clone" | "unshare" | "setns" if security.restrict_namespaces != RestrictNamespaces::No => {
             "security.restrict_namespaces"

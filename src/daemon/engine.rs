@@ -378,6 +378,9 @@ impl Engine {
         let own = if needs.range || needs.own_user { self.known_ids(&unit.name) } else { Default::default() };
         facts.range = needs.range.then(|| own.range.unwrap_or(FIRST_RANGE));
         facts.own_user = needs.own_user.then(|| own.user.unwrap_or(FIRST_USER));
+        if needs.subordinate {
+            facts.subordinate = self.host.subordinate();
+        }
         facts.terminal = self.terminal.is_some();
         facts.environment =
             needs.variables.into_iter().filter_map(|n| std::env::var(&n).ok().map(|v| (n, v))).collect();

@@ -139,8 +139,8 @@ fn control_groups() -> Vec<Feature> {
         ),
         feature(
             "packet-programs",
-            yes_or(crate::cgroup::has_packet_programs(), "BPF programs for packets cannot be loaded here"),
-            "network.ip_deny and network.ip_allow, in a v2 tree",
+            yes_or(crate::cgroup::has_packet_programs(), "BPF programs for packets and ports cannot be loaded here"),
+            "network.ip_deny, network.ip_allow, and ports of UDP in network.bind_allow, in a v2 tree",
         ),
         feature("psi", pressure, "memory, CPU and I/O pressure in `rsvc status`"),
     ]

@@ -63,6 +63,9 @@ pub(super) fn key_of(error: &CgroupError) -> Option<&'static str> {
     if error.operation.contains("packet program") {
         return Some("network.ip_deny");
     }
+    if error.operation.contains("port program") {
+        return Some("network.bind_allow");
+    }
     let name = error.path.file_name()?.to_str()?;
     let keys = [
         ("memory.memsw", "resources.memory_swap_max"),
@@ -164,6 +167,9 @@ impl Engine {
             if !fresh && limits.addresses.is_none() {
                 group.forget_addresses().map_err(cgroup_failure)?;
             }
+            if !fresh && limits.udp_ports.is_none() {
+                group.forget_ports().map_err(cgroup_failure)?;
+            }
             let missing = group.apply(&limits).map_err(|error| {
                 let asked = match key_of(&error) {
                     Some("devices.policy") => asked(unit, written(unit, &["devices.allow", "devices.policy"])),
@@ -214,7 +220,7 @@ mod tests {
         assert_eq!(user_on_the_host(&[], None), (0, 0));
         assert_eq!(user_on_the_host(&steps, None), (33, 1033));
         let map = vec![(0, 100_000, 1000), (1000, 5000, 100)];
-        let maps = IdMaps { uid: map.clone(), gid: map, deny_setgroups: false };
+        let maps = IdMaps { uid: map.clone(), gid: map, writer: crate::plan::MapWriter::Daemon };
         assert_eq!(user_on_the_host(&steps, Some(&maps)), (100_033, 5033));
         let [first, last] = steps;
         let steps = [step(Step::MakeUserNamespace { first: 524_288 }), first, last];
@@ -243,5 +249,6 @@ mod tests {
             assert_eq!(key("write 1 to", &format!("/sys/fs/cgroup/{file}")), expected, "{file}");
         }
         assert_eq!(key("find the block device of", "/srv"), Some("resources.io_max"));
+        assert_eq!(key("attach a port program to", "web"), Some("network.bind_allow"));
     }
 }

@@ -5,7 +5,7 @@
 
 use super::accounts::{AccountError, Accounts};
 use super::environment_files;
-use crate::compile::{Cgroups, DeviceNumbers, DirectoryRoots, HostFacts};
+use crate::compile::{Cgroups, DeviceNumbers, DirectoryRoots, HostFacts, Subordinate};
 use crate::plan::{CapabilitySet, SecurityModule};
 use crate::sys;
 use rustix::fs::{FileType, major, minor};
@@ -151,6 +151,17 @@ impl Host {
         self.journal.present()
     }
 
+    /// What the ordinary user who runs this may map besides itself. Asked at each start, as accounts are.
+    pub fn subordinate(&mut self) -> Subordinate {
+        let Lasting { euid, egid, .. } = self.lasting;
+        if euid == 0 {
+            return Subordinate::Unasked;
+        }
+        let number = euid.to_string();
+        let name = self.accounts.user(&number).map_or(number, |user| user.name);
+        super::subordinate::find(&name, (euid, egid), Path::new("/etc"))
+    }
+
     /// Gathers the facts for one unit.
     pub fn facts(&mut self, cgroups: &Cgroups, needs: &Needs) -> Gathered {
         let mut problems = Vec::new();
@@ -204,6 +215,7 @@ impl Host {
             groups,
             range: None,
             own_user: None,
+            subordinate: Subordinate::Unasked,
             devices: devices(&needs.devices),
             existing: Vec::new(),
             security_modules,

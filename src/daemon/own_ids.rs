@@ -5,126 +5,32 @@
 //! there. No two units of the host have one in common: the files of all instances, those of `rsvc run` too, are named in
 //! [`REGISTRY`], and who takes something new looks into all of them while nobody else may.
 //!
+//! While our file or that of another instance is damaged, or cannot be read, nobody gets anything new: what it had given to whom is
+//! not known. Who has something keeps it: by an entry that is whole, or by the kernel's word.
+//!
 //! A range is in no file of a disk (files are mapped), so one that another instance took while this one was not there is
 //! simply exchanged. A user owns files: it is never given to another unit.
 
 use super::accounts::Accounts;
+use super::ids_file::{Durable, Ids, Kind, RANGES_END, Table, USERS, is_possible, write};
 use super::scarcity::at;
-use super::whole_file::{read_file, read_proc};
-use crate::compile::{FIRST_RANGE, FIRST_USER};
+use super::whole_file::read_proc;
+use crate::compile::FIRST_RANGE;
 use crate::plan::RANGE_SIZE;
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// Links to the files of all instances of this boot, and the lock.
 pub(super) const REGISTRY: &str = "/run/rsvc-ids";
 
-/// Behind the last range: where those of systemd's containers end.
-const RANGES_END: u32 = 1_879_048_192;
-
-/// Users without an entry in any data base, as systemd has them; less than a range holds.
-const USERS: std::ops::RangeInclusive<u32> = FIRST_USER..=65_519;
-
 /// Where systemd notes those that it has given out.
 const SYSTEMDS: &str = "/run/systemd/dynamic-uid";
-
-/// Version of the file.
-const VERSION: u32 = 1;
-
-/// Largest file taken, bytes: far more than 33,000 units take.
-const SIZE_LIMIT: u64 = 8 << 20;
-
-/// What a unit has.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Ids {
-    /// First of [`RANGE_SIZE`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub range: Option<u32>,
-    /// User, and group of the same number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user: Option<u32>,
-}
-
-/// Which of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Range,
-    User,
-}
-
-impl Ids {
-    pub fn of(&self, kind: Kind) -> Option<u32> {
-        match kind {
-            Kind::Range => self.range,
-            Kind::User => self.user,
-        }
-    }
-
-    fn set(&mut self, kind: Kind, id: Option<u32>) {
-        match kind {
-            Kind::Range => self.range = id,
-            Kind::User => self.user = id,
-        }
-    }
-}
-
-/// The file.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    v: u32,
-    units: BTreeMap<String, Ids>,
-}
-
-impl Table {
-    /// # Errors
-    /// What is wrong with it.
-    fn parse(bytes: &[u8]) -> Result<Table, String> {
-        let table: Table = serde_json::from_slice(bytes).map_err(|error| format!("is damaged: {error}"))?;
-        if table.v != VERSION {
-            return Err(format!("has version {}, and this rsvc reads {VERSION}", table.v));
-        }
-        for kind in [Kind::Range, Kind::User] {
-            let mut taken = BTreeSet::new();
-            for (unit, id) in table.units.iter().filter_map(|(unit, ids)| Some((unit, ids.of(kind)?))) {
-                if !is_possible(kind, id) || !taken.insert(id) {
-                    return Err(format!("is damaged: {unit} has {id}, which is out of bounds or another unit's"));
-                }
-            }
-        }
-        Ok(table)
-    }
-
-    /// A missing file has nothing in it.
-    fn read(path: &Path) -> io::Result<Result<Table, String>> {
-        match read_file(path, SIZE_LIMIT) {
-            Ok(bytes) => Ok(Table::parse(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Ok(Table { v: VERSION, units: BTreeMap::new() }))
-            }
-            Err(error) => Err(at(path, error)),
-        }
-    }
-
-    fn ids(&self, kind: Kind) -> BTreeSet<u32> {
-        self.units.values().filter_map(|ids| ids.of(kind)).collect()
-    }
-}
-
-fn is_possible(kind: Kind, id: u32) -> bool {
-    match kind {
-        Kind::Range => (FIRST_RANGE..RANGES_END).contains(&id) && id.is_multiple_of(RANGE_SIZE),
-        Kind::User => USERS.contains(&id),
-    }
-}
 
 /// All that could be given to a unit, in the order in which it is tried: from a place that is the unit's own, so that
 /// instances and hosts rarely meet.
@@ -241,6 +147,8 @@ pub(super) struct OwnIds {
     path: PathBuf,
     registry: PathBuf,
     table: Option<Table>,
+    /// Why nobody gets anything new, with a remedy. The file is not written meanwhile: somebody may be able to restore it.
+    trouble: Option<String>,
     /// What [`taken`] found, and when, in microseconds of CLOCK_BOOTTIME.
     taken: Option<(u64, Taken)>,
 }
@@ -250,7 +158,7 @@ const BELIEVED: u64 = 1_000_000;
 
 impl OwnIds {
     pub fn new(state_dir: &Path) -> OwnIds {
-        OwnIds { path: state_dir.join("ids"), registry: REGISTRY.into(), table: None, taken: None }
+        OwnIds { path: state_dir.join("ids"), registry: REGISTRY.into(), table: None, trouble: None, taken: None }
     }
 
     /// What is known of a unit, without giving it anything.
@@ -261,39 +169,62 @@ impl OwnIds {
     /// The same from the file, for who only shows it.
     pub fn noted(&self, unit: &str) -> Ids {
         match (&self.table, Table::read(&self.path)) {
-            (None, Ok(Ok(table))) => table.units.get(unit).copied().unwrap_or_default(),
+            (None, Ok((table, _))) => table.units.get(unit).copied().unwrap_or_default(),
             _ => self.known(unit),
         }
     }
 
-    pub fn is_loaded(&self) -> bool {
-        self.table.is_some()
+    /// Must the file be read before this unit can have such an id? Also again, when it was damaged: it may be restored.
+    pub fn wants_loading(&self, unit: &str, kind: Kind) -> bool {
+        self.table.is_none() || self.trouble.is_some() && self.known(unit).of(kind).is_none()
     }
 
     /// Reads the file. What `running` units have by the kernel's word counts, whatever is in it.
-    ///
-    /// # Errors
-    /// Damaged, or it cannot be read: then nobody can tell what is whose.
-    pub fn load(&mut self, running: &[(String, Ids)]) -> Result<(), String> {
-        let read = Table::read(&self.path).map_err(|error| error.to_string())?;
-        let mut table = read.map_err(|why| {
-            format!(
-                "{} {why}\n  hint: restore it, or remove it: what units that run have is known to the kernel, a user that \
-                 `user = \"auto\"` gave to another unit is not",
-                self.path.display()
-            )
-        })?;
-        for (unit, ids) in running {
+    pub fn load(&mut self, running: &[(String, Ids)]) {
+        let former = self.table.take();
+        let (mut table, wrong) = match Table::read(&self.path) {
+            Ok((table, wrong)) => (table, wrong.map(|why| format!("{} {why}", self.path.display()))),
+            Err(error) => (Table::empty(), Some(error.to_string())),
+        };
+        let hint = "restore it, or remove it: what units that run have is known to the kernel, a user that `user = \"auto\"` \
+                    gave to another unit is not";
+        self.trouble = wrong.map(|why| format!("{why}\n  hint: {hint}"));
+        // What a unit had when it last ran is known from then, until the file says something else.
+        for (unit, ids) in former.iter().flat_map(|former| &former.units) {
             for kind in [Kind::Range, Kind::User] {
-                let Some(id) = ids.of(kind).filter(|id| is_possible(kind, *id)) else { continue };
-                for other in table.units.values_mut().filter(|other| other.of(kind) == Some(id)) {
-                    other.set(kind, None);
+                let lacks = table.units.get(unit).and_then(|ids| ids.of(kind)).is_none();
+                if let Some(id) = ids.of(kind).filter(|id| lacks && !table.ids(kind).contains(id)) {
+                    table.set(unit, kind, id);
                 }
-                table.units.entry(unit.clone()).or_default().set(kind, Some(id));
             }
         }
-        let _lock = self.lock().map_err(|error| error.to_string())?;
-        let others = self.others().map_err(|error| error.to_string())?;
+        for (unit, ids) in running {
+            for kind in [Kind::Range, Kind::User] {
+                if let Some(id) = ids.of(kind).filter(|id| is_possible(kind, *id)) {
+                    table.set(unit, kind, id);
+                }
+            }
+        }
+        if let Err((was_compared, error)) = self.compare_with_others(&mut table, running) {
+            // Since our file was compared, nobody can have taken what is in it.
+            let names: Vec<&str> = running.iter().map(|(name, _)| name.as_str()).collect();
+            let unsure = table.units.iter_mut().filter(|(unit, _)| !was_compared && !names.contains(&unit.as_str()));
+            unsure.for_each(|(_, ids)| ids.range = None);
+            self.trouble.get_or_insert_with(|| error.to_string());
+        }
+        self.table = Some(table);
+    }
+
+    /// Takes away ranges that others have got while this instance was not there, and puts our file before them.
+    ///
+    /// # Errors
+    /// What others have cannot be seen; and whether it was seen before in this boot.
+    fn compare_with_others(&self, table: &mut Table, running: &[(String, Ids)]) -> Result<(), (bool, io::Error)> {
+        let _lock = self.lock().map_err(|error| (false, error))?;
+        let was_compared = self.compared_link().is_symlink();
+        let others = self.others();
+        self.register().map_err(|error| (was_compared, error))?;
+        let others = others.map_err(|error| (was_compared, error))?;
         let lost: BTreeSet<u32> = others.iter().flat_map(|other| other.ids(Kind::Range)).collect();
         for (unit, ids) in &mut table.units {
             let runs = running.iter().any(|(name, _)| name == unit);
@@ -301,8 +232,10 @@ impl OwnIds {
                 ids.range = None;
             }
         }
-        self.register().map_err(|error| error.to_string())?;
-        self.table = Some(table);
+        // Not of a damaged file: what it had may be restored, and was not compared.
+        if self.trouble.is_none() {
+            link(&self.path, &self.compared_link()).map_err(|error| (was_compared, error))?;
+        }
         Ok(())
     }
 
@@ -313,6 +246,9 @@ impl OwnIds {
     pub fn give(&mut self, unit: &str, kind: Kind, accounts: &mut Accounts, now: u64) -> Result<u32, String> {
         if let Some(id) = self.known(unit).of(kind) {
             return Ok(id);
+        }
+        if let Some(why) = &self.trouble {
+            return Err(why.clone());
         }
         let failed = |error: io::Error| error.to_string();
         let _lock = self.lock().map_err(failed)?;
@@ -339,6 +275,9 @@ impl OwnIds {
     /// Takes ranges back: of those units for which `idle` holds, which then get another one at their next start. Nothing on a
     /// disk tells of a range. `true`: there were some.
     pub fn take_back_ranges(&mut self, idle: impl Fn(&str) -> bool) -> bool {
+        if self.trouble.is_some() {
+            return false;
+        }
         let Some(table) = &mut self.table else { return false };
         let mut any = false;
         for (unit, ids) in &mut table.units {
@@ -376,12 +315,14 @@ impl OwnIds {
         self.registry.join(format!("{:016x}", hasher.finish()))
     }
 
+    /// Another one to our file: what is in it was compared with what all others have, and they look into it since.
+    fn compared_link(&self) -> PathBuf {
+        self.own_link().with_extension("compared")
+    }
+
     /// From now on the other instances look into our file.
     fn register(&self) -> io::Result<()> {
-        match symlink(&self.path, self.own_link()) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => Ok(()),
-        }
+        link(&self.path, &self.own_link())
     }
 
     /// Tables of the other instances. Links of those that are gone are removed.
@@ -397,11 +338,23 @@ impl OwnIds {
                 let _ = fs::remove_file(&link);
                 continue;
             }
-            let table = Table::read(&path)?;
-            let unclear = |why| io::Error::other(format!("{}, of another instance, {why}", path.display()));
-            all.push(table.map_err(unclear)?);
+            let (table, wrong) = Table::read(&path)?;
+            if let Some(why) = wrong {
+                let hint = "restore it, or remove it with its instance stopped";
+                let message = format!("{}, of another instance, {why}\n  hint: {hint}", path.display());
+                return Err(io::Error::other(message));
+            }
+            all.push(table);
         }
         Ok(all)
+    }
+}
+
+/// It may be there.
+fn link(path: &Path, at: &Path) -> io::Result<()> {
+    match symlink(path, at) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -415,30 +368,6 @@ fn full(kind: Kind, used: usize, path: &Path) -> String {
          {}: take them out while no daemon runs",
         path.display()
     )
-}
-
-/// Must it be on the disk? What is said of users must be known after a loss of power, too.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Durable {
-    Yes,
-    No,
-}
-
-/// Whole, or not at all.
-fn write(path: &Path, table: &Table, durable: Durable) -> io::Result<()> {
-    let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    super::launch::make_directory(directory, 0o755)?;
-    let bytes = serde_json::to_vec(table).map_err(io::Error::other)?;
-    let temporary = path.with_extension("new");
-    let _ = fs::remove_file(&temporary);
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    let sync = |file: &File| if durable == Durable::Yes { file.sync_all() } else { Ok(()) };
-    let written = file.write_all(&bytes).and_then(|()| sync(&file)).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
-    sync(&File::open(directory)?)
 }
 
 #[cfg(test)]

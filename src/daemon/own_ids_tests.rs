@@ -1,5 +1,6 @@
 //! Who gets which ids, with a registry and account files of the tests' own.
 
+use super::super::ids_file::VERSION;
 use super::*;
 use std::os::unix::fs::PermissionsExt;
 
@@ -33,8 +34,8 @@ fn ranges_are_aligned_stable_and_everybodys_own() {
     let place = Place::new();
     let mut accounts = place.accounts("");
     let (mut one, mut two) = (place.instance("one"), place.instance("two"));
-    one.load(&[]).unwrap();
-    two.load(&[]).unwrap();
+    one.load(&[]);
+    two.load(&[]);
     let mut all = BTreeSet::new();
     for n in 0..40 {
         let range = range(if n % 2 == 0 { &mut one } else { &mut two }, &format!("unit-{n}"), &mut accounts);
@@ -43,7 +44,7 @@ fn ranges_are_aligned_stable_and_everybodys_own() {
     }
     let before = range(&mut one, "unit-0", &mut accounts);
     let mut next = place.instance("one");
-    next.load(&[]).unwrap();
+    next.load(&[]);
     assert_eq!(range(&mut next, "unit-0", &mut accounts), before);
     assert_eq!(fs::metadata(&one.path).unwrap().permissions().mode() & 0o777, 0o600);
 }
@@ -52,7 +53,7 @@ fn ranges_are_aligned_stable_and_everybodys_own() {
 fn what_others_have_is_passed_over() {
     let place = Place::new();
     let mut ids = place.instance("one");
-    ids.load(&[]).unwrap();
+    ids.load(&[]);
     let (range, user) = (candidates(Kind::Range, "web", &ids.path), candidates(Kind::User, "web", &ids.path));
     let ([first, second], [user, next]) = (first_two(range), first_two(user));
     let mut accounts = place.accounts(&format!("a:x:{}:0::/:/x\nb:x:{user}:{user}::/:/x\n", first + 5));
@@ -82,16 +83,79 @@ fn a_damaged_file_gives_nothing() {
     ] {
         let mut ids = place.instance("one");
         fs::write(&ids.path, text).unwrap();
-        let why = ids.load(&[]).unwrap_err();
-        assert!(why.contains("state") || why.contains("ids"), "{why}");
-        assert!(!ids.is_loaded());
-        assert!(ids.give("web", Kind::Range, &mut place.accounts(""), 0).is_err());
+        ids.load(&[]);
+        for kind in [Kind::Range, Kind::User] {
+            let why = ids.give("web", kind, &mut place.accounts(""), 0).unwrap_err();
+            assert!(why.contains("one/ids") && why.contains("hint: restore it"), "{why}");
+        }
+        assert!(ids.wants_loading("web", Kind::Range), "it may be restored");
         // And another instance does not know what it may take.
         let mut other = place.instance("other");
-        fs::create_dir_all(&other.registry).unwrap();
-        ids.register().unwrap();
-        assert!(other.load(&[]).unwrap_err().contains("another instance"), "{text}");
+        other.load(&[]);
+        let why = other.give("web", Kind::Range, &mut place.accounts(""), 0).unwrap_err();
+        assert!(why.contains("another instance") && why.contains("hint"), "{text}: {why}");
+        assert_eq!(fs::read_to_string(&ids.path).unwrap(), text, "nothing is written over it");
     }
+}
+
+#[test]
+fn of_a_damaged_file_the_whole_entries_count_and_are_given_again_when_it_is_restored() {
+    let place = Place::new();
+    let mut accounts = place.accounts("");
+    let mut ids = place.instance("one");
+    let whole = "\"good\":{\"range\":589824,\"user\":61185}";
+    let cases = [
+        "\"bad\":{\"range\":524289}",
+        "\"bad\":{\"other\":1}",
+        "\"bad\":[]",
+        "\"bad\":{\"user\":61184},\"worse\":{\"user\":61184}",
+    ];
+    for spoilt in cases {
+        fs::write(&ids.path, format!("{{\"v\":1,\"units\":{{{whole},{spoilt}}}}}")).unwrap();
+        ids = place.instance("one");
+        ids.load(&[("runs".to_owned(), Ids { range: Some(FIRST_RANGE), user: None })]);
+        let mut get = |unit: &str, kind| ids.give(unit, kind, &mut accounts, 0);
+        assert_eq!((get("good", Kind::Range), get("good", Kind::User)), (Ok(589_824), Ok(61_185)), "{spoilt}");
+        assert_eq!(get("runs", Kind::Range), Ok(FIRST_RANGE), "{spoilt}");
+        for unit in ["bad", "other"] {
+            let why = get(unit, Kind::User).unwrap_err();
+            assert!(why.contains("the entry of bad"), "{why}");
+        }
+        assert!(!ids.take_back_ranges(|_| true), "the file is left as it is");
+    }
+    fs::write(&ids.path, format!("{{\"v\":1,\"units\":{{{whole}}}}}")).unwrap();
+    assert!(ids.wants_loading("other", Kind::Range) && !ids.wants_loading("runs", Kind::Range));
+    ids.load(&[]);
+    ids.give("other", Kind::Range, &mut accounts, 0).unwrap();
+    assert_eq!(ids.known("runs").range, Some(FIRST_RANGE), "known from when it ran");
+}
+
+#[test]
+fn while_anothers_file_is_damaged_one_keeps_what_nobody_can_have_taken() {
+    let place = Place::new();
+    let mut accounts = place.accounts("");
+    let mut one = place.instance("one");
+    one.load(&[]);
+    let had = (range(&mut one, "web", &mut accounts), one.give("web", Kind::User, &mut accounts, 0).unwrap());
+    let mut other = place.instance("other");
+    other.load(&[]);
+    fs::write(&other.path, "{").unwrap();
+    let mut next = place.instance("one");
+    next.load(&[]);
+    assert_eq!(next.known("web"), Ids { range: Some(had.0), user: Some(had.1) });
+    assert!(next.give("more", Kind::Range, &mut accounts, 0).unwrap_err().contains("another instance"));
+    // After a boot, the other one was there first.
+    fs::remove_file(one.own_link()).unwrap();
+    fs::remove_file(one.compared_link()).unwrap();
+    let mut next = place.instance("one");
+    next.load(&[]);
+    assert_eq!(next.known("web"), Ids { range: None, user: Some(had.1) });
+    assert!(next.give("web", Kind::Range, &mut accounts, 0).unwrap_err().contains("another instance"));
+    next.load(&[]);
+    assert_eq!(next.known("web").range, None, "being looked into now says nothing of what others had before");
+    fs::remove_file(&other.path).unwrap();
+    next.load(&[]);
+    range(&mut next, "web", &mut accounts);
 }
 
 #[test]
@@ -100,11 +164,11 @@ fn what_runs_counts_whatever_the_file_says() {
     let mut accounts = place.accounts("");
     let mut ids = place.instance("one");
     let running = |unit: &str, range: u32| (unit.to_owned(), Ids { range: Some(range), user: None });
-    ids.load(&[running("web", FIRST_RANGE + RANGE_SIZE)]).unwrap();
+    ids.load(&[running("web", FIRST_RANGE + RANGE_SIZE)]);
     assert_eq!(range(&mut ids, "web", &mut accounts), FIRST_RANGE + RANGE_SIZE);
     assert_ne!(range(&mut ids, "other", &mut accounts), FIRST_RANGE + RANGE_SIZE);
     let mut next = place.instance("one");
-    next.load(&[running("new", FIRST_RANGE + RANGE_SIZE)]).unwrap();
+    next.load(&[running("new", FIRST_RANGE + RANGE_SIZE)]);
     assert_eq!(range(&mut next, "new", &mut accounts), FIRST_RANGE + RANGE_SIZE);
     assert_ne!(range(&mut next, "web", &mut accounts), FIRST_RANGE + RANGE_SIZE);
 }
@@ -114,16 +178,16 @@ fn a_range_that_another_instance_took_meanwhile_is_exchanged_and_a_user_is_not()
     let place = Place::new();
     let mut accounts = place.accounts("");
     let mut one = place.instance("one");
-    one.load(&[]).unwrap();
+    one.load(&[]);
     let had = (range(&mut one, "web", &mut accounts), one.give("web", Kind::User, &mut accounts, 0).unwrap());
     // After a boot: the other one was there first, and knew nothing of us.
     fs::remove_dir_all(&one.registry).unwrap();
     let mut two = place.instance("two");
     let running = [("db".to_owned(), Ids { range: Some(had.0), user: None })];
-    two.load(&running).unwrap();
+    two.load(&running);
     range(&mut two, "more", &mut accounts);
     let mut next = place.instance("one");
-    next.load(&[]).unwrap();
+    next.load(&[]);
     assert_ne!(range(&mut next, "web", &mut accounts), had.0);
     assert_eq!(next.known("web").user, Some(had.1));
 }
@@ -132,7 +196,7 @@ fn a_range_that_another_instance_took_meanwhile_is_exchanged_and_a_user_is_not()
 fn the_file_of_an_instance_that_is_gone_is_forgotten() {
     let place = Place::new();
     let mut gone = place.instance("gone");
-    gone.load(&[]).unwrap();
+    gone.load(&[]);
     range(&mut gone, "web", &mut place.accounts(""));
     fs::remove_dir_all(place.directory.path().join("gone")).unwrap();
     let ids = place.instance("one");
@@ -146,7 +210,8 @@ fn a_registry_that_others_can_write_is_not_believed() {
     let mut ids = place.instance("one");
     fs::create_dir(&ids.registry).unwrap();
     fs::set_permissions(&ids.registry, fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(ids.load(&[]).unwrap_err().contains("only root can write"));
+    ids.load(&[]);
+    assert!(ids.give("web", Kind::Range, &mut place.accounts(""), 0).unwrap_err().contains("only root can write"));
 }
 
 #[test]
@@ -155,7 +220,7 @@ fn a_full_pool_says_so() {
     let mut ids = place.instance("one");
     let units = USERS.map(|user| (format!("u{user}"), Ids { range: None, user: Some(user) })).collect();
     write(&ids.path, &Table { v: VERSION, units }, Durable::No).unwrap();
-    ids.load(&[]).unwrap();
+    ids.load(&[]);
     let why = ids.give("web", Kind::User, &mut place.accounts(""), 0).unwrap_err();
     assert!(why.contains("no user id from 61184 to 65519 is free") && why.contains("ids"), "{why}");
     assert_eq!(candidates(Kind::Range, "x", Path::new("/")).count(), 28_664);
@@ -166,7 +231,7 @@ fn ranges_of_who_does_not_run_come_back_and_users_do_not() {
     let place = Place::new();
     let mut accounts = place.accounts("");
     let mut ids = place.instance("one");
-    ids.load(&[]).unwrap();
+    ids.load(&[]);
     let kept = range(&mut ids, "runs", &mut accounts);
     range(&mut ids, "idle", &mut accounts);
     let user = ids.give("idle", Kind::User, &mut accounts, 0).unwrap();
@@ -174,7 +239,7 @@ fn ranges_of_who_does_not_run_come_back_and_users_do_not() {
     assert!(ids.take_back_ranges(|unit| unit != "runs"));
     assert!(!ids.take_back_ranges(|unit| unit != "runs"));
     let mut next = place.instance("one");
-    next.load(&[]).unwrap();
+    next.load(&[]);
     assert_eq!(next.known("runs").range, Some(kept));
     assert_eq!(next.known("idle"), Ids { range: None, user: Some(user) });
     assert_eq!(next.table.unwrap().units.len(), 2);

@@ -3,6 +3,7 @@
 use super::activation::{Keeper, Sockets, Store};
 use super::connections::{Accepting, Connection};
 use super::identity::ProcessIdentity;
+use super::killed_call::KilledCall;
 use super::live::Live;
 use super::log_output::Output;
 use super::notify::NotifySocket;
@@ -118,6 +119,8 @@ pub(super) struct Service {
     pub removing: Vec<HostStep>,
     /// Counters of the group when the main process last ended; the group may be gone.
     pub last_counters: Option<Box<GroupCounters>>,
+    /// When a system-call filter ended the last main process.
+    pub killed_call: Option<Box<KilledCall>>,
     /// Last lines of the output, kept when the log of a service that is down was closed.
     pub lines: Vec<String>,
     /// Messages that the rate limit kept out of a log that was closed.
@@ -337,6 +340,7 @@ impl Service {
             watching_readiness: false,
             removing: Vec::new(),
             last_counters: None,
+            killed_call: None,
             lines: Vec::new(),
             suppressed: 0,
             load_error: None,

@@ -6,6 +6,7 @@
 
 use super::asked::set_by;
 use super::engine::Engine;
+use super::killed_call::KilledCall;
 use super::launch::failure;
 use super::service::{Process, Service};
 use crate::load;
@@ -101,6 +102,9 @@ pub(super) struct HeldBack {
 impl Engine {
     /// Tells the supervisor that a main process ended, now or after the owner of its pid namespace.
     pub(super) fn main_exited(&mut self, id: ServiceId, exit: Exit, oom: bool) {
+        if let Some(service) = self.services.get_mut(&id) {
+            service.killed_call = KilledCall::of(exit, service.last_main_pid);
+        }
         let event = Event::MainExited { id, exit, oom };
         if let (Exit::Killed(SIGKILL), Some(owner)) = (exit, self.dying_owner(id)) {
             return self.held_back.push(HeldBack { owner, member: id, event });

@@ -66,6 +66,7 @@ fn change(former: &CgroupSettings, wanted: &CgroupSettings) -> CgroupSettings {
         devices: None,
         delegate: false,
         addresses: None,
+        udp_ports: None,
     }
 }
 

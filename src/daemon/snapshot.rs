@@ -97,10 +97,8 @@ pub(super) fn cause_words(cause: &Cause, service: Option<&Service>) -> String {
     match cause {
         Cause::Launch(failure) => failure.message.clone(),
         Cause::Main { exit, result: ServiceResult::OomKill } => oom_words(*exit, service),
-        Cause::Main { exit, .. } => format!("the main process {}", how(*exit)),
-        Cause::Command { role, outcome: CommandOutcome::Exited(exit) } => {
-            format!("{} {}", role_words(*role), how(*exit))
-        }
+        Cause::Main { exit, .. } => end_words(Role::Main, *exit, service),
+        Cause::Command { role, outcome: CommandOutcome::Exited(exit) } => end_words(*role, *exit, service),
         Cause::Command { role, outcome: CommandOutcome::NotLaunched(failure) } => {
             format!("{}: {}", role_words(*role), failure.message)
         }
@@ -177,6 +175,13 @@ fn timeout_words(service: Option<&Service>) -> String {
 }
 
 /// An OOM kill with limit and peak, and whose limit it was.
+fn end_words(role: Role, exit: Exit, service: Option<&Service>) -> String {
+    let who = role_words(role);
+    let unit = service.and_then(|service| service.running.as_deref().or(service.unit.as_deref()));
+    let killed = service.filter(|_| role == Role::Main).and_then(|service| service.killed_call.as_deref());
+    super::killed_call::words(&who, exit, unit, killed).unwrap_or_else(|| format!("{who} {}", how(exit)))
+}
+
 fn oom_words(exit: Exit, service: Option<&Service>) -> String {
     let counters = service.and_then(|s| s.last_counters.as_deref().cloned()).unwrap_or_default();
     let size = |bytes: Option<u64>| bytes.map_or_else(|| "?".to_owned(), crate::unit::value::print_byte_size);

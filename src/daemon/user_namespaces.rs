@@ -2,10 +2,11 @@
 
 use super::asked::set_by;
 use super::engine::{Engine, now};
+use super::ids_file::{Ids, Kind};
 use super::launch::failure;
-use super::own_ids::{Ids, Kind, range_of, user_of};
+use super::own_ids::{range_of, user_of};
 use super::service::Service;
-use crate::plan::{Container, IdMaps, LaunchPlan, Step};
+use crate::plan::{Container, IdMaps, LaunchPlan, MapWriter, Step};
 use crate::supervise::{LaunchFailure, ServiceId};
 use crate::sys::{namespace, process};
 use crate::unit::{Account, Unit, UserNamespace};
@@ -30,11 +31,10 @@ impl Engine {
             let refused = |why: String| {
                 failure("USER", 217, format!("failed at step USER: {key} = \"auto\": {why}{}", set_by(unit, key)))
             };
-            if !self.own_ids.is_loaded() {
-                let running = self.ids_of_running();
-                self.own_ids.load(&running).map_err(refused)?;
-            }
             let holder = self.holder(&unit.name, kind);
+            if self.own_ids.wants_loading(&holder, kind) {
+                self.own_ids.load(&self.ids_of_running());
+            }
             let mut given = self.own_ids.give(&holder, kind, self.host.accounts(), now().0);
             if given.is_err() && kind == Kind::Range && self.take_back_ranges() {
                 given = self.own_ids.give(&holder, kind, self.host.accounts(), now().0);
@@ -42,6 +42,14 @@ impl Engine {
             given.map_err(refused)?;
         }
         Ok(())
+    }
+
+    /// What services have that were taken over is known from now on, whatever becomes of them or of the file.
+    pub(super) fn note_adopted_ids(&mut self) {
+        let running = self.ids_of_running();
+        if !running.is_empty() && rustix::process::geteuid().is_root() {
+            self.own_ids.load(&running);
+        }
     }
 
     /// In whose name a unit has its ids: a connection has a range as long as it lasts, and the user of its listener, to
@@ -88,9 +96,12 @@ impl Engine {
             let range = (unit.namespaces.user == UserNamespace::Auto).then(|| range_of(pid)).flatten();
             let user = (unit.service.user == Some(Account::Auto)).then(|| user_of(pid)).flatten();
             let user = user.map(|user| user.saturating_sub(range.unwrap_or(0)));
-            (range.is_some() || user.is_some()).then(|| (service.name.clone(), Ids { range, user }))
+            let of_holder = |kind, ids| (self.holder(&service.name, kind), ids);
+            let range = range.map(|_| of_holder(Kind::Range, Ids { range, user: None }));
+            let user = user.map(|_| of_holder(Kind::User, Ids { range: None, user }));
+            Some(range.into_iter().chain(user))
         };
-        self.services.values().filter_map(|service| of(service)).collect()
+        self.services.values().filter_map(|service| of(service)).flatten().collect()
     }
 
     /// First of the ids of a unit that runs in a user namespace with a range of its own.
@@ -140,8 +151,10 @@ pub(super) fn write_maps(maps: &IdMaps, pid: i32) -> Result<(), (&'static str, i
         let opened = File::options().write(true).open(format!("/proc/{pid}/{file}"));
         opened.and_then(|mut open| open.write_all(content.as_bytes())).map_err(|error| (file, error))
     };
-    if maps.deny_setgroups {
-        write("setgroups", "deny")?;
+    match maps.writer {
+        MapWriter::Tools => return super::subordinate::write_maps(pid, maps),
+        MapWriter::DaemonAsUser => write("setgroups", "deny")?,
+        MapWriter::Daemon => {}
     }
     write("gid_map", &lines(&maps.gid))?;
     write("uid_map", &lines(&maps.uid))

@@ -2,7 +2,7 @@
 //!
 //! Plain data: `cgroup::v2` and `cgroup::v1` translate them to files. Source: the kernel's cgroup v2 guide.
 
-use super::AddressRules;
+use super::{AddressRules, PortRange};
 use serde::{Deserialize, Serialize};
 
 /// What the daemon writes into the unit's group before the process is born. `None` leaves the kernel's default.
@@ -45,6 +45,9 @@ pub struct CgroupSettings {
     /// Peers of its sockets; `None` leaves packets alone. A program in the v2 tree, without a file.
     #[serde(default)] // Files of earlier versions have none.
     pub addresses: Option<Box<AddressRules>>,
+    /// Ports that its UDP sockets may bind; `None` is all. 0 stands for those that the kernel chooses. A program, too.
+    #[serde(default)] // As above.
+    pub udp_ports: Option<Box<[PortRange]>>,
 }
 
 /// CPU bandwidth: `quota` microseconds of CPU time in each `period` microseconds; `quota` `None` is "max".

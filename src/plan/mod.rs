@@ -147,8 +147,20 @@ pub struct IdMaps {
     pub uid: Vec<(u32, u32, u32)>,
     /// Lines of `/proc/PID/gid_map`.
     pub gid: Vec<(u32, u32, u32)>,
-    /// Write `deny` to `/proc/PID/setgroups` first; needed by an unprivileged daemon (user_namespaces(7)).
-    pub deny_setgroups: bool,
+    /// Who writes them.
+    pub writer: MapWriter,
+}
+
+/// Who writes the maps of a user namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MapWriter {
+    /// The daemon, with the right to map any id.
+    Daemon,
+    /// The daemon of an ordinary user, which may map itself only, and must write `deny` to `/proc/PID/setgroups` first
+    /// (user_namespaces(7)).
+    DaemonAsUser,
+    /// newuidmap(1) and newgidmap(1), which look into subuid(5) and subgid(5).
+    Tools,
 }
 
 /// How the launched process relates to the unit's container.

@@ -4,7 +4,10 @@
 //! length; everything else in full.
 
 use super::phrase::{printable, shell_words};
-use super::{BlockDevice, CgroupSettings, Container, DeviceRule, DeviceType, LaunchPlan, Origin, Output, Step};
+use super::{
+    BlockDevice, CgroupSettings, Container, DeviceRule, DeviceType, LaunchPlan, MapWriter, Origin, Output, PortRange,
+    Step,
+};
 use std::fmt;
 
 /// `KEY (FILE:LINE)`; without a place, from the profile or the defaults.
@@ -46,8 +49,10 @@ impl LaunchPlan {
             };
             let mut lines: Vec<String> = maps.uid.iter().map(|map| line("uid", map)).collect();
             lines.extend(maps.gid.iter().map(|map| line("gid", map)));
-            if maps.deny_setgroups {
-                lines.push("setgroups denied".to_owned());
+            match maps.writer {
+                MapWriter::Daemon => {}
+                MapWriter::DaemonAsUser => lines.push("setgroups denied".to_owned()),
+                MapWriter::Tools => lines.push("by newuidmap and newgidmap".to_owned()),
             }
             section(f, "id maps", &lines)?;
         }
@@ -133,6 +138,10 @@ impl CgroupSettings {
         }
         if let Some(rules) = &self.addresses {
             lines.push(format!("addresses: {rules}"));
+        }
+        if let Some(ports) = &self.udp_ports {
+            let ports: Vec<String> = ports.iter().map(PortRange::to_string).collect();
+            lines.push(format!("udp: bind {}", ports.join(", ")));
         }
         if self.delegate {
             lines.push("delegated to the service".to_owned());

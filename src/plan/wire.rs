@@ -316,7 +316,8 @@ impl std::error::Error for WireError {}
 mod tests {
     use super::*;
     use crate::plan::{
-        CgroupSettings, Container, FilterProgram, IdMaps, Namespaces, Origin, Output, PlannedStep, Slot, Step,
+        CgroupSettings, Container, FilterProgram, IdMaps, MapWriter, Namespaces, Origin, Output, PlannedStep, Slot,
+        Step,
     };
     use proptest::prelude::*;
 
@@ -345,7 +346,7 @@ mod tests {
             prepare: Vec::new(),
             cgroup: CgroupSettings { pids_max: Some(4096), ..Default::default() },
             clone: Namespaces { mount: true, ..Default::default() },
-            id_maps: Some(IdMaps { uid: vec![(0, 1000, 1)], gid: vec![(0, 1000, 1)], deny_setgroups: true }),
+            id_maps: Some(IdMaps { uid: vec![(0, 1000, 1)], gid: vec![(0, 1000, 1)], writer: MapWriter::DaemonAsUser }),
             init: false,
             output: Output::Pipe,
             steps: steps.into_iter().map(|step| PlannedStep { step, origin: Some(0), may_fail: false }).collect(),

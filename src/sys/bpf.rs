@@ -1,8 +1,9 @@
-//! Programs of control groups: bpf(2) with the types BPF_PROG_TYPE_CGROUP_DEVICE and BPF_PROG_TYPE_CGROUP_SKB.
+//! Programs of control groups: bpf(2) with the types BPF_PROG_TYPE_CGROUP_DEVICE, BPF_PROG_TYPE_CGROUP_SKB and
+//! BPF_PROG_TYPE_CGROUP_SOCK_ADDR.
 //!
 //! A program that is attached to a group of the v2 tree answers for its members and for those of groups below: for every
-//! attempt to open or make a device node, or for every packet of a socket that was made there. It belongs to the group:
-//! it stays when this process ends, and goes with the group. Sources: the kernel's cgroup v2 guide, "Device controller";
+//! attempt to open or make a device node, or for every packet and every bind(2) of a socket that was made there. It belongs
+//! to the group: it stays when this process ends, and goes with the group. Sources: the kernel's cgroup v2 guide, "Device controller";
 //! Documentation/bpf/libbpf/program_types.rst.
 
 use super::{Result, cvt};
@@ -42,6 +43,10 @@ pub enum Point {
     Egress = 1,
     /// Device nodes (BPF_CGROUP_DEVICE).
     Device = 6,
+    /// bind(2) of a socket of IPv4 (BPF_CGROUP_INET4_BIND).
+    Bind4 = 8,
+    /// bind(2) of a socket of IPv6, whatever address it gives (BPF_CGROUP_INET6_BIND).
+    Bind6 = 9,
 }
 
 impl Point {
@@ -52,6 +57,16 @@ impl Point {
             Point::Ingress | Point::Egress => 8,
             // BPF_PROG_TYPE_CGROUP_DEVICE
             Point::Device => 15,
+            // BPF_PROG_TYPE_CGROUP_SOCK_ADDR
+            Point::Bind4 | Point::Bind6 => 18,
+        }
+    }
+
+    /// What must be said of it when the program is loaded: what it may read hangs on it. The other types take none.
+    fn expected(self) -> u32 {
+        match self {
+            Point::Ingress | Point::Egress | Point::Device => 0,
+            Point::Bind4 | Point::Bind6 => self as u32,
         }
     }
 }
@@ -74,6 +89,9 @@ struct Load {
     log_buf: u64,
     kern_version: u32,
     prog_flags: u32,
+    prog_name: [u8; 16],
+    prog_ifindex: u32,
+    expected_attach_type: u32,
 }
 
 /// For BPF_PROG_ATTACH and BPF_PROG_DETACH.
@@ -121,6 +139,7 @@ pub fn load(point: Point, program: &[Instruction]) -> Result<OwnedFd> {
         insn_cnt: u32::try_from(program.len()).unwrap_or(u32::MAX),
         insns: program.as_ptr() as u64,
         license: license.as_ptr() as u64,
+        expected_attach_type: point.expected(),
         ..Load::default()
     };
     // The check of a program is given up for a signal, with EAGAIN and not EINTR.

@@ -8,13 +8,13 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// Can this host judge packets? Else a unit that asks for it is refused, which is tested without a host.
-fn can_judge() -> bool {
+pub fn can_judge() -> bool {
     let said = Instance::prepared().rsvc(&["features", "--json"]);
     let found =
         said.out.lines().any(|line| line.contains("\"packet-programs\"") && line.contains("\"available\":true"));
     let tree = std::fs::read_to_string("/proc/mounts").is_ok_and(|mounts| mounts.contains(" cgroup2 "));
     if !(found && tree) {
-        skipped("the kernel takes no programs for packets here, or there is no cgroup v2 tree");
+        skipped("the kernel takes no programs for packets and ports here, or there is no cgroup v2 tree");
     }
     found && tree
 }

@@ -1,6 +1,6 @@
 //! `[capabilities]`, `[syscalls]` and the single protections of `[security]`.
 
-use crate::instance::skipped;
+use crate::instance::{eventually, skipped};
 use crate::lab::{CAPABILITY_SETS, Lab, Seen};
 
 /// The five sets, in the order of their questions.
@@ -110,10 +110,32 @@ fn a_denied_call_kills_when_the_unit_says_so_and_status_names_the_signal() {
     lab.unit("killed", body, &["call:getppid", "call:bpf", "call:getuid"]);
     let said = lab.instance.rsvc(&["start", "killed"]).expect(1);
     assert!(said.err.contains("SIGSYS"), "{}", said.err);
+    for word in ["kill-process", "hint:", "notify-errno"] {
+        assert!(said.err.contains(word), "{}", said.err);
+    }
     let log = lab.instance.wait_for_log("killed", "@@call:getppid\tok");
     assert!(!log.contains("@@call:bpf") && !log.contains("@@call:getuid"), "{log}");
     let status = lab.instance.status("killed");
     assert_eq!(status["exit_signal"], "SIGSYS", "{status:#}");
+    let line = || {
+        let log = std::process::Command::new("dmesg").output().map(|said| said.stdout).unwrap_or_default();
+        String::from_utf8_lossy(&log).lines().any(|line| line.contains("type=1326") && line.contains("syscall=321 "))
+    };
+    // A thread of the kernel writes it, a moment later.
+    let shows = (0..40).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        line()
+    });
+    if shows {
+        let cause = || {
+            let status = lab.instance.status("killed");
+            status["cause"].as_str().filter(|cause| cause.contains("denied `bpf`")).map(str::to_owned)
+        };
+        let cause = eventually("status names the call", cause);
+        assert!(cause.contains("syscalls.allow.append = [\"bpf\"]"), "{cause}");
+    } else {
+        skipped("the kernel's log tells nothing of calls that killed: their names");
+    }
     // Unknown numbers are still answered, or every new C library would be killed for asking.
     lab.look("asked", body, &["call:9999", "call:clone3"])
         .expect(&[("call:9999", "ENOSYS"), ("call:clone3", "ENOSYS")]);

@@ -94,6 +94,15 @@ fn what_contradicts_it_is_refused_and_a_damaged_file_stops_it() {
         lab.refused(name, &format!("user = \"auto\"\n{line}"), &["does not go with", &format!("{name}.toml:")]);
     }
     lab.instance.end_daemon();
+    std::fs::write(
+        lab.instance.file("state/ids"),
+        "{\"v\":1,\"units\":{\"kept\":{\"user\":61190},\"x\":{\"user\":1}}}",
+    )
+    .expect("file");
+    lab.instance.start_daemon();
+    lab.refused("spoilt", "user = \"auto\"\n", &["service.user", "ids is damaged", "entry of x", "hint: restore it"]);
+    lab.look("kept", "user = \"auto\"\n", &["status:Uid"]).expect(&[("status:Uid", "61190\t61190\t61190\t61190")]);
+    lab.instance.end_daemon();
     std::fs::write(lab.instance.file("state/ids"), "{").expect("file");
     lab.instance.start_daemon();
     lab.refused("damaged", "user = \"auto\"\n", &["service.user", "ids is damaged", "damaged.toml:"]);

@@ -21,6 +21,7 @@ mod lab;
 mod landlock;
 mod limits;
 mod namespaces;
+mod ports;
 mod probe;
 mod process;
 mod profiles;

@@ -93,6 +93,8 @@ fn answer(question: &str) -> String {
         "socket" => socket(rest),
         "bind" => bind(rest),
         "udp" => peers::send(rest),
+        "bind-udp" => peers::bind_datagrams(rest),
+        "unbound-udp" => peers::send_unbound(rest),
         "dial" => peers::dial(rest),
         "silent" => peers::call(rest),
         "listen" => peers::listen(rest),

@@ -1,5 +1,6 @@
 //! An ordinary user's home with an instance of rsvc in it, as `rsvc daemon --user` makes it.
 
+use super::namespace::Namespace;
 use super::process::Process;
 use super::{RSVC, Said, eventually, install, is_root, skipped};
 use std::fs;
@@ -8,20 +9,48 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-const NOBODY: u32 = 65534;
+/// Who it belongs to where root runs the test.
+pub const NOBODY: u32 = 65534;
 
 /// A home with an instance in it; ended with the test.
 pub struct Home {
     directory: tempfile::TempDir,
     daemon: Option<Child>,
+    /// Where its processes see another `/etc`.
+    namespace: Option<Namespace>,
 }
 
 impl Home {
     /// `None`, after saying so, where an ordinary user gets no user namespace.
     pub fn new() -> Option<Home> {
+        Home::within(None)
+    }
+
+    /// The same, in an `/etc` with this line of subuid(5) and subgid(5).
+    pub fn with_subordinate_ids(line: &str) -> Option<Home> {
+        if !is_root() {
+            skipped("only root can give an ordinary user other ids");
+            return None;
+        }
+        if ["newuidmap", "newgidmap"].iter().any(|tool| !PathBuf::from("/usr/bin").join(tool).exists()) {
+            skipped("newuidmap(1) and newgidmap(1) are not installed");
+            return None;
+        }
+        let script = format!(
+            "mount -t tmpfs -o mode=0755 none /mnt; cp -a /etc /mnt; echo '{line}' > /mnt/etc/subuid
+             cp /mnt/etc/subuid /mnt/etc/subgid; mount --bind /mnt/etc /etc"
+        );
+        let Some(namespace) = Namespace::start(&script) else {
+            skipped("cannot make a mount namespace");
+            return None;
+        };
+        Home::within(Some(namespace))
+    }
+
+    fn within(namespace: Option<Namespace>) -> Option<Home> {
         let directory = tempfile::Builder::new().prefix("rsvc-test-").tempdir_in("/var/tmp").expect("a directory");
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
-        let mut home = Home { directory, daemon: None };
+        let mut home = Home { directory, daemon: None, namespace };
         install(RSVC.as_ref(), &home.path("rsvc"));
         for name in ["run", ".config", ".config/rsvc", ".config/rsvc/units"] {
             fs::create_dir(home.path(name)).expect("a directory");
@@ -46,7 +75,11 @@ impl Home {
     }
 
     pub fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
+        let mut command = Command::new(self.namespace.as_ref().map_or(program, |_| "nsenter"));
+        if let Some(namespace) = &self.namespace {
+            let (mounts, user) = (format!("--mount={}", namespace.mounts().display()), NOBODY.to_string());
+            command.args([&mounts, "--setgid", &user, "--setuid", &user, program]);
+        }
         command
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
@@ -55,7 +88,7 @@ impl Home {
             .env("NO_COLOR", "1")
             .current_dir("/")
             .stdin(Stdio::null());
-        if is_root() {
+        if is_root() && self.namespace.is_none() {
             command.uid(NOBODY).gid(NOBODY);
         }
         command

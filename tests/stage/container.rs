@@ -1,7 +1,9 @@
 //! Mounts, namespaces, identity: what the shell inside sees.
 
 use crate::harness::*;
-use rsvc::plan::{CapabilitySet, Create, IdMaps, LimitResource, MountFlags, Namespaces, OverlayUpper, Slot, Step};
+use rsvc::plan::{
+    CapabilitySet, Create, IdMaps, LimitResource, MapWriter, MountFlags, Namespaces, OverlayUpper, Slot, Step,
+};
 
 #[test]
 fn the_service_is_pid_2_in_a_read_only_tree_of_its_own() {
@@ -221,7 +223,7 @@ fn a_mapped_user_namespace_makes_root_inside_a_nobody_outside() {
         ]);
     draft.namespaces.user = true;
     draft.id_maps =
-        Some(IdMaps { uid: vec![(0, 100_000, 65536)], gid: vec![(0, 100_000, 65536)], deny_setgroups: false });
+        Some(IdMaps { uid: vec![(0, 100_000, 65536)], gid: vec![(0, 100_000, 65536)], writer: MapWriter::Daemon });
     let Some(outcome) = draft.run() else { return };
     let words: Vec<_> = outcome.success().split_whitespace().collect();
     assert_eq!(words, ["0", "0", "100000", "65536", "owned"]);

@@ -3,8 +3,8 @@
 use rsvc::init::{STAGE_NAME, namespace_flags};
 use rsvc::plan::wire::{self, Descriptors, ExitRecord, Passed, PerStart, RECORD_FILE_SIZE, Report};
 use rsvc::plan::{
-    CapabilitySet, CgroupSettings, Container, Create, IdMaps, LaunchPlan, MountFlags, Namespaces, Output, PlannedStep,
-    Slot, Step, TreeSource,
+    CapabilitySet, CgroupSettings, Container, Create, IdMaps, LaunchPlan, MapWriter, MountFlags, Namespaces, Output,
+    PlannedStep, Slot, Step, TreeSource,
 };
 use rsvc::sys::fd::{self, NonBlocking, Open};
 use rsvc::sys::process::{self, Spawn};
@@ -276,14 +276,14 @@ impl Draft {
 /// The caller's own ids as 0, the only map an ordinary user may write.
 pub fn one_id() -> IdMaps {
     let (uid, gid) = (credentials::uids().unwrap()[1], credentials::gids().unwrap()[1]);
-    IdMaps { uid: vec![(0, uid, 1)], gid: vec![(0, gid, 1)], deny_setgroups: true }
+    IdMaps { uid: vec![(0, uid, 1)], gid: vec![(0, gid, 1)], writer: MapWriter::DaemonAsUser }
 }
 
 fn write_maps(pid: i32, maps: &IdMaps) -> std::io::Result<()> {
     let lines = |map: &[(u32, u32, u32)]| {
         map.iter().map(|(inside, outside, count)| format!("{inside} {outside} {count}\n")).collect::<String>()
     };
-    if maps.deny_setgroups {
+    if maps.writer == MapWriter::DaemonAsUser {
         std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
     }
     std::fs::write(format!("/proc/{pid}/gid_map"), lines(&maps.gid))?;

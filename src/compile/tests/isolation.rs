@@ -1,7 +1,7 @@
 //! Peers, images, labels, and commands of other users: what is planned, and where it is refused.
 
 use super::*;
-use crate::plan::PlannedStep;
+use crate::plan::{PlannedStep, PortRange};
 
 #[test]
 fn peers_are_judged_where_the_host_can_and_the_start_is_refused_elsewhere() {
@@ -23,6 +23,36 @@ fn peers_are_judged_where_the_host_can_and_the_start_is_refused_elsewhere() {
         assert!(plan.degraded.iter().any(|item| item.key == "network.ip_deny"), "{:?}", plan.degraded);
     }
     assert!(refusal(&strict, &ordinary(&strict)).contains("network.ip_deny"));
+}
+
+#[test]
+fn ports_of_udp_are_the_groups_and_those_of_tcp_landlocks() {
+    let ranges = |unit: &Unit, facts: &HostFacts| plan(unit, facts).cgroup.udp_ports;
+    let ports = |list: &[(u16, u16)]| -> Option<Box<[PortRange]>> {
+        Some(list.iter().map(|(first, last)| PortRange { first: *first, last: *last }).collect())
+    };
+    let text = "[network]\nbind_allow = [\"udp:53\", \"tcp:80\", \"udp:8000-8010\"]\n";
+    let strict = with(text);
+    for facts in [host(&strict), hybrid(&strict)] {
+        assert_eq!(ranges(&strict, &facts), ports(&[(53, 53), (8000, 8010)]));
+    }
+    for list in ["[\"tcp:80\"]", "[]", "[\"all\"]"] {
+        let unit = with(&format!("[network]\nbind_allow = {list}\n"));
+        assert_eq!(ranges(&unit, &host(&unit)), None, "{list}");
+    }
+    let lenient = with(&format!("{text}[security]\noptional = [\"network.bind_allow\"]\n"));
+    for (packets, why) in
+        [(PacketPrograms::NoTree, "no cgroup v2 tree"), (PacketPrograms::Refused, "programs for ports")]
+    {
+        let mut facts = host(&strict);
+        facts.cgroups.packets = packets;
+        let said = refusal(&strict, &facts);
+        assert!(said.contains("network.bind_allow") && said.contains(why) && said.contains("t.toml:4"), "{said}");
+        let plan = plan(&lenient, &facts);
+        assert_eq!(plan.cgroup.udp_ports, None);
+        assert!(plan.degraded.iter().any(|item| item.key == "network.bind_allow"), "{:?}", plan.degraded);
+    }
+    assert!(refusal(&strict, &ordinary(&strict)).contains("network.bind_allow"));
 }
 
 #[test]

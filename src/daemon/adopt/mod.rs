@@ -151,6 +151,7 @@ impl Engine {
         self.sweep_connections();
         self.store_unclaimed_logs();
         self.release_unclaimed();
+        self.note_adopted_ids();
         let running = self.services.values().filter(|service| service.main.is_some()).count();
         if running > 0 {
             tracing::info!("taken over: {running} that run");

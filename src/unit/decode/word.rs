@@ -6,7 +6,7 @@ use super::value::{UserWord, Value};
 use crate::unit::keys;
 use crate::unit::problem::Code;
 use crate::unit::value::{self, Bad, nearest};
-use crate::unit::{Account, Isolation, NetworkMode, PathEntry, RestrictNamespaces, Transport, Upper};
+use crate::unit::{Account, Isolation, NetworkMode, PathEntry, RestrictNamespaces, Upper};
 use std::ops::Range;
 use std::path::PathBuf;
 use toml::Spanned;
@@ -211,16 +211,7 @@ pub(super) fn ports(
     if is_all(value) {
         return Some(Value::Ports(None));
     }
-    list(sink, key, value, items, |_, text| {
-        let rule = value::port_rule(text)?;
-        if rule.transport == Transport::Udp {
-            let message = format!("`{}`: ports of UDP cannot be restricted yet", text.escape_debug());
-            return Err(Bad::new(Code::NotSupported, message)
-                .help("leave UDP out: it stays free; network.address_families and network.mode close it as a whole"));
-        }
-        Ok(rule)
-    })
-    .map(|rules| Value::Ports(Some(rules)))
+    list(sink, key, value, items, |_, text| value::port_rule(text)).map(|rules| Value::Ports(Some(rules)))
 }
 
 pub(super) fn namespace_kinds(

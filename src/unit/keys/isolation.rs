@@ -213,7 +213,8 @@ pub(super) const NAMESPACES: Table = Table::new(
             "`host`: none of its own. `identity`: an own one in which every id means itself; low ports of the host's \
              network cannot be bound then. `auto`: an own one whose ids 0 to 65535 are a range of the host's that no other \
              unit has, while files keep the numbers that they have on the disk (see USER NAMESPACES). `mapped`: as \
-             `uid_mappings` and `gid_mappings` say, which imply it. An ordinary user's `rsvc run` always has one.",
+             `uid_mappings` and `gid_mappings` say, which imply it. An ordinary user's units always have one, with the own id alone, \
+             or with those of subuid(5) as well (see there).",
         )
         .default("\"host\"")
         .systemd(&["PrivateUsers", "UserNamespacePath"]),
@@ -262,9 +263,12 @@ pub(super) const NETWORK: Table = Table::new(
         Key::new(
             "bind_allow",
             Kind::Ports,
-            "TCP ports that may be bound: \"tcp:80\", \"tcp:8000-8100\", \"tcp:0\" for one that the kernel chooses; at most 1024. \
-             [\"all\"] is no restriction, [] is none at all. Who listens without binding gets a port of the kernel's all the same. \
-             Needs Landlock 4 (Linux 6.7). Multipath TCP and io_uring, which get around it, are denied then.",
+            "Ports that may be bound: \"tcp:80\", \"tcp:8000-8100\", \"udp:53\", and \"tcp:0\" or \"udp:0\" for one that the kernel \
+             chooses; at most 1024. [\"all\"] is no restriction. Of TCP what a list does not name is closed, [] is none at all; \
+             of UDP it is as soon as the list names a port of UDP, and \"udp:0\" alone leaves none of one's choice. Who \
+             listens (TCP) or sends (UDP) without binding gets a port of the kernel's all the same. TCP needs Landlock 4 (Linux \
+             6.7) and answers EACCES; Multipath TCP and io_uring, which get around it, are denied then. UDP needs what \
+             `ip_deny` needs and answers EPERM; sockets count that the service makes.",
         )
         .default("[\"all\"]")
         .systemd(&["SocketBindAllow", "SocketBindDeny"]),
@@ -272,7 +276,7 @@ pub(super) const NETWORK: Table = Table::new(
             "connect_allow",
             Kind::Ports,
             "TCP ports, of any host, that may be connected to; written and judged in the same way. Names are mostly looked \
-             up by UDP, which is not restricted. Fast Open by sendto(2) is denied then, too.",
+             up by UDP, which cannot be listed here. Fast Open by sendto(2) is denied then, too.",
         )
         .default("[\"all\"]"),
         Key::new(

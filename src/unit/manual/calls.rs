@@ -43,4 +43,8 @@ A denied call takes longer than with \fBerrno\fR, one that is allowed does not.
 ENOSYS for unknown numbers, for other ABIs, and for \fBclone3\fR and \fBopenat2\fR is answered by the kernel and not kept: a
 library only asks.
 A service with such a filter cannot load one with a listener itself (EBUSY).
+.PP
+With \fBon_deny = "kill\-process"\fR whoever waits for the service is told SIGSYS and no more.
+The call is in the kernel's log, when no auditd takes its records: where \fBrsvc\fR can read that, \fBstatus\fR names the call and
+the key that would allow it, else how to find out.
 "#;

@@ -270,9 +270,23 @@ Mounts, network and host name of the container belong to the host's user namespa
 them, CAP_SYS_ADMIN included, and low ports cannot be bound, in a network namespace of the unit's own either.
 Peers on the host see the outer number (SO_PEERCRED).
 .PP
+An ordinary user (\fBrsvc run\fR, \fBrsvc daemon \-\-user\fR) may map the own id alone, and others by newuidmap(1) and newgidmap(1),
+as far as subuid(5) and subgid(5) give some to that user, in the files /etc/subuid and /etc/subgid.
+They are mapped with \fBuser = "auto"\fR, and where \fBservice.user\fR is somebody else and the unit has a root file system of
+its own (\fB[rootfs]\fR).
+Inside, 0 is then the user who runs rsvc, whatever account of the unit is meant by it, and 1 and the following are the ids
+of those files, in their order.
+All units of the user have the same ids: they are protected from the host's users, and from each other only by different
+numbers.
+Files of the host belong to nobody inside, except those of the user; nothing is mapped on a mount.
+\fB[directories]\fR, but for configuration, are refused where the service does not run as 0, as the user cannot give them away.
+Where no ids are given, or the tools are not installed, the unit is refused with what is missing.
+.PP
 The range is shown by \fBrsvc status\fR. Ranges and users stand in the file \fIids\fR of the state directory, and stay a unit's
 as long as they stand there.
-When that file is damaged no such unit is started, until it is restored or removed; those that run keep what they have.
+When that file is damaged, entries of it that are whole count, and units that run keep what they have, also when they are
+started again; others are refused, until it is restored or removed.
+While the file of another instance on the host is damaged, nobody gets anything new.
 "#;
 
 pub(super) const CREDENTIALS: &str = r#".SH CREDENTIALS

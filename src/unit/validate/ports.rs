@@ -3,8 +3,9 @@
 use super::super::decode::Sink;
 use super::super::problem::Code;
 use super::Checked;
+use crate::unit::Transport;
 
-/// Every port is a rule in the kernel's memory, which is charged to the service.
+/// Every port of TCP is a rule in the kernel's memory, which is charged to the service.
 const MOST: usize = 1024;
 
 pub(super) fn all(sink: &mut Sink<'_>, c: &Checked<'_>) {
@@ -22,6 +23,13 @@ pub(super) fn all(sink: &mut Sink<'_>, c: &Checked<'_>) {
             if key == "connect_allow" && rule.ports.first == 0 {
                 let message = "nothing can be connected to at port 0";
                 sink.add(Code::OutOfRange, c.item_place("network", key, n), &dotted, message, None);
+            }
+            if key == "connect_allow" && rule.transport == Transport::Udp {
+                let shown = super::super::value::print_port_rule(rule);
+                let message = format!("`{shown}`: what UDP may send to cannot be restricted by port yet");
+                let help = "leave UDP out: it stays free; network.ip_deny closes it by address, network.address_families and \
+                            network.mode as a whole";
+                sink.add(Code::NotSupported, c.item_place("network", key, n), &dotted, message, Some(help.to_owned()));
             }
             if rules[..n].contains(rule) {
                 let message = format!("`{}` is listed twice", super::super::value::print_port_rule(rule));

@@ -1,7 +1,7 @@
 //! Questions of the probe about other hosts: packets that leave, connections, what arrives.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
@@ -12,6 +12,31 @@ pub fn send(to: &str) -> io::Result<String> {
     let to: SocketAddr = to.parse().map_err(io::Error::other)?;
     let any = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
     UdpSocket::bind(any)?.send_to(b"probe", to).map(|_| "ok".to_owned())
+}
+
+/// A socket of UDP at an address, or of UDP-Lite with `lite/` before it.
+pub fn bind_datagrams(at: &str) -> io::Result<String> {
+    let (at, protocol) = match at.strip_prefix("lite/") {
+        Some(at) => (at, Some(rustix::net::ipproto::UDPLITE)),
+        None => (at, None),
+    };
+    let at: SocketAddr = at.parse().map_err(io::Error::other)?;
+    bind(&datagrams(at, protocol)?, &at)?;
+    Ok("ok".to_owned())
+}
+
+/// A datagram from a socket that nobody bound.
+pub fn send_unbound(to: &str) -> io::Result<String> {
+    let to: SocketAddr = to.parse().map_err(io::Error::other)?;
+    let socket = UdpSocket::from(datagrams(to, None)?);
+    socket.send_to(b"probe", to)?;
+    Ok(if socket.local_addr()?.port() == 0 { "without a port" } else { "ok" }.to_owned())
+}
+
+/// For an address of this family.
+fn datagrams(at: SocketAddr, protocol: Option<Protocol>) -> io::Result<OwnedFd> {
+    let family = if at.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    Ok(socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, protocol)?)
 }
 
 /// A connection that is waited for.
