@@ -16,7 +16,7 @@ rm -f /usr/sbin/policy-rc.d
 # What the manager, apt and the journal write on their own is not of interest.
 survey() {
 	find /etc /usr /var /run -xdev \( -path /var/log/journal -o -path /run/log -o -path '/run/systemd/*' -o -path /var/cache -o \
-		-path /var/lib/apt -o -path '/var/lib/dpkg/*-old' -o -path /var/lib/dpkg/triggers -o -path '/var/log/apt*' -o \
+		-path /var/lib/apt -o -path '/var/lib/dpkg/*-old' -o -path /var/lib/dpkg/triggers -o -path '/var/log/apt*' -o -path /var/log/dpkg.log -o \
 		-path '/run/udev/*' -o -path /run/adduser -o -path '/run/credentials*' -o -path '/run/user*' \) -prune -o -print | sort
 }
 survey >/root/before
