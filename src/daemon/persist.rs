@@ -25,8 +25,10 @@ impl Engine {
         let bad = |message: String| CallError::BadSetting { unit: unit.clone(), message };
         let id = self.load_unit(asked)?;
         self.refuse_set(id, asked)?;
-        let Ok(Lookup::Found(found)) = load::find(&self.options.unit_path, asked, self.trust()) else {
-            return Err(CallError::UnitNotFound { unit });
+        let found = match load::find(&self.options.unit_path, asked, self.trust()) {
+            Ok(Lookup::Found(found)) => found,
+            Ok(_) => return Err(CallError::UnitNotFound { unit }),
+            Err(problem) => return Err(bad(problem.to_string())),
         };
         let mut own = OwnDropIn::of(&self.options.unit_path, &found.name, self.trust()).map_err(bad)?;
         for (key, value) in &values {

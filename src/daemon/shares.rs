@@ -8,6 +8,7 @@ use super::asked::set_by;
 use super::engine::Engine;
 use super::killed_call::KilledCall;
 use super::launch::failure;
+use super::scarcity;
 use super::service::{Process, Service};
 use crate::load;
 use crate::plan::{Container, LaunchPlan, NamespaceKind, Step};
@@ -60,8 +61,8 @@ fn identity(file: &File) -> io::Result<(u64, u64)> {
 fn open(process: &Process, kind: NamespaceKind) -> io::Result<File> {
     let file = File::open(format!("/proc/{}/ns/{}", process.pid, file_name(kind)))?;
     // Not reaped yet, so the number was its own when the file was opened.
-    match process::pid_of_pidfd(process.pidfd.fd.as_fd()) {
-        Ok(Some(pid)) if pid == process.pid => Ok(file),
+    match process::pid_of_pidfd(process.pidfd.fd.as_fd()).map_err(io::Error::from)? {
+        Some(pid) if pid == process.pid => Ok(file),
         _ => Err(io::Error::from_raw_os_error(libc::ESRCH)),
     }
 }
@@ -178,10 +179,16 @@ impl Engine {
 
     fn open_of(&self, service: Option<&Service>, kind: NamespaceKind, owner: &str) -> Result<File, (String, String)> {
         let process = service.and_then(|service| service.main.as_ref());
-        let opened = process.map(|process| open(process, kind));
-        opened.and_then(Result::ok).ok_or_else(|| {
-            let why = format!("{owner} has no process that lives in it");
-            (why, format!("`rsvc status {owner}`; a unit whose namespaces are shared keeps running"))
-        })
+        match process.map(|process| open(process, kind)) {
+            Some(Ok(file)) => Ok(file),
+            // It is there, and cannot be looked at now.
+            Some(Err(error)) if scarcity::may_pass(&error) => {
+                Err((format!("that of {owner} cannot be opened: {error}"), "try again".to_owned()))
+            }
+            _ => {
+                let why = format!("{owner} has no process that lives in it");
+                Err((why, format!("`rsvc status {owner}`; a unit whose namespaces are shared keeps running")))
+            }
+        }
     }
 }
