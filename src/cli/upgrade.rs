@@ -62,8 +62,9 @@ fn upgraded(answer: Answer) -> Result<(String, String), Failure> {
     }
 }
 
-/// The versions before and now, after the connection was lost. A daemon that came after the one that died is asked too:
-/// nobody else knows whether it is the program that was meant.
+/// The versions before and now, after the connection was lost. Who is there is asked once more where it does not say that
+/// it was upgraded: a daemon that came after the one that died, one that refused, or one that took over without knowing
+/// what the former program knew.
 fn said_by_who_is_there(
     session: &Session<'_>,
     before: &Description,
@@ -71,19 +72,10 @@ fn said_by_who_is_there(
 ) -> Result<(String, String), Failure> {
     let mut client = Client::connect(&session.instance.socket())?;
     let there = client.describe()?;
-    if there.pid != before.pid {
-        return upgraded(client.call(&Call::Upgrade { program })??);
-    }
-    if there.upgrades > before.upgrades {
+    if there.pid == before.pid && there.upgrades > before.upgrades {
         return Ok((before.version.clone(), there.version));
     }
-    Err(Failure::new(
-        1,
-        format!(
-            "the connection was lost during the upgrade; the former daemon goes on: rsvc {}",
-            harmless(&there.version)
-        ),
-    ))
+    upgraded(client.call(&Call::Upgrade { program })??)
 }
 
 /// `restart --outdated`

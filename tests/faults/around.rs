@@ -84,6 +84,7 @@ fn enable_outcome(world: &World, before: &[Process], said: &Said, errno: Option<
 pub const AROUND: &[Scenario] = &[
     Scenario {
         name: "hooks",
+        sampled: false,
         unit: |world| sleeps(world, HOOKED, ONCE) + "[hooks]\non_exit = [\"/bin/true\"]\n",
         act: |world| {
             let said = world.rsvc("start");
@@ -101,6 +102,7 @@ pub const AROUND: &[Scenario] = &[
     },
     Scenario {
         name: "exec",
+        sampled: false,
         prepare: up,
         act: |world| world.instance.rsvc(&["exec", "one", "--", "/bin/true"]),
         outcome: same_process,
@@ -108,6 +110,7 @@ pub const AROUND: &[Scenario] = &[
     },
     Scenario {
         name: "store",
+        sampled: false,
         unit: stores,
         prepare: begun,
         act: print,
@@ -125,6 +128,7 @@ pub const AROUND: &[Scenario] = &[
     },
     Scenario {
         name: "health",
+        sampled: false,
         unit: |world| {
             sleeps(world, "", ONCE)
                 + "[health]\ncommand = [\"/bin/true\"]\ninterval = \"50ms\"\nretries = 10\naction = \"log\"\n"
@@ -137,6 +141,7 @@ pub const AROUND: &[Scenario] = &[
     },
     Scenario {
         name: "persist",
+        sampled: false,
         prepare: fresh_drop_ins,
         act: |world| world.instance.rsvc(&["set", "--persist", "one", "resources.tasks_max=50"]),
         outcome: persist_outcome,
@@ -144,6 +149,7 @@ pub const AROUND: &[Scenario] = &[
     },
     Scenario {
         name: "enable",
+        sampled: false,
         prepare: |world| {
             up(world);
             world.instance.rsvc(&["disable", "one"]).expect(0);
@@ -165,6 +171,7 @@ pub const AROUND: &[Scenario] = &[
     },
     Scenario {
         name: "upgrade",
+        sampled: false,
         prepare: |world| {
             up(world);
             let state = world.instance.file("run/services/one/state");

@@ -25,6 +25,8 @@ pub struct Scenario {
     pub settle: fn(&World),
     /// It may be up without a process.
     pub idle: bool,
+    /// All of its cases have been run and were right, so that a part of them is run each time.
+    pub sampled: bool,
     /// What is wrong with the outcome.
     pub outcome: fn(&World, &[Process], &Said, Option<i32>) -> Vec<String>,
 }
@@ -159,6 +161,7 @@ pub const START: Scenario = Scenario {
     act: |world| world.rsvc("start"),
     settle: a_moment,
     idle: false,
+    sampled: true,
     outcome: start_outcome,
 };
 

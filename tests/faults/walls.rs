@@ -183,6 +183,7 @@ fn member(world: &World) -> String {
 pub const WALLS: &[Scenario] = &[
     Scenario {
         name: "ids",
+        sampled: false,
         unit: |world| {
             let text = sleeps(world, "user = \"auto\"", ONCE) + "[namespaces]\nuser = \"auto\"\n";
             text.replace("runtime = ", "state = [\"one\"]\nruntime = ")
@@ -195,6 +196,7 @@ pub const WALLS: &[Scenario] = &[
     },
     Scenario {
         name: "packets",
+        sampled: false,
         lacks: || {
             (!Instance::prepared().has_feature("packet-programs"))
                 .then(|| "the kernel takes no programs for packets".to_owned())
@@ -206,10 +208,11 @@ pub const WALLS: &[Scenario] = &[
         outcome: judged_outcome,
         ..START
     },
-    Scenario { name: "image", lacks: image::lacks, unit: in_an_image, outcome: image_outcome, ..START },
+    Scenario { name: "image", sampled: false, lacks: image::lacks, unit: in_an_image, outcome: image_outcome, ..START },
     Scenario { name: "answerer", unit: asks, ..START },
     Scenario {
         name: "denied",
+        sampled: false,
         unit: asks,
         prepare: up_and_fresh,
         act: print,
@@ -225,7 +228,7 @@ pub const WALLS: &[Scenario] = &[
         outcome: denied_outcome,
         ..START
     },
-    Scenario { name: "secrets", unit: secrets, outcome: secrets_outcome, ..START },
-    Scenario { name: "limits", unit: limited, outcome: limited_outcome, ..START },
-    Scenario { name: "pod", unit: member, ..START },
+    Scenario { name: "secrets", sampled: false, unit: secrets, outcome: secrets_outcome, ..START },
+    Scenario { name: "limits", sampled: false, unit: limited, outcome: limited_outcome, ..START },
+    Scenario { name: "pod", sampled: false, unit: member, ..START },
 ];
