@@ -9,9 +9,7 @@ use std::path::Path;
 
 /// Can this host judge packets? Else a unit that asks for it is refused, which is tested without a host.
 pub fn can_judge() -> bool {
-    let said = Instance::prepared().rsvc(&["features", "--json"]);
-    let found =
-        said.out.lines().any(|line| line.contains("\"packet-programs\"") && line.contains("\"available\":true"));
+    let found = Instance::prepared().has_feature("packet-programs");
     let tree = std::fs::read_to_string("/proc/mounts").is_ok_and(|mounts| mounts.contains(" cgroup2 "));
     if !(found && tree) {
         skipped("the kernel takes no programs for packets and ports here, or there is no cgroup v2 tree");
